@@ -1,0 +1,64 @@
+"""Queues that hand executions from those who find work to those who do it.
+
+They live in memory only: what is in them when the process ends is found again in the tables.
+"""
+
+import asyncio
+import queue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ExecutionQueue(Generic[T]):
+    """First in, first out; shared by any number of threads."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[T] = queue.SimpleQueue()
+
+    def add(self, execution: T) -> T:
+        """Put `execution` at the end and return it."""
+        self._queue.put(execution)
+        return execution
+
+    def get(self) -> T:
+        """Take the oldest, waiting until there is one."""
+        return self._queue.get()
+
+    def get_or_none(self) -> T | None:
+        """Take the oldest, or None when there is none now."""
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def empty(self) -> bool:
+        """Whether there is none now; another thread may add one at any time."""
+        return self._queue.empty()
+
+
+class AsyncExecutionQueue(Generic[T]):
+    """First in, first out; shared by the tasks of one event loop."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[T] = asyncio.Queue()
+
+    def add(self, execution: T) -> T:
+        """Put `execution` at the end and return it."""
+        self._queue.put_nowait(execution)
+        return execution
+
+    async def get(self) -> T:
+        """Take the oldest, waiting until there is one."""
+        return await self._queue.get()
+
+    def get_or_none(self) -> T | None:
+        """Take the oldest, or None when there is none now."""
+        try:
+            return self._queue.get_nowait()
+        except asyncio.QueueEmpty:
+            return None
+
+    def empty(self) -> bool:
+        """Whether there is none now."""
+        return self._queue.empty()

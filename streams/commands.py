@@ -1,0 +1,178 @@
+"""Commands: what producers want to happen (`execution.commands.v1`).
+
+The wire form is one JSON object per command, told apart by `type`. Payloads stay `msgspec.Raw`,
+bytes of JSON that are stored and forwarded without being parsed. Names, types and effects:
+`docs/contract.md`, section 2. Validation of what msgspec cannot express is in `decoding`.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar, get_args
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+
+from streams.statuses import ExecutionStatus
+
+MAX_BATCH_OF_STEPS = 1000
+
+_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
+_NAME = r"^[A-Za-z0-9_.:@|-]{1,128}\Z"
+_TIME = (
+    r"^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z"
+)
+
+Uuid = Annotated[str, Meta(pattern=_UUID, max_length=36)]
+Name = Annotated[str, Meta(pattern=_NAME)]
+Time = Annotated[str, Meta(pattern=_TIME)]
+Pin = Annotated[str, Meta(min_length=1, max_length=512)]
+Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+# A JSON object as its bytes; UNSET when absent or null.
+Document = Raw | UnsetType
+TokenHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Command(Struct, tag_field="type", kw_only=True, omit_defaults=True):
+    """What every command carries; `at` is when it happened, the only clock there is."""
+
+    id: Uuid
+    at: Time
+    user_id: Name
+    reply_to: Name | None = None
+    v: int | None = 1
+
+    @property
+    def type(self) -> str:
+        """The wire's `type`, such as `graph.create`."""
+        return type_of(self.__class__)
+
+    @property
+    def key(self) -> str:
+        """The record's key: the run, or the user of a key-value."""
+        raise NotImplementedError
+
+    @property
+    def time(self) -> datetime:
+        """`at` in UTC."""
+        return parse_time(self.at)
+
+
+class RunCommand(Command, kw_only=True, omit_defaults=True):
+    """A command about one run, keyed by it."""
+
+    graph_exec_id: Uuid
+
+    @property
+    def key(self) -> str:
+        return self.graph_exec_id
+
+
+class StartingNode(Struct, kw_only=True, omit_defaults=True):
+    node_id: Name
+    block_id: Name
+    inputs: dict[Pin, Raw] | None = None
+    node_exec_id: Uuid | None = None
+
+
+class CreateGraph(RunCommand, tag="graph.create", kw_only=True, omit_defaults=True):
+    graph_id: Name
+    graph_version: Version
+    starting_nodes: Sequence[StartingNode]
+    inputs: Document = UNSET
+    credential_inputs: Document = UNSET
+    nodes_input_masks: Document = UNSET
+    preset_id: Name | None = None
+    parent_graph_exec_id: Uuid | None = None
+    dry_run: bool | None = None
+
+
+class StartGraph(RunCommand, tag="graph.start", kw_only=True, omit_defaults=True):
+    pass
+
+
+class UpdateGraph(RunCommand, tag="graph.update", kw_only=True, omit_defaults=True):
+    status: ExecutionStatus | None = None
+    stats: Document = UNSET
+
+
+class ShareGraph(RunCommand, tag="graph.share", kw_only=True, omit_defaults=True):
+    is_shared: bool
+    share_token_hash: TokenHash | None = None
+
+
+class DeleteGraph(RunCommand, tag="graph.delete", kw_only=True, omit_defaults=True):
+    hard: bool | None = None
+
+
+class AddNodeInput(RunCommand, tag="node.input", kw_only=True, omit_defaults=True):
+    node_id: Name
+    block_id: Name
+    input_name: Pin
+    input_data: Raw
+    node_exec_id: Uuid | None = None
+    new_node_exec_id: Uuid | None = None
+
+
+class AddNodeOutput(RunCommand, tag="node.output", kw_only=True, omit_defaults=True):
+    node_exec_id: Uuid
+    output_name: Pin
+    output_data: Raw
+
+
+class UpdateNode(RunCommand, tag="node.update", kw_only=True, omit_defaults=True):
+    node_exec_id: Uuid
+    status: ExecutionStatus
+    execution_data: Document = UNSET
+    stats: Document = UNSET
+
+
+class UpdateNodes(RunCommand, tag="node.update_many", kw_only=True, omit_defaults=True):
+    node_exec_ids: Annotated[
+        Sequence[Uuid], Meta(min_length=1, max_length=MAX_BATCH_OF_STEPS)
+    ]
+    status: ExecutionStatus
+    stats: Document = UNSET
+
+
+class SetKeyValue(Command, tag="kv.set", kw_only=True, omit_defaults=True):
+    # Not `key`: that is the name of the record's key on every command.
+    name: Pin = field(name="key")
+    data: Raw
+    node_exec_id: Uuid
+
+    @property
+    def key(self) -> str:
+        return self.user_id
+
+
+AnyCommand = (
+    CreateGraph
+    | StartGraph
+    | UpdateGraph
+    | ShareGraph
+    | DeleteGraph
+    | AddNodeInput
+    | AddNodeOutput
+    | UpdateNode
+    | UpdateNodes
+    | SetKeyValue
+)
+AnyRunCommand = TypeVar("AnyRunCommand", bound=RunCommand)
+
+
+
+def type_of(command: type[Command]) -> str:
+    return str(command.__struct_config__.tag)
+
+
+COMMAND_TYPES: dict[str, type[Command]] = {
+    type_of(command): command for command in get_args(AnyCommand)
+}
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time as an aware datetime in UTC; ValueError when there is no such moment."""
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError as error:  # 0001-01-01 east of Greenwich, 9999-12-31 west of it
+        raise ValueError(f"{text} is outside the years 1 to 9999 in UTC") from error

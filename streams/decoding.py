@@ -1,0 +1,184 @@
+"""From a record's bytes to a command, or to the reason why it is a dead letter.
+
+The common case costs one pass of msgspec; only what fails is looked at closely, to tell the
+first reason of the contract's order. `wrong_partition` and `not_storable` need state and are
+told elsewhere.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from streams.commands import (
+    COMMAND_TYPES,
+    AddNodeInput,
+    AddNodeOutput,
+    AnyCommand,
+    Command,
+    CreateGraph,
+    SetKeyValue,
+    ShareGraph,
+    UpdateGraph,
+    UpdateNode,
+    UpdateNodes,
+)
+from streams.outcomes import Dead, DeadReason
+from streams.text import clean_json, clean_text, may_need_cleaning
+
+MAX_COMMAND_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 128  # levels; the command itself is the first
+VERSION = 1
+
+_DOCUMENTS: dict[type[Command], tuple[str, ...]] = {
+    CreateGraph: ("inputs", "credential_inputs", "nodes_input_masks"),
+    UpdateGraph: ("stats",),
+    UpdateNode: ("execution_data", "stats"),
+    UpdateNodes: ("stats",),
+}
+_VALUES: dict[type[Command], tuple[str, ...]] = {
+    AddNodeInput: ("input_data",),
+    AddNodeOutput: ("output_data",),
+    SetKeyValue: ("data",),
+}
+_PINS: dict[type[Command], str] = {
+    AddNodeInput: "input_name",
+    AddNodeOutput: "output_name",
+    SetKeyValue: "name",
+}
+
+_command = msgspec.json.Decoder(AnyCommand)
+_any_json = msgspec.json.Decoder(Raw)
+_header = msgspec.json.Decoder(dict[str, Raw])
+
+
+def decode(
+    key: bytes | None, value: bytes | None, max_bytes: int = MAX_COMMAND_BYTES
+) -> Command | Dead:
+    """The command that a record of `execution.commands.v1` carries, with its text cleaned."""
+    if value is None:
+        return Dead(DeadReason.NOT_JSON, {"message": "the record has no value"})
+    if len(value) > max_bytes:
+        return Dead(DeadReason.TOO_LARGE, {"bytes": len(value), "limit": max_bytes})
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
+        return Dead(DeadReason.TOO_DEEP, {"limit": MAX_DEPTH})
+    try:
+        if not value.isascii():
+            value.decode()  # msgspec does not look inside raw values
+        command = _command.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _diagnose(value, error)
+    if command.v not in (VERSION, None):
+        return _unsupported(command.v)
+    return _check_fields(command, value) or _check_key(command, key) or command
+
+
+def depth(json: bytes) -> int:
+    """How many levels of objects and arrays `json` opens at its deepest; brackets in strings do
+    not count. `json` need not be valid."""
+    level = deepest = 0
+    in_string = escaped = False
+    for byte in json:
+        if escaped:
+            escaped = False
+        elif in_string:
+            escaped = byte == 0x5C
+            in_string = byte != 0x22
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"{[":
+            level += 1
+            deepest = max(deepest, level)
+        elif byte in b"}]":
+            level -= 1
+    return deepest
+
+
+def _diagnose(value: bytes, error: Exception) -> Dead:
+    """Why msgspec would not have it, in the contract's order."""
+    try:
+        value.decode()
+        _any_json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as not_json:
+        return Dead(DeadReason.NOT_JSON, {"message": str(not_json)})
+    if not value.lstrip().startswith(b"{"):
+        return Dead(DeadReason.NOT_AN_OBJECT)
+    header = _header.decode(value)
+    version = _parsed(header.get("v"))
+    if type(version) is int and version != VERSION:
+        return _unsupported(version)
+    kind = _parsed(header.get("type"))
+    if not isinstance(kind, str) or kind not in COMMAND_TYPES:
+        return Dead(DeadReason.UNKNOWN_TYPE, {"type": kind})
+    message, _, path = str(error).partition(" - at `")
+    return _invalid(path.rstrip("`") or "$", message)
+
+
+def _parsed(raw: Raw | None) -> Any:
+    """A small scalar of a header; None for what is no such thing."""
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def _check_fields(command: Command, value: bytes) -> Dead | None:
+    """What types cannot say: real moments, objects where objects are meant; cleans the text."""
+    try:
+        command.time  # noqa: B018 - the check is that it can be read
+    except ValueError as error:
+        return _invalid("$.at", str(error))
+    kind = type(command)
+    for name in _DOCUMENTS.get(kind, ()):
+        raw = getattr(command, name)
+        if raw is UNSET:
+            continue
+        first = bytes(raw)[:1]
+        if first == b"n":
+            setattr(command, name, UNSET)
+        elif first != b"{":
+            return _invalid(f"$.{name}", "Expected `object`")
+    if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
+        return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
+    if may_need_cleaning(value):
+        return _clean(command)
+    return None
+
+
+def _clean(command: Command) -> Dead | None:
+    """Take control characters out of payloads and pin names; names may not become empty."""
+    kind = type(command)
+    for name in _DOCUMENTS.get(kind, ()) + _VALUES.get(kind, ()):
+        raw = getattr(command, name)
+        if raw is not UNSET:
+            setattr(command, name, Raw(clean_json(bytes(raw))))
+    if pin := _PINS.get(kind):
+        setattr(command, pin, clean_text(getattr(command, pin)))
+        if not getattr(command, pin):
+            wire = "key" if pin == "name" else pin
+            return _invalid(f"$.{wire}", "Nothing is left without control characters")
+    if isinstance(command, CreateGraph):
+        for index, node in enumerate(command.starting_nodes):
+            node.inputs = {
+                clean_text(pin): Raw(clean_json(bytes(raw)))
+                for pin, raw in (node.inputs or {}).items()
+            }
+            if "" in node.inputs:
+                path = f"$.starting_nodes[{index}].inputs"
+                return _invalid(path, "Nothing is left of a pin name without control characters")
+    return None
+
+
+def _check_key(command: Command, key: bytes | None) -> Dead | None:
+    if key == command.key.encode():
+        return None
+    found = None if key is None else key[:200].decode(errors="replace")
+    return Dead(DeadReason.KEY_MISMATCH, {"expected": command.key, "found": found})
+
+
+def _unsupported(version: int | None) -> Dead:
+    return Dead(DeadReason.UNSUPPORTED_VERSION, {"found": version, "supported": VERSION})
+
+
+def _invalid(path: str, message: str) -> Dead:
+    return Dead(DeadReason.INVALID_FIELD, {"path": path, "message": message})

@@ -1,0 +1,170 @@
+"""Events: what did happen (`execution.events.v1`), told after it is true.
+
+Each entry of a run's journal gives one event; refusals and key-values have events of their own
+that carry no `seq`. Fields: `docs/contract.md`, section 3.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from streams.commands import Command, RunCommand, SetKeyValue
+from streams.journal import Entry, EntryType
+from streams.outcomes import Refused
+from streams.state import Run
+from streams.statuses import ExecutionStatus
+
+Maybe = UnsetType  # absent from the wire
+
+
+# (partition, offset, index) of the command: its (rebased) offset in its partition, and which of
+# the command's events this is. Never decreasing in a partition of the topic, except that a
+# stretch may appear again after a crash: drop what is not greater than the last one seen.
+Source = tuple[int, int, int]
+
+
+class Event(Struct, omit_defaults=True, kw_only=True):
+    """The wire form. Which fields a type has is told by the contract; the rest are absent."""
+
+    type: str
+    at: datetime
+    command_id: str
+    source: Source
+    # of a run
+    seq: int | Maybe = UNSET
+    graph_exec_id: str | Maybe = UNSET
+    graph_id: str | Maybe = UNSET
+    graph_version: int | Maybe = UNSET
+    user_id: str | Maybe = UNSET
+    dry_run: bool = False
+    # of a step
+    node_exec_id: str | Maybe = UNSET
+    node_id: str | Maybe = UNSET
+    block_id: str | Maybe = UNSET
+    added_time: datetime | Maybe = UNSET
+    queued_time: datetime | Maybe = UNSET
+    started_time: datetime | Maybe = UNSET
+    ended_time: datetime | Maybe = UNSET
+    # what changed
+    was: ExecutionStatus | Maybe = UNSET
+    status: ExecutionStatus | Maybe = UNSET
+    stats: Raw | Maybe = UNSET
+    execution_data: Raw | Maybe = UNSET
+    name: str | Maybe = UNSET
+    data: Raw | Maybe = UNSET
+    inputs: Raw | Maybe = UNSET
+    credential_inputs: Raw | Maybe = UNSET
+    nodes_input_masks: Raw | Maybe = UNSET
+    preset_id: str | Maybe = UNSET
+    parent_graph_exec_id: str | Maybe = UNSET
+    started_at: datetime | None | Maybe = UNSET
+    ended_at: datetime | None | Maybe = UNSET
+    is_shared: bool | Maybe = UNSET
+    shared_at: datetime | None | Maybe = UNSET
+    hard: bool | Maybe = UNSET
+    key: str | Maybe = UNSET
+    # of a refusal
+    command_type: str | Maybe = UNSET
+    reason: str | Maybe = UNSET
+    detail: Raw | Maybe = UNSET
+
+
+_encode = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(Event).decode
+
+
+def encode_event(event: Event) -> bytes:
+    return _encode(event)
+
+
+def run_event(run: Run, entry: Entry, source: Source) -> Event:
+    """The event of `entry`, which must be the last one that `run` evolved by."""
+    event = Event(
+        type=entry.type,
+        at=entry.at,
+        command_id=entry.command_id,
+        source=source,
+        seq=entry.seq,
+        graph_exec_id=run.id,
+        graph_id=run.graph_id,
+        graph_version=run.graph_version,
+        user_id=run.user_id,
+        dry_run=run.dry_run,
+        was=UNSET if entry.was is None else entry.was,
+        status=UNSET if entry.status is None else entry.status,
+    )
+    if entry.node_exec_id is not None:
+        _tell_step(event, run, entry)
+    else:
+        _tell_run(event, run, entry)
+    return event
+
+
+def _tell_step(event: Event, run: Run, entry: Entry) -> None:
+    step = run.steps[entry.node_exec_id or ""]
+    event.node_exec_id = step.id
+    event.node_id = step.node_id
+    event.block_id = step.block_id
+    if entry.data is not None:
+        event.name = entry.name or UNSET
+        event.data = entry.data
+        return
+    event.added_time = step.added_time
+    event.queued_time = step.queued_time or UNSET
+    event.started_time = step.started_time or UNSET
+    event.ended_time = step.ended_time or UNSET
+    event.stats = entry.detail.stats
+    event.execution_data = entry.detail.execution_data
+
+
+def _tell_run(event: Event, run: Run, entry: Entry) -> None:
+    detail = entry.detail
+    if entry.type is EntryType.GRAPH_UPDATED:
+        event.stats = detail.stats
+        event.started_at = run.started_at
+        event.ended_at = run.ended_at
+    elif entry.type is EntryType.GRAPH_CREATED:
+        event.inputs = detail.inputs
+        event.credential_inputs = detail.credential_inputs
+        event.nodes_input_masks = detail.nodes_input_masks
+        event.preset_id = detail.preset_id
+        event.parent_graph_exec_id = detail.parent_graph_exec_id
+    elif entry.type is EntryType.GRAPH_SHARED:
+        event.is_shared = run.is_shared
+        event.shared_at = run.shared_at
+    else:
+        event.hard = detail.hard
+
+
+def refused_event(command: Command, refused: Refused, source: Source) -> Event:
+    """Names the run, if the command is about one; a foreign owner learns nothing else of it."""
+    return Event(
+        type="command.refused",
+        at=command.time,
+        command_id=command.id,
+        source=source,
+        user_id=command.user_id,
+        graph_exec_id=command.graph_exec_id if isinstance(command, RunCommand) else UNSET,
+        command_type=command.type,
+        reason=refused.reason,
+        detail=detail_json(refused.detail),
+    )
+
+
+def key_value_event(command: SetKeyValue, source: Source) -> Event:
+    return Event(
+        type="kv.changed",
+        at=command.time,
+        command_id=command.id,
+        source=source,
+        user_id=command.user_id,
+        key=command.name,
+        data=command.data,
+        node_exec_id=command.node_exec_id,
+    )
+
+
+def detail_json(detail: dict[str, Any]) -> Raw:
+    return Raw(_encode(detail))

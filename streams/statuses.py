@@ -1,0 +1,47 @@
+"""The seven statuses of a run or a step, and which move leads where.
+
+Runs (graph executions) and steps (node executions) share one table.
+`docs/state_machine.md` is generated from it.
+"""
+
+from enum import StrEnum
+
+
+class ExecutionStatus(StrEnum):
+    INCOMPLETE = "INCOMPLETE"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    TERMINATED = "TERMINATED"
+    FAILED = "FAILED"
+    REVIEW = "REVIEW"
+
+
+S = ExecutionStatus
+
+# Read a row as "to become X it must now be one of …".
+ALLOWED_FROM: dict[S, frozenset[S]] = {
+    S.QUEUED: frozenset({S.INCOMPLETE, S.TERMINATED, S.REVIEW}),
+    S.RUNNING: frozenset({S.INCOMPLETE, S.QUEUED, S.TERMINATED, S.REVIEW}),
+    S.COMPLETED: frozenset({S.RUNNING}),
+    S.FAILED: frozenset({S.INCOMPLETE, S.QUEUED, S.RUNNING, S.REVIEW}),
+    S.TERMINATED: frozenset({S.INCOMPLETE, S.QUEUED, S.RUNNING, S.REVIEW}),
+    S.REVIEW: frozenset({S.RUNNING}),
+}
+
+# A run that reaches one of these is over and takes its RUNNING steps with it.
+ENDED = frozenset({S.COMPLETED, S.FAILED, S.TERMINATED})
+
+# Nothing leads out of these.
+FINAL = frozenset(S) - frozenset().union(*ALLOWED_FROM.values())
+
+
+def is_allowed(was: S, to: S) -> bool:
+    """Whether the table lets something in status `was` become `to`."""
+    return was in ALLOWED_FROM.get(to, ())
+
+
+def allowed_from(to: S) -> list[S]:
+    """The sources of `to`, in the order of the enum, for messages and documents."""
+    sources = ALLOWED_FROM.get(to, frozenset())
+    return [status for status in S if status in sources]
