@@ -5,14 +5,12 @@ that carry no `seq`. Fields: `docs/contract.md`, section 3.
 """
 
 from datetime import datetime
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from streams.commands import Command, RunCommand, SetKeyValue
 from streams.journal import Entry, EntryType
-from streams.outcomes import Refused
+from streams.outcomes import Refused, detail_json
 from streams.state import Run
 from streams.statuses import ExecutionStatus
 
@@ -23,6 +21,9 @@ Maybe = UnsetType  # absent from the wire
 # the command's events this is. Never decreasing in a partition of the topic, except that a
 # stretch may appear again after a crash: drop what is not greater than the last one seen.
 Source = tuple[int, int, int]
+
+# (offset, index) before every event of a partition.
+NOWHERE = (-1, -1)
 
 
 class Event(Struct, omit_defaults=True, kw_only=True):
@@ -149,7 +150,7 @@ def refused_event(command: Command, refused: Refused, source: Source) -> Event:
         graph_exec_id=command.graph_exec_id if isinstance(command, RunCommand) else UNSET,
         command_type=command.type,
         reason=refused.reason,
-        detail=detail_json(refused.detail),
+        detail=Raw(detail_json(refused.detail)),
     )
 
 
@@ -164,7 +165,3 @@ def key_value_event(command: SetKeyValue, source: Source) -> Event:
         data=command.data,
         node_exec_id=command.node_exec_id,
     )
-
-
-def detail_json(detail: dict[str, Any]) -> Raw:
-    return Raw(_encode(detail))

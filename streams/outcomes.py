@@ -7,7 +7,10 @@ section 2.
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from msgspec import Struct, field
+
+from streams.text import clean_json, may_need_cleaning
 
 
 class Refusal(StrEnum):
@@ -77,6 +80,12 @@ class Dead(Struct, frozen=True):
 
 
 Outcome = Applied | Duplicate | Refused | Dead
+
+
+def detail_json(detail: dict[str, Any]) -> bytes:
+    """`detail` as JSON; it may quote what a sender sent, so it is cleaned like it."""
+    json = msgspec.json.encode(detail)
+    return clean_json(json) if may_need_cleaning(json) else json
 
 
 def reply(command_id: str, outcome: Outcome) -> dict[str, Any]:

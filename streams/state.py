@@ -82,5 +82,6 @@ class Run:
     def erase(self) -> None:
         """Forget everything but the tombstone."""
         self.is_erased = True
+        self.is_shared, self.share_token_hash, self.shared_at = False, None, None
         for forgotten in (self.steps, self.outcomes, self._by_node, self._cursors):
             forgotten.clear()

@@ -116,8 +116,7 @@ begin
         delete from journal where graph_exec_id = any (erased);
         update graph_execution
            set inputs = null, credential_inputs = null, nodes_input_masks = null, stats = null,
-               preset_id = null, parent_graph_exec_id = null,
-               is_shared = false, share_token_hash = null, shared_at = null
+               preset_id = null, parent_graph_exec_id = null
          where id = any (erased);
     end if;
 

@@ -1,0 +1,1 @@
+"""What moves it: the Faust app, chunked consuming, and one agent per file."""

@@ -1,0 +1,114 @@
+"""The agent that applies commands: take a batch, fold it, commit it, say what happened.
+
+Reads `execution.commands.v1`; writes Postgres, then `execution.events.v1`, replies and dead
+letters.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agents.applier import CONSUMER, Applier
+from agents.chunks import App
+from agents.config import WorkerConfig
+from agents.failures import is_transient, log, spawn
+from agents.intake import Intake, Owned, Position
+from agents.publisher import Publisher
+from agents.republish import Republisher
+from agents.timing import Phases
+from storage.lines import Line
+from storage.progress import claim, save_published
+from streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
+
+SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka how far we are
+REPORT_EVERY = 10.0  # seconds
+
+
+class PostgresPositions:
+    """Positions in `consumer_offset`."""
+
+    def __init__(self, line: Line, consumer: str) -> None:
+        self._line = line
+        self._consumer = consumer
+
+    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
+        try:
+            rows = await claim(await self._line.get(), self._consumer, topic, earliest)
+        except Exception:
+            self._line.hang_up()
+            raise
+        return [
+            Position(
+                partition=row["partition"],
+                next_offset=row["next_offset"],
+                epoch=row["epoch"],
+                base=row["base"],
+                published=(row["published_offset"], row["published_index"]),
+            )
+            for row in rows
+        ]
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the agent and its timers on `app`."""
+    phases = Phases()
+    prefix = config.topic_prefix
+    publisher = Publisher(
+        config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
+    )
+    applier = Applier(config, publisher, phases)
+    line = Line(config.postgres_dsn, config.schema)  # claims, republishing, positions
+    republisher = Republisher(
+        config.kafka_bootstrap,
+        prefix + EVENTS.name,
+        Line(config.postgres_dsn, config.schema),
+        publisher,
+    )
+
+    def owned(parts: list[Owned]) -> None:
+        applier.drop_states()
+        applier.republished = spawn(republisher.republish(parts, applier.republished))
+
+    intake = Intake(
+        prefix + COMMANDS.name,
+        PostgresPositions(line, CONSUMER),
+        on_owned=owned,
+        on_lost=applier.drop_states,
+    )
+    applier.intake = intake
+
+    @app.agent(app.read(intake), name="apply_commands")
+    async def apply_commands(stream: Any) -> None:
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            intake.receive(event.value)
+            while batch := await intake.take(queue, config.batch_records):
+                await applier.apply(batch)
+
+    @app.timer(SAVE_EVERY)
+    async def save_positions() -> None:
+        await _save_published(intake, line)
+        await app.hint(intake)
+
+    @app.timer(REPORT_EVERY)
+    async def report() -> None:
+        log.info("phases", **{name: round(spent, 3) for name, spent in phases.seconds.items()})
+
+    @app.on_before_shutdown.connect
+    async def close(_app: App, **_: Any) -> None:
+        intake.stop()
+        await applier.close()
+        await _save_published(intake, line)
+
+
+async def _save_published(intake: Intake, line: Line) -> None:
+    """Keep a restart from saying again what was said long ago."""
+    published = {part.number: (part.epoch, part.published) for part in intake.owned.values()}
+    if not published:
+        return
+    try:
+        await save_published(await line.get(), CONSUMER, intake.topic, published)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        line.hang_up()
+        log.warning("retry", what="save_published", error=repr(error)[:200])

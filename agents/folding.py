@@ -1,0 +1,168 @@
+"""From a batch of records to everything that follows from it: rows, events, replies, counts.
+
+Pure but for the states it is given: nothing here waits, so a batch is folded in one go.
+"""
+
+from dataclasses import dataclass, field
+
+from agents.cache import RunCache
+from agents.intake import Batch, Owned, Portion, Record
+from agents.publisher import News, Saying
+from storage.effects import Effects
+from storage.progress import Move
+from streams.commands import Command, RunCommand, SetKeyValue
+from streams.decoding import decode
+from streams.events import encode_event, key_value_event, refused_event, run_event
+from streams.fold import fold
+from streams.key_values import fold_key_value
+from streams.outcomes import (
+    Applied,
+    Dead,
+    DeadReason,
+    Duplicate,
+    Outcome,
+    Refused,
+    detail_json,
+)
+
+Decoded = list[list[Command | Dead]]  # by portion, by record
+
+
+@dataclass(slots=True)
+class Work:
+    """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
+    when that has changed, it is worth nothing. `news` and `moves` are by portion."""
+
+    batch: Batch
+    number: int
+    generation: int
+    effects: Effects = field(default_factory=Effects)
+    moves: list[Move] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
+    replies: list[tuple[str, str, Outcome]] = field(default_factory=list)
+
+
+def decode_batch(
+    batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]
+) -> Decoded:
+    """The commands of a batch; `unstorable` by (partition, offset) are known to be dead."""
+    return [
+        [
+            unstorable.get((record.partition, record.offset))
+            or decode(record.key, record.value, max_bytes)
+            for record in portion.records
+        ]
+        for portion in batch
+    ]
+
+
+def fold_batch(work: Work, decoded: Decoded, cache: RunCache) -> None:
+    """Fold `decoded` on the cached states, which must hold every run that exists."""
+    for portion, commands in zip(work.batch, decoded, strict=True):
+        _Folder(work, portion, cache).fold(commands)
+    work.effects.freeze()
+    for run_id in work.effects.touched():
+        if run := cache.get(run_id):
+            cache.put(run, work.number)
+
+
+class _Folder:
+    """Folds one portion."""
+
+    def __init__(self, work: Work, portion: Portion, cache: RunCache) -> None:
+        self.portion, self.cache, self.work = portion, cache, work
+        self.owned: Owned = portion.owned
+        self.effects = work.effects
+        self.news = News(self.owned)
+        self.move = Move(
+            partition=self.owned.number,
+            expected=portion.expected,
+            epoch=self.owned.epoch,
+            next=portion.next_offset,
+            published_offset=self.owned.published[0],
+            published_index=self.owned.published[1],
+        )
+
+    def fold(self, commands: list[Command | Dead]) -> None:
+        for record, command in zip(self.portion.records, commands, strict=True):
+            outcome = self._apply(record, command)
+            if isinstance(outcome, Applied):
+                self.move.applied += 1
+            elif isinstance(outcome, Duplicate):
+                self.move.duplicate += 1
+            elif isinstance(outcome, Refused):
+                self.move.refused += 1
+            else:
+                self.move.dead += 1
+                self._bury(record, outcome)
+            if isinstance(command, Command) and command.reply_to is not None:
+                self.work.replies.append((command.reply_to, command.id, outcome))
+        self.work.moves.append(self.move)
+        self.work.news.append(self.news)
+
+    def _apply(self, record: Record, command: Command | Dead) -> Outcome:
+        if isinstance(command, RunCommand):
+            return self._apply_to_run(record, command)
+        if isinstance(command, SetKeyValue):
+            return self._apply_key_value(record, command)
+        assert isinstance(command, Dead)  # noqa: S101 - tells the type checker that none is left
+        return command
+
+    def _apply_to_run(self, record: Record, command: RunCommand) -> Outcome:
+        run = self.cache.get(command.graph_exec_id)
+        if run is not None and run.partition != record.partition:
+            return Dead(
+                DeadReason.WRONG_PARTITION,
+                {"expected": run.partition, "found": record.partition},
+            )
+        result = fold(run, command, record.partition)
+        if isinstance(result, Refused):
+            return self._refuse(record, command, result)
+        if isinstance(result, Duplicate):
+            return result
+        run, entries = result
+        self.cache.put(run, self.work.number)
+        offset = record.offset + self.owned.base
+        key = command.graph_exec_id.encode()
+        for index, entry in enumerate(entries):
+            self.effects.add_entry(run, entry, record.partition, offset, index)
+            event = run_event(run, entry, (record.partition, offset, index))
+            self.news.events.append(Saying((offset, index), key, encode_event(event)))
+        return run.outcomes[command.id]
+
+    def _apply_key_value(self, record: Record, command: SetKeyValue) -> Outcome:
+        result = fold_key_value(self.cache.key_values, command)
+        if isinstance(result, Refused):
+            return self._refuse(record, command, result)
+        if isinstance(result, Applied):
+            offset = record.offset + self.owned.base
+            self.effects.add_key_value(command, record.partition, offset)
+            event = key_value_event(command, (record.partition, offset, 0))
+            self.news.events.append(Saying((offset, 0), record.key, encode_event(event)))
+        return result
+
+    def _refuse(self, record: Record, command: Command, refused: Refused) -> Refused:
+        offset = record.offset + self.owned.base
+        self.effects.add_refusal(command, refused, record.partition, offset)
+        event = refused_event(command, refused, (record.partition, offset, 0))
+        self.news.events.append(Saying((offset, 0), record.key, encode_event(event)))
+        return refused
+
+    def _bury(self, record: Record, dead: Dead) -> None:
+        self.effects.add_dead_letter(record, dead)
+        self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
+
+
+def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
+    """`record` as it goes to the dead-letter topic: byte for byte, with its origin in headers."""
+    origin = {
+        "dlq.original.topic": record.topic.encode(),
+        "dlq.original.partition": str(record.partition).encode(),
+        "dlq.original.offset": str(record.offset).encode(),
+        "dlq.original.timestamp": str(record.timestamp).encode(),
+        "dlq.original.key": record.key or b"",
+        "dlq.reason": dead.reason.encode(),
+        "dlq.detail": detail_json(dead.detail),
+    }
+    headers = [(name, value or b"") for name, value in record.headers] + list(origin.items())
+    return Saying((record.offset + base, 0), record.key, record.value, headers)

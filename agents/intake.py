@@ -1,0 +1,263 @@
+"""From what Faust delivers to gapless batches, or a seek back, or a stop.
+
+Which partitions are ours, where each stands, and what may be believed of a stretch of records:
+
+* stamped by another seek than the partition's last one: fetched before it, dropped;
+* the fetch went on (`base`) above what is expected: something was lost on the way here, seek back;
+* `base` fits but the first record is above: a real hole (transaction marker, compaction), stepped
+  over after checking that the topic still begins below it;
+* the first record is below: trimmed.
+"""
+
+import asyncio
+import itertools
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Protocol
+
+from aiokafka.errors import IllegalStateError
+from faust.types import TP
+
+from agents.failures import crash, log
+from streams.events import NOWHERE
+
+_stamps = itertools.count(1)
+_offset_of = attrgetter("offset")
+
+
+class Record(Protocol):
+    """What Kafka holds; `timestamp` in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Stretch(list[Record]):
+    """Records of one partition from one fetch, in order."""
+
+    __slots__ = ("base", "stamp", "tp")
+
+    def __init__(self, tp: TP, records: Iterable[Record], stamp: int, base: int) -> None:
+        super().__init__(records)
+        self.tp, self.stamp, self.base = tp, stamp, base
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a partition stands, as its store tells at a claim. `base` is added to Kafka's offsets
+    in sources; `published`: (offset, index) of the last event known to be acknowledged."""
+
+    partition: int
+    next_offset: int
+    epoch: int = 0
+    base: int = 0
+    published: tuple[int, int] = NOWHERE
+
+
+class PositionStore(Protocol):
+    """Keeps positions: Postgres, together with the effects, or Redis."""
+
+    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
+        """Take partitions over from whoever held them. `earliest`: partition → the offset to
+        begin at when nothing is stored."""
+
+
+@dataclass(slots=True, eq=False)
+class Owned:
+    """A partition that is ours now. A new assignment makes a new object."""
+
+    tp: TP
+    epoch: int
+    base: int
+    published: tuple[int, int]
+    next: int  # the offset to be read next
+    done: int  # the offset after the last one that was committed
+    stamp: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.tp.partition
+
+
+@dataclass(slots=True)
+class Portion:
+    """One partition's share of a batch."""
+
+    owned: Owned
+    expected: int  # the offset at which it begins
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+
+class Batch(list[Portion]):
+    """Records that take effect together, by partition number."""
+
+    @property
+    def size(self) -> int:
+        return sum(len(portion.records) for portion in self)
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Split so that neither is empty; `size` must be at least 2."""
+        if len(self) > 1:
+            middle = len(self) // 2
+            return Batch(self[:middle]), Batch(self[middle:])
+        portion = self[0]
+        middle = len(portion.records) // 2
+        first = Portion(portion.owned, portion.expected, portion.records[:middle])
+        rest = Portion(portion.owned, first.next_offset, portion.records[middle:])
+        return Batch([first]), Batch([rest])
+
+
+class Intake:
+    """What one agent reads. `on_owned` is told what is ours after each claim; `on_lost` is called
+    whenever nothing is ours any more."""
+
+    def __init__(
+        self,
+        topic: str,
+        store: PositionStore,
+        on_owned: Callable[[list[Owned]], None] = lambda _: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.topic = topic
+        self.owned: dict[int, Owned] = {}
+        self._store = store
+        self._on_owned = on_owned
+        self._on_lost = on_lost
+        self._waiting: deque[Stretch] = deque()
+        self._consumer: Any = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Deliver nothing more; what was delivered may still be committed."""
+        self._waiting.clear()
+        self._stopped = True
+
+    def owns(self, batch: Batch) -> bool:
+        return all(self.owned.get(p.owned.number) is p.owned for p in batch)
+
+    # ---- assignment ------------------------------------------------------------------------
+
+    def lose_all(self) -> None:
+        self.owned.clear()
+        self._waiting.clear()
+        self._on_lost()
+
+    async def claim(self, bounds: Mapping[TP, tuple[int, int]]) -> list[Owned]:
+        """Claim the partitions of `bounds`: what the topic holds, (earliest, end) of each."""
+        earliest = {tp.partition: low for tp, (low, _) in bounds.items()}
+        positions = {p.partition: p for p in await self._store.claim(self.topic, earliest)}
+        owned = []
+        for tp, (low, high) in bounds.items():
+            position = positions[tp.partition]
+            if not low <= position.next_offset <= high:
+                crash(
+                    "The stored position is not in the topic: it was made anew, or its retention "
+                    "overtook the worker. See docs/architecture.md, 'Outside the topic'.",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    position=position.next_offset,
+                    earliest=low,
+                    end=high,
+                )
+            owned.append(
+                Owned(
+                    tp=tp,
+                    epoch=position.epoch,
+                    base=position.base,
+                    published=position.published,
+                    next=position.next_offset,
+                    done=position.next_offset,
+                )
+            )
+        return owned
+
+    async def take_over(self, owned: list[Owned], consumer: Any) -> None:
+        """Begin reading what was claimed. The consumer's lock is held."""
+        self._consumer = consumer
+        await self._jump(owned)
+        self.owned = {part.number: part for part in owned}
+        self._on_owned(owned)
+        log.info("owns", topic=self.topic, positions={p.number: p.next for p in owned})
+
+    async def _jump(self, parts: list[Owned]) -> None:
+        stamp = next(_stamps)
+        for part in parts:
+            part.stamp = stamp
+        await self._consumer.jump({part.tp: part.next for part in parts}, stamp)
+
+    # ---- batches ---------------------------------------------------------------------------
+
+    def receive(self, stretches: Iterable[Stretch]) -> None:
+        self._waiting.extend(stretches)
+
+    async def take(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+        """A batch of at most `limit` records from what was received and what stands in Faust's
+        `queue`; empty when there is nothing."""
+        while not queue.empty():
+            self.receive(queue.get_nowait().value)
+        portions: dict[int, Portion] = {}
+        behind: list[Owned] = []
+        holes: dict[TP, int] = {}
+        room = limit
+        while self._waiting and room > 0 and not self._stopped:
+            stretch = self._waiting[0]
+            part = self.owned.get(stretch.tp.partition)
+            if part is None or stretch.stamp != part.stamp:
+                self._waiting.popleft()
+            elif stretch.base > part.next:
+                part.stamp = 0  # until the seek back, everything else of it is stale too
+                behind.append(part)
+            else:
+                records = self._trim(stretch, part, room)
+                if not records:
+                    continue
+                if records[0].offset > part.next:
+                    holes[part.tp] = part.next
+                portion = portions.setdefault(part.number, Portion(part, part.next))
+                portion.records.extend(records)
+                part.next = portion.next_offset
+                room -= len(records)
+        if behind:
+            await self._seek_back(behind)
+        if holes:
+            await self._check_holes(holes)
+        return Batch(portions[number] for number in sorted(portions))
+
+    def _trim(self, stretch: Stretch, part: Owned, room: int) -> list[Record]:
+        """What of `stretch` is news to `part`, at most `room` records; the rest keeps waiting."""
+        if stretch[0].offset < stretch.base:
+            crash("The consumer moved back unasked.", partition=part.number)
+        begin = bisect_left(stretch, part.next, key=_offset_of)
+        records = stretch[begin : begin + room]
+        if begin + len(records) == len(stretch):
+            self._waiting.popleft()
+        return records
+
+    async def _seek_back(self, behind: list[Owned]) -> None:
+        async with self._consumer.lock:
+            still = [part for part in behind if self.owned.get(part.number) is part]
+            log.warning("seek_back", positions={part.number: part.next for part in still})
+            try:
+                if still:
+                    await self._jump(still)
+            except IllegalStateError:
+                log.info("seek_back_of_a_lost_partition")
+
+    async def _check_holes(self, holes: Mapping[TP, int]) -> None:
+        earliest = await self._consumer.earliest_offsets(*holes)
+        lost = {tp.partition: offset for tp, offset in holes.items() if earliest[tp] > offset}
+        if lost:
+            crash("The topic's retention overtook the worker.", topic=self.topic, positions=lost)
+        log.info("stepped_over_hole", positions={tp.partition: o for tp, o in holes.items()})

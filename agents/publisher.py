@@ -1,0 +1,155 @@
+"""Saying what is committed: events, in order, and dead letters, at least once.
+
+Each partition has at most one unacknowledged batch on its way: no batch can be lost between two
+that arrive. What is committed is always published, or the process exits and the next owner
+publishes it from the journal.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
+
+from agents.failures import log, spawn
+from agents.intake import Owned
+from agents.timing import Phases
+
+MAX_BATCH = 512 * 1024  # bytes
+MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become
+BACKLOG = 8  # batches that may wait before committing waits too
+
+
+@dataclass(slots=True)
+class Saying:
+    """One event, or one dead letter with its headers; `place` is (offset, index) of its source."""
+
+    place: tuple[int, int]
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] | None = None
+
+
+@dataclass(slots=True)
+class News:
+    """What a partition has to say, in order."""
+
+    owned: Owned
+    events: list[Saying] = field(default_factory=list)
+    dead_letters: list[Saying] = field(default_factory=list)
+
+
+class Publisher:
+    """Publishes apart from the commits, merging what has gathered meanwhile."""
+
+    def __init__(self, bootstrap: str, events: str, dead_letters: str, phases: Phases) -> None:
+        self._bootstrap = bootstrap
+        self._events = events
+        self._dead_letters = dead_letters
+        self._phases = phases
+        self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None]] = deque()
+        self._publishing: asyncio.Task[Any] | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def add(self, news: Sequence[News], after: Awaitable[Any] | None) -> None:
+        """Publish `news` once `after`, the republishing of their assignment, is through. Waits
+        only when too much has gathered."""
+        self._backlog.append((news, after))
+        if self._publishing is None or self._publishing.done():
+            self._publishing = spawn(self._publish_all())
+        elif len(self._backlog) > BACKLOG:
+            await self._publishing
+
+    async def drain(self) -> None:
+        """Wait until everything is acknowledged."""
+        while self._publishing is not None and not self._publishing.done():
+            await asyncio.wait([self._publishing])
+
+    async def publish(self, news: Sequence[News]) -> None:
+        """Publish at once and wait for the acknowledgements; one call at a time."""
+        producer = await self._started()
+        with self._phases.timed("publish"):
+            await asyncio.gather(*(self._publish_partition(producer, one) for one in news))
+
+    async def close(self) -> None:
+        await self.drain()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def start(self) -> None:
+        """Connect, so that the first event need not wait for it."""
+        await self._started()
+
+    async def _publish_all(self) -> None:
+        while self._backlog:
+            merged: dict[int, News] = {}
+            while self._backlog:
+                news, after = self._backlog.popleft()
+                if after is not None:
+                    await after
+                for one in news:
+                    _merge(merged, one)
+            await self.publish(list(merged.values()))
+
+    async def _publish_partition(self, producer: AIOKafkaProducer, news: News) -> None:
+        acknowledged = await asyncio.gather(
+            self._send_events(producer, news), self._send_dead_letters(producer, news)
+        )
+        news.owned.published = max(news.owned.published, *acknowledged)
+
+    async def _send_events(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
+        todo, last = deque(news.events), news.owned.published
+        while todo:
+            box = producer.create_batch()
+            while todo and box.append(key=todo[0].key, value=todo[0].value, timestamp=None):
+                last = todo.popleft().place
+            await (await producer.send_batch(box, self._events, partition=news.owned.number))
+        return last
+
+    async def _send_dead_letters(
+        self, producer: AIOKafkaProducer, news: News
+    ) -> tuple[int, int]:
+        sent = [
+            await producer.send(
+                self._dead_letters, key=one.key, value=one.value, headers=one.headers
+            )
+            for one in news.dead_letters
+        ]
+        await asyncio.gather(*sent)
+        return news.dead_letters[-1].place if news.dead_letters else news.owned.published
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            while self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    enable_idempotence=True,
+                    acks="all",
+                    max_batch_size=MAX_BATCH,
+                    max_request_size=MAX_REQUEST,
+                )
+                try:
+                    await producer.start()
+                    self._producer = producer
+                except KafkaConnectionError as error:
+                    await producer.stop()
+                    log.warning("broker_away", error=str(error))
+                    await asyncio.sleep(1)
+            return self._producer
+
+
+def _merge(merged: dict[int, News], news: News) -> None:
+    """By partition number: never two sends to one partition at a time."""
+    into = merged.get(news.owned.number)
+    if into is None:
+        merged[news.owned.number] = News(news.owned, [*news.events], [*news.dead_letters])
+    else:
+        into.owned = news.owned
+        into.events += news.events
+        into.dead_letters += news.dead_letters
+
+

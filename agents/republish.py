@@ -1,0 +1,91 @@
+"""Publishing what earlier owners of a partition committed but may not have said.
+
+What was said is told by the last event in the partition of the events topic, and by the stored
+position where that topic has been emptied. Never given up half way: new events of the assignment
+wait for it, for a later event must not overtake an earlier one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.failures import is_transient, pauses
+from agents.folding import dead_letter
+from agents.intake import Owned
+from agents.publisher import News, Publisher, Saying
+from storage.leftovers import dead_letters_after, events_after
+from storage.lines import Line
+from streams.events import NOWHERE, decode_event
+
+log = structlog.get_logger(__name__)
+
+
+class Republisher:
+    def __init__(self, bootstrap: str, events: str, line: Line, publisher: Publisher) -> None:
+        self._bootstrap = bootstrap
+        self._events = events
+        self._line = line
+        self._publisher = publisher
+
+    async def republish(self, owned: Sequence[Owned], before: Awaitable[Any] | None) -> None:
+        """Publish what is missing of `owned`, after the republishing `before` is through."""
+        if before is not None:
+            await before
+        claimed = {part: part.done for part in owned}
+        for pause in pauses():
+            try:
+                said = await self._last_said([part.number for part in owned])
+                for part, until in claimed.items():
+                    after = max(said[part.number], part.published)
+                    await self._republish_one(part, after, until)
+                return
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("retry", what="republish", error=repr(error)[:200])
+                self._line.hang_up()
+                await asyncio.sleep(pause)
+
+    async def _republish_one(self, part: Owned, after: tuple[int, int], until: int) -> None:
+        connection = await self._line.get()
+        buried = await dead_letters_after(
+            connection, part.tp.topic, part.number, part.published[0] - part.base, until
+        )
+        if buried:
+            letters = [dead_letter(record, record.dead, part.base) for record in buried]
+            await self._publisher.publish([News(part, dead_letters=letters)])
+        count = 0
+        while page := await events_after(connection, part.number, after, until + part.base):
+            sayings = [Saying(one.place, one.key, one.value) for one in page]
+            await self._publisher.publish([News(part, events=sayings)])
+            count, after = count + len(page), page[-1].place
+        if count or buried:
+            log.info("republished", partition=part.number, events=count, dead=len(buried))
+
+    async def _last_said(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """The source of the last event in each partition of the events topic."""
+        said = dict.fromkeys(partitions, NOWHERE)
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=1,  # one record per partition, however large it is
+        )
+        try:
+            await reader.start()
+            all_of = [TopicPartition(self._events, number) for number in partitions]
+            first, end = await reader.beginning_offsets(all_of), await reader.end_offsets(all_of)
+            wanted = {tp for tp in all_of if end[tp] > first[tp]}
+            reader.assign(list(wanted))
+            for tp in wanted:
+                reader.seek(tp, end[tp] - 1)
+            while wanted:
+                for tp, records in (await reader.getmany(timeout_ms=500)).items():
+                    _, offset, index = decode_event(records[-1].value).source
+                    said[tp.partition] = (offset, index)
+                    wanted.discard(tp)
+        finally:
+            await reader.stop()
+        return said

@@ -1,0 +1,54 @@
+"""A worker process: one Faust app for one role, until SIGTERM or Ctrl-C."""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import faust
+from yarl import URL
+
+from agents import apply_commands
+from agents.chunks import App, OneEventPerFetch, Transport
+from agents.config import WorkerConfig
+
+ROLES: dict[str, Callable[[App, WorkerConfig], None]] = {
+    "apply": apply_commands.declare,
+}
+HEARTBEATS = 3  # per session timeout, at least
+
+
+def build_app(role: str, config: WorkerConfig) -> App:
+    """The Faust app of `role`, with its agents declared."""
+    app = App(
+        f"{config.group_prefix}-{role}",
+        broker=[URL(f"kafka://{address}") for address in config.kafka_bootstrap.split(",")],
+        ConsumerScheduler=OneEventPerFetch,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=1 << 20,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=16,  # fetches
+        agent_supervisor="mode.CrashingSupervisor",
+        broker_session_timeout=config.session_timeout,
+        broker_heartbeat_interval=config.session_timeout / HEARTBEATS,
+        broker_rebalance_timeout=config.session_timeout * 3,
+        broker_request_timeout=60.0,
+        value_serializer="raw",
+        table_standby_replicas=0,
+        web_enabled=False,
+    )
+    # Before the first agent: declaring one freezes the transport.
+    app.transport = Transport(app.conf.broker_consumer, app)
+    ROLES[role](app, config)
+    return app
+
+
+def run_worker(role: str, config: WorkerConfig) -> NoReturn:
+    """Run until stopped; exits the process with the worker's exit code."""
+    worker = faust.Worker(
+        build_app(role, config),
+        loglevel="warn",
+        override_logging=False,
+        redirect_stdouts=False,
+    )
+    worker.execute_from_commandline()
