@@ -96,9 +96,7 @@ class Applier:
         not ours any more."""
         async with self._folding:
             with self._phases.timed("decode"):
-                decoded = decode_batch(
-                    batch, self._config.max_command_bytes, self._unstorable
-                )
+                decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
             for pause in pauses():
                 if not self.intake.owns(batch):
                     return None
@@ -159,9 +157,7 @@ class Applier:
                 connection = await self._writing.get()
                 await self._ensure_days(connection, work)
                 with self._phases.timed("commit"):
-                    await commit(
-                        connection, CONSUMER, self.intake.topic, work.moves, work.effects
-                    )
+                    await commit(connection, CONSUMER, self.intake.topic, work.moves, work.effects)
                 return True
             except Exception as error:
                 if not is_transient(error):
@@ -243,11 +239,7 @@ class Applier:
                 await ensure_day(connection, day)
                 self._days.add(day)
 
-    async def _retry_later(
-        self, what: str, line: Line, error: Exception, pause: float
-    ) -> None:
+    async def _retry_later(self, what: str, line: Line, error: Exception, pause: float) -> None:
         log.warning("retry", what=what, error=repr(error)[:200])
         line.hang_up()
         await asyncio.sleep(pause)
-
-

@@ -4,48 +4,23 @@ Reads `execution.commands.v1`; writes Postgres, then `execution.events.v1`, repl
 letters.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from agents.applier import CONSUMER, Applier
 from agents.chunks import App
 from agents.config import WorkerConfig
 from agents.failures import is_transient, log, spawn
-from agents.intake import Intake, Owned, Position
+from agents.intake import Intake, Owned
+from agents.positions import PostgresPositions
 from agents.publisher import Publisher
 from agents.republish import Republisher
 from agents.timing import Phases
 from storage.lines import Line
-from storage.progress import claim, save_published
+from storage.progress import save_published
 from streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
 
 SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka how far we are
 REPORT_EVERY = 10.0  # seconds
-
-
-class PostgresPositions:
-    """Positions in `consumer_offset`."""
-
-    def __init__(self, line: Line, consumer: str) -> None:
-        self._line = line
-        self._consumer = consumer
-
-    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
-        try:
-            rows = await claim(await self._line.get(), self._consumer, topic, earliest)
-        except Exception:
-            self._line.hang_up()
-            raise
-        return [
-            Position(
-                partition=row["partition"],
-                next_offset=row["next_offset"],
-                epoch=row["epoch"],
-                base=row["base"],
-                published=(row["published_offset"], row["published_index"]),
-            )
-            for row in rows
-        ]
 
 
 def declare(app: App, config: WorkerConfig) -> None:
@@ -93,11 +68,11 @@ def declare(app: App, config: WorkerConfig) -> None:
     async def report() -> None:
         log.info("phases", **{name: round(spent, 3) for name, spent in phases.seconds.items()})
 
-    @app.on_before_shutdown.connect
-    async def close(_app: App, **_: Any) -> None:
-        intake.stop()
+    async def close() -> None:
         await applier.close()
         await _save_published(intake, line)
+
+    app.on_close(close)
 
 
 async def _save_published(intake: Intake, line: Line) -> None:

@@ -39,7 +39,7 @@ class RunCache:
 
     def get(self, run_id: str) -> Run | None:
         slot = self._slots.get(run_id)
-        return slot and slot.run
+        return slot.run if slot is not None else None
 
     def hold(self, run_ids: Iterable[str], batch: int) -> list[str]:
         """Keep these runs until `batch` is committed; those that are not here."""

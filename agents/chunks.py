@@ -204,7 +204,19 @@ class App(faust.App):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.intakes: dict[str, Intake] = {}
+        self._closers: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **options)
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Let `close` finish what is under way when the app stops; nothing is fetched by then."""
+        self._closers.append(close)
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        for intake in self.intakes.values():
+            intake.stop()
+        for close in self._closers:
+            await close()
 
     def read(self, intake: Intake) -> Any:
         """The channel to declare an agent on, for `intake`'s topic."""

@@ -42,9 +42,7 @@ class Work:
     replies: list[tuple[str, str, Outcome]] = field(default_factory=list)
 
 
-def decode_batch(
-    batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]
-) -> Decoded:
+def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]) -> Decoded:
     """The commands of a batch; `unstorable` by (partition, offset) are known to be dead."""
     return [
         [

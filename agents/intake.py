@@ -29,15 +29,22 @@ _offset_of = attrgetter("offset")
 
 
 class Record(Protocol):
-    """What Kafka holds; `timestamp` in milliseconds."""
+    """What Kafka holds, or held; `timestamp` in milliseconds."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class Stretch(list[Record]):

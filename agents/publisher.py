@@ -7,7 +7,7 @@ publishes it from the journal.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,9 +110,7 @@ class Publisher:
             await (await producer.send_batch(box, self._events, partition=news.owned.number))
         return last
 
-    async def _send_dead_letters(
-        self, producer: AIOKafkaProducer, news: News
-    ) -> tuple[int, int]:
+    async def _send_dead_letters(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
         sent = [
             await producer.send(
                 self._dead_letters, key=one.key, value=one.value, headers=one.headers
@@ -151,5 +149,3 @@ def _merge(merged: dict[int, News], news: News) -> None:
         into.owned = news.owned
         into.events += news.events
         into.dead_letters += news.dead_letters
-
-

@@ -6,12 +6,14 @@ from typing import NoReturn
 import faust
 from yarl import URL
 
-from agents import apply_commands
+from agents import apply_commands, bridge_to_redis, read_catalogue
 from agents.chunks import App, OneEventPerFetch, Transport
 from agents.config import WorkerConfig
 
-ROLES: dict[str, Callable[[App, WorkerConfig], None]] = {
-    "apply": apply_commands.declare,
+# What each role declares.
+ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
+    "apply": (apply_commands.declare, read_catalogue.declare),
+    "bridge": (bridge_to_redis.declare,),
 }
 HEARTBEATS = 3  # per session timeout, at least
 
@@ -39,7 +41,8 @@ def build_app(role: str, config: WorkerConfig) -> App:
     )
     # Before the first agent: declaring one freezes the transport.
     app.transport = Transport(app.conf.broker_consumer, app)
-    ROLES[role](app, config)
+    for declare in ROLES[role]:
+        declare(app, config)
     return app
 
 

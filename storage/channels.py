@@ -22,8 +22,10 @@ _EXECUTION_REPLY = "execution_reply"
 
 
 def execution_channel(prefix: str, user_id: str, graph_id: str, graph_exec_id: str) -> str:
-    """The channel of a run. With `*` for an id it is a pattern for PSUBSCRIBE: no id holds a
-    character that patterns give a meaning to."""
+    """The channel of a run; with `*` for an id, a pattern for PSUBSCRIBE.
+
+    No id holds a character that patterns give a meaning to.
+    """
     return f"{prefix}{_EXECUTION_EVENT}/{user_id}/{graph_id}/{graph_exec_id}"
 
 

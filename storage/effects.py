@@ -7,6 +7,7 @@ is one row, but three entries of the journal.
 
 import base64
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -133,9 +134,7 @@ class Effects:
             )
         )
 
-    def add_refusal(
-        self, command: Command, refused: Refused, partition: int, offset: int
-    ) -> None:
+    def add_refusal(self, command: Command, refused: Refused, partition: int, offset: int) -> None:
         self.refusals.append(
             (
                 partition,
@@ -290,7 +289,5 @@ async def commit(
 async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
     """Give `day` partitions of its own. Where rows of that day already went to the default
     partition, they stay there, and so do those to come."""
-    try:
+    with suppress(asyncpg.CheckViolationError):  # the default partition holds rows of the day
         await connection.execute("select ensure_day($1)", day)
-    except asyncpg.CheckViolationError:
-        pass  # the default partition holds rows of the day; it takes the others as well

@@ -117,9 +117,7 @@ async def dead_letters_after(
     ]
 
 
-async def _run_events(
-    connection: asyncpg.Connection, span: tuple[int, int, int]
-) -> list[Leftover]:
+async def _run_events(connection: asyncpg.Connection, span: tuple[int, int, int]) -> list[Leftover]:
     rows = await connection.fetch(_ENTRIES, *span)
     before: dict[str, int] = {}
     for row in rows:

@@ -36,11 +36,11 @@ class SchemaNewer(Fatal):
 
 def migrations() -> list[Migration]:
     """All migrations there are, oldest first."""
-    found = []
-    for file in (resources.files(__package__) / "migrations").iterdir():
-        if match := _FILE_NAME.fullmatch(file.name):
-            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
-    return sorted(found)
+    return sorted(
+        Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+        for file in (resources.files(__package__) / "migrations").iterdir()
+        if (match := _FILE_NAME.fullmatch(file.name))
+    )
 
 
 async def migrate(dsn: str, schema: str = "execstream") -> list[str]:

@@ -80,9 +80,7 @@ async def save_published(
     epochs = [epoch for epoch, _ in published.values()]
     offsets = [offset for _, (offset, _) in published.values()]
     indexes = [index for _, (_, index) in published.values()]
-    await connection.execute(
-        _PUBLISHED, consumer, topic, list(published), epochs, offsets, indexes
-    )
+    await connection.execute(_PUBLISHED, consumer, topic, list(published), epochs, offsets, indexes)
 
 
 def sqlstate(error: BaseException) -> str:

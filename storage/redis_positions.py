@@ -5,8 +5,9 @@ source of the last event that was published, and `published` counts the messages
 Redis may forget all of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -20,7 +21,7 @@ PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
 _source = msgspec.json.Decoder(Source | None)
 
 # A script, because it is atomic like MULTI, costs a tenth of it per message, and can look first:
-# a portion at or below the stored position was published before, by another bridge or by a first
+# what lies at or below the stored position was published before, by another bridge or by a first
 # try whose answer got lost.
 _PUBLISH = """
 local published, at = 0, 1
@@ -43,8 +44,10 @@ return published
 
 
 def open_redis(url: str) -> Redis:
-    """A client that does not try again on its own: it cannot know whether the first try was
-    heard."""
+    """A client that does not try again on its own.
+
+    It cannot know whether the first try was heard, and would publish twice.
+    """
     return Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
@@ -62,7 +65,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Portion:
+class Publication:
     """One partition's messages, as (channel, message) in order, and its place after them."""
 
     partition: int
@@ -80,7 +83,7 @@ class RedisPositions:
 
     async def load(self) -> dict[int, Place]:
         """Every partition's place that Redis remembers."""
-        stored: Mapping[bytes, bytes] = await self._redis.hgetall(self.key)
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(self.key))
         places = {}
         for name, value in stored.items():
             if name.isdigit():
@@ -92,16 +95,16 @@ class RedisPositions:
         """How many messages were ever published, as far as Redis remembers."""
         return int(await self._redis.hget(self.key, "published") or 0)
 
-    async def publish(self, portions: Sequence[Portion]) -> int:
+    async def publish(self, publications: Sequence[Publication]) -> int:
         """Publish the messages and move the positions, all or nothing; how many were published.
 
         When the answer gets lost (a `RedisError` or `OSError`), calling again is safe.
         """
         arguments: list[str | bytes | int] = []
-        for portion in portions:
-            place = portion.place
+        for part in publications:
+            place = part.place
             source = msgspec.json.encode(place.source)
-            arguments += (portion.partition, place.next_offset, source, len(portion.messages))
-            for message in portion.messages:
+            arguments += (part.partition, place.next_offset, source, len(part.messages))
+            for message in part.messages:
                 arguments += message
         return int(await self._publish(keys=[self.key], args=arguments))

@@ -1,5 +1,4 @@
-"""What the journal tells of runs before some event: for those who keep up with events and have
-to catch up with a run.
+"""What the journal tells of runs before some event, for those who have to catch up with them.
 
 The connection must hand JSON over as text, as those of `storage.lines` do.
 """
@@ -67,8 +66,10 @@ select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.nam
 async def earlier_events(
     connection: asyncpg.Connection, before: Mapping[str, int], heads: Mapping[str, Head]
 ) -> AsyncIterator[Event]:
-    """Events of the runs of `heads` up to entry `before[run]`, run by run, each in order; none of
-    a run whose journal no longer has its beginning. Their sources are not told."""
+    """Events of the runs of `heads` before entry `before[run]`: run by run, each in order.
+
+    None of a run whose journal no longer has its beginning. Their sources are not told.
+    """
     ids = list(heads)
     days = list({head.created_at.date() for head in heads.values()})
     run: Run | None = None

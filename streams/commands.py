@@ -127,9 +127,7 @@ class UpdateNode(RunCommand, tag="node.update", kw_only=True, omit_defaults=True
 
 
 class UpdateNodes(RunCommand, tag="node.update_many", kw_only=True, omit_defaults=True):
-    node_exec_ids: Annotated[
-        Sequence[Uuid], Meta(min_length=1, max_length=MAX_BATCH_OF_STEPS)
-    ]
+    node_exec_ids: Annotated[Sequence[Uuid], Meta(min_length=1, max_length=MAX_BATCH_OF_STEPS)]
     status: ExecutionStatus
     stats: Document = UNSET
 
@@ -158,7 +156,6 @@ AnyCommand = (
     | SetKeyValue
 )
 AnyRunCommand = TypeVar("AnyRunCommand", bound=RunCommand)
-
 
 
 def type_of(command: type[Command]) -> str:

@@ -5,6 +5,7 @@ that carry no `seq`. Fields: `docs/contract.md`, section 3.
 """
 
 from datetime import datetime
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 

@@ -136,9 +136,7 @@ def _move_run(
     if not is_allowed(run.status, to):
         return _illegal(run.status, to)
     detail = Detail(stats=stats, started=started)
-    moved = _entry(
-        run, command, EntryType.GRAPH_UPDATED, was=run.status, status=to, detail=detail
-    )
+    moved = _entry(run, command, EntryType.GRAPH_UPDATED, was=run.status, status=to, detail=detail)
     return [moved, *(_cascade(run, command, to) if to in ENDED else ())]
 
 
@@ -209,9 +207,7 @@ def _open_step(run: Run, command: AddNodeInput) -> Entries | Refused:
         status=ExecutionStatus.INCOMPLETE,
         detail=Detail(node_id=command.node_id, block_id=command.block_id),
     )
-    value = _input_added(
-        command, run.last_seq + 2, step_id, command.input_name, command.input_data
-    )
+    value = _input_added(command, run.last_seq + 2, step_id, command.input_name, command.input_data)
     return [added, value]
 
 

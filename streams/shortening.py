@@ -90,8 +90,10 @@ def _ends_of_items(items: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 
 
 def _cap(sizes: list[int], room: int) -> int:
-    """The most bytes each value may take so that all of them fit into `room`: small values leave
-    their share to the large ones."""
+    """The most bytes each value may take so that all of them fit into `room`.
+
+    Small values leave what they do not need to the large ones.
+    """
     left = len(sizes)
     for size in sorted(sizes):
         if size * left > room:

@@ -6,7 +6,7 @@ Everything else stays as sent; JSON is rewritten as bytes, so numbers keep their
 
 import re
 
-_REMOVED = [*range(0x00, 0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F]
+_REMOVED = [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F]
 _NO_CONTROLS = dict.fromkeys(_REMOVED)
 
 # In JSON a backslash occurs only inside strings and always begins an escape, so matching every

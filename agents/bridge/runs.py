@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import cast
+from typing import ClassVar, cast
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from agents.bridge.stats import read_stats
 from agents.bridge.steps import STEP_BYTES, StepView, Values
 from storage.channels import GraphUpdate, NodeUpdate
 from storage.models.blocks import WEBHOOKS
 from storage.models.graph_execution import GraphExecutionMeta
-from storage.models.stats import GraphExecutionStats, stats_from_db
+from storage.models.stats import GraphExecutionStats
 from storage.run_history import Head
 from streams.events import Event
 from streams.statuses import ExecutionStatus
@@ -59,7 +60,7 @@ class RunView:
         """Let `event`, the next of this run, take effect."""
         if self.is_partial:
             self.forget()
-        _EVOLVE[event.type](self, event)
+        self._evolve[event.type](self, event)
         self.last_seq = cast(int, event.seq)
 
     def _created(self, event: Event) -> None:
@@ -75,9 +76,7 @@ class RunView:
         self.started_at = event.started_at or None
         self.ended_at = event.ended_at or None
         if event.stats is not UNSET:
-            stats = stats_from_db(
-                GraphExecutionStats, msgspec.json.decode(event.stats), graph_exec_id=self.id
-            )
+            stats = read_stats(GraphExecutionStats, event.stats, graph_exec_id=self.id)
             self.stats = None if stats is None else _in_readers_names(stats)
 
     def _shared(self, event: Event) -> None:
@@ -119,6 +118,17 @@ class RunView:
             self._by_block.setdefault(step.block_id, []).append(step)
             self.size += STEP_BYTES
         return step
+
+    _evolve: ClassVar[dict[str, Callable[["RunView", Event], None]]] = {
+        "graph.created": _created,
+        "graph.updated": _updated,
+        "graph.shared": _shared,
+        "graph.deleted": _deleted,
+        "node.added": _step_moved,
+        "node.input_added": _input_added,
+        "node.output_added": _output_added,
+        "node.updated": _step_moved,
+    }
 
     # ---- what messages show ----------------------------------------------------------------
 
@@ -226,15 +236,3 @@ def _name(items: dict[str, Raw]) -> str | None:
 
 def _in_readers_names(stats: GraphExecutionStats) -> Raw:
     return Raw(GraphExecutionMeta.Stats.from_db(stats).model_dump_json().encode())
-
-
-_EVOLVE: dict[str, Callable[[RunView, Event], None]] = {
-    "graph.created": RunView._created,
-    "graph.updated": RunView._updated,
-    "graph.shared": RunView._shared,
-    "graph.deleted": RunView._deleted,
-    "node.added": RunView._step_moved,
-    "node.input_added": RunView._input_added,
-    "node.output_added": RunView._output_added,
-    "node.updated": RunView._step_moved,
-}

@@ -1,13 +1,13 @@
 """A step as its messages show it: everything it was given and everything it emitted."""
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from storage.models.stats import NodeExecutionStats, stats_from_db
+from agents.bridge.stats import read_stats
+from storage.models.stats import NodeExecutionStats
 from streams.events import Event
 from streams.shortening import KEPT_AT_EACH_END, ends, left_out
 from streams.statuses import ExecutionStatus
@@ -64,20 +64,20 @@ class StepView:
     cleared_inputs: dict[str, Raw] | None = None
     cleared_outputs: dict[str, list[Raw]] | None = None
 
-    # Each of these returns how many bytes more the step takes.
-
     def add_input(self, pin: str, value: Raw) -> int:
+        """Take the value of an input pin; how many bytes more the step takes now."""
         self.inputs[pin] = value
         return len(value) + VALUE_BYTES
 
     def add_output(self, pin: str, value: Raw) -> int:
+        """Append a value of an output pin; how many bytes more the step takes now."""
         values = self.outputs.get(pin)
         if values is None:
             values = self.outputs[pin] = Values()
         return values.add(value)
 
     def move(self, event: Event) -> int:
-        """Take the status, times and data that `node.added` or `node.updated` tells."""
+        """Take what `node.added` or `node.updated` tells; how many bytes more it takes now."""
         if event.status is not UNSET:
             self.status = event.status
         self.add_time = event.added_time or None
@@ -96,9 +96,7 @@ class StepView:
         self.cleared_inputs = self.cleared_outputs = None
         if b'"cleared_' not in bytes(stats):
             return
-        known = stats_from_db(
-            NodeExecutionStats, json.loads(bytes(stats)), node_exec_id=self.node_exec_id
-        )
+        known = read_stats(NodeExecutionStats, stats, node_exec_id=self.node_exec_id)
         if known is not None and known.cleared_inputs:
             self.cleared_inputs = {
                 pin: _text(messages[-1])

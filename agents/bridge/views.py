@@ -5,10 +5,8 @@ stands exactly before the event at hand, so nothing has to be told when partitio
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import cast
-
-from msgspec import UNSET
 
 from agents.bridge.runs import BlockTypes, RunView
 from storage.channels import MAX_MESSAGE_BYTES, encode_update, execution_channel
@@ -24,11 +22,10 @@ class RunViews:
     def __init__(
         self,
         prefix: str = "",
-        block_types: BlockTypes | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_cache_bytes: int = MAX_CACHE_BYTES,
     ) -> None:
-        self.block_types: BlockTypes = block_types or {}
+        self.block_types: BlockTypes = {}
         self.size = 0  # bytes, an estimate
         self._prefix = prefix
         self._max_message_bytes = max_message_bytes
@@ -89,8 +86,3 @@ class RunViews:
         self.size += view.size - before
         self._runs.move_to_end(run_id)
         return view
-
-
-def is_of_a_run(event: Event) -> bool:
-    """Whether `event` is told on a channel: refusals and key-values are not."""
-    return event.seq is not UNSET

@@ -27,12 +27,17 @@ create table graph_execution (
     trimmed_at timestamptz
 ) with (fillfactor = 60);  -- rows are rewritten at nearly every batch; leave room to do it in place
 
-create index graph_execution_user on graph_execution (user_id, created_at desc, id desc)
-    where not is_deleted;
+-- All of a user's runs: costs count the deleted ones too.
+create index graph_execution_user on graph_execution (user_id, created_at desc, id desc);
 create index graph_execution_graph on graph_execution (graph_id, created_at desc, id desc)
     where not is_deleted;
 create index graph_execution_created on graph_execution (created_at desc, id desc)
     where not is_deleted;
+-- The few that are alive, for diagnostics and filters by status.
+create index graph_execution_live on graph_execution (created_at desc, id desc)
+    where status in ('INCOMPLETE', 'QUEUED', 'RUNNING', 'REVIEW');
+create index graph_execution_ended on graph_execution using brin (ended_at)
+    with (pages_per_range = 32);
 create index graph_execution_parent on graph_execution (parent_graph_exec_id)
     where parent_graph_exec_id is not null;
 create index graph_execution_share on graph_execution (share_token_hash)

@@ -156,3 +156,28 @@ begin
     end if;
     return false;
 end $$;
+
+-- One batch of the catalogue; what is taken away is not among what is defined.
+create function commit_catalogue(
+    of_consumer text,
+    of_topic text,
+    moves progress[],
+    blocks block[],
+    graphs graph[],
+    blocks_gone text[],
+    graphs_gone graph[]
+) returns void language plpgsql as $$
+begin
+    if not advance(of_consumer, of_topic, moves) then
+        return;
+    end if;
+    insert into block select * from unnest(blocks)
+    on conflict (id) do update
+       set name = excluded.name, block_type = excluded.block_type;
+    insert into graph select * from unnest(graphs)
+    on conflict (id, version) do update
+       set name = excluded.name, description = excluded.description;
+    delete from block where id = any (blocks_gone);
+    delete from graph g using unnest(graphs_gone) gone
+     where g.id = gone.id and g.version = gone.version;
+end $$;

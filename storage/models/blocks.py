@@ -6,6 +6,8 @@ from pydantic import BaseModel
 
 
 class BlockType(StrEnum):
+    """Kinds of blocks, as the catalogue tells them."""
+
     STANDARD = "STANDARD"
     INPUT = "INPUT"
     OUTPUT = "OUTPUT"

@@ -10,6 +10,8 @@ from storage.models.node_execution import NodeExecutionResult
 
 
 class ExecutionEventType(StrEnum):
+    """What a message is about; all subscribers tell messages apart by it."""
+
     GRAPH_EXEC_UPDATE = "graph_execution_update"
     NODE_EXEC_UPDATE = "node_execution_update"
 

@@ -3,7 +3,7 @@
 Producers may add fields of their own, which are kept. Times are seconds, costs are cents.
 """
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
@@ -87,7 +87,7 @@ def error_text(error: BaseException | str | None) -> str | None:
 AnyStats = TypeVar("AnyStats", bound=Stats)
 
 
-def stats_from_db(model: type[AnyStats], document: Any, **place: object) -> AnyStats | None:
+def stats_from_db(model: type[AnyStats], document: object, **place: object) -> AnyStats | None:
     """The stored document as `model`; None, and a warning that names the place, if it is not one.
 
     Commands may carry any JSON object as stats, and one odd document must not hide its run.
@@ -102,7 +102,7 @@ def stats_from_db(model: type[AnyStats], document: Any, **place: object) -> AnyS
         return None
 
 
-def _merged(mine: Any, theirs: Any) -> Any:
+def _merged(mine: object, theirs: object) -> object:
     if isinstance(theirs, bool) or type(mine) is bool:
         return theirs
     if isinstance(mine, int | float) and isinstance(theirs, int | float):

@@ -1,0 +1,55 @@
+# `make` lists what can be done. Needed beforehand: Python 3.11 or newer with venv, and make.
+
+PYTHON ?= python3
+RUNS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint types clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Makes .venv with everything in it; the others do it themselves
+
+demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n of them
+	$(BIN)/execstream demo $(if $(RUNS),--runs $(RUNS) --exit)
+
+test: $(READY) ## Runs the tests on real servers
+	$(BIN)/pytest
+
+check: lint types ## Everything that must be in order before a change goes in
+	$(MAKE) test
+
+fmt: $(READY) ## Formats the code and mends what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+lint: $(READY) ## Checks format, style and which package may import which
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+
+types: $(READY) ## Checks the types
+	$(BIN)/mypy
+
+clean: ## Removes .venv and caches; the local stack's data in .execstream stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is missing or older than Python 3.11: name another," \
+			"as in: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv: install it (on Debian and Ubuntu: apt install" \
+			"python3-venv), or name another Python, as in: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || command -v cc >/dev/null || { \
+		echo "Redis comes ready-made for Python 3.11 and 3.12 only: install a C compiler, or" \
+			"name one of these, as in: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,184 @@
+"""From records of events to messages on Redis: in order, none left out.
+
+A message and the position after it are one step in Redis. While Redis or Postgres is away, the
+same step is tried again for as long as the partitions are ours.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import UNSET
+from redis.exceptions import RedisError
+
+from agents.bridge.views import RunViews
+from agents.failures import is_transient, log, pauses
+from agents.intake import Batch, Portion, Record
+from storage.lines import Line
+from storage.redis_positions import Place, Publication, RedisPositions
+from storage.run_history import earlier_events, load_heads, load_interface_blocks
+from streams.events import Event, Source, decode_event
+
+MOST_BYTES = 4 * 1024 * 1024  # of messages that are published in one step; one more may be over
+MOST_MESSAGES = 1_000
+BLOCKS_AGE = 2.0  # seconds until the kinds of blocks are looked up again
+
+Answer = TypeVar("Answer")
+
+
+class NotOurs(Exception):
+    """A partition of the batch was taken away; whoever has it now goes on."""
+
+
+class Step:
+    """Publications of several partitions that go out together."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, Publication] = {}
+        self._bytes = self._messages = 0
+
+    def add(self, partition: int, place: Place, message: tuple[str, bytes] | None) -> None:
+        """Say `message`, if there is one, and be at `place` then."""
+        part = self.parts.get(partition)
+        if part is None:
+            part = self.parts[partition] = Publication(partition, place)
+        part.place = place
+        if message is not None:
+            part.messages.append(message)
+            self._bytes += len(message[1])
+            self._messages += 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should go out before anything is added."""
+        return self._bytes >= MOST_BYTES or self._messages >= MOST_MESSAGES
+
+
+class Forwarder:
+    """Holds what the bridge keeps between batches. `owns` tells whether a batch is still ours."""
+
+    def __init__(
+        self,
+        views: RunViews,
+        positions: RedisPositions,
+        line: Line,
+        owns: Callable[[Batch], bool],
+    ) -> None:
+        self._views = views
+        self._positions = positions
+        self._line = line
+        self._owns = owns
+        self._sources: dict[int, Source | None] = {}
+        self._blocks_known_at = float("-inf")
+
+    def begin(self, sources: Mapping[int, Source | None]) -> None:
+        """Partitions were claimed; their last published sources, as far as Redis knows them."""
+        self._sources = dict(sources)
+
+    async def forward(self, batch: Batch) -> None:
+        """Publish what `batch` tells.
+
+        Raises:
+            NotOurs: a partition was taken away meanwhile; a part may have been published.
+        """
+        news = [(portion.owned.number, list(self._news(portion))) for portion in batch]
+        events = [event for _, entries in news for _, event in entries if event is not None]
+        await self._refresh_blocks()
+        await self._recall(batch, events)
+        step = Step()
+        for partition, entries in news:
+            for place, event in entries:
+                message = None if event is None else await self._message(batch, event)
+                step.add(partition, place, message)
+                if step.is_full:
+                    await self._publish(batch, step)
+                    step = Step()
+        if step.parts:
+            await self._publish(batch, step)
+        self._views.trim()
+
+    def _news(self, portion: Portion) -> Iterator[tuple[Place, Event | None]]:
+        """For each record the place after it, and the event if it is to be told.
+
+        Not told are refusals, key-values, and what was told before.
+        """
+        last = self._sources.get(portion.owned.number)
+        for record in portion.records:
+            event = _understood(record)
+            if event is not None and (last is None or event.source > last):
+                last = event.source
+            else:
+                event = None
+            is_of_a_run = event is not None and event.seq is not UNSET
+            yield Place(record.offset + 1, last), event if is_of_a_run else None
+
+    async def _message(self, batch: Batch, event: Event) -> tuple[str, bytes]:
+        if self._views.lacks(event):  # entries are missing where a run was erased meanwhile
+            await self._recall(batch, [event])
+        return self._views.message_for(event)
+
+    # ---- what needs Postgres or Redis ------------------------------------------------------
+
+    async def _publish(self, batch: Batch, step: Step) -> None:
+        parts = list(step.parts.values())
+        await self._insist("publish", batch, lambda: self._positions.publish(parts))
+        self._sources |= {part.partition: part.place.source for part in parts}
+
+    async def _recall(self, batch: Batch, events: Sequence[Event]) -> None:
+        """Bring in what was before `events`, of runs that are not known or not up to them."""
+        if missing := self._views.missing(events):
+            await self._insist("recall", batch, lambda: self._replay(missing))
+
+    async def _replay(self, missing: Mapping[str, Event]) -> None:
+        connection = await self._line.get()
+        heads = await load_heads(connection, missing)
+        before = {run_id: event.seq or 0 for run_id, event in missing.items()}
+        async for event in earlier_events(connection, before, heads):
+            self._views.replay(event)
+        for run_id, event in missing.items():
+            if self._views.lacks(event):
+                self._views.resume(event, heads.get(run_id))
+
+    async def _refresh_blocks(self) -> None:
+        """Look the kinds of blocks up again; while Postgres is away, the old ones do."""
+        if time.monotonic() - self._blocks_known_at < BLOCKS_AGE:
+            return
+        self._blocks_known_at = time.monotonic()
+        try:
+            self._views.block_types = await load_interface_blocks(await self._line.get())
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            self._line.hang_up()
+            log.warning("retry", what="blocks", error=repr(error)[:200])
+
+    async def _insist(
+        self, what: str, batch: Batch, attempt: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
+        """The answer of `attempt`, made until it works or `batch` is not ours any more."""
+        for pause in pauses():
+            if not self._owns(batch):
+                break
+            try:
+                return await attempt()
+            except RedisError as error:
+                log.warning("retry", what=what, error=repr(error)[:200])
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._line.hang_up()
+                log.warning("retry", what=what, error=repr(error)[:200])
+            await asyncio.sleep(pause)
+        raise NotOurs
+
+
+def _understood(record: Record) -> Event | None:
+    """The event of `record`; None, and an error in the log, for what nobody of us wrote."""
+    try:
+        return decode_event(record.value or b"")
+    except msgspec.DecodeError as error:
+        place = {"partition": record.partition, "offset": record.offset}
+        log.error("not_an_event", **place, error=str(error))
+        return None

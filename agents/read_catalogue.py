@@ -1,0 +1,114 @@
+"""The agent that keeps the tables `block` and `graph` as the catalogue topic has them.
+
+Runs in workers of role `apply`. A record that defines nothing is logged and stepped over: names
+are for people, no rule depends on them, and the topic keeps it.
+"""
+
+import asyncio
+from typing import Any
+
+from agents.chunks import App
+from agents.config import WorkerConfig
+from agents.failures import is_transient, log, pauses
+from agents.intake import Batch, Intake
+from agents.positions import PostgresPositions
+from storage.catalogue import Block, Graph, commit_catalogue
+from storage.lines import Line
+from storage.progress import FENCED, Move, sqlstate
+from streams.catalogue import (
+    BlockKey,
+    DefineBlock,
+    DefineGraph,
+    NotInCatalogue,
+    decode_catalogue,
+)
+from streams.topics import CATALOGUE
+
+CONSUMER = "catalogue"
+
+Blocks = dict[str, Block | None]
+Graphs = dict[tuple[str, int], Graph | None]
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the agent on `app`."""
+    line = Line(config.postgres_dsn, config.schema)
+    claims = Line(config.postgres_dsn, config.schema)
+    intake = Intake(config.topic_prefix + CATALOGUE.name, PostgresPositions(claims, CONSUMER))
+
+    @app.agent(app.read(intake), name="read_catalogue")
+    async def read_catalogue(stream: Any) -> None:
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            intake.receive(event.value)
+            while batch := await intake.take(queue, config.batch_records):
+                await _commit(intake, line, batch)
+
+    async def close() -> None:
+        await line.close()
+        await claims.close()
+
+    app.on_close(close)
+
+
+async def _commit(intake: Intake, line: Line, batch: Batch) -> None:
+    blocks, graphs, moves = _fold(batch)
+    for pause in pauses():
+        if not intake.owns(batch):
+            return
+        try:
+            await commit_catalogue(await line.get(), CONSUMER, intake.topic, moves, blocks, graphs)
+            break
+        except Exception as error:
+            if sqlstate(error) == FENCED:
+                return
+            if not is_transient(error):
+                raise
+            log.warning("retry", what="catalogue", error=repr(error)[:200])
+            line.hang_up()
+            await asyncio.sleep(pause)
+    for portion in batch:
+        portion.owned.done = portion.next_offset
+
+
+def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[Move]]:
+    """The last word on each entry."""
+    blocks: Blocks = {}
+    graphs: Graphs = {}
+    moves = []
+    for portion in batch:
+        owned = portion.owned
+        move = Move(
+            owned.number, portion.expected, owned.epoch, portion.next_offset, *owned.published
+        )
+        for record in portion.records:
+            try:
+                key, definition = decode_catalogue(record.key, record.value)
+            except NotInCatalogue as error:
+                log.warning("not_in_catalogue", offset=record.offset, error=str(error)[:200])
+                move.dead += 1
+                continue
+            move.applied += 1
+            if isinstance(key, BlockKey):
+                blocks[key.id] = _block(definition)
+            else:
+                graphs[key] = _graph(definition)
+        moves.append(move)
+    return blocks, graphs, moves
+
+
+def _block(definition: Any) -> Block | None:
+    if isinstance(definition, DefineBlock):
+        return definition.block_id, definition.name, definition.block_type
+    return None
+
+
+def _graph(definition: Any) -> Graph | None:
+    if isinstance(definition, DefineGraph):
+        return (
+            definition.graph_id,
+            definition.graph_version,
+            definition.name,
+            definition.description,
+        )
+    return None

@@ -1,0 +1,33 @@
+"""Where the servers of a stack answer, as its owner wrote it into `stack.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+DESCRIPTION = "stack.json"
+
+
+@dataclass
+class Addresses:
+    """Where to connect.
+
+    Attributes:
+        kafka_bootstrap: `host:port` of the broker.
+        postgres_dsn: connection string of the stack's database.
+        redis_url: URL of database 0.
+    """
+
+    kafka_bootstrap: str
+    postgres_dsn: str
+    redis_url: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a `stack.json`.
+
+        Raises:
+            FileNotFoundError: no stack runs there.
+        """
+        text = json.loads(path.read_text())
+        return cls(text["kafka_bootstrap"], text["postgres_dsn"], text["redis_url"])

@@ -1,0 +1,153 @@
+"""A real Apache Kafka broker: one node in KRaft mode, broker and controller in one process.
+
+Topics are never made by mistake (no auto-creation), groups start at once, and records up to
+32 MiB pass. Data is not synced to disk on each write, as in Kafka's defaults: a killed
+broker loses nothing, a machine that loses power may.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from devstack.errors import StackError
+from devstack.ports import HOST
+from devstack.server import Server
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+JVM_OPTIONS = (
+    "-Xmx384m",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+)
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    # A killed broker may come back only once its old session has run out (9 s by default).
+    "broker.heartbeat.interval.ms": "1000",
+    "broker.session.timeout.ms": "4000",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "8",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "message.max.bytes": str(MAX_MESSAGE_BYTES),
+    "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
+}
+
+
+class Runtime(NamedTuple):
+    """What runs Kafka's programs."""
+
+    java: str
+    jars: Path
+
+    def command(self, main_class: str, *arguments: str) -> list[str]:
+        """Argument vector of one of them."""
+        return [self.java, *JVM_OPTIONS, "-cp", f"{self.jars}/*", main_class, *arguments]
+
+
+async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, int]) -> Server:
+    """Write the broker's settings, format its storage on first use, and tell how to run it.
+
+    Args:
+        state: the stack's directory.
+        logs: where the log goes.
+        runtime: what to run it with.
+        ports: for clients, and for the controller.
+
+    Raises:
+        StackError: the storage could not be formatted.
+    """
+    port, controller_port = ports
+    home = state / "kafka"
+    home.mkdir(exist_ok=True)
+    settings = SETTINGS | {
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "log.dirs": str(home / "data"),
+    }
+    properties = home / "server.properties"
+    properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    formatted = home / "formatted"  # only there when formatting has come to its end
+    if not formatted.exists():
+        shutil.rmtree(home / "data", ignore_errors=True)
+        await asyncio.to_thread(_format, runtime, properties)
+        formatted.touch()
+
+    async def is_ready() -> bool:
+        return await answers_metadata(port)
+
+    return Server(
+        "Kafka",
+        runtime.command("kafka.Kafka", str(properties)),
+        ports,
+        logs / "kafka.log",
+        is_ready,
+    )
+
+
+async def answers_metadata(port: int) -> bool:
+    """Tell whether the broker on the port knows itself as part of its cluster."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+        writer.close()
+    except OSError:
+        return False
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", request_timeout_ms=5_000)
+    # A broker that is still coming up is no error worth a line in our caller's log.
+    with _silenced("aiokafka"):
+        try:
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            return bool(cluster["brokers"])
+        except (KafkaError, OSError):
+            return False
+        finally:
+            with contextlib.suppress(KafkaError, OSError):
+                await admin.close()
+
+
+def _format(runtime: Runtime, properties: Path) -> None:
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    format_storage = runtime.command(
+        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"
+    )
+    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
+        format_storage, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise StackError(
+            f"Kafka could not format its storage in {properties.parent}: {''.join(last)}"
+        )
+
+
+@contextlib.contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,48 @@
+"""Questions about processes, and the identity to run one under."""
+
+import pwd
+from typing import TypedDict
+
+import psutil
+
+
+class Identity(TypedDict, total=False):
+    """Keyword arguments of `subprocess` that say as whom a process runs."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def identity(user: str | None) -> Identity:
+    """Identity of a system user with none of our rights left, or our own for None."""
+    if user is None:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process still does anything: one that nobody has waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and everything it started that is still its descendant; empty if it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Send SIGKILL to those that are still there."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # it was faster

@@ -1,0 +1,108 @@
+"""The three servers as one thing to break, mend, describe and stop."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import IO
+
+from devstack import owner
+from devstack.addresses import DESCRIPTION, Addresses
+from devstack.server import Server
+
+RECORD = "running.json"
+
+
+@dataclass
+class Stack(Addresses):
+    """Kafka, PostgreSQL and Redis, running for this process.
+
+    Attributes:
+        state: the directory that keeps everything of theirs.
+        lock: held on the directory; closed when the stack is stopped.
+    """
+
+    state: Path
+    lock: InitVar[IO[str]]
+    _servers: dict[str, Server] = field(default_factory=dict, init=False, repr=False)
+    _http_url: str | None = field(default=None, init=False)
+    _other_pids: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self, lock: IO[str]) -> None:
+        self._lock = lock
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the servers that run, by name: kafka, postgres, redis."""
+        return {name: server.pid for name, server in self._servers.items() if server.pid}
+
+    def ended(self) -> list[str]:
+        """Names of the servers that do not run although nobody has stopped the stack."""
+        return [name for name, server in self._servers.items() if server.pid is None]
+
+    async def bring_up(self, name: str, server: Server) -> None:
+        """Make a server part of the stack; return when it answers.
+
+        Raises:
+            StackError: its port is taken, or it does not come up.
+        """
+        self._servers[name] = server
+        server.spawn()
+        self._note()
+        await server.wait_ready()
+
+    async def kill(self, name: str) -> None:
+        """End one server with SIGKILL, as a fault would; return when it is gone."""
+        await self._servers[name].kill()
+
+    async def restart(self, name: str) -> None:
+        """Start a server that has ended on its port and with its data; return when it answers.
+
+        Raises:
+            StackError: its port is taken, or it does not come up.
+        """
+        server = self._servers[name]
+        if server.pid is None:
+            await self.bring_up(name, server)
+            self.announce(http_url=self._http_url, pids=self._other_pids)
+
+    def announce(
+        self, *, http_url: str | None = None, pids: Mapping[str, int] | None = None
+    ) -> None:
+        """Write `stack.json`.
+
+        Args:
+            http_url: of the HTTP server that the owner runs beside the stack.
+            pids: of the owner's other processes; should the owner be killed, the next start
+                in this directory ends them too.
+        """
+        self._http_url = http_url
+        self._other_pids = dict(pids or {})
+        description = {
+            "kafka_bootstrap": self.kafka_bootstrap,
+            "postgres_dsn": self.postgres_dsn,
+            "redis_url": self.redis_url,
+            "http_url": http_url,
+            "pids": self.pids | self._other_pids,
+        }
+        draft = self.state / f"{DESCRIPTION}.tmp"
+        draft.write_text(json.dumps(description, indent=2) + "\n")
+        draft.replace(self.state / DESCRIPTION)
+        self._note()
+
+    async def stop(self) -> None:
+        """End the servers within 10 seconds and give the directory back; may be repeated."""
+        (self.state / DESCRIPTION).unlink(missing_ok=True)
+        await asyncio.gather(*(server.stop() for server in self._servers.values()))
+        self._servers.clear()
+        (self.state / RECORD).unlink(missing_ok=True)
+        self._lock.close()
+
+    def _note(self) -> None:
+        running = {
+            server.pid: server.stop_signal for server in self._servers.values() if server.pid
+        }
+        others = dict.fromkeys(self._other_pids.values(), Signals.SIGTERM)
+        owner.note(self.state / RECORD, running | others)

@@ -1,0 +1,52 @@
+"""Reads of runs, steps, key-values and figures, by the names of the original.
+
+Each takes the pool of `storage.connect` first and returns models of `storage.models`. A read of
+several statements sees one moment. An id that is no UUID is an id nothing has.
+"""
+
+from storage.reads.blocks import get_block_error_stats
+from storage.reads.costs import get_user_cost_summary
+from storage.reads.diagnostics import get_execution_diagnostics
+from storage.reads.errors import AmbiguousStep, InvalidCursor
+from storage.reads.graph_execution import (
+    get_graph_execution,
+    get_graph_execution_by_share_token,
+    get_graph_execution_meta,
+)
+from storage.reads.graph_executions import (
+    get_child_graph_executions,
+    get_frequently_executed_graphs,
+    get_graph_executions,
+    get_graph_executions_count,
+    get_graph_executions_paginated,
+    list_graph_executions,
+)
+from storage.reads.key_values import get_execution_kv_data
+from storage.reads.node_executions import (
+    get_execution_outputs_by_node_exec_id,
+    get_latest_node_execution,
+    get_node_execution,
+    get_node_executions,
+)
+
+__all__ = [
+    "AmbiguousStep",
+    "InvalidCursor",
+    "get_block_error_stats",
+    "get_child_graph_executions",
+    "get_execution_diagnostics",
+    "get_execution_kv_data",
+    "get_execution_outputs_by_node_exec_id",
+    "get_frequently_executed_graphs",
+    "get_graph_execution",
+    "get_graph_execution_by_share_token",
+    "get_graph_execution_meta",
+    "get_graph_executions",
+    "get_graph_executions_count",
+    "get_graph_executions_paginated",
+    "get_latest_node_execution",
+    "get_node_execution",
+    "get_node_executions",
+    "get_user_cost_summary",
+    "list_graph_executions",
+]

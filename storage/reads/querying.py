@@ -1,0 +1,55 @@
+"""What all reads share: optional conditions, ids as callers spell them, one moment to look at."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+
+
+class Where:
+    """The conditions of a statement, as far as the caller asked for them, and its arguments."""
+
+    def __init__(self, *conditions: str) -> None:
+        self.args: list[object] = []
+        self._conditions = list(conditions)
+
+    def arg(self, value: object) -> str:
+        """The placeholder of one more argument."""
+        self.args.append(value)
+        return f"${len(self.args)}"
+
+    def add(self, condition: str, value: object) -> None:
+        """Ask for `condition`, whose `{}` stands for `value`; None asks for nothing."""
+        if value is not None:
+            self._conditions.append(condition.format(self.arg(value)))
+
+    def add_id(self, condition: str, text: str | None) -> None:
+        """Ask for an id; one that is no UUID is asked for as well, and found nowhere."""
+        if text is not None:
+            self._conditions.append(condition.format(self.arg(parse_id(text))))
+
+    def add_any(self, condition: str, values: Sequence[str] | None) -> None:
+        """Ask for one of `values`; as in the original, an empty list asks for nothing."""
+        self.add(condition, list(map(str, values)) if values else None)
+
+    def __str__(self) -> str:
+        return " and ".join(self._conditions) or "true"
+
+
+def parse_id(text: str) -> UUID | None:
+    """The id, or None for what cannot be one: `id = NULL` is true of no row."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+@asynccontextmanager
+async def snapshot(db: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose statements all see the tables as they were at the first of them."""
+    async with (
+        db.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield connection

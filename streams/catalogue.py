@@ -1,0 +1,95 @@
+"""Catalogue entries: what blocks and graphs are called (`execution.catalogue.v1`).
+
+Keys are `block:<block_id>` and `graph:<graph_id>:<version>`; a null value takes an entry away.
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from streams.commands import Name, Version
+from streams.text import clean_text
+
+BlockType = Literal[
+    "STANDARD",
+    "INPUT",
+    "OUTPUT",
+    "NOTE",
+    "WEBHOOK",
+    "WEBHOOK_MANUAL",
+    "AGENT",
+    "AI",
+    "AYRSHARE",
+    "HUMAN_IN_THE_LOOP",
+    "MCP_TOOL",
+]
+
+
+class DefineBlock(Struct, tag_field="type", tag="block.define", kw_only=True):
+    block_id: Name
+    name: str
+    block_type: BlockType
+
+
+class DefineGraph(Struct, tag_field="type", tag="graph.define", kw_only=True):
+    graph_id: Name
+    graph_version: Version
+    name: str
+    description: str | None = None
+
+
+class BlockKey(NamedTuple):
+    id: str
+
+
+class GraphKey(NamedTuple):
+    id: str
+    version: int
+
+
+Definition = DefineBlock | DefineGraph
+CatalogueKey = BlockKey | GraphKey
+
+_decode = msgspec.json.Decoder(Definition).decode
+
+
+class NotInCatalogue(ValueError):
+    """A record that defines nothing, or something else than its key says."""
+
+
+def decode_catalogue(
+    key: bytes | None, value: bytes | None
+) -> tuple[CatalogueKey, Definition | None]:
+    """What a record says about which entry; None: the entry is taken away."""
+    named = _decode_key(key)
+    if value is None:
+        return named, None
+    try:
+        value.decode()
+        definition = _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotInCatalogue(str(error)) from error
+    if named != key_of(definition):
+        raise NotInCatalogue(f"The key says {named}, the value {key_of(definition)}")
+    definition.name = clean_text(definition.name)
+    if isinstance(definition, DefineGraph) and definition.description is not None:
+        definition.description = clean_text(definition.description)
+    return named, definition
+
+
+def key_of(definition: Definition) -> CatalogueKey:
+    """The entry that `definition` is about."""
+    if isinstance(definition, DefineBlock):
+        return BlockKey(definition.block_id)
+    return GraphKey(definition.graph_id, definition.graph_version)
+
+
+def _decode_key(key: bytes | None) -> CatalogueKey:
+    kind, _, rest = (key or b"").decode(errors="replace").partition(":")
+    if kind == "block" and rest:
+        return BlockKey(rest)
+    graph_id, _, version = rest.rpartition(":")
+    if kind == "graph" and graph_id and version.isascii() and version.isdigit():
+        return GraphKey(graph_id, int(version))
+    raise NotInCatalogue(f"The key {key!r} is neither block:<id> nor graph:<id>:<version>")
