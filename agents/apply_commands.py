@@ -66,7 +66,8 @@ def declare(app: App, config: WorkerConfig) -> None:
 
     @app.timer(REPORT_EVERY)
     async def report() -> None:
-        log.info("phases", **{name: round(spent, 3) for name, spent in phases.seconds.items()})
+        if seconds := phases.news():
+            log.info("phases", **seconds)
 
     async def close() -> None:
         await applier.close()

@@ -162,5 +162,5 @@ def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
         "dlq.reason": dead.reason.encode(),
         "dlq.detail": detail_json(dead.detail),
     }
-    headers = [(name, value or b"") for name, value in record.headers] + list(origin.items())
+    headers = [*record.headers, *origin.items()]
     return Saying((record.offset + base, 0), record.key, record.value, headers)

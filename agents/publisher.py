@@ -30,7 +30,7 @@ class Saying:
     place: tuple[int, int]
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] | None = None
+    headers: list[tuple[str, bytes | None]] | None = None
 
 
 @dataclass(slots=True)

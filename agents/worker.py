@@ -1,12 +1,15 @@
 """A worker process: one Faust app for one role, until SIGTERM or Ctrl-C."""
 
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import faust
 from yarl import URL
 
-from agents import apply_commands, bridge_to_redis, read_catalogue
+from agents import apply_commands, bridge_to_redis, lenient, read_catalogue
 from agents.chunks import App, OneEventPerFetch, Transport
 from agents.config import WorkerConfig
 
@@ -27,9 +30,9 @@ def build_app(role: str, config: WorkerConfig) -> App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=1 << 20,
+        consumer_max_fetch_size=512 * 1024,  # bytes per partition; one larger record still comes
         stream_wait_empty=False,
-        stream_buffer_maxsize=16,  # fetches
+        stream_buffer_maxsize=4,  # fetches
         agent_supervisor="mode.CrashingSupervisor",
         broker_session_timeout=config.session_timeout,
         broker_heartbeat_interval=config.session_timeout / HEARTBEATS,
@@ -38,6 +41,7 @@ def build_app(role: str, config: WorkerConfig) -> App:
         value_serializer="raw",
         table_standby_replicas=0,
         web_enabled=False,
+        datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
     # Before the first agent: declaring one freezes the transport.
     app.transport = Transport(app.conf.broker_consumer, app)
@@ -48,9 +52,11 @@ def build_app(role: str, config: WorkerConfig) -> App:
 
 def run_worker(role: str, config: WorkerConfig) -> NoReturn:
     """Run until stopped; exits the process with the worker's exit code."""
+    lenient.install()
     worker = faust.Worker(
         build_app(role, config),
         loglevel="warn",
+        quiet=True,
         override_logging=False,
         redirect_stdouts=False,
     )

@@ -122,7 +122,9 @@ async def _run_events(connection: asyncpg.Connection, span: tuple[int, int, int]
     before: dict[str, int] = {}
     for row in rows:
         before.setdefault(str(row["graph_exec_id"]), row["seq"])
-    runs = await load_runs(connection, list(before), before)
+    # Those that begin in this page are made from their first entry.
+    begun = {run_id: seq for run_id, seq in before.items() if seq > 1}
+    runs = await load_runs(connection, list(begun), begun)
     return [_run_event(runs, row) for row in rows]
 
 

@@ -70,7 +70,7 @@ class RunCommand(Command, kw_only=True, omit_defaults=True):
 class StartingNode(Struct, kw_only=True, omit_defaults=True):
     node_id: Name
     block_id: Name
-    inputs: dict[Pin, Raw] | None = None
+    inputs: dict[Pin, Raw]
     node_exec_id: Uuid | None = None
 
 
@@ -134,7 +134,7 @@ class UpdateNodes(RunCommand, tag="node.update_many", kw_only=True, omit_default
 
 class SetKeyValue(Command, tag="kv.set", kw_only=True, omit_defaults=True):
     # Not `key`: that is the name of the record's key on every command.
-    name: Pin = field(name="key")
+    name: Annotated[str, Meta(max_length=512)] = field(name="key")
     data: Raw
     node_exec_id: Uuid
 

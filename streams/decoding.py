@@ -28,6 +28,7 @@ from streams.text import clean_json, clean_text, may_need_cleaning
 
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 128  # levels; the command itself is the first
+MAX_QUOTE = 200  # characters of what was sent that a dead letter's detail repeats
 VERSION = 1
 
 _DOCUMENTS: dict[type[Command], tuple[str, ...]] = {
@@ -44,7 +45,6 @@ _VALUES: dict[type[Command], tuple[str, ...]] = {
 _PINS: dict[type[Command], str] = {
     AddNodeInput: "input_name",
     AddNodeOutput: "output_name",
-    SetKeyValue: "name",
 }
 
 _command = msgspec.json.Decoder(AnyCommand)
@@ -109,7 +109,7 @@ def _diagnose(value: bytes, error: Exception) -> Dead:
         return _unsupported(version)
     kind = _parsed(header.get("type"))
     if not isinstance(kind, str) or kind not in COMMAND_TYPES:
-        return Dead(DeadReason.UNKNOWN_TYPE, {"type": kind})
+        return Dead(DeadReason.UNKNOWN_TYPE, {"type": _quoted(kind)})
     message, _, path = str(error).partition(" - at `")
     return _invalid(path.rstrip("`") or "$", message)
 
@@ -155,13 +155,14 @@ def _clean(command: Command) -> Dead | None:
     if pin := _PINS.get(kind):
         setattr(command, pin, clean_text(getattr(command, pin)))
         if not getattr(command, pin):
-            wire = "key" if pin == "name" else pin
-            return _invalid(f"$.{wire}", "Nothing is left without control characters")
+            return _invalid(f"$.{pin}", "Nothing is left without control characters")
+    if isinstance(command, SetKeyValue):
+        command.name = clean_text(command.name)
     if isinstance(command, CreateGraph):
         for index, node in enumerate(command.starting_nodes):
             node.inputs = {
                 clean_text(pin): Raw(clean_json(bytes(raw)))
-                for pin, raw in (node.inputs or {}).items()
+                for pin, raw in node.inputs.items()
             }
             if "" in node.inputs:
                 path = f"$.starting_nodes[{index}].inputs"
@@ -177,8 +178,13 @@ def _check_key(command: Command, key: bytes | None) -> Dead | None:
 
 
 def _unsupported(version: int | None) -> Dead:
-    return Dead(DeadReason.UNSUPPORTED_VERSION, {"found": version, "supported": VERSION})
+    return Dead(DeadReason.UNSUPPORTED_VERSION, {"found": _quoted(version), "supported": VERSION})
 
 
 def _invalid(path: str, message: str) -> Dead:
-    return Dead(DeadReason.INVALID_FIELD, {"path": path, "message": message})
+    return Dead(DeadReason.INVALID_FIELD, {"path": _quoted(path), "message": _quoted(message)})
+
+
+def _quoted(value: Any) -> str | None:
+    """What was sent, which may be of any size, as a text that fits into a header."""
+    return None if value is None else str(value)[:MAX_QUOTE]

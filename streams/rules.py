@@ -84,7 +84,7 @@ def _create(run: Run | None, command: CreateGraph) -> Entries | Duplicate | Refu
                 detail=Detail(node_id=node.node_id, block_id=node.block_id),
             )
         )
-        for pin, value in (node.inputs or {}).items():
+        for pin, value in node.inputs.items():
             entries.append(_input_added(command, len(entries) + 1, step_id, pin, value))
     return entries
 

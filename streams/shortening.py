@@ -80,13 +80,18 @@ def _shorten_object(json: bytes, limit: int) -> bytes:
         cap = _cap([len(value) for _, value in kept], room)
         if cap >= FLOOR:
             return b"{" + b",".join(n + b":" + shorten(v, cap) for n, v in kept) + b"}"
-    return _encode({left_out(len(items), "items"): None})
+    return b"{" + b":".join(_item_marker(items, len(items))) + b"}"
 
 
 def _ends_of_items(items: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     missing = len(items) - 2 * KEPT_AT_EACH_END
-    marker = _encode(left_out(missing, "items"))
-    return ends(items, (marker, b"null")) if missing > 0 else items
+    return ends(items, _item_marker(items, missing)) if missing > 0 else items
+
+
+def _item_marker(items: list[tuple[bytes, bytes]], missing: int) -> tuple[bytes, bytes]:
+    """An item among `items`; where all of them are arrays, as pins with their values, so is it."""
+    are_arrays = all(value.startswith(b"[") for _, value in items)
+    return _encode(left_out(missing, "items")), b"[]" if are_arrays else b"null"
 
 
 def _cap(sizes: list[int], room: int) -> int:

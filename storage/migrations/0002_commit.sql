@@ -115,8 +115,7 @@ begin
         delete from node_execution where graph_exec_id = any (erased);
         delete from journal where graph_exec_id = any (erased);
         update graph_execution
-           set inputs = null, credential_inputs = null, nodes_input_masks = null, stats = null,
-               preset_id = null, parent_graph_exec_id = null
+           set inputs = null, credential_inputs = null, nodes_input_masks = null, stats = null
          where id = any (erased);
     end if;
 
