@@ -6,10 +6,12 @@ letters.
 
 from typing import Any
 
+import structlog
+
 from agents.applier import CONSUMER, Applier
 from agents.chunks import App
 from agents.config import WorkerConfig
-from agents.failures import is_transient, log, spawn
+from agents.failures import is_transient, spawn
 from agents.intake import Intake, Owned
 from agents.positions import PostgresPositions
 from agents.publisher import Publisher
@@ -18,6 +20,8 @@ from agents.timing import Phases
 from storage.lines import Line
 from storage.progress import save_published
 from streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
+
+log = structlog.get_logger(__name__)
 
 SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka how far we are
 REPORT_EVERY = 10.0  # seconds

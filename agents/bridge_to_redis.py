@@ -7,6 +7,7 @@ has not seen. Redis may be down: it waits, and nothing else does.
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.exceptions import RedisError
 
@@ -14,11 +15,12 @@ from agents.bridge.forwarder import Forwarder, NotOurs
 from agents.bridge.views import RunViews
 from agents.chunks import App
 from agents.config import WorkerConfig
-from agents.failures import log
 from agents.intake import Intake, Owned, Position
 from storage.lines import Line
 from storage.redis_positions import Place, RedisPositions, open_redis
 from streams.topics import EVENTS
+
+log = structlog.get_logger(__name__)
 
 HINT_EVERY = 2.0  # seconds between telling Kafka how far we are
 

@@ -14,14 +14,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
 import faust
+import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from agents.failures import is_transient, log, spawn
+from agents.failures import is_transient, spawn
 from agents.intake import Intake, Stretch
+
+log = structlog.get_logger(__name__)
 
 FETCH_MAX_WAIT = 50  # milliseconds; Faust's 1,500 lets a quiet partition wait that long
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without

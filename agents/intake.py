@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
+import structlog
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
-from agents.failures import crash, log
+from agents.failures import crash
 from streams.events import NOWHERE
+
+log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)
 _offset_of = attrgetter("offset")

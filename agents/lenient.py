@@ -1,4 +1,4 @@
-"""Reading records whose header names are not UTF-8, which aiokafka cannot.
+r"""Reading records whose header names are not UTF-8, which aiokafka cannot.
 
 Producers may put any bytes there and the broker does not look. aiokafka's decoder raises at such a
 record, and so at its partition, for ever. Here a batch that its fast reader cannot read is read

@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from agents.failures import log, spawn
+from agents.failures import spawn
 from agents.intake import Owned
 from agents.timing import Phases
+
+log = structlog.get_logger(__name__)
 
 MAX_BATCH = 512 * 1024  # bytes
 MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become

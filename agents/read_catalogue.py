@@ -7,9 +7,11 @@ are for people, no rule depends on them, and the topic keeps it.
 import asyncio
 from typing import Any
 
+import structlog
+
 from agents.chunks import App
 from agents.config import WorkerConfig
-from agents.failures import is_transient, log, pauses
+from agents.failures import is_transient, pauses
 from agents.intake import Batch, Intake
 from agents.positions import PostgresPositions
 from storage.catalogue import Block, Graph, commit_catalogue
@@ -23,6 +25,8 @@ from streams.catalogue import (
     decode_catalogue,
 )
 from streams.topics import CATALOGUE
+
+log = structlog.get_logger(__name__)
 
 CONSUMER = "catalogue"
 

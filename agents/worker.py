@@ -60,4 +60,5 @@ def run_worker(role: str, config: WorkerConfig) -> NoReturn:
         override_logging=False,
         redirect_stdouts=False,
     )
+    worker.spinner = None
     worker.execute_from_commandline()

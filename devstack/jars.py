@@ -29,7 +29,7 @@ PARALLEL_DOWNLOADS = 6
 REQUEST_TIMEOUT = 60  # seconds
 
 
-class Cancelled(Exception):  # noqa: N818 - it says what happened, nothing went wrong
+class Cancelled(Exception):
     """The start was given up while the jars came in."""
 
 

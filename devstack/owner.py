@@ -4,6 +4,7 @@ The lock is the kernel's (flock), so that it goes with its process however that 
 the owner started is noted by process id and start time, since ids are used again.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -52,11 +53,11 @@ def note(path: Path, running: Mapping[int, Signals]) -> None:
 
     The file is replaced in one step: whoever is killed here leaves the old one or the new one.
     """
-    noted = [
-        {"pid": pid, "started": psutil.Process(pid).create_time(), "stop_signal": stop_signal}
-        for pid, stop_signal in running.items()
-        if psutil.pid_exists(pid)
-    ]
+    noted = []
+    for pid, stop_signal in running.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = psutil.Process(pid).create_time()
+            noted.append({"pid": pid, "started": started, "stop_signal": stop_signal})
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(noted))
     draft.replace(path)
@@ -67,7 +68,8 @@ def end_leftovers(path: Path) -> int:
     leftovers = _noted_and_alive(path)
     families = [member for process, _ in leftovers for member in family_of(process.pid)]
     for process, stop_signal in leftovers:
-        process.send_signal(stop_signal)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(stop_signal)
     give_up_at = time.monotonic() + GRACE
     while any(map(is_alive, families)) and time.monotonic() < give_up_at:
         time.sleep(POLL_INTERVAL)
@@ -83,11 +85,9 @@ def _noted_and_alive(path: Path) -> list[tuple[psutil.Process, Signals]]:
         return []
     found = []
     for entry in json.loads(path.read_text()):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(entry["pid"])
-        except psutil.NoSuchProcess:
-            continue  # ended since
-        same = abs(process.create_time() - entry["started"]) < START_TIME_TOLERANCE
-        if same and is_alive(process):
-            found.append((process, Signals(entry["stop_signal"])))
+            same = abs(process.create_time() - entry["started"]) < START_TIME_TOLERANCE
+            if same and is_alive(process):
+                found.append((process, Signals(entry["stop_signal"])))
     return found

@@ -162,6 +162,9 @@ def type_of(command: type[Command]) -> str:
     return str(command.__struct_config__.tag)
 
 
+# asyncpg takes the first and the last microsecond that there are for -infinity and infinity.
+_INFINITE = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
 COMMAND_TYPES: dict[str, type[Command]] = {
     type_of(command): command for command in get_args(AnyCommand)
 }
@@ -170,6 +173,9 @@ COMMAND_TYPES: dict[str, type[Command]] = {
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time as an aware datetime in UTC; ValueError when there is no such moment."""
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError as error:  # 0001-01-01 east of Greenwich, 9999-12-31 west of it
         raise ValueError(f"{text} is outside the years 1 to 9999 in UTC") from error
+    if time in _INFINITE:
+        raise ValueError(f"{text} stands for infinity in Postgres")
+    return time

@@ -10,16 +10,19 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
+import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
 
 from agents.bridge.views import RunViews
-from agents.failures import is_transient, log, pauses
+from agents.failures import is_transient, pauses
 from agents.intake import Batch, Portion, Record
 from storage.lines import Line
 from storage.redis_positions import Place, Publication, RedisPositions
 from storage.run_history import earlier_events, load_heads, load_interface_blocks
 from streams.events import Event, Source, decode_event
+
+log = structlog.get_logger(__name__)
 
 MOST_BYTES = 4 * 1024 * 1024  # of messages that are published in one step; one more may be over
 MOST_MESSAGES = 1_000

@@ -18,6 +18,7 @@ from streams.events import Event
 from streams.statuses import ExecutionStatus
 
 RUN_BYTES = 2_000  # what a run takes without its steps and values
+SHED_TO = 1_024  # bytes that are left of a value when a run takes too much
 NULL = Raw(b"null")
 
 _as_items = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -53,6 +54,7 @@ class RunView:
         self.steps: dict[str, StepView] = {}
         self._by_block: dict[str, list[StepView]] = {}
         self.size = RUN_BYTES  # bytes of memory, an estimate
+        self._enough = 0
 
     # ---- the fold --------------------------------------------------------------------------
 
@@ -62,6 +64,26 @@ class RunView:
             self.forget()
         self._evolve[event.type](self, event)
         self.last_seq = cast(int, event.seq)
+
+    def shed(self, most: int, block_types: BlockTypes, last_step: str | None) -> None:
+        """Bring a run of more than `most` bytes down to half of it, by shortening values.
+
+        The oldest steps go first, for they will hardly be told again; those of interface blocks,
+        of which every message about the run tells, and the step at hand go last.
+        """
+        if self.size <= max(most, self._enough):
+            return
+        steps = sorted(
+            self.steps.values(),
+            key=lambda step: (step.node_exec_id == last_step, step.block_id in block_types),
+        )
+        for step in steps:
+            if self.size <= most // 2:
+                break
+            is_last = step.node_exec_id == last_step
+            share = most // 2 // step.count_values() if is_last else 0
+            self.size -= step.shed(max(share, SHED_TO))
+        self._enough = 2 * self.size  # not again at once, when what is left are steps, not values
 
     def _created(self, event: Event) -> None:
         self.status = event.status or None
@@ -181,7 +203,8 @@ class RunView:
             seq=self.last_seq,
             command_id=event.command_id,
             source=event.source,
-            truncated=any(values.missing for values in outputs.values()),
+            truncated=any(values.missing for values in outputs.values())
+            or any(step.was_shed for step in steps),
         )
 
     def _interface_steps(self, block_types: BlockTypes) -> Iterator[StepView]:

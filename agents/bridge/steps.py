@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw
 from agents.bridge.stats import read_stats
 from storage.models.stats import NodeExecutionStats
 from streams.events import Event
-from streams.shortening import KEPT_AT_EACH_END, ends, left_out
+from streams.shortening import KEPT_AT_EACH_END, ends, left_out, shorten
 from streams.statuses import ExecutionStatus
 
 MOST_VALUES = 2 * KEPT_AT_EACH_END  # of a list; beyond, the middle is left out
@@ -37,6 +37,12 @@ class Values:
         self.missing += 1
         return len(value) - len(kept.pop(KEPT_AT_EACH_END))
 
+    def shed(self, cap: int) -> int:
+        """Shorten values to `cap` bytes; how many bytes that frees."""
+        before = sum(map(len, self._kept))
+        self._kept = [_shortened(value, cap) for value in self._kept]
+        return before - sum(map(len, self._kept))
+
     def shown(self) -> list[Raw]:
         """What is kept, with a marker where something is missing."""
         if not self.missing:
@@ -63,6 +69,7 @@ class StepView:
     # What moderation put in the place of all inputs and outputs.
     cleared_inputs: dict[str, Raw] | None = None
     cleared_outputs: dict[str, list[Raw]] | None = None
+    was_shed: bool = False
 
     def add_input(self, pin: str, value: Raw) -> int:
         """Take the value of an input pin; how many bytes more the step takes now."""
@@ -91,6 +98,23 @@ class StepView:
         before = 0 if self.execution_data is None else len(self.execution_data)
         self.execution_data = event.execution_data.copy()
         return len(self.execution_data) - before
+
+    def shed(self, cap: int) -> int:
+        """Shorten values to `cap` bytes each; how many bytes that frees."""
+        freed = sum(values.shed(cap) for values in self.outputs.values())
+        for pin, value in self.inputs.items():
+            self.inputs[pin] = _shortened(value, cap)
+            freed += len(value) - len(self.inputs[pin])
+        if (data := self.execution_data) is not None:
+            self.execution_data = _shortened(data, cap)
+            freed += len(data) - len(self.execution_data)
+        self.was_shed = self.was_shed or freed > 0
+        return freed
+
+    def count_values(self) -> int:
+        """How many values are kept."""
+        outputs = sum(len(values.shown()) for values in self.outputs.values())
+        return 1 + len(self.inputs) + outputs
 
     def _clear(self, stats: Raw) -> None:
         self.cleared_inputs = self.cleared_outputs = None
@@ -125,13 +149,19 @@ class StepView:
 
     @property
     def is_shortened(self) -> bool:
-        """Whether `output_data` leaves something out."""
+        """Whether something is left out."""
+        if self.was_shed:
+            return True
         return self.cleared_outputs is None and any(v.missing for v in self.outputs.values())
 
     def input_items(self) -> dict[str, Raw]:
         """`input_data`, item by item."""
         data = self.input_data
         return data if isinstance(data, dict) else _as_items(data)
+
+
+def _shortened(value: Raw, cap: int) -> Raw:
+    return value if len(value) <= cap else Raw(shorten(bytes(value), cap))
 
 
 def _text(message: str) -> Raw:

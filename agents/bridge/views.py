@@ -17,7 +17,11 @@ MAX_CACHE_BYTES = 64 * 1024 * 1024
 
 
 class RunViews:
-    """Least recently used runs go first. `block_types` may be replaced at any time."""
+    """Least recently used runs go first. `block_types` may be replaced at any time.
+
+    No run takes more than half of the cache: of one that would, values are shortened as if the
+    message were too large.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class RunViews:
         view = self._runs[run_id]
         before = view.size
         view.evolve(event)
+        view.shed(self._max_cache_bytes // 2, self.block_types, event.node_exec_id or None)
         self.size += view.size - before
         self._runs.move_to_end(run_id)
         return view
