@@ -5,6 +5,7 @@ Pure but for the states it is given: nothing here waits, so a batch is folded in
 
 from dataclasses import dataclass, field
 
+from agents.burying import dead_letter
 from agents.cache import RunCache
 from agents.intake import Batch, Owned, Portion, Record
 from agents.publisher import News, Saying
@@ -22,7 +23,6 @@ from streams.outcomes import (
     Duplicate,
     Outcome,
     Refused,
-    detail_json,
 )
 
 Decoded = list[list[Command | Dead]]  # by portion, by record
@@ -149,18 +149,3 @@ class _Folder:
     def _bury(self, record: Record, dead: Dead) -> None:
         self.effects.add_dead_letter(record, dead)
         self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
-
-
-def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
-    """`record` as it goes to the dead-letter topic: byte for byte, with its origin in headers."""
-    origin = {
-        "dlq.original.topic": record.topic.encode(),
-        "dlq.original.partition": str(record.partition).encode(),
-        "dlq.original.offset": str(record.offset).encode(),
-        "dlq.original.timestamp": str(record.timestamp).encode(),
-        "dlq.original.key": record.key or b"",
-        "dlq.reason": dead.reason.encode(),
-        "dlq.detail": detail_json(dead.detail),
-    }
-    headers = [*record.headers, *origin.items()]
-    return Saying((record.offset + base, 0), record.key, record.value, headers)

@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.burying import dead_letter
 from agents.failures import is_transient, pauses
-from agents.folding import dead_letter
 from agents.intake import Owned
 from agents.publisher import News, Publisher, Saying
 from storage.leftovers import dead_letters_after, events_after

@@ -161,8 +161,7 @@ def _clean(command: Command) -> Dead | None:
     if isinstance(command, CreateGraph):
         for index, node in enumerate(command.starting_nodes):
             node.inputs = {
-                clean_text(pin): Raw(clean_json(bytes(raw)))
-                for pin, raw in node.inputs.items()
+                clean_text(pin): Raw(clean_json(bytes(raw))) for pin, raw in node.inputs.items()
             }
             if "" in node.inputs:
                 path = f"$.starting_nodes[{index}].inputs"

@@ -12,8 +12,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from streams.commands import Command, RunCommand, SetKeyValue
 from streams.journal import Entry, EntryType
 from streams.outcomes import Refused, detail_json
+from streams.shortening import shorten
 from streams.state import Run
 from streams.statuses import ExecutionStatus
+from streams.topics import EVENTS
 
 Maybe = UnsetType  # absent from the wire
 
@@ -71,14 +73,23 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     command_type: str | Maybe = UNSET
     reason: str | Maybe = UNSET
     detail: Raw | Maybe = UNSET
+    truncated: bool = False
 
+
+# Room is left for the key, headers and Kafka's own framing.
+MAX_EVENT_BYTES = EVENTS.max_message_bytes - 64 * 1024
 
 _encode = msgspec.json.Encoder().encode
 decode_event = msgspec.json.Decoder(Event).decode
 
 
 def encode_event(event: Event) -> bytes:
-    return _encode(event)
+    """The wire form; one that the topic would not take is shortened, and says so."""
+    json = _encode(event)
+    if len(json) <= MAX_EVENT_BYTES:
+        return json
+    event.truncated = True
+    return shorten(_encode(event), MAX_EVENT_BYTES)
 
 
 def run_event(run: Run, entry: Entry, source: Source) -> Event:

@@ -13,7 +13,7 @@ from storage.channels import MAX_MESSAGE_BYTES, encode_update, execution_channel
 from storage.run_history import Head
 from streams.events import Event
 
-MAX_CACHE_BYTES = 64 * 1024 * 1024
+MAX_CACHE_BYTES = 48 * 1024 * 1024
 
 
 class RunViews:

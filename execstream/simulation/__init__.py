@@ -1,0 +1,26 @@
+"""Load like real load: runs of real graphs, walked by the rules of `docs/simulation.md`.
+
+For the demo, tests and benchmarks. Deterministic: everything comes from one seed. It knows
+nothing of Kafka; it makes the records that a producer then sends. Payloads are prose of
+realistic sizes, not of realistic meaning.
+"""
+
+from execstream.simulation.graphs import BadGraphError, Graph, Link, Node, catalogue, load_graphs
+from execstream.simulation.mix import Mix
+from execstream.simulation.simulate import Simulation, simulate
+from execstream.simulation.wire import Sent, read_lines, write_lines
+
+__all__ = [
+    "BadGraphError",
+    "Graph",
+    "Link",
+    "Mix",
+    "Node",
+    "Sent",
+    "Simulation",
+    "catalogue",
+    "load_graphs",
+    "read_lines",
+    "simulate",
+    "write_lines",
+]
