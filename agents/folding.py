@@ -3,6 +3,7 @@
 Pure but for the states it is given: nothing here waits, so a batch is folded in one go.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agents.burying import dead_letter
@@ -13,7 +14,7 @@ from storage.effects import Effects
 from storage.progress import Move
 from streams.commands import Command, RunCommand, SetKeyValue
 from streams.decoding import decode
-from streams.events import encode_event, key_value_event, refused_event, run_event
+from streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from streams.fold import fold
 from streams.key_values import fold_key_value
 from streams.outcomes import (
@@ -24,6 +25,8 @@ from streams.outcomes import (
     Outcome,
     Refused,
 )
+
+_TRACE_HEADERS = ("traceparent", "tracestate")
 
 Decoded = list[list[Command | Dead]]  # by portion, by record
 
@@ -122,10 +125,11 @@ class _Folder:
         self.cache.put(run, self.work.number)
         offset = record.offset + self.owned.base
         key = command.graph_exec_id.encode()
+        trace = _trace(record)
         for index, entry in enumerate(entries):
             self.effects.add_entry(run, entry, record.partition, offset, index)
             event = run_event(run, entry, (record.partition, offset, index))
-            self.news.events.append(Saying((offset, index), key, encode_event(event)))
+            self.news.events.append(Saying((offset, index), key, encode_event(event), trace))
         return run.outcomes[command.id]
 
     def _apply_key_value(self, record: Record, command: SetKeyValue) -> Outcome:
@@ -136,16 +140,27 @@ class _Folder:
             offset = record.offset + self.owned.base
             self.effects.add_key_value(command, record.partition, offset)
             event = key_value_event(command, (record.partition, offset, 0))
-            self.news.events.append(Saying((offset, 0), record.key, encode_event(event)))
+            self._say(record, offset, event)
         return result
 
     def _refuse(self, record: Record, command: Command, refused: Refused) -> Refused:
         offset = record.offset + self.owned.base
         self.effects.add_refusal(command, refused, record.partition, offset)
         event = refused_event(command, refused, (record.partition, offset, 0))
-        self.news.events.append(Saying((offset, 0), record.key, encode_event(event)))
+        self._say(record, offset, event)
         return refused
+
+    def _say(self, record: Record, offset: int, event: Event) -> None:
+        saying = Saying((offset, 0), record.key, encode_event(event), _trace(record))
+        self.news.events.append(saying)
 
     def _bury(self, record: Record, dead: Dead) -> None:
         self.effects.add_dead_letter(record, dead)
         self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
+
+
+def _trace(record: Record) -> Sequence[tuple[str, bytes | None]]:
+    """The headers that are carried on to the events: a trace goes through."""
+    if not record.headers:
+        return ()
+    return [header for header in record.headers if header[0] in _TRACE_HEADERS]

@@ -28,12 +28,12 @@ BACKLOG = 8  # batches that may wait before committing waits too
 
 @dataclass(slots=True)
 class Saying:
-    """One event, or one dead letter with its headers; `place` is (offset, index) of its source."""
+    """One event or dead letter; `place` is (offset, index) of its source."""
 
     place: tuple[int, int]
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]] | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Publisher:
         todo, last = deque(news.events), news.owned.published
         while todo:
             box = producer.create_batch()
-            while todo and box.append(key=todo[0].key, value=todo[0].value, timestamp=None):
+            while todo and _append(box, todo[0]):
                 last = todo.popleft().place
             await (await producer.send_batch(box, self._events, partition=news.owned.number))
         return last
@@ -141,6 +141,14 @@ class Publisher:
                     log.warning("broker_away", error=str(error))
                     await asyncio.sleep(1)
             return self._producer
+
+
+def _append(box: Any, saying: Saying) -> bool:
+    """Whether `saying` still fitted into the batch that `box` builds."""
+    appended = box.append(
+        key=saying.key, value=saying.value, timestamp=None, headers=list(saying.headers)
+    )
+    return appended is not None
 
 
 def _merge(merged: dict[int, News], news: News) -> None:
