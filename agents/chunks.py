@@ -10,6 +10,7 @@ the consumer's thread, with the seek it follows and the offset the fetch went on
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -26,6 +27,9 @@ from agents.intake import Intake, Stretch
 
 log = structlog.get_logger(__name__)
 
+# Services log by the name of their module; what ours say as Faust's goes where Faust's goes.
+_FAUST = logging.getLogger("faust")
+
 FETCH_MAX_WAIT = 50  # milliseconds; Faust's 1,500 lets a quiet partition wait that long
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
 BROKER_RETRY = 1.0  # seconds
@@ -33,6 +37,8 @@ BROKER_RETRY = 1.0  # seconds
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Runs in a thread and loop of its own; so does everything named `_…` here."""
+
+    logger = _FAUST
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +82,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     """Claims partitions in the position store and seeks to what it answers."""
+
+    logger = _FAUST
 
     _thread: ConsumerThread
 
@@ -136,6 +144,8 @@ class Consumer(driver.Consumer):
 
 class Producer(driver.Producer):
     """Faust's own producer, for what tables write; made to confirm everything, in order."""
+
+    logger = _FAUST
 
     async def on_start(self) -> None:
         await _until_broker_answers(super().on_start)
@@ -204,6 +214,8 @@ def _intakes(app: Any) -> dict[str, Intake]:
 
 class App(faust.App):
     """A Faust app whose input topics are read through intakes."""
+
+    logger = _FAUST
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.intakes: dict[str, Intake] = {}
