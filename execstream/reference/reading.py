@@ -213,14 +213,18 @@ def _is_status(value: Json) -> bool:
     return isinstance(value, str) and value in ExecutionStatus.__members__
 
 
+# asyncpg takes these two for -infinity and infinity.
+_INFINITE = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
 def _is_time(value: Json) -> bool:
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         return False
     try:
-        time = _time(value).replace(tzinfo=None)
+        time = _time(value)
     except (ValueError, OverflowError):  # 30 February; year 0; year 1 east of Greenwich
         return False
-    return time not in (datetime.min, datetime.max)  # which Postgres takes for infinities
+    return time not in _INFINITE
 
 
 def _time(text: str) -> datetime:

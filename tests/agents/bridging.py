@@ -1,0 +1,129 @@
+"""The bridge on real servers, fed by hand: events in records, and what Redis then says."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka import ConsumerRecord
+from faust.types import TP
+from redis.asyncio import Redis
+
+from agents.bridge.forwarder import Forwarder
+from agents.bridge.views import RunViews
+from agents.intake import Batch, Owned, Portion
+from storage.effects import Effects, commit
+from storage.lines import Line
+from storage.progress import Move, claim
+from storage.redis_positions import RedisPositions, open_redis
+from streams.commands import RunCommand
+from streams.events import Event, encode_event
+from streams.fold import fold
+from streams.state import Run
+from tests.agents.commands import BLOCK_TYPES
+from tests.agents.retold import Json, exactly
+from tests.names import Names
+
+TOPIC = "events"
+
+
+class Bridging:
+    """A forwarder that owns everything until `is_ours` is false; it may be made anew any time."""
+
+    def __init__(self, postgres_dsn: str, redis_url: str, names: Names) -> None:
+        self.is_ours = True
+        self.line = Line(postgres_dsn, names.schema)
+        self.redis = open_redis(redis_url)
+        self.positions = RedisPositions(self.redis, names.redis_prefix, TOPIC)
+        self.forwarder = Forwarder(
+            RunViews(names.redis_prefix), self.positions, self.line, lambda _: self.is_ours
+        )
+
+    async def begin(self) -> None:
+        """Go on where Redis says."""
+        places = await self.positions.load()
+        self.forwarder.begin({partition: place.source for partition, place in places.items()})
+
+    async def forward(self, events: Sequence[Event], first_offset: int = 0) -> None:
+        """Have `events`, all of one partition, come from the topic."""
+        await self.forwarder.forward(batch_of([encode_event(e) for e in events], first_offset))
+
+    async def close(self) -> None:
+        await self.line.close()
+        await self.redis.aclose()
+
+
+def batch_of(values: Iterable[bytes], first_offset: int = 0, partition: int = 0) -> Batch:
+    """Records of one partition that the bridge owns."""
+    owned = Owned(
+        tp=TP(TOPIC, partition),
+        epoch=0,
+        base=0,
+        published=(-1, -1),
+        next=first_offset,
+        done=first_offset,
+    )
+    records = [
+        ConsumerRecord(TOPIC, partition, offset, 0, 0, None, value, None, 0, len(value), ())
+        for offset, value in enumerate(values, start=first_offset)
+    ]
+    return Batch([Portion(owned, first_offset, records)])
+
+
+class Listener:
+    """Hears what is said under a prefix, from when it was made."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+        self._pattern = f"{prefix}execution_event/*"
+
+    async def __aenter__(self) -> "Listener":
+        await self._pubsub.psubscribe(self._pattern)
+        await self._pubsub.get_message(ignore_subscribe_messages=False, timeout=5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it so
+
+    async def hear(self, count: int) -> list[Json]:
+        """The next `count` payloads."""
+        heard: list[Json] = []
+        async with asyncio.timeout(10):
+            while len(heard) < count:
+                message: Any = await self._pubsub.get_message(timeout=1)
+                if message is not None:
+                    heard.append(exactly(message["data"])["payload"])
+        return heard
+
+    async def silence(self) -> bool:
+        """Whether nothing more was said: everything said before has arrived when Redis answers."""
+        await self._pubsub.ping()
+        answer: Any = await self._pubsub.get_message(timeout=5)
+        return bool(answer["type"] == "pong")
+
+
+async def store(line: Line, life: Sequence[RunCommand]) -> Run:
+    """Commit the run's life as a worker does, and the catalogue with it."""
+    connection = await line.get()
+    effects = Effects()
+    run: Run | None = None
+    for offset, command in enumerate(life):
+        outcome = fold(run, command, 0)
+        if not isinstance(outcome, tuple):
+            continue
+        run, entries = outcome
+        for index, entry in enumerate(entries):
+            effects.add_entry(run, entry, 0, offset, index)
+    assert run is not None
+    effects.freeze()
+    [row] = await claim(connection, "apply", "commands", {0: 0})
+    move = Move(0, row["next_offset"], row["epoch"], len(life), -1, -1)
+    await commit(connection, "apply", "commands", [move], effects)
+    await _define_blocks(connection)
+    return run
+
+
+async def _define_blocks(connection: asyncpg.Connection) -> None:
+    await connection.executemany(
+        "insert into block values ($1, $1, $2) on conflict do nothing", list(BLOCK_TYPES.items())
+    )

@@ -1,0 +1,203 @@
+"""The bridge on real Redis and Postgres: what was before is found, nothing is left out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw
+from redis.asyncio import Redis
+
+from devstack import Addresses
+from devstack.ports import HOST, free_ports
+from devstack.redis import prepare
+from devstack.server import Server
+from storage.migrate import migrate
+from storage.redis_positions import Place, Publication
+from streams.commands import (
+    AddNodeInput,
+    AddNodeOutput,
+    DeleteGraph,
+    RunCommand,
+    StartGraph,
+    UpdateGraph,
+    UpdateNode,
+)
+from streams.events import encode_event
+from streams.statuses import ExecutionStatus
+from tests.agents.bridging import Bridging, Listener, batch_of, store
+from tests.agents.commands import BLOCK_TYPES, STEP_IDS, common, creation, events_of
+from tests.agents.retold import exactly, payload
+from tests.names import Names
+
+STEP = STEP_IDS[0]
+
+
+@pytest.fixture
+async def bridging(stack: Addresses, names: Names) -> AsyncIterator[Bridging]:
+    await migrate(stack.postgres_dsn, names.schema)
+    new = Bridging(stack.postgres_dsn, stack.redis_url, names)
+    yield new
+    await new.close()
+
+
+@pytest.fixture
+async def listener(stack: Addresses, names: Names) -> AsyncIterator[Listener]:
+    async with (
+        Redis.from_url(stack.redis_url) as redis,
+        Listener(redis, names.redis_prefix) as listening,
+    ):
+        yield listening
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[Server]:
+    """A Redis that a test may kill."""
+    [port] = free_ports(1)
+    server = await prepare(tmp_path, tmp_path, port)
+    server.spawn()
+    await server.wait_ready()
+    yield server
+    await server.kill()
+
+
+def life_of_an_output_step() -> list[RunCommand]:
+    """A run that starts, gives something out, and completes."""
+    give: dict[str, Any] = {"node_id": "node", "block_id": "out", "new_node_exec_id": STEP}
+    move: dict[str, Any] = {"node_exec_id": STEP}
+    return [
+        creation(inputs=Raw(b'{"x":1.50}')),
+        StartGraph(**common(1, 1)),
+        AddNodeInput(**common(2, 2), **give, input_name="name", input_data=Raw(b'"answer"')),
+        AddNodeInput(**common(3, 3), **give, input_name="value", input_data=Raw(b"[1e2,null]")),
+        UpdateNode(**common(4, 4), **move, status=ExecutionStatus.RUNNING),
+        AddNodeOutput(**common(5, 5), **move, output_name="o", output_data=Raw(b"null")),
+        AddNodeOutput(**common(6, 6), **move, output_name="o", output_data=Raw(b"2")),
+        UpdateNode(**common(7, 7), **move, status=ExecutionStatus.COMPLETED),
+        UpdateGraph(
+            **common(8, 8), status=ExecutionStatus.COMPLETED, stats=Raw(b'{"walltime":2.5}')
+        ),
+    ]
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 9])
+async def test_what_was_before_is_found_in_the_journal(
+    bridging: Bridging, listener: Listener, start: int
+) -> None:
+    """A bridge that begins anywhere in a run tells its whole state, outputs of blocks included."""
+    life = life_of_an_output_step()
+    await store(bridging.line, life)
+    events = events_of(life)
+
+    await bridging.forward(events[start:])
+
+    told = [exactly(encode_event(event)) for event in events]
+    expected = [payload(told[:count], BLOCK_TYPES) for count in range(start + 1, len(told) + 1)]
+    assert await listener.hear(len(expected)) == expected
+    assert expected[-1]["outputs"] == {"answer": [[100, None]]}
+
+
+async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Listener) -> None:
+    """Events that come late find no journal; the last one tells the tombstone, not the past."""
+    life = [*life_of_an_output_step(), DeleteGraph(**common(9, 9), hard=True)]
+    await store(bridging.line, life)
+    events = events_of(life)
+
+    await bridging.forward(events[-3:])
+
+    step, run, closing = await listener.hear(3)
+    assert (step["status"], step["input_data"], step["output_data"]) == ("COMPLETED", {}, {})
+    assert (run["status"], run["inputs"], run["outputs"]) == ("COMPLETED", {}, {})
+    assert run["stats"]["duration"] == 2.5
+    assert (closing["status"], closing["stats"], closing["seq"]) == ("COMPLETED", None, 11)
+    assert closing["started_at"] == "2026-03-01T06:30:01Z"
+
+
+async def test_what_comes_again_is_not_told_again(
+    bridging: Bridging, listener: Listener, stack: Addresses, names: Names
+) -> None:
+    """Sources that are not greater than the last one are dropped, also by the next bridge."""
+    events = events_of(life_of_an_output_step())
+    await bridging.forward(events[:4])
+    successor = Bridging(stack.postgres_dsn, stack.redis_url, names)
+    await store(bridging.line, life_of_an_output_step())
+    await successor.begin()
+
+    await successor.forward([*events[2:4], *events], first_offset=4)
+
+    heard = await listener.hear(len(events))
+    assert [message["seq"] for message in heard] == [event.seq for event in events]
+    assert await listener.silence()
+    assert await bridging.positions.published() == len(events)
+    place = (await bridging.positions.load())[0]
+    assert place == Place(6 + len(events), events[-1].source)
+    await successor.close()
+
+
+async def test_what_nobody_wrote_is_stepped_over(bridging: Bridging, listener: Listener) -> None:
+    """Bytes that are no event, and events that are of no run, move the position silently."""
+    [created] = events_of([creation()])
+    refused = b'{"type":"command.refused","at":"2026-03-01T06:30:00Z","command_id":"c","source":'
+    values = [b"rubbish", refused + b"[0,0,0]}", encode_event(created), refused + b"[0,9,0]}"]
+    created.source = (0, 1, 0)
+    values[2] = encode_event(created)
+
+    await bridging.forwarder.forward(batch_of(values, first_offset=7))
+
+    [message] = await listener.hear(1)
+    assert message["id"] == created.graph_exec_id
+    assert await listener.silence()
+    assert await bridging.positions.load() == {0: Place(11, (0, 9, 0))}
+
+
+async def test_a_publication_whose_answer_got_lost_is_not_repeated(
+    bridging: Bridging, listener: Listener, names: Names
+) -> None:
+    """Trying again after an unknown outcome publishes once, partition by partition."""
+    channel = f"{names.redis_prefix}execution_event/a/b/c"
+    first = Publication(0, Place(10, (0, 9, 0)), [(channel, b'{"payload":{"n":1}}')])
+    other = Publication(1, Place(5, (1, 4, 0)), [(channel, b'{"payload":{"n":2}}')])
+
+    assert await bridging.positions.publish([first]) == 1
+    assert await bridging.positions.publish([first, other]) == 1
+    assert await bridging.positions.publish([first, other]) == 0
+
+    assert await listener.hear(2) == [{"n": 1}, {"n": 2}]
+    assert await listener.silence()
+    assert await bridging.positions.published() == 2
+
+
+async def test_many_messages_go_out_in_order(bridging: Bridging, listener: Listener) -> None:
+    """More than one step of publishing: all messages, in order, and the position at the end."""
+    outputs = [
+        AddNodeOutput(
+            **common(9, 9 + number), node_exec_id=STEP, output_name="o", output_data=Raw(b"1")
+        )
+        for number in range(2_500)
+    ]
+    events = events_of([*life_of_an_output_step(), *outputs])
+    await bridging.forward(events)
+    heard = await listener.hear(len(events))
+    assert [message["seq"] for message in heard] == list(range(1, len(events) + 1))
+    assert (await bridging.positions.load())[0].next_offset == len(events)
+
+
+@pytest.mark.usefixtures("bridging")  # which makes the tables
+async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Server) -> None:
+    """What comes while Redis is down is told when it is back, though Redis forgot everything."""
+    url = f"redis://{HOST}:{own_redis.ports[0]}/0"
+    over_there = Bridging(stack.postgres_dsn, url, names)
+    events = events_of(life_of_an_output_step())
+    await over_there.forward(events[:2])
+    await own_redis.kill()
+    waiting = asyncio.create_task(over_there.forward(events[2:], first_offset=2))
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    assert not done
+
+    own_redis.spawn()
+    await waiting
+
+    assert await over_there.positions.load() == {0: Place(len(events), events[-1].source)}
+    assert await over_there.positions.published() == len(events) - 2
+    await over_there.close()
