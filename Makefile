@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types clean
+.PHONY: help setup demo test check bench big faults fmt lint types clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,16 @@ test: $(READY) ## Runs the tests on real servers
 
 check: lint types ## Everything that must be in order before a change goes in
 	$(MAKE) test
+
+bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/throughput.py
+
+big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
+	$(BIN)/python bench/big.py
+
+faults: $(READY) ## Kills and stops workers and servers under load, and compares with the reference
+	$(BIN)/python -m tests.faults
 
 fmt: $(READY) ## Formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet
