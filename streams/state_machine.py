@@ -34,9 +34,9 @@ As a sentence per status:
   INCOMPLETE.
 * No status leads to itself.
 * Nothing leads out of {final}.
-* A run that becomes {ended} is over: its `ended_at` is set, and its RUNNING steps become FAILED
-  in the same transaction.
-* A run or step that is {resumable} can go on; a run's `ended_at` is cleared then.
+* A run that becomes {ended} is over: its `ended_at` is set, and
+  its RUNNING steps become FAILED in the same transaction.
+* A run or step that is {resumable} can go on; the run's `ended_at` is cleared then.
 """
 
 
@@ -66,7 +66,7 @@ def _diagram() -> Iterable[str]:
 
 
 def _moves() -> Iterable[str]:
-    yield _row("from \\ to", *ALLOWED_FROM)
+    yield _row("from ↓ to →", *ALLOWED_FROM)
     yield _row(*["---"] * (1 + len(ALLOWED_FROM)))
     for was in ExecutionStatus:
         yield _row(was, *("yes" if is_allowed(was, to) else "" for to in ALLOWED_FROM))

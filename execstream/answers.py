@@ -1,0 +1,167 @@
+"""How a client hears what became of its commands: from Redis at once, else from Postgres.
+
+A reply on Redis is said once and kept nowhere, so it may be missed. What Postgres recorded stays,
+for as long as the journal of the run does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from execstream.ids import uuid7
+from storage.channels import reply_channel
+from streams.commands import Command, RunCommand
+from streams.outcomes import Applied, Dead, DeadReason, Duplicate, Outcome, Refusal, Refused
+
+RECONNECT = 0.5  # seconds
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Answers:
+    """The reply channel of one client.
+
+    Attributes:
+        name: what commands name in `reply_to`.
+        listening: whether replies arrive now; not while Redis is away.
+    """
+
+    def __init__(self, redis_url: str, redis_prefix: str) -> None:
+        self.name = uuid7()
+        self.listening = False
+        self._channel = reply_channel(redis_prefix, self.name)
+        self._redis: Redis = Redis.from_url(redis_url)
+        self._expected: dict[str, asyncio.Future[Outcome]] = {}
+        self._subscribed = asyncio.Event()
+        self._listener = asyncio.create_task(self._listen())
+
+    async def ready(self) -> None:
+        """Return when the channel is subscribed to, or Redis turns out to be away."""
+        await self._subscribed.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._listener
+        await self._redis.aclose()
+
+    @asynccontextmanager
+    async def expected(self, command_id: str) -> AsyncIterator[asyncio.Future[Outcome]]:
+        """The outcome of a command, when its reply comes.
+
+        Ids are unique in a run only and replies do not name the run, so whoever expects an id
+        that is expected already waits for its turn.
+        """
+        while other := self._expected.get(command_id):
+            await asyncio.wait([other])
+        reply: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._expected[command_id] = reply
+        try:
+            yield reply
+        finally:
+            del self._expected[command_id]
+            reply.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                async with self._subscription() as messages:
+                    async for message in messages:
+                        self._receive(message)
+            self.listening = False
+            self._subscribed.set()
+            await asyncio.sleep(RECONNECT)
+
+    @asynccontextmanager
+    async def _subscription(self) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        async with self._redis.pubsub() as pubsub:
+            await pubsub.subscribe(self._channel)
+            yield pubsub.listen()
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":
+            self.listening = True
+            self._subscribed.set()
+            return
+        reply = _decode(message["data"])
+        waiting = self._expected.get(reply["command_id"])
+        if waiting and not waiting.done():
+            waiting.set_result(_outcome(reply))
+
+
+def _outcome(reply: dict[str, Any]) -> Outcome:
+    """What `streams.outcomes.reply` put into a message."""
+    detail = reply.get("detail", {})
+    if reply["outcome"] == "refused":
+        return Refused(Refusal(reply["reason"]), detail)
+    if reply["outcome"] == "dead":
+        return Dead(DeadReason(reply["reason"]), detail)
+    first, last = reply.get("seq", (None, None))
+    node_exec_id, updated = reply.get("node_exec_id"), reply.get("updated")
+    applied = Applied(first, last, node_exec_id, updated, detail.get("skipped"))
+    return Duplicate(applied) if reply["outcome"] == "duplicate" else applied
+
+
+_PLACE = """
+select base from consumer_offset
+ where consumer = 'apply' and topic = $1 and partition = $2 and next_offset > $3
+"""
+_DEAD_LETTER = """
+select reason, detail from dead_letter where topic = $1 and partition = $2 and "offset" = $3
+"""
+_REFUSAL = """
+select reason, detail from refusal where source_partition = $1 and source_offset = $2
+"""
+_ENTRIES = """
+select min(seq) as first, max(seq) as last, count(*) as entries, min(source_offset) as source,
+       (array_agg(node_exec_id order by seq))[1]::text as node_exec_id,
+       (array_agg(detail -> 'skipped' order by seq))[1] as skipped
+  from journal where graph_exec_id = $1 and command_id = $2
+"""
+_KEY_VALUE = """
+select source_offset from kv_journal where user_id = $1 and command_id = $2
+"""
+
+
+async def recorded_outcome(
+    db: asyncpg.Pool, command: Command, topic: str, partition: int, offset: int
+) -> Outcome | None:
+    """The outcome of the command at that place, or None while nothing is recorded of it.
+
+    Nothing ever is when its run was erased after it.
+    """
+    base = await db.fetchval(_PLACE, topic, partition, offset)
+    if base is None:
+        return None  # the workers have not come that far
+    if dead := await db.fetchrow(_DEAD_LETTER, topic, partition, offset):
+        return Dead(DeadReason(dead["reason"]), dead["detail"])
+    source = offset + base
+    if refused := await db.fetchrow(_REFUSAL, partition, source):
+        return Refused(Refusal(refused["reason"]), refused["detail"])
+    if isinstance(command, RunCommand):
+        return await _journaled(db, command, source)
+    first = await db.fetchval(_KEY_VALUE, command.user_id, command.id)
+    return first if first is None else _first_or_again(Applied(), first, source)
+
+
+async def _journaled(db: asyncpg.Pool, command: RunCommand, source: int) -> Outcome | None:
+    row = await db.fetchrow(_ENTRIES, command.graph_exec_id, command.id)
+    if row["first"] is None:
+        return None
+    skipped = row["skipped"]
+    if skipped is None:
+        applied = Applied(row["first"], row["last"], row["node_exec_id"])
+    else:
+        applied = Applied(row["first"], row["last"], None, row["entries"], skipped)
+    return _first_or_again(applied, row["source"], source)
+
+
+def _first_or_again(applied: Applied, first_source: int, source: int) -> Applied | Duplicate:
+    return Duplicate(applied) if first_source < source else applied

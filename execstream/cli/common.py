@@ -1,0 +1,55 @@
+"""What commands share: settings, the two consoles, and JSON on stdout."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from execstream.logs import configure_logging
+from execstream.settings import Settings, load_settings
+from storage.connect import connect
+
+# Whether to print data as JSON: one document, or one line per item.
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+_WIDE = 240  # columns, where nobody's terminal sets a limit
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False)
+
+
+def start() -> Settings:
+    """Settings of this process, with logging set up."""
+    settings = load_settings()
+    configure_logging(settings)
+    return settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    """The pool to read from, closed afterwards."""
+    db = await connect(settings.postgres, settings.schema_)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+def table(first: str, *others: str) -> Table:
+    """An empty table without lines, a line per row; all but the first column may be cut."""
+    made = Table(box=None, pad_edge=False)
+    made.add_column(first, no_wrap=True, min_width=len(first))
+    for column in others:
+        made.add_column(column, no_wrap=True, overflow="ellipsis")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout, now: others may be reading along."""
+    print(msgspec.json.encode(value).decode(), flush=True)

@@ -1,0 +1,129 @@
+"""`execstream demo`: real agent graphs through real servers, live at the terminal."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, PositiveInt
+from msgspec.structs import asdict
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from execstream.cli.common import Json, err, out, print_json, table
+from execstream.cli.demo_view import show
+from execstream.cli.graphs import EXAMPLES, read_graphs
+from execstream.cli.stack import LOGS, WORKER, prepare, running_here, servers, workers
+from execstream.demo import Demo, Receipt
+from execstream.logs import configure_logging
+from execstream.settings import (
+    LOCAL_STATE,
+    Settings,
+    load_settings,
+    names_servers,
+    read_settings,
+    without_password,
+)
+from execstream.supervisor import stop_signals
+
+COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
+RUNS_WITH_EXIT = 100
+
+
+async def demo(
+    *,
+    runs: PositiveInt | None = None,
+    rate: NonNegativeFloat = 500,
+    seed: int | None = None,
+    exit: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the flag's name
+    graphs: Path = EXAMPLES,
+    json: Json = False,
+) -> int:
+    """Run agent graphs through the pipeline, and get a receipt at the end or at Ctrl-C.
+
+    Uses the servers of the settings, or the local stack, which it starts if none is running.
+
+    Parameters
+    ----------
+    runs
+        How many runs, besides the child runs they start; without it until Ctrl-C.
+    rate
+        Commands per second; 0 for as fast as it goes.
+    seed
+        The same seed makes the same runs; another one each time by default.
+    exit
+        End after the receipt, and after 100 runs unless told otherwise, instead of keeping
+        servers that were started running until Ctrl-C.
+    graphs
+        Directory of graphs to run.
+    """
+    chosen = seed if seed is not None else secrets.randbits(63)
+    wanted = RUNS_WITH_EXIT if exit and runs is None else runs
+    performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
+    configure_logging(read_settings())
+    writing = asyncio.create_task(asyncio.to_thread(performance.write))
+    async with _pipeline() as settings:
+        stop = stop_signals()
+        await writing
+        async with show(performance, settings, with_events=rate > 0):
+            await performance.perform(settings, stop)
+        receipt = await _receipt(performance, settings)
+        _tell(receipt, json=json)
+        if not exit and not stop.done():
+            err.print("Everything keeps running until Ctrl-C.")
+            await stop
+    return 0 if receipt.is_good else 1
+
+
+@asynccontextmanager
+async def _pipeline() -> AsyncIterator[Settings]:
+    """Servers and workers: those of the settings, of a running `up`, or of this process."""
+    others = running_here()
+    async with AsyncExitStack() as running:
+        settings, stack = read_settings(), None
+        if names_servers(settings) or others:
+            settings = load_settings()
+        else:
+            settings, stack = await running.enter_async_context(servers(settings))
+        await prepare(settings)
+        if not any(name.startswith(WORKER) for name in others):
+            await running.enter_async_context(workers(settings, stack))
+        yield settings
+
+
+async def _receipt(performance: Demo, settings: Settings) -> Receipt:
+    columns = (TextColumn("Checking every row against an independent fold"), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=performance.partitions_used)
+        urls = {
+            "kafka": settings.kafka,
+            "postgres": str(without_password(settings.postgres)),
+            "redis": str(without_password(settings.redis)),
+        }
+        return await performance.receipt(settings, urls, lambda: progress.advance(task))
+
+
+def _tell(receipt: Receipt, *, json: bool) -> None:
+    fields = asdict(receipt)
+    differences = fields.pop("differences")
+    if json:
+        print_json(fields)
+    else:
+        rows = table("receipt", "")
+        for name, address in fields.pop("urls").items():
+            rows.add_row(name, address)
+        for name, figure in fields.items():
+            rows.add_row(name.replace("_", " "), f"{figure:,}")
+        out.print(rows)
+    for line in (_verdict(receipt), *differences):
+        err.print(line, soft_wrap=True, markup=False)
+
+
+def _verdict(receipt: Receipt) -> str:
+    if receipt.differences:
+        return f"Rows are not as they must be; {len(receipt.differences)} differences are told:"
+    if receipt.lost:
+        return f"{receipt.lost:,} commands were not applied. The logs are in {LOGS}/."
+    return "Nothing was lost, and every row is as an independent fold of the commands has it."

@@ -1,0 +1,21 @@
+"""The graphs that `simulate` and `demo` walk."""
+
+from pathlib import Path
+
+from execstream.simulation import BadGraphError, Graph, load_graphs
+from streams.errors import Fatal
+
+# In a checkout; who has installed only the package names a directory.
+EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
+
+
+class BadGraphs(Fatal):
+    """A directory of graphs that cannot be walked."""
+
+
+def read_graphs(directory: Path) -> list[Graph]:
+    """The graphs of a directory; BadGraphs when there are none or one is wrong."""
+    try:
+        return load_graphs(directory)
+    except BadGraphError as error:
+        raise BadGraphs(f"{error}.") from error

@@ -1,0 +1,89 @@
+"""The local stack for `up` and `demo`: servers, schema, topics and workers, kept running."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from agents.topics import apply_topics
+from devstack import Stack, StackError, start
+from execstream.cli.common import err
+from execstream.settings import LOCAL_STATE, Settings
+from execstream.supervisor import Supervisor
+from storage.migrate import migrate
+from streams.errors import Fatal
+
+SERVER_POLL = 0.5  # seconds between looks whether a server has ended
+LOGS = LOCAL_STATE / "logs"
+WORKER = "worker-"  # stands before a role, among names of servers
+
+log = structlog.get_logger(__name__)
+
+
+class NoStack(Fatal):
+    """The local stack cannot run; the message says why and what to do."""
+
+
+def running_here() -> Mapping[str, int]:
+    """Process ids, by name, of the local stack that another process keeps running here."""
+    try:
+        pids: dict[str, int] = json.loads((LOCAL_STATE / "stack.json").read_text())["pids"]
+        for pid in pids.values():
+            os.kill(pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return pids
+
+
+@asynccontextmanager
+async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, Stack]]:
+    """Servers of this process, started again when they end; `settings` with their addresses."""
+    try:
+        stack = await start(LOCAL_STATE, say=err.print)
+    except StackError as error:
+        raise NoStack(str(error)) from error
+    keeper = asyncio.create_task(_keep(stack))
+    try:
+        yield (
+            settings.at(
+                kafka_bootstrap=stack.kafka_bootstrap,
+                postgres_dsn=stack.postgres_dsn,
+                redis_url=stack.redis_url,
+            ),
+            stack,
+        )
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await stack.stop()
+
+
+async def prepare(settings: Settings) -> None:
+    """Bring schema and topics to this version."""
+    await migrate(settings.postgres, settings.schema_)
+    await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
+
+
+def workers(settings: Settings, stack: Stack | None = None) -> Supervisor:
+    """Workers that log below `.execstream/`; `stack` tells others about them."""
+
+    def announce(pids: Mapping[str, int]) -> None:
+        if stack:
+            stack.announce(pids={f"{WORKER}{role}": pid for role, pid in pids.items()})
+
+    return Supervisor(settings, logs=LOGS, announce=announce)
+
+
+async def _keep(stack: Stack) -> None:
+    while True:
+        await asyncio.sleep(SERVER_POLL)
+        for name in stack.ended():
+            log.warning("server.ended", server=name)
+            try:
+                await stack.restart(name)
+            except StackError as error:
+                log.warning("server.not_restarted", server=name, error=str(error))

@@ -1,0 +1,33 @@
+"""The receipt: what was sent, what became of it, and whether the rows are as they must be."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of contract section 7.
+
+    `seconds`: from the first command sent to the last event acknowledged. `differences` says
+    where rows are not as the independent fold has them; empty is as it must be.
+    """
+
+    runs: int
+    sent: int
+    acknowledged: int
+    applied: int
+    duplicate: int
+    refused: int
+    dead: int
+    lost: int
+    seconds: float
+    commands_per_second: int
+    events: int
+    redis_messages: int
+    urls: Mapping[str, str]
+    differences: Sequence[str]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was lost and all rows are right."""
+        return self.lost == 0 and not self.differences

@@ -1,0 +1,57 @@
+"""What a writing method of `ExecutionClient` raises when the command had no effect."""
+
+from typing import Any
+
+from streams.errors import ExecstreamError, Fatal, Transient
+
+
+class NotConfigured(Fatal):
+    """A setting is missing or wrong."""
+
+
+class Unreachable(Transient):
+    """A server does not answer."""
+
+
+class _WithoutEffect(ExecstreamError):
+    """The command changed nothing, for a reason of contract section 2."""
+
+    def __init__(self, reason: str, detail: dict[str, Any], command_id: str) -> None:
+        super().__init__(f"{self._what_happened(command_id)}: {reason} {detail or ''}".rstrip())
+        self.reason = reason
+        self.detail = detail
+        self.command_id = command_id
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        raise NotImplementedError
+
+
+class Refused(_WithoutEffect):
+    """The command was understood, but the rules say no."""
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        return f"Command {command_id} was refused"
+
+
+class Dead(_WithoutEffect):
+    """The command could not be understood or stored and is now a dead letter."""
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        return f"Command {command_id} became a dead letter"
+
+
+class OutcomeUnknown(Transient):
+    """Kafka has the command, but nobody told in time what became of it.
+
+    It may still take effect. Sent again with the same id, it does so only once.
+    """
+
+    def __init__(self, command_id: str, timeout: float) -> None:
+        super().__init__(
+            f"Nothing was heard of command {command_id} for {timeout:g} s. Is a worker running? "
+            "Send it again with the same id to learn what became of it."
+        )
+        self.command_id = command_id

@@ -1,0 +1,175 @@
+"""Settings: one frozen object, read from the environment when a process starts.
+
+Every field is the variable `EXECSTREAM_<FIELD>`. When none of the three servers is named, the
+local stack is used that `execstream up` describes in `.execstream/stack.json`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from execstream.errors import NotConfigured
+
+PREFIX = "EXECSTREAM_"
+LOCAL_STATE = Path(".execstream")
+SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
+
+# What a value must look like, for people; the patterns below say it to machines.
+_FORMS = {
+    "kafka_bootstrap": "host:port, or several of them with commas between",
+    "postgres_dsn": "like postgresql://user:password@host/database",
+    "redis_url": "like redis://user:password@host:6379/0",
+    "topic_prefix": "letters, digits, dots, dashes and underscores",
+    "schema_": "lower case letters, digits and underscores, and begin with no digit",
+}
+
+_MIB = 1024 * 1024
+_HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
+_BOOTSTRAP = rf"^(?:{_HOST}):\d{{1,5}}(?:,(?:{_HOST}):\d{{1,5}})*$"
+
+
+class Settings(BaseSettings):
+    """Where the servers are, how things are called on them, limits, and logging."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    kafka_bootstrap: str | None = Field(
+        None, pattern=_BOOTSTRAP, description="brokers to begin with"
+    )
+    postgres_dsn: str | None = Field(None, pattern=r"^postgres(ql)?://", description="the database")
+    redis_url: str | None = Field(
+        None, pattern=r"^(rediss?|unix)://", description="channels and replies"
+    )
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,128}$", description="stands before every topic's name"
+    )
+    schema_: str = Field(
+        "execstream",
+        alias=f"{PREFIX}SCHEMA",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="the schema in Postgres",
+    )
+    redis_prefix: str = Field("", description="stands before every Redis key and channel")
+    group_prefix: str = Field(
+        "execstream", min_length=1, description="stands before every consumer group"
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, le=32_767, description="of every topic; as topics.yaml says when not set"
+    )
+    max_command_bytes: int = Field(
+        8 * _MIB, ge=1024, description="larger commands become dead letters"
+    )
+    max_message_bytes: int = Field(
+        16 * _MIB, ge=1024, description="larger Redis messages are shortened"
+    )
+    tally_port: int = Field(
+        8687, ge=0, le=65_535, description="of the live totals, on loopback; 0: none"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is too unimportant is not logged"
+    )
+    log_format: Literal["auto", "columns", "json"] = Field(
+        "auto", description="auto: columns at a terminal, JSON lines otherwise"
+    )
+
+    @property
+    def kafka(self) -> str:
+        """`kafka_bootstrap`; NotConfigured when it is not set."""
+        return self._needed("kafka_bootstrap")
+
+    @property
+    def postgres(self) -> str:
+        """`postgres_dsn`; NotConfigured when it is not set."""
+        return self._needed("postgres_dsn")
+
+    @property
+    def redis(self) -> str:
+        """`redis_url`; NotConfigured when it is not set."""
+        return self._needed("redis_url")
+
+    def _needed(self, server: str) -> str:
+        address: str | None = getattr(self, server)
+        if address is None:
+            raise NotConfigured(f"This needs {variable(server)}, which is not set.")
+        return address
+
+    def at(self, **addresses: str | None) -> Self:
+        """A copy with other addresses of servers; None leaves one as it is."""
+        changes = {server: address for server, address in addresses.items() if address is not None}
+        return self.model_copy(update=changes)
+
+    def shown(self) -> dict[str, object]:
+        """All values by variable, without passwords."""
+        return {
+            variable(name): without_password(getattr(self, name))
+            for name in type(self).model_fields
+        }
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these settings."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {variable(name): str(value) for name, value in values.items() if value is not None}
+
+
+def read_settings() -> Settings:
+    """Settings from the environment alone; all wrong ones are named in one NotConfigured."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        wrong = [_complaint(error) for error in invalid.errors(include_input=False)]
+        raise NotConfigured("; ".join(wrong) + ".") from None
+
+
+def load_settings() -> Settings:
+    """Settings from the environment, with the servers of the local stack when none is named.
+
+    Says on stderr when it is the local stack; NotConfigured when there is none either.
+    """
+    settings = read_settings()
+    if names_servers(settings):
+        return settings
+    description = LOCAL_STATE / "stack.json"
+    try:
+        stack = json.loads(description.read_text())
+    except FileNotFoundError:
+        raise NotConfigured(
+            "No servers are named and no local stack runs here: run `execstream up`, or set "
+            f"{', '.join(map(variable, SERVERS))}."
+        ) from None
+    print(f"Using the local stack of {description}", file=sys.stderr)
+    return settings.at(**{server: stack[server] for server in SERVERS})
+
+
+def names_servers(settings: Settings) -> bool:
+    """Whether at least one server is named."""
+    return any(getattr(settings, server) is not None for server in SERVERS)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.rstrip("_").upper()
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """What is wrong with one field; addresses may hold passwords and are not repeated."""
+    name = variable(str(error["loc"][0]).removeprefix(PREFIX))
+    field = {variable(field): field for field in Settings.model_fields}[name]
+    found = "" if field in SERVERS else f" is {os.environ.get(name)!r} and"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{name}{found} must be {_FORMS[field]}"
+    return f"{name}{found} is wrong: {error['msg']}"
+
+
+def without_password(value: object) -> object:
+    """An address as it may be printed; anything else as it is."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    password = urlsplit(value).password
+    return value.replace(f":{password}@", ":***@") if password else value

@@ -1,0 +1,185 @@
+"""From bytes to a command: what is accepted, and how; limits; cleaned text; untouched numbers.
+
+Which bad record gets which reason is tested on whole workers, `tests/whole/test_bad_records`.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execstream.reference.reading import DeadError, read
+from streams.commands import (
+    COMMAND_TYPES,
+    AddNodeOutput,
+    CreateGraph,
+    SetKeyValue,
+    UpdateGraph,
+)
+from streams.decoding import MAX_QUOTE, decode, depth
+from streams.outcomes import Dead, DeadReason, detail_json
+from tests.exploring import exploring
+from tests.orders import Order, Orders
+from tests.whole.bad_records import DEAD, REFUSED, STRANGE
+
+LIMIT = 8 * 1024 * 1024
+TOLD_ELSEWHERE = ("wrong_partition", "not_storable")
+
+
+def command_of(order: Order) -> Any:
+    command = decode(order.key, order.value)
+    assert not isinstance(command, Dead), command
+    return command
+
+
+@pytest.mark.parametrize("name", DEAD)
+def test_bad_records_have_their_reason(name: str) -> None:
+    """The same as on the whole, with a detail that fits into a header."""
+    reason, make = DEAD[name]
+    order = make(Orders())[-1]
+
+    outcome = decode(order.key, order.value)
+
+    if reason in TOLD_ELSEWHERE:
+        assert not isinstance(outcome, Dead)
+    else:
+        assert isinstance(outcome, Dead)
+        assert outcome.reason == reason
+        assert len(detail_json(outcome.detail)) < 5 * MAX_QUOTE
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *STRANGE])
+def test_what_can_be_understood_is(name: str) -> None:
+    """However strange it is, and whatever the rules will say."""
+    make = (REFUSED | STRANGE)[name].make
+    for order in make(Orders()):
+        command_of(order)
+
+
+def test_every_type_is_known_by_its_name() -> None:
+    """The ten of the contract, each with its key."""
+    orders = Orders()
+    some = [
+        orders.create(),
+        orders.start(),
+        orders.move("RUNNING"),
+        orders.order("graph.share", is_shared=False),
+        orders.order("graph.delete"),
+        orders.give("n"),
+        orders.emit("n"),
+        orders.move_step("n", "RUNNING"),
+        orders.move_steps("n", "RUNNING"),
+        orders.keep(),
+    ]
+
+    commands = [command_of(order) for order in some]
+
+    assert [command.type for command in commands] == list(COMMAND_TYPES)
+    assert [command.key.encode() for command in commands] == [order.key for order in some]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limit", "reason"),
+    [
+        (b"", b"x" * 11, 10, DeadReason.TOO_LARGE),
+        (b"", b"x" * 10, 10, DeadReason.NOT_JSON),
+        (b"", b"[" * 129 + b"]" * 129, LIMIT, DeadReason.TOO_DEEP),
+        (b"", b"[" * 128 + b"]" * 128, LIMIT, DeadReason.NOT_AN_OBJECT),
+        (b"", b'"' + b"[" * 500 + b'"', LIMIT, DeadReason.NOT_AN_OBJECT),
+        (b"", b'"\\"' + b"[" * 500 + b'"', LIMIT, DeadReason.NOT_AN_OBJECT),
+        (b"", b'"\\\\"' + b"[" * 500, LIMIT, DeadReason.TOO_DEEP),
+    ],
+)
+def test_limits(key: bytes, value: bytes, limit: int, reason: DeadReason) -> None:
+    """What is exactly at one passes it."""
+    outcome = decode(key, value, limit)
+    assert isinstance(outcome, Dead)
+    assert outcome.reason is reason
+
+
+@exploring(short=200, long=5_000)
+@given(st.binary(max_size=200) | st.text('[]{}"\\ a', max_size=200).map(str.encode))
+def test_depth_never_fails(value: bytes) -> None:
+    """On bytes of any kind."""
+    assert 0 <= depth(value) <= len(value)
+
+
+def test_payloads_are_kept_as_they_are() -> None:
+    """Spaces, digits and order included: they are stored and forwarded without being parsed."""
+    orders = Orders()
+    raw = b'{ "b": 1.10E+2,  "a": [9007199254740993, 0.1000] }'
+    value = (orders.emit("n", data="@").value or b"").replace(b'"@"', raw)
+
+    command = command_of(orders.raw(value))
+
+    assert isinstance(command, AddNodeOutput)
+    assert bytes(command.output_data) == raw
+
+
+def test_text_is_cleaned_everywhere() -> None:
+    """Pins, keys, and payloads; not what is quoted in an escape."""
+    orders = Orders()
+    created = command_of(orders.create(orders.node("n", inputs={"a\x00": "b\x07"})))
+    kept = command_of(orders.keep("k\x00", "v\x7f"))
+    emitted = command_of(orders.emit("n", pin="o\x01", data={"\x02": "\\u0000"}))
+
+    assert isinstance(created, CreateGraph)
+    assert isinstance(kept, SetKeyValue)
+    (node,) = created.starting_nodes
+    assert {pin: bytes(raw) for pin, raw in node.inputs.items()} == {"a": b'"b"'}
+    assert (kept.name, bytes(kept.data)) == ("k", b'"v"')
+    assert emitted.output_name == "o"
+    assert json.loads(bytes(emitted.output_data)) == {"": "\\u0000"}
+
+
+@pytest.mark.parametrize("stats", [None, {}])
+def test_an_empty_object_is_a_value_and_null_is_not(stats: object) -> None:
+    """`null` is "not given"."""
+    command = command_of(Orders().order("graph.update", stats=stats))
+    assert isinstance(command, UpdateGraph)
+    assert (command.stats is not UpdateGraph.stats and bool(command.stats)) == (stats is not None)
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["graph.update", "RUNNING", "2026-03-01T06:30:00Z", "ada"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+FIELDS = [
+    *("type", "id", "at", "user_id", "graph_exec_id", "v", "reply_to", "status", "stats"),
+    *("hard", "is_shared", "inputs", "starting_nodes", "graph_version", "execution_data"),
+    *("input_name", "output_data", "node_exec_id", "node_exec_ids", "key", "data", "dry_run"),
+]
+GOOD = [order for case in STRANGE.values() for order in case.make(Orders()) if order.value]
+SMALL = [order for order in GOOD if order.value and len(order.value) < 2_000]
+
+
+@exploring(short=500, long=10_000)
+@given(
+    st.sampled_from(SMALL),
+    st.dictionaries(st.sampled_from(FIELDS), JUNK, max_size=2),
+    st.sets(st.sampled_from(FIELDS), max_size=1),
+)
+def test_the_reference_decides_the_same(
+    order: Order, changes: dict[str, Any], left_out: set[str]
+) -> None:
+    """Good commands with some fields replaced or left out: both accept them, or both give the
+    same reason."""
+    fields = json.loads(order.value or b"") | changes
+    value = json.dumps({name: fields[name] for name in fields if name not in left_out}).encode()
+
+    outcome = decode(order.key, value)
+    try:
+        read(order.key, value, LIMIT)
+    except DeadError as dead:
+        assert isinstance(outcome, Dead), dead
+        assert outcome.reason == dead.reason
+    else:
+        assert not isinstance(outcome, Dead), outcome

@@ -1,0 +1,60 @@
+"""The documents: links between them, and the files they name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from execstream.cli import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+# A path from the top of the project that ends in a file with a suffix.
+_FILE = re.compile(
+    r"(?<![\w./-])(?:agents|bench|dashboard|devstack|docs|examples|execstream|storage|streams|tests)"
+    r"/[\w./-]*\.(?:json|md|py|sql|yaml)\b"
+)
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of the headings."""
+    headings = _HEADING.findall(_FENCED.sub("", text))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Each relative link names a file that exists, and a heading that is in it."""
+    document = ROOT / name
+    text = document.read_text(encoding="utf-8")
+    for link in _LINK.findall(text):
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (document.parent / file).resolve() if file else document
+        assert target.exists(), f"{name} links to {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{name} links to {link}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_named_exist(name: str) -> None:
+    """Moving or removing a file means that documents about it change too."""
+    named = set(_FILE.findall((ROOT / name).read_text(encoding="utf-8")))
+    assert not [file for file in sorted(named) if not (ROOT / file).exists()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_that_are_shown_exist(name: str) -> None:
+    """Blocks of shell use targets of the Makefile and commands of the program."""
+    shown = "".join(_SHELL.findall((ROOT / name).read_text(encoding="utf-8")))
+    targets = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert set(re.findall(r"^make (\w+)", shown, re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)

@@ -1,0 +1,104 @@
+"""Histories: commands taken into tables as a worker takes them, and into the reference too."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from aiokafka import ConsumerRecord
+
+from execstream.reference import Reference
+from execstream.simulation import Graph, catalogue
+from storage.effects import Effects, commit
+from storage.lines import Line
+from storage.progress import Move, claim
+from streams.commands import RunCommand, SetKeyValue
+from streams.decoding import decode
+from streams.events import Event, run_event
+from streams.fold import fold
+from streams.key_values import KeyValues, fold_key_value
+from streams.outcomes import Applied, Dead, Refused
+from streams.state import Run
+
+TOPIC = "commands"
+MAX_COMMAND_BYTES = 8 * 1024 * 1024
+
+Command = tuple[bytes | None, bytes | None]
+"""Key and value of a record."""
+
+
+class History:
+    """Everything that came on one partition so far."""
+
+    def __init__(self, line: Line, partition: int = 0) -> None:
+        self.reference = Reference(MAX_COMMAND_BYTES)
+        self._line = line
+        self._partition = partition
+        self._offset = 0
+        self._runs: dict[str, Run] = {}
+        self._key_values = KeyValues()
+
+    async def take(self, records: Iterable[Command]) -> list[Event]:
+        """Commit what `records` do, in one batch; the events of runs they give."""
+        effects = Effects()
+        events: list[Event] = []
+        first = self._offset
+        for key, value in records:
+            self.reference.feed(self._partition, self._offset, key, value)
+            events += self._apply(effects, key, value)
+            self._offset += 1
+        effects.freeze()
+        connection = await self._line.get()
+        [row] = await claim(connection, "apply", TOPIC, {self._partition: first})
+        move = Move(self._partition, first, row["epoch"], self._offset, -1, -1)
+        await commit(connection, "apply", TOPIC, [move], effects)
+        return events
+
+    async def define(self, graphs: Iterable[Graph]) -> None:
+        """Tell the catalogue of the blocks of `graphs`."""
+        connection = await self._line.get()
+        for _, definition in catalogue(list(graphs)):
+            if definition["type"] == "block.define":
+                await connection.execute(
+                    "insert into block values ($1, $2, $3) on conflict do nothing",
+                    *(definition[name] for name in ("block_id", "name", "block_type")),
+                )
+
+    def _apply(self, effects: Effects, key: bytes | None, value: bytes | None) -> list[Event]:
+        command = decode(key, value, MAX_COMMAND_BYTES)
+        if isinstance(command, RunCommand):
+            return self._apply_to_run(effects, command)
+        if isinstance(command, SetKeyValue):
+            outcome = fold_key_value(self._key_values, command)
+            if isinstance(outcome, Applied):
+                effects.add_key_value(command, self._partition, self._offset)
+            elif isinstance(outcome, Refused):
+                effects.add_refusal(command, outcome, self._partition, self._offset)
+        elif isinstance(command, Dead):
+            record = ConsumerRecord(
+                TOPIC, self._partition, self._offset, 0, 0, key, value, None, 0, 0, ()
+            )
+            effects.add_dead_letter(record, command)
+        return []
+
+    def _apply_to_run(self, effects: Effects, command: RunCommand) -> list[Event]:
+        result = fold(self._runs.get(command.graph_exec_id), command, self._partition)
+        if isinstance(result, Refused):
+            effects.add_refusal(command, result, self._partition, self._offset)
+        if not isinstance(result, tuple):
+            return []
+        run, entries = result
+        self._runs[run.id] = run
+        events = []
+        for index, entry in enumerate(entries):
+            effects.add_entry(run, entry, self._partition, self._offset, index)
+            events.append(run_event(run, entry, (self._partition, self._offset, index)))
+        return events
+
+
+@asynccontextmanager
+async def history(dsn: str, schema: str, partition: int = 0) -> AsyncIterator[History]:
+    """A history in migrated tables that has not begun."""
+    line = Line(dsn, schema)
+    try:
+        yield History(line, partition)
+    finally:
+        await line.close()

@@ -1,0 +1,195 @@
+"""The commit of a batch: behind the fence, as a whole, and only once."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from devstack import Addresses
+from storage.effects import Effects, commit, ensure_day
+from storage.lines import Line
+from storage.migrate import migrate
+from storage.progress import (
+    CREATED_ELSEWHERE,
+    FENCED,
+    Move,
+    claim,
+    save_published,
+    sqlstate,
+)
+from streams.decoding import decode
+from streams.fold import fold
+from streams.outcomes import Dead
+from tests.names import Names
+from tests.orders import DAWN, Order, Orders
+
+TOPIC = "commands"
+
+
+@pytest.fixture
+async def connection(stack: Addresses, names: Names) -> AsyncIterator[asyncpg.Connection]:
+    """A writing connection to empty tables, whose partitions 0 and 1 are claimed."""
+    await migrate(stack.postgres_dsn, names.schema)
+    line = Line(stack.postgres_dsn, names.schema)
+    await claim(await line.get(), "apply", TOPIC, {0: 0, 1: 0})
+    yield await line.get()
+    await line.close()
+
+
+def effects_of(order: Order, partition: int = 0) -> Effects:
+    """What a creation does."""
+    command = decode(order.key, order.value)
+    assert not isinstance(command, Dead)
+    folded = fold(None, command, partition)  # type: ignore[arg-type]
+    assert isinstance(folded, tuple)
+    effects = Effects()
+    for index, entry in enumerate(folded[1]):
+        effects.add_entry(folded[0], entry, partition, 0, index)
+    effects.freeze()
+    return effects
+
+
+def move(partition: int = 0, expected: int = 0, epoch: int = 1, **fields: int) -> Move:
+    published = {"published_offset": -1, "published_index": -1}
+    return Move(partition, expected, epoch, expected + 1, **(published | {"applied": 1} | fields))
+
+
+async def commit_one(
+    connection: asyncpg.Connection, *moves: Move, effects: Effects | None = None
+) -> bool:
+    return await commit(connection, "apply", TOPIC, moves, effects or effects_of(Orders().create()))
+
+
+async def refused(connection: asyncpg.Connection, *moves: Move) -> str:
+    """The SQLSTATE with which a commit fails; nothing may have happened."""
+    before = await everything(connection)
+    with pytest.raises(asyncpg.PostgresError) as failed:
+        await commit_one(connection, *moves)
+    assert await everything(connection) == before
+    return sqlstate(failed.value)
+
+
+async def everything(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    return [
+        *await connection.fetch("select * from consumer_offset order by partition"),
+        *await connection.fetch("select * from graph_execution order by id"),
+        *await connection.fetch("select * from journal order by graph_exec_id, seq"),
+    ]
+
+
+async def test_the_same_commit_again_changes_nothing(connection: asyncpg.Connection) -> None:
+    """It answers that it was there already."""
+    effects = effects_of(Orders().create())
+
+    assert await commit_one(connection, move(0), move(1), effects=effects) is False
+    after = await everything(connection)
+    assert await commit_one(connection, move(0), move(1), effects=effects) is True
+
+    assert await everything(connection) == after
+    assert [row["applied"] for row in after[:2]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [move(0, epoch=0)],
+        [move(0, epoch=2)],
+        [move(0, expected=1)],
+        [move(2)],
+        [move(0), move(1, epoch=2)],
+        [move(0), move(1, expected=7)],
+        [move(0), move(2)],
+    ],
+    ids=lambda moves: ", ".join(f"{m.partition}:{m.expected}@{m.epoch}" for m in moves),
+)
+async def test_a_commit_that_does_not_fit_fails_as_a_whole(
+    connection: asyncpg.Connection, moves: list[Move]
+) -> None:
+    """Another epoch or offset, or no such row: also when only one of two partitions is wrong."""
+    assert await refused(connection, *moves) == FENCED
+
+
+async def test_half_there_already_is_not_there(connection: asyncpg.Connection) -> None:
+    """One partition stands where it would after the commit, the other before it."""
+    await commit_one(connection, move(0))
+
+    assert await refused(connection, move(0), move(1)) == FENCED
+
+
+async def test_claiming_fences_whoever_was_there(connection: asyncpg.Connection) -> None:
+    """The epoch rises, the position stays; where nothing is stored it begins where it is told."""
+    await commit_one(connection, move(0))
+
+    rows = await claim(connection, "apply", TOPIC, {0: 5, 3: 5})
+
+    assert [(r["partition"], r["next_offset"], r["epoch"]) for r in rows] == [(0, 1, 2), (3, 5, 1)]
+    assert await refused(connection, move(0, expected=1)) == FENCED
+    assert await commit_one(connection, move(0, expected=1, epoch=2)) is False
+
+
+async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) -> None:
+    """What another consumer claims fences nobody here."""
+    await claim(connection, "tally", TOPIC, {0: 0})
+    await claim(connection, "apply", "other", {0: 0})
+
+    assert await commit_one(connection, move(0)) is False
+
+
+async def test_a_run_of_another_partition_fails_the_commit(connection: asyncpg.Connection) -> None:
+    """Two partitions created one run at once: the second one finds it taken."""
+    orders = Orders()
+    await commit_one(connection, move(0), effects=effects_of(orders.create()))
+    before = await everything(connection)
+
+    with pytest.raises(asyncpg.PostgresError) as failed:
+        await commit_one(connection, move(1), effects=effects_of(orders.create(), 1))
+
+    assert sqlstate(failed.value) == CREATED_ELSEWHERE
+    assert await everything(connection) == before
+
+
+async def test_a_run_known_as_of_later_fails_the_commit(connection: asyncpg.Connection) -> None:
+    """A state that was too old when it was folded never overwrites a newer row."""
+    orders = Orders()
+    effects = effects_of(orders.create())
+    await commit_one(connection, move(0), effects=effects)
+
+    with pytest.raises(asyncpg.PostgresError) as failed:
+        await commit_one(connection, move(0, expected=1), effects=effects)
+
+    assert sqlstate(failed.value) == CREATED_ELSEWHERE
+
+
+async def test_what_is_published_never_goes_back(connection: asyncpg.Connection) -> None:
+    """Neither with a commit nor by itself, and only who owns the partition may tell."""
+    await commit_one(connection, move(0, published_offset=5, published_index=2))
+    await commit_one(connection, move(0, expected=1, published_offset=5, published_index=1))
+    assert await published(connection) == (5, 2)
+
+    await save_published(connection, "apply", TOPIC, {0: (1, (5, 1))})
+    await save_published(connection, "apply", TOPIC, {0: (7, (9, 9))})
+    assert await published(connection) == (5, 2)
+
+    await save_published(connection, "apply", TOPIC, {0: (1, (6, 0))})
+    assert await published(connection) == (6, 0)
+
+
+async def published(connection: asyncpg.Connection) -> tuple[int, int]:
+    row = await connection.fetchrow(
+        """select published_offset, published_index from consumer_offset
+            where consumer = 'apply' and partition = 0"""
+    )
+    return tuple(row)  # type: ignore[return-value]
+
+
+async def test_a_day_that_has_rows_already_stays_where_it_is(
+    connection: asyncpg.Connection,
+) -> None:
+    """Its rows are in the default partition: nothing is moved, and nothing fails."""
+    await commit_one(connection, move(0))
+
+    await ensure_day(connection, DAWN.date())
+    await commit_one(connection, move(0, expected=1))
+
+    where = await connection.fetch("select distinct tableoid::regclass::text from journal")
+    assert [row[0] for row in where] == ["journal_other"]

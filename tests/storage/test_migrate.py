@@ -1,0 +1,154 @@
+"""Migrations: applied once each, by anybody, in any of the ways there are; their sum is written
+down as one file."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from importlib import resources
+
+import asyncpg
+import pytest
+
+import storage
+from devstack import Addresses
+from storage.migrate import SchemaNewer, migrate, migrations, quoted, script
+from tests.names import Names
+
+# All that makes a schema what it is, but for its name.
+_CATALOG = """
+select 'relation' as kind, c.relname as name,
+       concat_ws(' ', c.relkind, c.relispartition, pg_get_expr(c.relpartbound, c.oid),
+                 c.reloptions, case c.relkind when 'v' then pg_get_viewdef(c.oid) end) as what
+  from pg_class c where c.relnamespace = $1::regnamespace
+union all
+select 'column', c.relname || '.' || a.attname,
+       concat_ws(' ', a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                 pg_get_expr(d.adbin, d.adrelid))
+  from pg_attribute a join pg_class c on c.oid = a.attrelid
+  left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+ where c.relnamespace = $1::regnamespace and a.attnum > 0 and not a.attisdropped
+union all
+select 'index', c.relname, pg_get_indexdef(c.oid)
+  from pg_class c where c.relnamespace = $1::regnamespace and c.relkind in ('i', 'I')
+union all
+select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+  from pg_constraint where connamespace = $1::regnamespace
+union all
+select 'function', proname, pg_get_functiondef(oid)
+  from pg_proc where pronamespace = $1::regnamespace
+union all
+select 'trigger', tgname, pg_get_triggerdef(t.oid)
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid
+ where c.relnamespace = $1::regnamespace and not tgisinternal
+"""
+
+
+@pytest.fixture
+async def connection(stack: Addresses) -> AsyncIterator[asyncpg.Connection]:
+    opened = await asyncpg.connect(stack.postgres_dsn)
+    yield opened
+    await opened.close()
+
+
+async def catalog(connection: asyncpg.Connection, schema: str) -> set[tuple[str, ...]]:
+    await connection.execute(f"set search_path to {quoted(schema)}")
+    rows = await connection.fetch(_CATALOG, quoted(schema))
+    return {
+        tuple(value.replace(f"{quoted(schema)}.", "").replace(f"{schema}.", "") for value in row)
+        for row in rows
+    }
+
+
+async def test_the_sum_of_the_migrations_is_schema_sql(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """A database made by migrations differs in nothing from one made by `schema.sql`."""
+    written = (resources.files(storage) / "schema.sql").read_text(encoding="utf-8")
+    await migrate(stack.postgres_dsn, names.schema)
+    migrated = await catalog(connection, names.schema)
+    await connection.execute(f"drop schema {names.schema} cascade; create schema {names.schema}")
+
+    await connection.execute(written)
+
+    assert await catalog(connection, names.schema) ^ migrated == set()
+    assert len(migrated) > 100
+
+
+async def test_the_script_does_the_same(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """What people apply by hand makes the same schema, and the runner then finds nothing to do."""
+    await connection.execute(script(names.schema))
+    by_hand = await catalog(connection, names.schema)
+
+    assert await migrate(stack.postgres_dsn, names.schema) == []
+
+    await connection.execute(f"drop schema {names.schema} cascade")
+    await migrate(stack.postgres_dsn, names.schema)
+    assert await catalog(connection, names.schema) == by_hand
+
+
+async def test_each_is_applied_once_by_however_many(stack: Addresses, names: Names) -> None:
+    """Five processes that start at once share the work; later ones find it done."""
+    applied = await asyncio.gather(*[migrate(stack.postgres_dsn, names.schema) for _ in range(5)])
+
+    everything = [f"{one.version:04} {one.name}" for one in migrations()]
+    assert sorted(sum(applied, [])) == everything
+    assert await migrate(stack.postgres_dsn, names.schema) == []
+
+
+async def test_versions_have_no_gap() -> None:
+    """They are numbered from 1, in the order in which they are applied."""
+    assert [one.version for one in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+async def test_an_older_program_refuses_a_newer_schema(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """It says which migration it does not know, and what to do."""
+    await migrate(stack.postgres_dsn, names.schema)
+    await connection.execute(
+        f"insert into {names.schema}.migration (version, name) values (9999, 'from_the_future')"
+    )
+
+    with pytest.raises(SchemaNewer, match="9999.*Install"):
+        await migrate(stack.postgres_dsn, names.schema)
+
+
+async def test_a_schema_may_be_called_anything(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """Names that SQL would not take as they are."""
+    odd = f'{names.schema} "odd"; -- '
+    try:
+        assert await migrate(stack.postgres_dsn, odd) != []
+        assert await connection.fetchval(f"select count(*) from {quoted(odd)}.journal") == 0
+    finally:
+        await connection.execute(
+            f"set client_min_messages = error; drop schema {quoted(odd)} cascade"
+        )
+
+
+async def test_a_day_gets_partitions_once(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """By however many workers ask at once; they have the indexes of their parents."""
+    await migrate(stack.postgres_dsn, names.schema)
+    async with asyncpg.create_pool(
+        stack.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}
+    ) as db:
+        await asyncio.gather(*[db.execute("select ensure_day('2026-03-01')") for _ in range(5)])
+
+    found = await catalog(connection, names.schema)
+    assert {
+        (name, what.split(" ", 2)[2])
+        for kind, name, what in found
+        if kind == "relation" and name.endswith("_20260301")
+    } == {
+        ("journal_20260301", "FOR VALUES FROM ('2026-03-01') TO ('2026-03-02')"),
+        (
+            "node_execution_20260301",
+            "FOR VALUES FROM ('2026-03-01') TO ('2026-03-02') {fillfactor=70}",
+        ),
+    }
+    indexes = [name for kind, name, _ in found if kind == "index" and "20260301" in name]
+    assert len(indexes) == 5

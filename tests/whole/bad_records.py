@@ -1,0 +1,430 @@
+"""Records of every bad kind, and strange ones that are good: what is put, and what must follow.
+
+A case makes the orders of one run; the last of them is the one it is about. `alone` and `after_…`
+say what the run went through before.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from streams.partitions import partition_of
+from streams.topics import COMMANDS
+from tests.orders import Order, Orders, encoded, replaced
+
+Make = Callable[[Orders], list[Order]]
+MIB = 1024 * 1024
+UNKNOWN = "01900000-0000-7000-8000-0000000000ff"
+
+
+class Case(NamedTuple):
+    expected: str  # a reason, or "applied"
+    make: Make
+
+
+# ---- ways to say it ------------------------------------------------------------------------
+
+
+def alone(value: bytes | None) -> Make:
+    return lambda orders: [orders.raw(value)]
+
+
+def stats(json_text: str | bytes) -> Make:
+    """A run whose stats become `json_text`, whatever that is."""
+    text = json_text.encode() if isinstance(json_text, str) else json_text
+
+    def make(orders: Orders) -> list[Order]:
+        update = orders.order("graph.update", stats="@")
+        return [orders.create(), orders.raw((update.value or b"").replace(b'"@"', text))]
+
+    return make
+
+
+def update(**fields: Any) -> Make:
+    return lambda orders: [orders.create(), orders.order("graph.update", **{"stats": {}} | fields)]
+
+
+def command(type_: str, **fields: Any) -> Make:
+    return lambda orders: [orders.create(), orders.order(type_, **fields)]
+
+
+def create(**fields: Any) -> Make:
+    return lambda orders: [orders.create(**fields)]
+
+
+def after(*before: Callable[[Orders], Order], last: Callable[[Orders], Order]) -> Make:
+    return lambda orders: [orders.create(), *(one(orders) for one in before), last(orders)]
+
+
+def under(key: Callable[[Orders], bytes | None]) -> Make:
+    """A good command under another key, on the run's partition."""
+
+    def make(orders: Orders) -> list[Order]:
+        created = orders.create()
+        partition = partition_of(created.key or b"", COMMANDS.partitions)
+        return [created, orders.start()._replace(key=key(orders), partition=partition)]
+
+    return make
+
+
+def elsewhere(last: Callable[[Orders], Order]) -> Make:
+    """From a partition that the run does not belong to."""
+
+    def make(orders: Orders) -> list[Order]:
+        created = orders.create()
+        home = partition_of(created.key or b"", COMMANDS.partitions)
+        return [created, last(orders)._replace(partition=(home + 1) % COMMANDS.partitions)]
+
+    return make
+
+
+def nested(levels: int) -> str:
+    """JSON which, as the stats of a command, makes that many levels with it."""
+    return '{"a":' * (levels - 1) + "1" + "}" * (levels - 1)
+
+
+# ---- dead letters --------------------------------------------------------------------------
+
+_LARGE = {
+    "one byte too many": Case("too_large", alone(b"x" * (8 * MIB + 1))),
+    "10 MB": Case("too_large", alone(b'{"type":"' + b"x" * 10_000_000 + b'"}')),
+    "too large and a type of 8 MiB": Case(
+        "unknown_type", alone(b'{"type":"' + b"x" * (8 * MIB - 11) + b'"}')
+    ),
+    "a status of 8 MB": Case("invalid_field", update(status="x" * 8_000_000)),
+    "a field name of 8 MB": Case(
+        "invalid_field", create(starting_nodes=[{"inputs": {"x" * 8_000_000: 1}}])
+    ),
+}
+_DEEP = {
+    f"{levels} levels": Case("too_deep", stats(nested(levels)))
+    for levels in (129, 500, 5_000, 100_000)
+} | {
+    "100,000 levels that never close": Case("too_deep", alone(b"[" * 100_000)),
+    "too deep for what is no JSON": Case("too_deep", alone(b"x" + b"[{" * 100)),
+}
+_NOT_JSON = {
+    "nothing": b"",
+    "a tombstone": None,
+    "text": b"hello",
+    "half an object": b'{"type": "graph.start"',
+    "two objects": b"{}{}",
+    "a trailing comma": b'{"type": "graph.start",}',
+    "single quotes": b"{'type': 'graph.start'}",
+    "a byte order mark": b'\xef\xbb\xbf{"type": "graph.start"}',
+    "UTF-16": '{"type": "graph.start"}'.encode("utf-16"),
+    "binary": bytes(range(256)),
+    "only spaces": b"   ",
+}
+_NOT_JSON_STATS = {
+    "NaN": '{"a": NaN}',
+    "Infinity": '{"a": -Infinity}',
+    "a lone surrogate": '{"a": "\\ud800"}',
+    "a lone surrogate in a key": '{"\\udc00": 1}',
+    "surrogates in the wrong order": '{"a": "\\udc00\\ud800"}',
+    "a raw NUL": b'{"a": "x\x00y"}',
+    "a raw line break in a string": b'{"a": "x\ny"}',
+    "invalid UTF-8": b'{"a": "\xff"}',
+    "overlong UTF-8": b'{"a": "\xc0\x80"}',
+    "a surrogate in UTF-8": b'{"a": "\xed\xa0\x80"}',
+    "a leading zero": '{"a": 01}',
+    "hexadecimal": '{"a": 0x10}',
+    "an unknown escape": '{"a": "\\x"}',
+}
+_NO_OBJECT = {"a list": b"[]", "a string": b'"graph.start"', "a number": b"1", "null": b"null"}
+_INVALID_UPDATES: Mapping[str, dict[str, Any]] = {
+    "no UUID": {"id": "1"},
+    "a UUID in capitals": {"id": UNKNOWN.upper()},
+    "a UUID in braces": {"id": "{" + UNKNOWN + "}"},
+    "a UUID without hyphens": {"id": UNKNOWN.replace("-", "")},
+    "a UUID with a line break": {"id": UNKNOWN + "\n"},
+    "no time": {"at": ""},
+    "a time without offset": {"at": "2026-03-01T06:30:00"},
+    "24:00": {"at": "2026-03-01T24:00:00Z"},
+    "a leap second": {"at": "2026-03-01T06:30:60Z"},
+    "+25:00": {"at": "2026-03-01T06:30:00+25:00"},
+    "an epoch number": {"at": 1_772_346_600},
+    "an epoch number as text": {"at": "1772346600"},
+    "30 February": {"at": "2026-02-30T06:30:00Z"},
+    "the year 0": {"at": "0000-01-01T00:00:00Z"},
+    "before the year 1": {"at": "0001-01-01T00:00:00+01:00"},
+    "after the year 9999": {"at": "9999-12-31T23:59:59-01:00"},
+    "nanoseconds": {"at": "2026-03-01T06:30:00.123456789Z"},
+    "a space for the T": {"at": "2026-03-01 06:30:00Z"},
+    "Arabic digits": {"at": "٢٠٢٦-03-01T06:30:00Z"},
+    "no owner": {"user_id": None},
+    "an empty owner": {"user_id": ""},
+    "an owner with a space": {"user_id": "a b"},
+    "an owner with a NUL": {"user_id": "a\x00"},
+    "an owner of 129 characters": {"user_id": "a" * 129},
+    "a reply channel with a star": {"reply_to": "*"},
+    "a version as text": {"v": "1"},
+    "a version with a fraction": {"v": 1.5},
+    "an unknown status": {"status": "PAUSED"},
+    "a status in small letters": {"status": "running"},
+    "stats that are a list": {"stats": []},
+    "stats that are text": {"stats": "{}"},
+    "stats that are a number": {"stats": 0},
+}
+_INVALID: dict[str, Make] = {
+    "no id": lambda orders: [orders.raw(b'{"type": "graph.start"}')],
+    "no nodes": lambda o: [o.order("graph.create", graph_id="g", graph_version=1)],
+    "version 0": create(graph_version=0),
+    "version 2**31": create(graph_version=2**31),
+    "a version that is text": create(graph_version="1"),
+    "a version that is true": create(graph_version=True),
+    "a graph with a quote": create(graph_id="'; drop table graph_execution; --"),
+    "inputs that are a list": create(inputs=[1]),
+    "masks that are text": create(nodes_input_masks="x"),
+    "credentials that are a number": create(credential_inputs=1),
+    "a preset with a slash": create(preset_id="a/b"),
+    "a parent that is no UUID": create(parent_graph_exec_id="x"),
+    "dry_run as text": create(dry_run="yes"),
+    "nodes that are an object": create(starting_nodes={}),
+    "a node that is text": create(starting_nodes=["n"]),
+    "a node without a block": create(starting_nodes=[{"node_id": "n", "inputs": {}}]),
+    "a node with an empty pin": lambda o: [o.create(o.node("n", inputs={"": 1}))],
+    "a node whose pin is a NUL": lambda o: [o.create(o.node("n", inputs={"\x00": 1}))],
+    "a pin of 513 characters": after(last=lambda o: o.give("n", pin="x" * 513)),
+    "a pin of 10,000 characters": after(last=lambda o: o.emit("n", pin="x" * 10_000)),
+    "an empty pin": after(last=lambda o: o.give("n", pin="")),
+    "a pin that is only controls": after(last=lambda o: o.give("n", pin="\x00\x01")),
+    "no value": after(last=lambda o: o.order("node.output", node_exec_id=UNKNOWN, output_name="o")),
+    "a key of 513 characters": lambda o: [o.keep("x" * 513)],
+    "no steps": command("node.update_many", node_exec_ids=[], status="RUNNING"),
+    "1,001 steps": command("node.update_many", node_exec_ids=[UNKNOWN] * 1001, status="RUNNING"),
+    "sharing without a hash": command("graph.share", is_shared=True),
+    "a hash that is too short": command("graph.share", is_shared=True, share_token_hash="ab"),
+    "hard as text": command("graph.delete", hard="true"),
+}
+_UNSTORABLE = {
+    "17,000 fraction digits": f'{{"a": 0.{"1" * 17_000}}}',
+    "1e200000": '{"a": 1e200000}',
+    "an exponent of 20 digits": f'{{"a": 1e{"9" * 20}}}',
+    "-1e-20000": '{"a": [{"b": -1e-20000}]}',
+    "an integer of 140,000 digits": f'{{"a": {"1" * 140_000}}}',
+}
+DEAD: dict[str, Case] = {
+    **_LARGE,
+    **_DEEP,
+    **{name: Case("not_json", alone(value)) for name, value in _NOT_JSON.items()},
+    **{name: Case("not_json", stats(text)) for name, text in _NOT_JSON_STATS.items()},
+    **{name: Case("not_an_object", alone(value)) for name, value in _NO_OBJECT.items()},
+    "version 2": Case("unsupported_version", update(v=2)),
+    "version -1 of an unknown type": Case("unsupported_version", update(v=-1, type="x")),
+    "a version of 30 digits": Case("unsupported_version", update(v=10**30)),
+    "an unknown type": Case("unknown_type", update(type="graph.explode")),
+    "an unknown type without anything else": Case("unknown_type", alone(b'{"type": "x"}')),
+    "no type": Case("unknown_type", alone(b"{}")),
+    "a type that is a list": Case("unknown_type", update(type=["graph.update"])),
+    "a type in capitals": Case("unknown_type", update(type="GRAPH.UPDATE")),
+    "a type with a NUL": Case("unknown_type", update(type="graph\x00update")),
+    **{name: Case("invalid_field", update(**fields)) for name, fields in _INVALID_UPDATES.items()},
+    **{name: Case("invalid_field", make) for name, make in _INVALID.items()},
+    "an invalid field under a wrong key": Case(
+        "invalid_field",
+        lambda o: [replaced(o.start(), at="now")._replace(key=b"x")],
+    ),
+    "no key": Case("key_mismatch", under(lambda _: None)),
+    "an empty key": Case("key_mismatch", under(lambda _: b"")),
+    "a binary key": Case("key_mismatch", under(lambda _: b"\xff\x00")),
+    "another run's key": Case("key_mismatch", under(lambda _: UNKNOWN.encode())),
+    "the key in capitals": Case("key_mismatch", under(lambda o: o.run_id.upper().encode())),
+    "a key with a space": Case("key_mismatch", under(lambda o: o.run_id.encode() + b" ")),
+    "a key-value under a run": Case(
+        "key_mismatch", lambda o: [o.create(), o.keep()._replace(key=o.run_id.encode())]
+    ),
+    "a foreign partition": Case("wrong_partition", elsewhere(Orders.start)),
+    "a foreign partition and owner": Case(
+        "wrong_partition", elsewhere(lambda o: o.start(user_id="eve"))
+    ),
+    "a second creation on a foreign partition": Case("wrong_partition", elsewhere(Orders.create)),
+    **{name: Case("not_storable", stats(text)) for name, text in _UNSTORABLE.items()},
+    "an output that is not storable": Case(
+        "not_storable", lambda o: [o.create(), o.give("n"), _huge(o.emit("n", data="@"))]
+    ),
+    "an input that is not storable": Case(
+        "not_storable", lambda o: [o.create(), _huge(o.give("n", data="@"))]
+    ),
+    "a creation that is not storable": Case(
+        "not_storable", lambda o: [_huge(o.create(inputs={"a": "@"}))]
+    ),
+    "a key-value that is not storable": Case("not_storable", lambda o: [_huge(o.keep(data="@"))]),
+}
+
+
+def _huge(order: Order) -> Order:
+    return order._replace(value=(order.value or b"").replace(b'"@"', b"1e999999"))
+
+
+# ---- refusals ------------------------------------------------------------------------------
+
+
+def given(orders: Orders) -> Order:
+    return orders.give("n")
+
+
+def deleted(orders: Orders) -> Order:
+    return orders.order("graph.delete")
+
+
+def erased(orders: Orders) -> Order:
+    return orders.order("graph.delete", hard=True)
+
+
+def known(orders: Orders) -> Order:
+    """A command whose id is `named("known")`."""
+    return orders.order("graph.update", stats={}, id=orders.named("known"))
+
+
+def _kept_at(hour: int) -> Callable[[Orders], Order]:
+    return lambda orders: orders.keep(f"k{orders.run_id}", at=f"2026-03-01T{hour:02}:00:00Z")
+
+
+REFUSED: dict[str, Case] = {
+    "an unknown run": Case("unknown_graph_execution", lambda o: [o.start()]),
+    "an unknown run and step": Case("unknown_graph_execution", lambda o: [o.emit("n")]),
+    "an unknown run and no target": Case(
+        "unknown_graph_execution", lambda o: [o.move("INCOMPLETE")]
+    ),
+    "a foreign owner": Case("wrong_owner", after(last=lambda o: o.start(user_id="eve"))),
+    "a foreign owner of a known command": Case(
+        "wrong_owner", after(known, last=lambda o: o.start(user_id="eve", id=o.named("known")))
+    ),
+    "a foreign owner of a deleted run": Case(
+        "wrong_owner", after(deleted, last=lambda o: o.start(user_id="eve"))
+    ),
+    "a foreign owner creates it again": Case(
+        "wrong_owner", after(last=lambda o: o.create(user_id="eve"))
+    ),
+    "created twice": Case("already_exists", after(last=Orders.create)),
+    "created again after deletion": Case("already_exists", after(deleted, last=Orders.create)),
+    "created again after erasure": Case("already_exists", after(erased, last=Orders.create)),
+    "two starting steps of one id": Case(
+        "already_exists", lambda o: [o.create(o.node("n"), o.node("n"))]
+    ),
+    "deleted": Case("deleted", after(deleted, last=Orders.start)),
+    "deleted and no target": Case("deleted", after(deleted, last=lambda o: o.move("INCOMPLETE"))),
+    "deleted and an unknown step": Case("deleted", after(deleted, last=lambda o: o.emit("n"))),
+    "deleted twice": Case("deleted", after(deleted, last=deleted)),
+    "erased": Case("deleted", after(erased, last=Orders.start)),
+    "erased twice": Case("deleted", after(erased, last=erased)),
+    "a run to INCOMPLETE": Case("not_a_target", after(last=lambda o: o.move("INCOMPLETE"))),
+    "an unknown step to INCOMPLETE": Case(
+        "not_a_target", after(last=lambda o: o.move_step("n", "INCOMPLETE"))
+    ),
+    "unknown steps to INCOMPLETE": Case(
+        "not_a_target", after(last=lambda o: o.move_steps(["n"], "INCOMPLETE"))
+    ),
+    "nothing to change": Case("nothing_to_change", command("graph.update")),
+    "nulls to change": Case("nothing_to_change", command("graph.update", stats=None, status=None)),
+    "an unknown step QUEUED without data": Case(
+        "missing_execution_data",
+        after(last=lambda o: o.move_step("n", "QUEUED", execution_data=None)),
+    ),
+    "steps QUEUED": Case(
+        "missing_execution_data", after(given, last=lambda o: o.move_steps(["n"], "QUEUED"))
+    ),
+    "an unknown step": Case(
+        "unknown_node_execution", after(last=lambda o: o.move_step("n", "RUNNING"))
+    ),
+    "unknown steps": Case(
+        "unknown_node_execution", after(last=lambda o: o.move_steps(["n", "m"], "RUNNING"))
+    ),
+    "an output of an unknown step": Case(
+        "unknown_node_execution", after(last=lambda o: o.emit("n"))
+    ),
+    "an input of an unknown step": Case(
+        "unknown_node_execution", after(last=lambda o: o.give("n", node_exec_id=UNKNOWN))
+    ),
+    "an input of another node's step": Case(
+        "unknown_node_execution",
+        after(given, last=lambda o: o.give("m", node_exec_id=o.named("n"))),
+    ),
+    "an illegal move of a run": Case(
+        "illegal_transition", after(last=lambda o: o.move("COMPLETED"))
+    ),
+    "a move of a run to itself": Case(
+        "illegal_transition", after(Orders.start, last=lambda o: o.move("RUNNING"))
+    ),
+    "a start of a running run": Case("illegal_transition", after(Orders.start, last=Orders.start)),
+    "an illegal move of a step": Case(
+        "illegal_transition", after(given, last=lambda o: o.move_step("n", "REVIEW"))
+    ),
+    "steps of which none may move": Case(
+        "illegal_transition", after(given, last=lambda o: o.move_steps(["n", "m"], "COMPLETED"))
+    ),
+    "an input of a step that is not open": Case(
+        "not_open_for_input",
+        after(
+            given,
+            lambda o: o.move_step("n", "RUNNING"),
+            last=lambda o: o.give("n", "in", node_exec_id=o.named("n")),
+        ),
+    ),
+    "an input that is there": Case(
+        "input_already_there", after(given, last=lambda o: o.give("n", node_exec_id=o.named("n")))
+    ),
+    "a new step whose id is taken": Case(
+        "already_exists", after(given, last=lambda o: o.give("m", new_node_exec_id=o.named("n")))
+    ),
+    "an older key-value": Case("superseded", lambda o: [_kept_at(9)(o), _kept_at(8)(o)]),
+}
+
+# ---- strange, and good ---------------------------------------------------------------------
+
+TRICKY = [
+    "'; drop table graph_execution; --",
+    "%s $1 {} {0} %(a)s :a ?",
+    "<script>alert(1)</script>",
+    "\u202eright to left\u202c \u200b zero width \ufeff",
+    "\\N\t\r\n\"'`",
+    "\u0000\u0001\u001f\u007f controls",
+    "💥" * 10,
+    "NULL",
+    "",
+]
+
+
+def _tricky(orders: Orders) -> list[Order]:
+    pins = [(text or "pin")[:512] for text in TRICKY]
+    outputs = [orders.emit("n", pin, {text: text}) for pin, text in zip(pins, TRICKY, strict=True)]
+    keeps = [orders.keep(text, text, user_id=orders.run_id) for text in TRICKY]
+    return [orders.create(inputs=dict.fromkeys(TRICKY, "x")), orders.give("n"), *keeps, *outputs]
+
+
+STRANGE: dict[str, Case] = {
+    name: Case("applied", make)
+    for name, make in {
+        "tricky text everywhere": _tricky,
+        "escaped controls": stats('{"\\u0000a": "\\u0000\\b\\f\\u007f\\\\u0000"}'),
+        "128 levels": stats(nested(128)),
+        "brackets in a string": stats('{"a": "' + "[{" * 1000 + '"}'),
+        "duplicate keys": stats('{"a": 1, "a": 2}'),
+        "16,383 fraction digits": stats(f'{{"a": 0.{"1" * 16_383}}}'),
+        "a 400-digit integer": stats(f'{{"a": {"7" * 400}}}'),
+        "a 5,000-digit integer": stats(f'{{"a": -{"7" * 5_000}}}'),
+        "1e400": stats('{"a": 1e400, "b": 1E+2, "c": -0.0, "d": 0.10}'),
+        "huge and negative costs": stats(f'{{"cost": -{10**30}, "error": null}}'),
+        "unknown fields": update(colour="red", nested={"v": 2, "type": "x"}),
+        "an unstorable number in an unknown field": update(colour="@"),
+        "null for what is optional": update(status=None, reply_to=None, v=None),
+        "null as a value": lambda o: [o.create(), o.give("n", data=None), o.emit("n", data=None)],
+        "an offset of 23:59": update(at="2026-03-01t06:30:00.5+23:59"),
+        "the first year": create(at="0001-01-01T00:00:01Z"),
+        "the last year": create(at="9999-12-31T23:59:59.999998Z"),
+        "8 MiB": lambda o: [o.create(), _padded(o.order("graph.update", stats={"a": "@"}))],
+        "an empty key of a key-value": lambda o: [o.keep("", user_id=o.run_id)],
+        "a name of all characters": create(graph_id="Az09_.:@|-", preset_id="x" * 128),
+    }.items()
+}
+
+
+def _padded(order: Order) -> Order:
+    value = order.value or b""
+    return order._replace(value=value.replace(b"@", b"x" * (8 * MIB - len(value) + 1)))
+
+
+def last_command(orders: list[Order]) -> dict[str, Any]:
+    command: dict[str, Any] = json.loads(orders[-1].value or b"")
+    return command

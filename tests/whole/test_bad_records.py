@@ -1,0 +1,187 @@
+"""Bad records: each gets its reason, none harms its neighbours, and the worker lives on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from execstream.reference import read_json
+from streams.topics import COMMANDS
+from tests.comparing import assert_equal, reference_of
+from tests.orders import Order, Orders
+from tests.whole.bad_records import DEAD, REFUSED, STRANGE, Case
+from tests.worker import Installation, Place, Worker
+
+ALL = DEAD | REFUSED | STRANGE
+
+_REASON = """
+select reason from dead_letter where topic = $1 and partition = $2 and "offset" = $3
+union all
+select reason from refusal where source_partition = $2 and source_offset = $3
+"""
+
+
+async def reason(place: Installation, at: Place) -> str:
+    """What became of the record at `at`."""
+    found = await place.db.fetch(_REASON, place.topic(COMMANDS.name), *at)
+    assert len(found) <= 1
+    return str(found[0]["reason"]) if found else "applied"
+
+
+async def assert_reasons(
+    place: Installation, places: dict[str, Place], cases: dict[str, Case] = ALL
+) -> None:
+    found = {name: await reason(place, at) for name, at in places.items()}
+    assert found == {name: cases[name].expected for name in places}
+
+
+async def _prepared(place: Installation) -> dict[str, Order]:
+    """The record of each case, when what has to be before it is committed."""
+    made = {name: case.make(Orders()) for name, case in ALL.items()}
+    await place.put(order for orders in made.values() for order in orders[:-1])
+    await place.drained()
+    return {name: orders[-1] for name, orders in made.items()}
+
+
+async def test_alone(place: Installation, worker: Worker) -> None:
+    """Each bad record, with nothing else in its batch, gets its reason."""
+    places = {}
+    for name, bad in (await _prepared(place)).items():
+        (places[name],) = await place.put([bad])
+        await place.drained()
+
+    await assert_reasons(place, places)
+    assert worker.is_alive
+
+
+async def test_among_good_ones(place: Installation, worker: Worker) -> None:
+    """In the middle of 100 good ones of its partition, all put at once: each bad record gets its
+    reason; that nothing else changed is seen when everything is compared, below."""
+    sent: list[Order] = []
+    at: dict[str, int] = {}
+    for name, bad in (await _prepared(place)).items():
+        beside = Orders()
+        around = [beside.create(beside.node("good")), *_good(beside, 99)]
+        here = [one._replace(partition=place.partition_of(bad)) for one in around]
+        at[name] = len(sent) + 50
+        sent += [*here[:50], bad, *here[50:]]
+
+    places = await place.put(sent)
+    await place.drained()
+
+    await assert_reasons(place, {name: places[index] for name, index in at.items()})
+    assert worker.is_alive
+
+
+def _good(orders: Orders, count: int) -> list[Order]:
+    return [orders.emit("good", data=number) for number in range(count)]
+
+
+async def test_only_bad_ones(place: Installation, worker: Worker) -> None:
+    """A flood of nothing but dead letters is buried as fast as it comes."""
+    bad = [Orders().raw(f"bad {number}".encode()) for number in range(3_000)]
+
+    places = await place.put(bad)
+    await place.drained()
+
+    found = await place.db.fetch(
+        "select partition, \"offset\", value from dead_letter where value like 'bad %'::bytea"
+    )
+    expected = {at: order.value for at, order in zip(places, bad, strict=True)}
+    assert {(row["partition"], row["offset"]): row["value"] for row in found} == expected
+    assert worker.is_alive
+
+
+GARBAGE: list[tuple[str, bytes | None]] = [
+    ("", b""),
+    ("none", None),
+    ("binary", bytes(range(256))),
+    ("twice", b"1"),
+    ("twice", b"2"),
+    ("traceparent", b"not a traceparent"),
+    ("\u0000\u202e\n", b"\x00"),
+    ("dlq.reason", b"already there"),
+    ("long", b"x" * 100_000),
+]
+
+
+async def test_headers_may_be_anything(place: Installation, worker: Worker) -> None:
+    """A command with them is applied; a dead letter keeps them as they are."""
+    orders = Orders()
+    places = await place.put(
+        [
+            orders.create()._replace(headers=GARBAGE),
+            orders.raw(b"bad")._replace(headers=GARBAGE),
+        ]
+    )
+    await place.drained()
+
+    assert [await reason(place, at) for at in places] == ["applied", "not_json"]
+    letter = await letter_of(place, places[1])
+    assert list(letter.headers[: len(GARBAGE)]) == GARBAGE
+    assert worker.is_alive
+
+
+@pytest.mark.parametrize("timestamp", [-1, -(2**62), 0, 1])
+async def test_a_record_may_be_of_any_time(
+    place: Installation, worker: Worker, timestamp: int
+) -> None:
+    """Times come from commands; Kafka's, which a producer may set, is only kept of dead ones."""
+    orders = Orders()
+    some = [orders.create(), orders.raw(b"bad")]
+
+    places = await place.put(one._replace(timestamp=timestamp) for one in some)
+    await place.drained()
+
+    assert [await reason(place, at) for at in places] == ["applied", "not_json"]
+    assert worker.is_alive
+
+
+async def letter_of(place: Installation, at: Place) -> Any:
+    """The record on the dead-letter topic of the record at `at`."""
+    for letter in await place.dead_letters():
+        if _origin(letter) == at:
+            return letter
+    raise LookupError(at)
+
+
+def _origin(letter: Any) -> Place:
+    headers = dict(letter.headers)
+    return int(headers["dlq.original.partition"]), int(headers["dlq.original.offset"])
+
+
+async def test_everything_is_as_the_reference_says(place: Installation, worker: Worker) -> None:
+    """All rows, events and counts after all of the above, good ones and bad."""
+    await assert_equal(place, await reference_of(place))
+    assert worker.is_alive
+
+
+async def test_dead_letters_are_kept_byte_for_byte(place: Installation, worker: Worker) -> None:
+    """In the table and on the topic, each once: value, key and headers, where it was, and why."""
+    rows = {
+        (row["partition"], row["offset"]): row
+        for row in await place.db.fetch("select * from dead_letter")
+    }
+    letters = await place.dead_letters()
+    records = {(record.partition, record.offset): record for record in await place.commands()}
+
+    assert len(letters) == len(rows)
+    assert {_origin(letter) for letter in letters} == rows.keys()
+    for letter in letters:
+        at = _origin(letter)
+        row, record = rows[at], records[at]
+        assert letter.value == row["value"] == record.value
+        assert letter.key == row["key"] == record.key
+        count = len(record.headers)
+        assert letter.headers[:count] == record.headers
+        assert dict(letter.headers[count:]) == {
+            "dlq.original.topic": record.topic.encode(),
+            "dlq.original.partition": str(record.partition).encode(),
+            "dlq.original.offset": str(record.offset).encode(),
+            "dlq.original.timestamp": str(record.timestamp).encode(),
+            "dlq.original.key": record.key or b"",
+            "dlq.reason": row["reason"].encode(),
+            "dlq.detail": dict(letter.headers)["dlq.detail"],
+        }
+        assert read_json(dict(letter.headers)["dlq.detail"]) == json.loads(row["detail"])
+    assert worker.is_alive

@@ -1,0 +1,310 @@
+"""Real workers in processes of their own, on topics and tables of a test's own.
+
+Also the program they run: `python -m tests.worker ROLE CONFIG`.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from agents.config import WorkerConfig
+from agents.topics import apply_topics
+from agents.worker import run_worker
+from devstack import Addresses
+from execstream.logs import configure_logging
+from execstream.settings import read_settings
+from storage.migrate import migrate
+from streams.partitions import partition_of
+from streams.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
+from tests.names import lent_names
+from tests.orders import Order
+
+HOME = Path(__file__).parents[1]
+POLL = 0.02  # seconds
+PATIENCE = 60.0  # seconds
+_MAX_REQUEST = 12 * 1024 * 1024  # bytes; above the largest record that the commands topic takes
+
+Place = tuple[int, int]  # partition and offset
+
+
+async def until(holds: Callable[[], Awaitable[Any]], patience: float = PATIENCE) -> Any:
+    """The first true answer of `holds`; TimeoutError without one in `patience` seconds."""
+    async with asyncio.timeout(patience):
+        while not (answer := await holds()):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(POLL)
+        return answer
+
+
+@dataclass
+class Worker:
+    """A running worker."""
+
+    process: asyncio.subprocess.Process
+    log_file: Path
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.returncode is None
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it logged so far, oldest first; what is no JSON is its own `event`."""
+        lines = self.log_file.read_text().splitlines()
+        return [json.loads(s) if s.startswith("{") else {"event": s} for s in lines]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.log() if line["event"] == event]
+
+    async def stop(self, patience: float = 20.0) -> int:
+        """SIGTERM; its exit code."""
+        if self.is_alive:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.process.wait(), patience)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            raise
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+
+@dataclass
+class Installation:
+    """Topics, tables and prefixes of one test, or of one module; and what may be asked of them."""
+
+    config: WorkerConfig
+    db: asyncpg.Pool
+    folder: Path
+    producer: AIOKafkaProducer
+    reader: AIOKafkaConsumer
+    workers: list[Worker] = field(default_factory=list)
+    puts: list[Place] = field(default_factory=list)  # where everything put so far is, in order
+
+    def topic(self, name: str) -> str:
+        return self.config.topic_prefix + name
+
+    @asynccontextmanager
+    async def worker(self, role: str = "apply", **config: Any) -> AsyncIterator[Worker]:
+        """A worker, from the moment it owns partitions; it must still be alive at the end, unless
+        the test has killed it, and stop when told to."""
+        worker = await self.start_worker(role, **config)
+        try:
+            await until(self._owns(worker))
+            yield worker
+            assert worker.is_alive or worker.process.returncode == -signal.SIGKILL, _tail(worker)
+        finally:
+            code = await worker.stop()
+        assert code in (0, -signal.SIGKILL), _tail(worker)
+
+    async def start_worker(self, role: str, **config: Any) -> Worker:
+        """A worker that has only been started; whoever starts it stops it."""
+        log_file = self.folder / f"{self.config.schema}-{role}-{len(self.workers)}.log"
+        with log_file.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.worker",
+                role,
+                json.dumps(asdict(replace(self.config, **config))),
+                cwd=HOME,
+                stderr=log,
+                stdout=log,
+            )
+        self.workers.append(Worker(process, log_file))
+        return self.workers[-1]
+
+    def _owns(self, worker: Worker) -> Callable[[], Awaitable[bool]]:
+        async def owns() -> bool:
+            assert worker.is_alive, _tail(worker)
+            return bool(self.partitions_of(worker))
+
+        return owns
+
+    def partitions_of(self, worker: Worker) -> set[int]:
+        """The partitions of the commands topic in its newest assignment."""
+        commands = self.topic(COMMANDS.name)
+        said = [line for line in worker.said("owns") if line["topic"] == commands]
+        return set(map(int, said[-1]["positions"])) if said else set()
+
+    # ---- putting and waiting ---------------------------------------------------------------
+
+    async def put(self, orders: Iterable[Order]) -> list[Place]:
+        """Put records on the commands topic, each where its key says unless it names a partition;
+        where they are."""
+        sent = [
+            await self.producer.send(
+                self.topic(COMMANDS.name),
+                order.value,
+                order.key,
+                partition=self.partition_of(order),
+                timestamp_ms=order.timestamp,
+                headers=list(order.headers),
+            )
+            for order in orders
+        ]
+        places = [(place.partition, place.offset) for place in await asyncio.gather(*sent)]
+        self.puts += places
+        return places
+
+    @staticmethod
+    def partition_of(order: Order) -> int:
+        if order.partition is not None:
+            return order.partition
+        return partition_of(order.key or b"", COMMANDS.partitions)
+
+    async def drained(self) -> None:
+        """Return when everything on the commands topic is committed."""
+        ends = await self._ends(COMMANDS.name)
+
+        async def is_at_end() -> bool:
+            assert any(one.is_alive for one in self.workers), _tail(self.workers[-1])
+            rows = await self.db.fetch(
+                "select partition, next_offset from consumer_offset where consumer = 'apply'"
+            )
+            found = {row["partition"]: row["next_offset"] for row in rows}
+            return all(found.get(number, 0) >= end for number, end in ends.items())
+
+        await until(is_at_end)
+
+    # ---- looking ---------------------------------------------------------------------------
+
+    async def commands(self) -> list[ConsumerRecord]:
+        """Everything on the commands topic, by partition and offset."""
+        ends = await self._ends(COMMANDS.name)
+        return await self._read(COMMANDS.name, lambda seen: _reached(seen, ends))
+
+    async def events(self) -> dict[int, list[ConsumerRecord]]:
+        """What was published, by partition, once all that is committed has been."""
+        last = await self.db.fetch(
+            """select source_partition as p, max((source_offset, source_index)) as place from (
+                   select source_partition, source_offset, source_index from journal
+                   union all select source_partition, source_offset, 0 from refusal
+                   union all select source_partition, source_offset, 0 from kv_journal) said
+               group by 1"""
+        )
+        wanted = {row["p"]: tuple(row["place"]) for row in last}
+
+        def is_complete(seen: dict[int, ConsumerRecord]) -> bool:
+            return all(
+                number in seen and tuple(json.loads(seen[number].value)["source"][1:]) >= place
+                for number, place in wanted.items()
+            )
+
+        by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
+        for record in await self._read(EVENTS.name, is_complete):
+            by_partition[record.partition].append(record)
+        return by_partition
+
+    async def dead_letters(self) -> list[ConsumerRecord]:
+        """The dead-letter topic, once it has as many as the table."""
+        count = await self.db.fetchval("select count(*) from dead_letter")
+
+        async def are_all_there() -> bool:
+            return bool(sum((await self._ends(DEAD_LETTERS.name)).values()) >= count)
+
+        await until(are_all_there)
+        ends = await self._ends(DEAD_LETTERS.name)
+        return await self._read(DEAD_LETTERS.name, lambda seen: _reached(seen, ends))
+
+    async def _ends(self, name: str) -> dict[int, int]:
+        ends = await self.reader.end_offsets(self._partitions(name))
+        return {tp.partition: end for tp, end in ends.items()}
+
+    async def _read(
+        self, name: str, is_complete: Callable[[dict[int, ConsumerRecord]], bool]
+    ) -> list[ConsumerRecord]:
+        """A topic from its beginning; `is_complete` is asked with the last record of each
+        partition."""
+        found: list[ConsumerRecord] = []
+        last: dict[int, ConsumerRecord] = {}
+        partitions = self._partitions(name)
+        self.reader.assign(partitions)
+        await self.reader.seek_to_beginning(*partitions)
+        async with asyncio.timeout(PATIENCE):
+            while not is_complete(last):
+                for records in (await self.reader.getmany(timeout_ms=200)).values():
+                    found += records
+                    last[records[-1].partition] = records[-1]
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+
+    def _partitions(self, name: str) -> list[TopicPartition]:
+        counts = {topic.name: topic.partitions for topic in TOPICS}
+        return [TopicPartition(self.topic(name), number) for number in range(counts[name])]
+
+
+def _reached(seen: dict[int, ConsumerRecord], ends: dict[int, int]) -> bool:
+    return all(n in seen and seen[n].offset + 1 >= end for n, end in ends.items() if end)
+
+
+def _tail(worker: Worker) -> str:
+    return "\n".join(worker.log_file.read_text().splitlines()[-40:])
+
+
+@asynccontextmanager
+async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Installation]:
+    """Migrated tables and all topics, under names of their own."""
+    async with lent_names(servers) as names:
+        config = WorkerConfig(
+            kafka_bootstrap=servers.kafka_bootstrap,
+            postgres_dsn=servers.postgres_dsn,
+            redis_url=servers.redis_url,
+            topic_prefix=names.topic_prefix,
+            schema=names.schema,
+            redis_prefix=names.redis_prefix,
+            group_prefix=names.group_prefix,
+        )
+        await apply_topics(servers.kafka_bootstrap, names.topic_prefix, 1)
+        await migrate(servers.postgres_dsn, names.schema)
+        async with (
+            asyncpg.create_pool(
+                servers.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}
+            ) as db,
+            _started(
+                AIOKafkaProducer(
+                    bootstrap_servers=servers.kafka_bootstrap,
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=2,
+                    max_request_size=_MAX_REQUEST,
+                )
+            ) as producer,
+            _started(
+                AIOKafkaConsumer(
+                    bootstrap_servers=servers.kafka_bootstrap,
+                    enable_auto_commit=False,
+                    max_partition_fetch_bytes=_MAX_REQUEST,
+                )
+            ) as reader,
+        ):
+            yield Installation(config, db, folder, producer, reader)
+
+
+@asynccontextmanager
+async def _started(client: Any) -> AsyncIterator[Any]:
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+def main() -> None:
+    role, config = sys.argv[1:]
+    configure_logging(read_settings())
+    run_worker(role, WorkerConfig(**json.loads(config)))
+
+
+if __name__ == "__main__":
+    main()
