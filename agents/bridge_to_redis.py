@@ -12,11 +12,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from redis.exceptions import RedisError
 
 from agents.bridge.forwarder import Forwarder, NotOurs
-from agents.bridge.views import RunViews
 from agents.chunks import App
 from agents.config import WorkerConfig
 from agents.intake import Intake, Owned, Position
 from storage.lines import Line
+from storage.messages.views import RunViews
 from storage.redis_positions import Place, RedisPositions, open_redis
 from streams.topics import EVENTS
 

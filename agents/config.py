@@ -18,4 +18,5 @@ class WorkerConfig:
     max_message_bytes: int = 16 * 1024 * 1024
     session_timeout: float = 10.0  # seconds without a heartbeat until others take over
     batch_records: int = 2_000  # most records in one transaction
+    tally_port: int = 0  # of the tally's own pages, on loopback; 0: none
     cache_bytes: int = 96 * 1024 * 1024  # estimate of what the states of runs may take

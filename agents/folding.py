@@ -155,7 +155,7 @@ class _Folder:
         self.news.events.append(saying)
 
     def _bury(self, record: Record, dead: Dead) -> None:
-        self.effects.add_dead_letter(record, dead)
+        self.effects.add_dead_letter(record, dead, self.owned.base)
         self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
 
 

@@ -27,7 +27,8 @@ from streams.events import NOWHERE
 
 log = structlog.get_logger(__name__)
 
-_stamps = itertools.count(1)
+_stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+_NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
 
 
@@ -90,7 +91,7 @@ class Owned:
     published: tuple[int, int]
     next: int  # the offset to be read next
     done: int  # the offset after the last one that was committed
-    stamp: int = 0
+    stamp: int = _NO_STAMP
 
     @property
     def number(self) -> int:
@@ -227,7 +228,7 @@ class Intake:
             if part is None or stretch.stamp != part.stamp:
                 self._waiting.popleft()
             elif stretch.base > part.next:
-                part.stamp = 0  # until the seek back, everything else of it is stale too
+                part.stamp = _NO_STAMP  # until the seek back, everything of it is stale
                 behind.append(part)
             else:
                 records = self._trim(stretch, part, room)

@@ -6,6 +6,7 @@ wait for it, for a later event must not overtake an earlier one.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -50,18 +51,22 @@ class Republisher:
                 await asyncio.sleep(pause)
 
     async def _republish_one(self, part: Owned, after: tuple[int, int], until: int) -> None:
+        """Page by page, events and dead letters of a page together: what is acknowledged moves
+        the position, and must not move it beyond what is still to be said."""
         connection = await self._line.get()
         buried = await dead_letters_after(
             connection, part.tp.topic, part.number, part.published[0] - part.base, until
         )
-        if buried:
-            letters = [dead_letter(record, record.dead, part.base) for record in buried]
-            await self._publisher.publish([News(part, dead_letters=letters)])
+        letters = deque(dead_letter(record, record.dead, part.base) for record in buried)
         count = 0
         while page := await events_after(connection, part.number, after, until + part.base):
-            sayings = [Saying(one.place, one.key, one.value) for one in page]
-            await self._publisher.publish([News(part, events=sayings)])
             count, after = count + len(page), page[-1].place
+            news = News(part, [Saying(one.place, one.key, one.value) for one in page])
+            while letters and letters[0].place < after:
+                news.dead_letters.append(letters.popleft())
+            await self._publisher.publish([news])
+        if letters:
+            await self._publisher.publish([News(part, dead_letters=list(letters))])
         if count or buried:
             log.info("republished", partition=part.number, events=count, dead=len(buried))
 

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaConnectionError, for_code
 from streams.errors import Fatal, Transient
 from streams.topics import TOPICS, Topic
 
-LEADER_POLL = 0.05  # seconds
-LEADER_POLLS = 200
+SETTLE_POLL = 0.05  # seconds
+SETTLE_POLLS = 300
 
 _SET_FOR_TOPIC = 1  # where a setting comes from, in Kafka's numbers
 _TOPIC_ALREADY_EXISTS = 36  # somebody else's `apply` was quicker
@@ -47,7 +47,7 @@ class BrokerUnreachable(Transient):
 
 
 class TopicNotReady(Transient):
-    """A topic was made, but has no leaders yet."""
+    """A topic was made or changed, but brokers do not say so yet."""
 
 
 async def find_differences(
@@ -72,7 +72,7 @@ async def apply_topics(
         missing = {difference.topic for difference in differences if difference.what == _MISSING}
         await _create(admin, missing, prefix, replication)
         await _configure(admin, {d.topic for d in differences} - missing, prefix)
-        await _leaders(admin, prefix)
+        await _settled(admin, prefix, replication)
         return differences
 
 
@@ -193,15 +193,24 @@ async def _configure(admin: AIOKafkaAdminClient, names: set[str], prefix: str) -
                 raise TopicRefused(f"{name} cannot be changed: {message}")
 
 
-async def _leaders(admin: AIOKafkaAdminClient, prefix: str) -> None:
-    """Return when every partition can be written to."""
-    names = [prefix + topic.name for topic in TOPICS]
-    for _ in range(LEADER_POLLS):
-        topics = await admin.describe_topics(names)
-        if all(
-            topic["partitions"] and all(p["error_code"] == 0 for p in topic["partitions"])
-            for topic in topics
-        ):
+async def _settled(admin: AIOKafkaAdminClient, prefix: str, replication: int | None) -> None:
+    """Return when every broker asked says what was told, and every partition has a leader.
+
+    Changes reach brokers one after the other. What somebody else made meanwhile is judged, too.
+    """
+    for _ in range(SETTLE_POLLS):
+        differences = await _differences(admin, prefix, replication)
+        for difference in differences:
+            _refuse_unchangeable(difference)
+        if not differences and await _all_led(admin, prefix):
             return
-        await asyncio.sleep(LEADER_POLL)
-    raise TopicNotReady(f"Not all of {', '.join(names)} have leaders. Look at the broker's log.")
+        await asyncio.sleep(SETTLE_POLL)
+    raise TopicNotReady(
+        f"The topics at {prefix}* are not ready after {SETTLE_POLL * SETTLE_POLLS:.0f} s. Look at "
+        "the broker's log."
+    )
+
+
+async def _all_led(admin: AIOKafkaAdminClient, prefix: str) -> bool:
+    topics = await admin.describe_topics([prefix + topic.name for topic in TOPICS])
+    return all(part["error_code"] == 0 for topic in topics for part in topic["partitions"])

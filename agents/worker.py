@@ -4,19 +4,21 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import faust
 from yarl import URL
 
-from agents import apply_commands, bridge_to_redis, lenient, read_catalogue
+from agents import apply_commands, bridge_to_redis, lenient, read_catalogue, tally_stats
 from agents.chunks import App, OneEventPerFetch, Transport
 from agents.config import WorkerConfig
+from agents.tally import page
 
 # What each role declares.
 ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
     "apply": (apply_commands.declare, read_catalogue.declare),
     "bridge": (bridge_to_redis.declare,),
+    "tally": (tally_stats.declare,),
 }
 HEARTBEATS = 3  # per session timeout, at least
 
@@ -40,7 +42,7 @@ def build_app(role: str, config: WorkerConfig) -> App:
         broker_request_timeout=60.0,
         value_serializer="raw",
         table_standby_replicas=0,
-        web_enabled=False,
+        **_web(role, config),
         datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
     # Before the first agent: declaring one freezes the transport.
@@ -48,6 +50,20 @@ def build_app(role: str, config: WorkerConfig) -> App:
     for declare in ROLES[role]:
         declare(app, config)
     return app
+
+
+def _web(role: str, config: WorkerConfig) -> dict[str, Any]:
+    """Settings of Faust's web server: off, but for the pages of the tally."""
+    if role != "tally" or not config.tally_port or not page.is_free(config.tally_port):
+        return {"web_enabled": False}
+    return {
+        "web_enabled": True,
+        "web_bind": page.HOST,
+        "web_host": page.HOST,
+        "web_port": config.tally_port,
+        "web_router_enabled": False,
+        "web_tables_enabled": False,
+    }
 
 
 def run_worker(role: str, config: WorkerConfig) -> NoReturn:

@@ -17,7 +17,7 @@ from streams.statuses import ExecutionStatus
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-_EXECUTION_EVENT = "execution_event"
+EXECUTION_EVENT = "execution_event"
 _EXECUTION_REPLY = "execution_reply"
 
 
@@ -26,7 +26,7 @@ def execution_channel(prefix: str, user_id: str, graph_id: str, graph_exec_id: s
 
     No id holds a character that patterns give a meaning to.
     """
-    return f"{prefix}{_EXECUTION_EVENT}/{user_id}/{graph_id}/{graph_exec_id}"
+    return f"{prefix}{EXECUTION_EVENT}/{user_id}/{graph_id}/{graph_exec_id}"
 
 
 def reply_channel(prefix: str, reply_to: str) -> str:

@@ -1,15 +1,12 @@
 """The pool that reads go through.
 
-Values come back as Python objects, whole numbers of any length exactly; a number with a fraction
-becomes the nearest float. What writes values has a connection of its own and hands over bytes.
+Values come back as Python objects with exact numbers (`storage.exact_json`). What writes values has
+a connection of its own and hands over bytes.
 """
 
-import json
-from decimal import Decimal
-
 import asyncpg
-import msgspec
 
+from storage import exact_json
 from storage.migrate import quoted
 
 POOL_SIZE = 10  # connections
@@ -39,17 +36,9 @@ async def connect(dsn: str, schema: str = "execstream") -> asyncpg.Pool:
 
 async def _read_json_as_objects(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="text"
+        "jsonb", schema="pg_catalog", encoder=_encode, decoder=exact_json.decode, format="text"
     )
 
 
 def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _decode(text: str) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        # A number that is too long for msgspec, and for int() without the detour.
-        return json.loads(text, parse_int=lambda digits: int(Decimal(digits)))
+    return exact_json.encode(value).decode()

@@ -149,12 +149,12 @@ class Effects:
             )
         )
 
-    def add_dead_letter(self, record: Any, dead: Dead) -> None:
+    def add_dead_letter(self, record: Any, dead: Dead, base: int = 0) -> None:
         """`record`: a Kafka record with topic, partition, offset, key, value, headers, timestamp
-        (milliseconds)."""
+        (milliseconds). `base`: the partition's, which tells topics of one name apart."""
         self.dead_letters.append(
             (
-                dead_letter_id(record.topic, record.partition, record.offset),
+                dead_letter_id(record.topic, record.partition, record.offset + base),
                 record.topic,
                 record.partition,
                 record.offset,

@@ -76,9 +76,9 @@ async def events_after(
     span = (partition, after[0], until)
     found = await _run_events(connection, span)
     for row in await connection.fetch(_REFUSALS, *span):
-        found.append(_refused(row))
+        found.append(_leftover(refusal_event(row)))
     for row in await connection.fetch(_KEY_VALUES, *span):
-        found.append(_key_value(row))
+        found.append(_leftover(key_value_event(row)))
     page = sorted(one for one in found if one.place > after)
     if not page and until + 1 < before:
         return await events_after(connection, partition, (until + 1, -1), before)
@@ -125,11 +125,12 @@ async def _run_events(connection: asyncpg.Connection, span: tuple[int, int, int]
     # Those that begin in this page are made from their first entry.
     begun = {run_id: seq for run_id, seq in before.items() if seq > 1}
     runs = await load_runs(connection, list(begun), begun)
-    return [_run_event(runs, row) for row in rows]
+    return [_leftover(entry_event(runs, row)) for row in rows]
 
 
-def _run_event(runs: dict[str, Run], row: asyncpg.Record) -> Leftover:
-    """Evolve the run by the entry, then tell it: as when it happened."""
+def entry_event(runs: dict[str, Run], row: asyncpg.Record) -> Event:
+    """The event of a row of the journal: its run in `runs`, which must stand just before it or is
+    begun by it, evolves; then the entry is told as when it happened."""
     run_id, entry = str(row["graph_exec_id"]), entry_of(row)
     if row["data"] is not None:
         entry.data = Raw(row["data"].encode())
@@ -139,39 +140,40 @@ def _run_event(runs: dict[str, Run], row: asyncpg.Record) -> Leftover:
     run = runs[run_id]
     if entry.seq > run.last_seq:
         evolve(run, entry)
-    source = (partition, row["source_offset"], row["source_index"])
-    event = run_event(run, entry, source)
-    return Leftover(source[1:], run_id.encode(), encode_event(event))
+    return run_event(run, entry, (partition, row["source_offset"], row["source_index"]))
 
 
-def _refused(row: asyncpg.Record) -> Leftover:
-    source = (row["source_partition"], row["source_offset"], 0)
+def refusal_event(row: asyncpg.Record) -> Event:
+    """The event of a row of `refusal`."""
     run_id = row["graph_exec_id"]
-    event = Event(
+    return Event(
         type="command.refused",
         at=row["at"],
         command_id=str(row["command_id"]),
-        source=source,
+        source=(row["source_partition"], row["source_offset"], 0),
         user_id=row["user_id"],
         graph_exec_id=UNSET if run_id is None else str(run_id),
         command_type=row["command_type"],
         reason=row["reason"],
         detail=Raw(row["detail"].encode()),
     )
-    key = row["user_id"] if run_id is None else str(run_id)
-    return Leftover(source[1:], key.encode(), encode_event(event))
 
 
-def _key_value(row: asyncpg.Record) -> Leftover:
-    source = (row["source_partition"], row["source_offset"], 0)
-    event = Event(
+def key_value_event(row: asyncpg.Record) -> Event:
+    """The event of a row of `kv_journal`."""
+    return Event(
         type="kv.changed",
         at=row["at"],
         command_id=str(row["command_id"]),
-        source=source,
+        source=(row["source_partition"], row["source_offset"], 0),
         user_id=row["user_id"],
         key=row["key"],
         data=Raw(row["data"].encode()),
         node_exec_id=str(row["node_exec_id"]),
     )
-    return Leftover(source[1:], row["user_id"].encode(), encode_event(event))
+
+
+def _leftover(event: Event) -> Leftover:
+    """Its key is the run, or the user of what is about no run."""
+    key = event.user_id if event.graph_exec_id is UNSET else event.graph_exec_id
+    return Leftover(event.source[1:], str(key).encode(), encode_event(event))

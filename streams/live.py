@@ -85,4 +85,4 @@ def _common(partition: str, stats: LiveStats) -> dict[str, Any]:
 
 
 def _moment(minute: int) -> str:
-    return f"{time_of(minute):%Y-%m-%dT%H:%M:%SZ}"
+    return time_of(minute).isoformat().replace("+00:00", "Z")

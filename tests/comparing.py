@@ -19,9 +19,7 @@ _JSON = frozenset(
         *("stats", "execution_data", "data", "detail"),
     }
 )
-_UUIDS = frozenset(
-    {"id", "graph_exec_id", "node_exec_id", "command_id", "parent_graph_exec_id"}
-)
+_UUIDS = frozenset({"id", "graph_exec_id", "node_exec_id", "command_id", "parent_graph_exec_id"})
 # Which fields of a refusal's detail are public; the rest helps people and may change.
 _PUBLIC_DETAIL = frozenset({"found", "wanted", "allowed_from", "skipped"})
 

@@ -1,1 +1,1 @@
-"""The state of runs and steps as messages tell it: a fold of events that keeps their values."""
+"""From events on Kafka to messages on Redis."""

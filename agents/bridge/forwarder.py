@@ -14,10 +14,10 @@ import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
 
-from agents.bridge.views import RunViews
 from agents.failures import is_transient, pauses
 from agents.intake import Batch, Portion, Record
 from storage.lines import Line
+from storage.messages.views import RunViews
 from storage.redis_positions import Place, Publication, RedisPositions
 from storage.run_history import earlier_events, load_heads, load_interface_blocks
 from streams.events import Event, Source, decode_event

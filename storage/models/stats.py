@@ -14,7 +14,8 @@ log = structlog.get_logger(__name__)
 class Stats(BaseModel):
     """What stats of runs and of steps have in common."""
 
-    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+    # No JSON can tell of an infinite number.
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     error: BaseException | str | None = None
     walltime: float = 0

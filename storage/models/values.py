@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, field_validator
 
 GraphInput = dict[str, Any]
 """The inputs of a run, by name."""
@@ -34,3 +34,10 @@ class CredentialsMetaInput(BaseModel):
     title: str | None = None
     provider: str
     type: Literal["api_key", "oauth2", "user_password", "host_scoped"]
+
+    @field_validator("provider")
+    @classmethod
+    def _without_enum_name(cls, provider: str) -> str:
+        """What was once stored as the name of an enum's member, `ProviderName.OPEN_AI`."""
+        prefix = "ProviderName."
+        return provider.removeprefix(prefix).lower() if provider.startswith(prefix) else provider

@@ -15,8 +15,11 @@ COST = """
           and (stats ->> 'cost')::numeric between -9223372036854775808 and 9223372036854775807
          then trunc((stats ->> 'cost')::numeric) else 0 end"""
 
+# The same for a time, and for one that no float can hold.
 DURATION = """
     case when jsonb_typeof(stats -> 'walltime') = 'number'
+          and ((stats ->> 'walltime')::numeric = 0
+               or abs((stats ->> 'walltime')::numeric) between 1e-300 and 1e300)
          then (stats ->> 'walltime')::float8 else 0 end"""
 
 _RUNS = "user_id = $1 and created_at >= $2 and created_at < $3 and not dry_run"

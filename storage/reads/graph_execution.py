@@ -1,7 +1,6 @@
 """One run: its head, what went in and came out, and its steps. A deleted run is None."""
 
 from collections.abc import Collection, Mapping
-from hashlib import sha256
 from typing import Any, Literal, overload
 
 import asyncpg
@@ -17,6 +16,7 @@ from storage.models.blocks import INTERFACE, BlockType
 from storage.reads.node_executions import STEP_COLUMNS, STEP_ORDER, build_steps
 from storage.reads.pins import INPUTS, INPUTS_AND_OUTPUTS
 from storage.reads.querying import parse_id, snapshot
+from storage.share_tokens import hash_share_token
 
 RUN_COLUMNS = """id, user_id, graph_id, graph_version, inputs, credential_inputs,
     nodes_input_masks, preset_id, dry_run, status, stats, is_shared, created_at, started_at,
@@ -89,9 +89,8 @@ async def get_graph_execution_by_share_token(
     The token is looked up by its hash, so the time of the answer tells nothing about how much of
     a guess was right; unknown, revoked and deleted are one answer.
     """
-    token_hash = sha256(share_token.encode()).hexdigest()
     async with snapshot(db) as connection:
-        run = await connection.fetchrow(GET_SHARED_RUN, token_hash)
+        run = await connection.fetchrow(GET_SHARED_RUN, hash_share_token(share_token))
         if run is None:
             return None
         steps, kinds = await _steps(connection, run, {BlockType.OUTPUT}, INPUTS)

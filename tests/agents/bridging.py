@@ -10,10 +10,10 @@ from faust.types import TP
 from redis.asyncio import Redis
 
 from agents.bridge.forwarder import Forwarder
-from agents.bridge.views import RunViews
 from agents.intake import Batch, Owned, Portion
 from storage.effects import Effects, commit
 from storage.lines import Line
+from storage.messages.views import RunViews
 from storage.progress import Move, claim
 from storage.redis_positions import RedisPositions, open_redis
 from streams.commands import RunCommand

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
-from agents.bridge.views import RunViews
+from storage.messages.views import RunViews
 from storage.run_history import Head
 from streams.commands import (
     AddNodeInput,

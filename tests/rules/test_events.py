@@ -69,7 +69,10 @@ def test_a_creation(telling: Telling) -> None:
     assert added.keys() == OF_STEP | {"status", "added_time", "queued_time"}
     assert (added["status"], added["queued_time"]) == ("QUEUED", added["at"])
     assert first.keys() == second.keys() == OF_STEP | {"name", "data"}
-    assert [(one["name"], one["data"]) for one in (first, second)] == [("b", {"x": 1.5}), ("a", None)]
+    assert [(one["name"], one["data"]) for one in (first, second)] == [
+        ("b", {"x": 1.5}),
+        ("a", None),
+    ]
     sources = [event["source"] for event in (created, added, first, second)]
     assert sources == [[0, 7, 0], [0, 7, 1], [0, 7, 2], [0, 7, 3]]
 
@@ -176,4 +179,3 @@ def test_what_the_topic_would_not_take_is_shortened() -> None:
     assert told["truncated"] is True
     assert (told["source"], told["stats"]["b"]) == ([0, 1, 2], 1)
     assert "characters left out" in told["stats"]["a"]
-

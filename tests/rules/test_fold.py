@@ -109,7 +109,7 @@ def test_moves_of_a_run(folding: Folding, was: S, to: S) -> None:
 
 @pytest.mark.parametrize(("was", "to"), PAIRS)
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
-def test_moves_of_a_step(folding: Folding, was: S, to: S, many: bool) -> None:  # noqa: FBT001
+def test_moves_of_a_step(folding: Folding, was: S, to: S, many: bool) -> None:
     """The same for a step, told alone or with others; each destination sets its own time."""
     orders = folding.orders
     folding.apply(orders.give("n"), *[orders.move_step("n", status) for status in WAY_TO[was]])
@@ -253,10 +253,10 @@ def test_the_search_for_an_open_step_agrees_with_looking_at_all(folding: Folding
             folding.apply(orders.order("node.update", node_exec_id=victim, status="RUNNING"))
 
 
-def test_ids_that_are_not_given_are_derived(folding: Folding) -> None:
+def test_ids_that_are_not_given_are_derived() -> None:
     """From the command's id: the same whenever it is replayed."""
-    orders = Orders()
     made = Folding()
+    orders = made.orders
     node = {"node_id": "n", "block_id": "b", "inputs": {"x": 1, "y": 2}}
     created = made.apply(orders.create(node, orders.node("own"), node))
     opened = made.apply(orders.give("m", new_node_exec_id=None))
@@ -281,9 +281,13 @@ def test_a_step_id_belongs_to_its_run(folding: Folding) -> None:
     """The same one in another run is another step."""
     other = Folding()
     for made in (folding, other):
-        made.apply(made.orders.create(), made.orders.give("n", new_node_exec_id=folding.orders.named("n")))
+        made.apply(
+            made.orders.create(), made.orders.give("n", new_node_exec_id=folding.orders.named("n"))
+        )
 
-    other.apply(other.orders.order("node.update", node_exec_id=folding.orders.named("n"), status="FAILED"))
+    other.apply(
+        other.orders.order("node.update", node_exec_id=folding.orders.named("n"), status="FAILED")
+    )
 
     assert folding.step("n").status is S.INCOMPLETE
 
@@ -320,7 +324,9 @@ def test_many_moves_at_once(folding: Folding) -> None:
 # ---- refusals, duplicates, deletion --------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, case in REFUSED.items() if case.expected != "superseded"])
+@pytest.mark.parametrize(
+    "name", [name for name, case in REFUSED.items() if case.expected != "superseded"]
+)
 def test_refusals_have_the_first_reason_that_holds(name: str) -> None:
     """And change nothing."""
     made, case = Folding(), REFUSED[name]
@@ -373,7 +379,7 @@ def test_sharing_and_its_end(folding: Folding) -> None:
 
     folding.apply(orders.order("graph.share", is_shared=False, share_token_hash="b" * 64))
 
-    assert folding.state.share_token_hash is folding.state.shared_at is None
+    assert [folding.state.share_token_hash, folding.state.shared_at] == [None, None]
     assert folding.journal[-1].detail.share_token_hash is msgspec.UNSET
 
 

@@ -18,9 +18,7 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize(
-    ("was", "to"), list(itertools.product(ExecutionStatus, ExecutionStatus))
-)
+@pytest.mark.parametrize(("was", "to"), list(itertools.product(ExecutionStatus, ExecutionStatus)))
 def test_each_of_the_49_moves(was: ExecutionStatus, to: ExecutionStatus) -> None:
     """Is allowed exactly when the contract's table says so."""
     sources = CONTRACT[to].split()

@@ -179,7 +179,7 @@ async def published(connection: asyncpg.Connection) -> tuple[int, int]:
         """select published_offset, published_index from consumer_offset
             where consumer = 'apply' and partition = 0"""
     )
-    return tuple(row)  # type: ignore[return-value]
+    return tuple(row)
 
 
 async def test_a_day_that_has_rows_already_stays_where_it_is(

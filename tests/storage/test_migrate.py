@@ -2,6 +2,7 @@
 down as one file."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from importlib import resources
 
@@ -34,7 +35,12 @@ select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(
   from pg_constraint where connamespace = $1::regnamespace
 union all
 select 'function', proname, pg_get_functiondef(oid)
-  from pg_proc where pronamespace = $1::regnamespace
+  from pg_proc where pronamespace = $1::regnamespace and prokind <> 'a'
+union all
+select 'aggregate', proname,
+       concat_ws(' ', pg_get_function_arguments(p.oid), proparallel, aggtransfn, aggcombinefn,
+                 aggtranstype::regtype, agginitval)
+  from pg_proc p join pg_aggregate on aggfnoid = p.oid where pronamespace = $1::regnamespace
 union all
 select 'trigger', tgname, pg_get_triggerdef(t.oid)
   from pg_trigger t join pg_class c on c.oid = t.tgrelid
@@ -92,7 +98,7 @@ async def test_each_is_applied_once_by_however_many(stack: Addresses, names: Nam
     applied = await asyncio.gather(*[migrate(stack.postgres_dsn, names.schema) for _ in range(5)])
 
     everything = [f"{one.version:04} {one.name}" for one in migrations()]
-    assert sorted(sum(applied, [])) == everything
+    assert sorted(itertools.chain(*applied)) == everything
     assert await migrate(stack.postgres_dsn, names.schema) == []
 
 
@@ -110,7 +116,7 @@ async def test_an_older_program_refuses_a_newer_schema(
         f"insert into {names.schema}.migration (version, name) values (9999, 'from_the_future')"
     )
 
-    with pytest.raises(SchemaNewer, match="9999.*Install"):
+    with pytest.raises(SchemaNewer, match=r"9999.*Install"):
         await migrate(stack.postgres_dsn, names.schema)
 
 

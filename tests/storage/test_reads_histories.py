@@ -52,7 +52,7 @@ class Past:
 
 @pytest.fixture(scope="module", params=range(3))
 async def past(request: pytest.FixtureRequest, stack: Addresses) -> AsyncIterator[Past]:
-    """Some sixty runs of few owners, many of them under way, some shared, deleted or erased at last."""
+    """Some sixty runs of few owners: many under way, some shared, deleted or erased at last."""
     seed = request.param
     chance = random.Random(seed)
     async with lent_names(stack) as names:

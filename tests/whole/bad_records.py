@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from streams.partitions import partition_of
 from streams.topics import COMMANDS
-from tests.orders import Order, Orders, encoded, replaced
+from tests.orders import Order, Orders, replaced
 
 Make = Callable[[Orders], list[Order]]
 MIB = 1024 * 1024
@@ -116,7 +116,7 @@ _NOT_JSON = {
     "binary": bytes(range(256)),
     "only spaces": b"   ",
 }
-_NOT_JSON_STATS = {
+_NOT_JSON_STATS: Mapping[str, str | bytes] = {
     "NaN": '{"a": NaN}',
     "Infinity": '{"a": -Infinity}',
     "a lone surrogate": '{"a": "\\ud800"}',
@@ -194,7 +194,11 @@ _INVALID: dict[str, Make] = {
     "no steps": command("node.update_many", node_exec_ids=[], status="RUNNING"),
     "1,001 steps": command("node.update_many", node_exec_ids=[UNKNOWN] * 1001, status="RUNNING"),
     "sharing without a hash": command("graph.share", is_shared=True),
-    "a hash that is too short": command("graph.share", is_shared=True, share_token_hash="ab"),
+    "a hash that is too short": command(
+        "graph.share",
+        is_shared=True,
+        share_token_hash="ab",  # noqa: S106 - no password
+    ),
     "hard as text": command("graph.delete", hard="true"),
 }
 _UNSTORABLE = {

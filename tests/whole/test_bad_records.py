@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from execstream.reference import read_json
 from streams.topics import COMMANDS
@@ -119,6 +121,50 @@ async def test_headers_may_be_anything(place: Installation, worker: Worker) -> N
     assert [await reason(place, at) for at in places] == ["applied", "not_json"]
     letter = await letter_of(place, places[1])
     assert list(letter.headers[: len(GARBAGE)]) == GARBAGE
+    assert worker.is_alive
+
+
+class _NotUtf8(str):
+    """A header name as only other languages' producers can write it."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_header_names_may_be_anything(place: Installation, worker: Worker) -> None:
+    """Also no UTF-8, which aiokafka neither writes nor reads by itself."""
+    orders = Orders()
+    builder = place.producer.create_batch()
+    builder._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 100_000)
+    for one in (orders.create(), orders.raw(b"not utf8")):
+        builder.append(
+            key=one.key, value=one.value, timestamp=None, headers=[(_NotUtf8(), b"value")]
+        )
+    commands, partition = place.topic(COMMANDS.name), place.partition_of(orders.start())
+    sent = await (await place.producer.send_batch(builder, commands, partition=partition))
+    places = [(partition, sent.offset), (partition, sent.offset + 1)]
+    place.puts += places
+    await place.drained()
+
+    assert [await reason(place, at) for at in places] == ["applied", "not_json"]
+    assert worker.is_alive
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_records_may_be_compressed(
+    place: Installation, worker: Worker, compression: str
+) -> None:
+    """In every way there is: which one is the producer's choice."""
+    orders = Orders()
+    async with AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, compression_type=compression
+    ) as producer:
+        plain, place.producer = place.producer, producer
+        places = await place.put([orders.create(inputs={"a": "x" * 10_000}), orders.raw(b"bad")])
+        place.producer = plain
+    await place.drained()
+
+    assert [await reason(place, at) for at in places] == ["applied", "not_json"]
     assert worker.is_alive
 
 

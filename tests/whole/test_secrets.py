@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,7 +17,8 @@ from storage.models import ExecutionStatus
 from storage.reads import get_graph_execution_by_share_token
 from storage.share_tokens import SHORTEST, hash_share_token, new_share_token
 from tests.agents.bridging import Listener
-from tests.orders import Orders, replaced
+from tests.agents.test_bridge_worker import bridge
+from tests.orders import Order, Orders, replaced
 from tests.whole.program import variables
 from tests.worker import Installation, installation
 
@@ -40,16 +42,16 @@ async def test_tokens_and_payloads_stay_where_they_belong(
         await held.enter_async_context(listener)
         logs = held.enter_context(capture_logs())
         worker = await held.enter_async_context(place.worker())
-        bridge = await held.enter_async_context(place.worker("bridge"))
+        teller = await held.enter_async_context(bridge(place))
         run_id = await _live(place, token)
-        messages = await listener.hear(8)
+        messages = await listener.hear(7)
         events = await place.events()
 
         db = await storage.connect(place.config.postgres_dsn, place.config.schema)
         shared = await get_graph_execution_by_share_token(db, token)
         await db.close()
         stored = await _everything(place)
-        said = repr(logs) + worker.log_file.read_text() + bridge.log_file.read_text()
+        said = repr(logs) + worker.log_file.read_text() + teller.log_file.read_text()
 
     assert shared is not None
     assert shared.id == run_id
@@ -78,13 +80,13 @@ async def _live(place: Installation, token: str) -> str:
             block_ids={"node": "block"},
         )
         [step] = run.node_executions
-        about = {"user_id": OWNER, "graph_exec_id": run.id}
+        about: Any = {"user_id": OWNER, "graph_exec_id": run.id}
         await client.upsert_execution_output(step.node_exec_id, CANARY, CANARY, **about)
         with pytest.raises(Refused):
             await client.update_node_execution_status(
                 step.node_exec_id, ExecutionStatus.COMPLETED, {"text": CANARY}, **about
             )
-        stats = {"cost": CANARY, "error": CANARY}  # no valid stats: told in a warning
+        stats: Any = {"cost": CANARY, "error": CANARY}  # no valid stats: told in a warning
         await client.update_node_execution_status(
             step.node_exec_id, ExecutionStatus.RUNNING, stats=stats, **about
         )
@@ -95,7 +97,7 @@ async def _live(place: Installation, token: str) -> str:
     return run.id
 
 
-def _bad(run_id: str) -> list[object]:
+def _bad(run_id: str) -> list[Order]:
     orders = Orders(run_id, OWNER)
     return [
         orders.raw(f'{{"text": "{CANARY}"'.encode()),

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, Raw
 
-from agents.bridge.stats import read_stats
+from storage.messages.stats import read_stats
 from storage.models.stats import NodeExecutionStats
 from streams.events import Event
 from streams.shortening import KEPT_AT_EACH_END, ends, left_out, shorten

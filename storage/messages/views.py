@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import cast
 
-from agents.bridge.runs import BlockTypes, RunView
 from storage.channels import MAX_MESSAGE_BYTES, encode_update, execution_channel
+from storage.messages.runs import BlockTypes, RunView
 from storage.run_history import Head
 from streams.events import Event
 

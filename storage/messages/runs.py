@@ -7,9 +7,9 @@ from typing import ClassVar, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from agents.bridge.stats import read_stats
-from agents.bridge.steps import STEP_BYTES, StepView, Values
 from storage.channels import GraphUpdate, NodeUpdate
+from storage.messages.stats import read_stats
+from storage.messages.steps import STEP_BYTES, StepView, Values
 from storage.models.blocks import WEBHOOKS
 from storage.models.graph_execution import GraphExecutionMeta
 from storage.models.stats import GraphExecutionStats

@@ -1,0 +1,106 @@
+"""Publishing the newest values of a live table, so that a restart knows which are missing.
+
+A partition's values go out in the order of their places, each batch acknowledged before the next
+one leaves. So the last record of a partition tells how far its values are published: values
+whose place is above it may be missing, all others are there. A worker that was stopped for long
+and took itself for the owner may append an old value after a newer one; the next owner finds that
+old place at the end and publishes everything above it again. Readers keep, for each key, the value
+with the greatest `position`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from streams.events import NOWHERE
+from streams.tallying import Place
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 512 * 1024  # bytes
+BROKER_RETRY = 1.0  # seconds
+
+Saying = tuple[bytes, bytes]  # key and value
+
+
+class _Published(msgspec.Struct):
+    position: Place
+
+
+_decode = msgspec.json.Decoder(_Published).decode
+
+
+class Changelog:
+    """The topic that a table's values go to. One call at a time."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.topic = topic
+        self._bootstrap = bootstrap
+        self._producer: AIOKafkaProducer | None = None
+
+    async def publish(self, sayings: Mapping[int, Sequence[Saying]]) -> None:
+        """Append by partition, each in its order; return when all is acknowledged."""
+        producer = await self._started()
+        await asyncio.gather(
+            *(self._publish_partition(producer, number, some) for number, some in sayings.items())
+        )
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+        """The place of the last value in each of `partitions`."""
+        found = dict.fromkeys(partitions, NOWHERE)
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=1,  # one record per partition, however large it is
+        )
+        try:
+            await reader.start()
+            all_of = [TopicPartition(self.topic, number) for number in partitions]
+            first, end = await reader.beginning_offsets(all_of), await reader.end_offsets(all_of)
+            wanted = {tp for tp in all_of if end[tp] > first[tp]}
+            reader.assign(list(wanted))
+            for tp in wanted:
+                reader.seek(tp, end[tp] - 1)
+            while wanted:
+                for tp, records in (await reader.getmany(timeout_ms=500)).items():
+                    found[tp.partition] = _decode(records[-1].value).position
+                    wanted.discard(tp)
+        finally:
+            await reader.stop()
+        return found
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _publish_partition(
+        self, producer: AIOKafkaProducer, number: int, sayings: Sequence[Saying]
+    ) -> None:
+        todo = deque(sayings)
+        while todo:
+            box = producer.create_batch()
+            while todo and box.append(key=todo[0][0], value=todo[0][1], timestamp=None) is not None:
+                todo.popleft()
+            await (await producer.send_batch(box, self.topic, partition=number))
+
+    async def _started(self) -> AIOKafkaProducer:
+        while self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                acks="all",
+                max_batch_size=MAX_BATCH,
+            )
+            try:
+                await producer.start()
+                self._producer = producer
+            except KafkaConnectionError as error:
+                await producer.stop()
+                log.warning("broker_away", error=str(error))
+                await asyncio.sleep(BROKER_RETRY)
+        return self._producer

@@ -1,0 +1,51 @@
+"""What the worker itself tells over HTTP: its own partitions, as they stand now.
+
+On loopback only. A total is the sum over all partitions, so whoever wants one asks every worker
+of the role; `partitions` tells which of them this answer is about.
+"""
+
+import socket
+from typing import Any
+
+import structlog
+
+from agents.chunks import App
+from agents.tally.live import LiveView
+from streams.live import block_value, encode_value, node_value
+
+log = structlog.get_logger(__name__)
+
+HOST = "127.0.0.1"
+BLOCKS, NODES = "/live/blocks", "/live/nodes"
+
+
+def declare_pages(app: App, live: LiveView) -> None:
+    """`GET /live/blocks`: the values of `execution.block-stats.v1`; `GET /live/nodes`: likewise,
+    by node, with days instead of minutes."""
+
+    @app.page(BLOCKS)
+    async def blocks(web: Any, _: Any) -> Any:
+        entries = live.block_stats.data.data.items()
+        return _answer(web, live, [block_value(key, stats) for key, stats in entries])
+
+    @app.page(NODES)
+    async def nodes(web: Any, _: Any) -> Any:
+        entries = live.node_stats.data.data.items()
+        return _answer(web, live, [node_value(key, stats) for key, stats in entries])
+
+
+def _answer(web: Any, live: LiveView, entries: list[dict[str, Any]]) -> Any:
+    body = encode_value({"partitions": sorted(live.owned), "data": entries})
+    return web.bytes(body, content_type="application/json")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens at `port`; a second worker of this machine goes without a page."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            log.warning("port_taken", port=port, remedy="set EXECSTREAM_TALLY_PORT")
+            return False
+    return True

@@ -1,0 +1,33 @@
+"""Which runs a listener hears of."""
+
+import re
+from dataclasses import dataclass
+
+EVERY = "*"
+
+# What ids are made of; anything else could be a pattern that reaches farther than it seems.
+_ID = re.compile(r"[A-Za-z0-9_.:@|-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The runs of a user, of a graph, or one run; `*` stands for every one.
+
+    Raises:
+        ValueError: what is given is neither an id nor `*`.
+    """
+
+    user_id: str
+    graph_id: str = EVERY
+    graph_exec_id: str = EVERY
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value != EVERY and not _ID.fullmatch(value):
+                raise ValueError(f"{name} is {value!r}, but must be an id, or * for every one.")
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it takes a pattern to subscribe to."""
+        return EVERY in (self.user_id, self.graph_id, self.graph_exec_id)

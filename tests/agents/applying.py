@@ -1,0 +1,167 @@
+"""An applier on real tables that is handed its batches instead of reading them from Kafka."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+from faust.types import TP
+
+from agents.applier import CONSUMER, Applier
+from agents.config import WorkerConfig
+from agents.intake import Batch, Intake, Owned, Portion
+from agents.positions import PostgresPositions
+from agents.publisher import News, Publisher
+from agents.timing import Phases
+from devstack import Addresses
+from execstream.reference import Reference
+from storage.lines import Line
+from storage.migrate import migrate
+from tests.names import lent_names
+from tests.orders import Order
+
+TOPIC = "commands"
+NOON = 1_772_366_400_000  # Kafka's time of all records, in milliseconds
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of the commands topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    topic: str = TOPIC
+    timestamp: int = NOON
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Said(Publisher):
+    """Keeps what is to be published."""
+
+    def __init__(self) -> None:
+        super().__init__("", "", "", Phases())
+        self.events: defaultdict[int, list[bytes]] = defaultdict(list)
+        self.dead_letters: list[tuple[bytes | None, bytes | None]] = []
+
+    async def add(self, news: Sequence[News], after: Any) -> None:  # noqa: ARG002
+        for one in news:
+            self.events[one.owned.number] += [saying.value or b"" for saying in one.events]
+            self.dead_letters += [(letter.key, letter.value) for letter in one.dead_letters]
+
+
+class Still:
+    """A consumer that is where it is told to be."""
+
+    def __init__(self) -> None:
+        self.jumps: list[Mapping[TP, int]] = []
+
+    async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:  # noqa: ARG002
+        self.jumps.append(dict(positions))
+
+
+@dataclass
+class Desk:
+    """Where batches are applied; `reference` is fed with the same records."""
+
+    db: asyncpg.Pool
+    applier: Applier
+    said: Said
+    ends: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    reference: Reference = field(default_factory=Reference)
+
+    @property
+    def owned(self) -> dict[int, Owned]:
+        return self.applier.intake.owned
+
+    async def claim(self, *partitions: int) -> None:
+        """Take partitions over, as a new assignment does."""
+        intake = self.applier.intake
+        bounds = {TP(TOPIC, number): (0, 2**62) for number in partitions}
+        await intake.take_over(await intake.claim(bounds), Still())
+
+    def batch(self, orders: Iterable[Order]) -> Batch:
+        """A batch of these orders, each of which names its partition."""
+        batch = Batch()
+        for number, some in groupby(sorted(orders, key=_partition), key=_partition):
+            records = [
+                Record(number, self.ends[number] + index, one.key, one.value)
+                for index, one in enumerate(some)
+            ]
+            batch.append(Portion(self.owned[number], self.ends[number], list(records)))
+            self.ends[number] += len(records)
+        return batch
+
+    async def apply(self, *orders: Order) -> None:
+        """One batch, until it is committed."""
+        batch = self.batch(orders)
+        for portion in batch:
+            for one in portion.records:
+                self.reference.feed(one.partition, one.offset, one.key, one.value)
+        await self.commit(batch)
+
+    async def commit(self, batch: Batch) -> None:
+        await self.applier.apply(batch)
+        await self.settled()
+
+    async def settled(self) -> None:
+        if self.applier._in_flight is not None:
+            await self.applier._in_flight
+
+    async def clear(self) -> None:
+        """Empty tables and an empty reference; positions stay."""
+        await self.db.execute(
+            """truncate graph_execution, node_execution, journal, kv_data, kv_journal, refusal,
+                        dead_letter;
+               update consumer_offset set applied = 0, duplicate = 0, refused = 0, dead = 0"""
+        )
+        self.applier.drop_states()
+        self.said.events.clear()
+        self.reference = Reference()
+
+
+def _partition(order: Order) -> int:
+    return order.partition or 0
+
+
+@asynccontextmanager
+async def desk(servers: Addresses, partitions: int = 2) -> AsyncIterator[Desk]:
+    """A desk that owns that many partitions, on tables of its own."""
+    async with lent_names(servers) as names:
+        config = WorkerConfig(
+            kafka_bootstrap=servers.kafka_bootstrap,
+            postgres_dsn=servers.postgres_dsn,
+            redis_url=servers.redis_url,
+            schema=names.schema,
+            redis_prefix=names.redis_prefix,
+        )
+        await migrate(servers.postgres_dsn, names.schema)
+        async with (
+            asyncpg.create_pool(
+                servers.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}
+            ) as db,
+            desk_at(db, config) as made,
+        ):
+            await made.claim(*range(partitions))
+            yield made
+
+
+@asynccontextmanager
+async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]:
+    """A desk on the tables that are there; it owns nothing yet."""
+    line = Line(config.postgres_dsn, config.schema)
+    said = Said()
+    applier = Applier(config, said, Phases())
+    applier.intake = Intake(TOPIC, PostgresPositions(line, CONSUMER))
+    # What fails is told by the task that is awaited; the process of the tests shall go on.
+    with patch("agents.failures.crash"):
+        try:
+            yield Desk(db, applier, said)
+        finally:
+            await applier.close()
+            await line.close()

@@ -1,0 +1,268 @@
+"""What the tally should have come to, computed from the rows and the journal, and what it says.
+
+The expected figures are SQL over `node_execution`, `graph_execution` and `journal`: nothing of the
+tally's own code. Figures are by block or node, added up over source partitions.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.request import urlopen
+
+import asyncpg
+from aiokafka import ConsumerRecord
+
+from streams.topics import BLOCK_STATS, EVENTS
+from tests.worker import Installation, until
+
+Figures = dict[Any, tuple[Any, ...]]
+
+# As `node_execution` has it: the group-by that the totals stand in for.
+_ADDED = """
+select block_id, date_trunc('minute', added_time), count(*),
+       count(*) filter (where status = 'FAILED')
+  from node_execution group by 1, 2
+"""
+_ENDED = """
+select block_id, date_trunc('minute', ended_time), count(*),
+       count(*) filter (where status = 'FAILED'),
+       coalesce(sum(floor(greatest(extract(epoch from ended_time - started_time), 0) * 1000)), 0)
+  from node_execution where status in ('COMPLETED', 'FAILED') group by 1, 2
+"""
+
+# As the journal has it.
+_AMOUNT = """
+coalesce(sum(case when jsonb_typeof(j.detail -> 'stats' -> '{0}') = 'number'
+                   and (j.detail -> 'stats' ->> '{0}')::numeric between -9223372036854775808
+                                                                    and 9223372036854775807
+             then trunc((j.detail -> 'stats' ->> '{0}')::numeric) else 0 end), 0)
+"""
+_COST = _AMOUNT.format("cost")
+_TOKENS = _AMOUNT.format("input_token_count") + "+" + _AMOUNT.format("output_token_count")
+_STEPS = """
+  from journal j
+  join node_execution n on n.graph_exec_id = j.graph_exec_id and n.id = j.node_exec_id
+  join graph_execution g on g.id = j.graph_exec_id
+ where j.type = 'node.updated'
+"""
+_JOURNAL_MINUTES = f"""
+select n.block_id, date_trunc('minute', j.at),
+       count(*) filter (where j.status <> 'TERMINATED'),
+       count(*) filter (where j.status = 'FAILED'),
+       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS}
+{_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2
+"""
+_JOURNAL_NODES = f"""
+select g.graph_id, n.node_id, (j.at at time zone 'UTC')::date,
+       count(*) filter (where j.status <> 'TERMINATED'),
+       count(*) filter (where j.status = 'FAILED'),
+       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS}
+{_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2, 3
+"""
+_JOURNAL_USERS = f"""
+select g.user_id, (j.at at time zone 'UTC')::date, count(*),
+       count(*) filter (where j.status = 'FAILED'), {_COST}, {_TOKENS}
+{_STEPS} and j.status in ('COMPLETED', 'FAILED') and not g.dry_run group by 1, 2
+"""
+_JOURNAL_GRAPHS = """
+select g.graph_id, date_trunc('minute', j.at), j.status, count(*)
+  from journal j join graph_execution g on g.id = j.graph_exec_id
+ where j.type in ('graph.created', 'graph.updated') and j.status is not null group by 1, 2, 3
+"""
+_JOURNAL_ERRORS = f"""
+select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' group by 1
+"""
+
+# What the tally says, each beside its expectation.
+_SAID_ADDED = """
+select block_id, minute, sum(added), sum(added_failed) from block_minute
+ group by 1, 2 having sum(added) > 0
+"""
+_SAID_ENDED = """
+select block_id, minute, sum(ended), sum(failed), sum(duration_ms) from block_minute
+ group by 1, 2 having sum(ended) > 0
+"""
+_SAID_MINUTES = """
+select block_id, minute, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens)
+  from block_minute group by 1, 2 having sum(ended) + sum(terminated) > 0
+"""
+_SAID_NODES = """
+select graph_id, node_id, day, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens)
+  from node_day group by 1, 2, 3 having sum(ended) + sum(terminated) > 0
+"""
+_SAID_USERS = """
+select user_id, day, sum(ended), sum(failed), sum(cost), sum(tokens) from user_day group by 1, 2
+"""
+_SAID_GRAPHS = """
+select graph_id, minute, status, sum(moves) from graph_minute,
+       lateral (values ('INCOMPLETE', incomplete), ('QUEUED', queued), ('RUNNING', running),
+                       ('COMPLETED', completed), ('TERMINATED', terminated), ('FAILED', failed),
+                       ('REVIEW', review)) as by_status(status, moves)
+ where moves > 0 group by 1, 2, 3
+"""
+_SAID_ERRORS = "select block_id, sum(failures) from block_error group by 1"
+
+COMPARED: dict[str, tuple[str, str]] = {
+    "added, as rows": (_ADDED, _SAID_ADDED),
+    "ended, as rows": (_ENDED, _SAID_ENDED),
+    "blocks, as journal": (_JOURNAL_MINUTES, _SAID_MINUTES),
+    "nodes, as journal": (_JOURNAL_NODES, _SAID_NODES),
+    "users, as journal": (_JOURNAL_USERS, _SAID_USERS),
+    "graphs, as journal": (_JOURNAL_GRAPHS, _SAID_GRAPHS),
+    "errors, as journal": (_JOURNAL_ERRORS, _SAID_ERRORS),
+}
+
+# How many columns of a row are its key, where it is not one.
+_KEYS = {
+    "added, as rows": 2,
+    "ended, as rows": 2,
+    "blocks, as journal": 2,
+    "nodes, as journal": 3,
+    "users, as journal": 2,
+    "graphs, as journal": 3,
+}
+
+_FIGURES = ("added", "added_failed", "ended", "failed", "terminated", "duration_ms", "cost")
+_TOTALS = f"""
+select block_id, {", ".join(f"sum({name})::bigint" for name in _FIGURES)}
+  from block_minute group by 1
+"""
+_STORED_TOTALS = f"""
+select block_id, {", ".join(f"sum({name})::bigint" for name in _FIGURES)}
+  from block_total group by 1
+"""
+_NODE_TOTALS = f"""
+select graph_id, node_id, {", ".join(f"sum({name})::bigint" for name in _FIGURES)}
+  from node_day group by 1, 2
+"""
+_HISTOGRAMS = """
+select block_id, sum(bucket.count) from (
+    select block_id, sum_counts(histogram) as counts from block_minute group by 1) summed,
+    lateral (select sum(value::bigint) as count from jsonb_each_text(counts)) bucket
+ where bucket.count > 0 group by 1
+"""
+_DURATIONS = """
+select block_id, count(*) from node_execution
+ where status in ('COMPLETED', 'FAILED') and started_time is not null group by 1
+"""
+_CLASSES = """
+select block_id, sum(class.count) from (
+    select block_id, sum_counts(error_classes) as counts from block_minute group by 1) summed,
+    lateral (select sum(value::bigint) as count from jsonb_each_text(counts)) class
+ where class.count > 0 group by 1
+"""
+
+
+async def counted(place: Installation, patience: float = 60.0) -> None:
+    """Return when the tally has counted all events there are."""
+    ends = await place._ends(EVENTS.name)
+
+    async def is_at_end() -> bool:
+        rows = await place.db.fetch(
+            "select partition, next_offset from consumer_offset where consumer = 'tally'"
+        )
+        found = {row["partition"]: row["next_offset"] for row in rows}
+        return all(found.get(number, 0) >= end for number, end in ends.items())
+
+    await until(is_at_end, patience)
+
+
+async def figures(db: asyncpg.Pool, statement: str, keys: int) -> Figures:
+    """The rows of `statement` by their first `keys` columns."""
+    rows = [tuple(row) for row in await db.fetch(statement)]
+    return {row[:keys]: row[keys:] for row in rows}
+
+
+async def differences(place: Installation) -> list[str]:
+    """Where the totals in Postgres are not what rows and journal add up to."""
+    compared = COMPARED | {
+        "histograms": (_DURATIONS, _HISTOGRAMS),
+        "error classes": (_JOURNAL_ERRORS, _CLASSES),
+        "totals of blocks": (_TOTALS, _STORED_TOTALS),
+    }
+    found = []
+    for name, (expected, said) in compared.items():
+        keys = _KEYS.get(name, 1)
+        found += differing(
+            name, await figures(place.db, expected, keys), await figures(place.db, said, keys)
+        )
+    return found
+
+
+def differing(name: str, expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
+    """What is not the same, in words; empty when everything is."""
+    return [
+        f"{name}, {key}: {expected.get(key)} expected, {found.get(key)} found"
+        for key in sorted(expected.keys() | found.keys(), key=str)
+        if expected.get(key) != found.get(key)
+    ]
+
+
+async def totals(place: Installation) -> Figures:
+    """Of all blocks, as `block_minute` adds up."""
+    return await figures(place.db, _TOTALS, 1)
+
+
+async def node_totals(place: Installation) -> Figures:
+    """Of all nodes, as `node_day` adds up."""
+    return await figures(place.db, _NODE_TOTALS, 2)
+
+
+async def published(place: Installation) -> Figures:
+    """Of all blocks, as a consumer of `execution.block-stats.v1` has them: for each key the value
+    with the greatest position."""
+    ends = await place._ends(BLOCK_STATS.name)
+    wanted = {number: end for number, end in ends.items() if end}
+    records = await place._read(BLOCK_STATS.name, lambda seen: _is_read(seen, wanted))
+    newest: dict[bytes | None, dict[str, Any]] = {}
+    for record in records:
+        value = json.loads(record.value)
+        if record.key not in newest or newest[record.key]["position"] < value["position"]:
+            newest[record.key] = value
+    return summed(list(newest.values()), "block_id")
+
+
+def _is_read(seen: dict[int, ConsumerRecord], wanted: dict[int, int]) -> bool:
+    return all(n in seen and seen[n].offset + 1 >= end for n, end in wanted.items())
+
+
+def summed(values: Sequence[Mapping[str, Any]], *keys: str) -> Figures:
+    """The figures of `values`, added up over source partitions."""
+    sums: dict[Any, list[int]] = {}
+    for value in values:
+        sum_of = sums.setdefault(tuple(value[key] for key in keys), [0] * len(_FIGURES))
+        for index, name in enumerate(_FIGURES):
+            sum_of[index] += value[name]
+    return {key: tuple(sum_of) for key, sum_of in sums.items()}
+
+
+async def live(path: str, ports: Sequence[int]) -> tuple[list[int], list[dict[str, Any]]]:
+    """What the workers at `ports` show: their partitions, and all entries."""
+    partitions: list[int] = []
+    entries: list[dict[str, Any]] = []
+    for port in ports:
+        answer = json.loads(await asyncio.to_thread(_get, f"http://127.0.0.1:{port}{path}"))
+        partitions += answer["partitions"]
+        entries += answer["data"]
+    return sorted(partitions), entries
+
+
+def _get(url: str) -> bytes:
+    with urlopen(url, timeout=10) as answer:  # noqa: S310 - of http, from above
+        body: bytes = answer.read()
+        return body
+
+
+async def eventually_equal(
+    name: str, expected: Figures, found: Any, patience: float = 15.0
+) -> list[str]:
+    """The differences that remain between `expected` and the answer of `found` until there are
+    none, or `patience` seconds are over."""
+    begun = time.monotonic()
+    while True:
+        left = differing(name, expected, await found())
+        if not left or time.monotonic() - begun > patience:
+            return left
+        await asyncio.sleep(0.2)

@@ -1,0 +1,238 @@
+"""What a worker does when a commit does not simply succeed, on real tables."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from agents import applier as module
+from agents.failures import is_transient, pauses
+from devstack import Addresses
+from storage.effects import commit
+from storage.lines import Line
+from tests.agents.applying import Desk, desk, desk_at
+from tests.comparing import assert_events_equal, assert_rows_equal
+from tests.orders import Order, Orders
+
+
+@pytest.fixture
+async def place(stack: Addresses) -> AsyncIterator[Desk]:
+    async with desk(stack) as own:
+        yield own
+
+
+@pytest.fixture
+async def rival(place: Desk) -> AsyncIterator[Desk]:
+    """Another worker on the same tables."""
+    async with desk_at(place.db, place.applier._config) as other:
+        other.ends = place.ends
+        yield other
+
+
+def life(orders: Orders, partition: int) -> list[Order]:
+    """A run from its creation to its end, with a refusal, a duplicate and a dead letter."""
+    some = [
+        orders.create(orders.node("n", inputs={"in": 1})),
+        orders.start(),
+        orders.start(),
+        orders.move_step("n", "RUNNING", stats={"cost": 1}),
+        orders.emit("n"),
+        orders.keep(user_id=orders.run_id),
+        orders.raw(b"bad"),
+        orders.move("COMPLETED"),
+    ]
+    return [one._replace(partition=partition) for one in [*some, some[1]]]
+
+
+async def assert_as_told(place: Desk) -> None:
+    await assert_rows_equal(place.db, place.reference)
+    assert_events_equal(place.said.events, place.reference.events())
+    assert len(place.said.dead_letters) == place.reference.counts["dead"]
+
+
+async def test_a_lost_answer_is_asked_for_again(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection dies after the commit and before its answer: the second try finds it there
+    already, and everything is said once."""
+    answers = []
+    original = commit
+
+    async def answer_gets_lost(*args: Any) -> bool:
+        answers.append(await original(*args))
+        if len(answers) == 1:
+            raise ConnectionResetError
+        return answers[-1]
+
+    monkeypatch.setattr(module, "commit", answer_gets_lost)
+    await place.apply(*life(Orders(), 0), *life(Orders(), 1))
+
+    assert answers == [False, True]
+    await assert_as_told(place)
+
+
+async def test_a_killed_connection_is_replaced(place: Desk) -> None:
+    """Both connections are terminated between two batches."""
+    orders = Orders()
+    first, *rest = life(orders, 0)
+    await place.apply(first)
+    await place.db.execute(
+        """select pg_terminate_backend(pid) from pg_stat_activity
+            where pid <> pg_backend_pid() and datname = current_database()
+              and pid = any ($1::integer[])""",
+        [await _pid(place.applier._reading), await _pid(place.applier._writing)],
+    )
+    place.applier.drop_states()
+
+    await place.apply(*rest)
+
+    await assert_as_told(place)
+
+
+async def _pid(line: Line) -> int:
+    return int((await line.get()).get_server_pid())
+
+
+async def test_who_is_fenced_writes_nothing(
+    place: Desk, rival: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker takes the partitions over: what the first one folded has no effect, it gives
+    everything up, and the second one does it instead."""
+    monkeypatch.setattr(module, "FENCED_PATIENCE", 1e6)
+    orders = Orders()
+    some = life(orders, 0)
+    await place.apply(*some[:3])
+    stale = place.batch(some[3:])
+
+    await rival.claim(0, 1)
+    await place.commit(stale)
+
+    assert place.owned == {}
+    await assert_as_told(place)
+    rival.said, rival.reference = place.said, place.reference
+    rival.applier._publisher = place.said
+    rival.ends[0] = stale[0].expected
+    await rival.apply(*some[3:])
+    await assert_as_told(rival)
+
+
+async def test_half_a_fenced_batch_is_none(
+    place: Desk, rival: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its two partitions was taken over: the batch fails as a whole."""
+    monkeypatch.setattr(module, "FENCED_PATIENCE", 1e6)
+    batch = place.batch([*life(Orders(), 0), *life(Orders(), 1)])
+
+    await rival.claim(1)
+    await place.commit(batch)
+
+    await assert_as_told(place)
+    rows = await place.db.fetch("select next_offset from consumer_offset")
+    assert [row["next_offset"] for row in rows] == [0, 0]
+
+
+async def test_a_run_created_elsewhere_meanwhile(place: Desk, rival: Desk) -> None:
+    """Two workers folded the creation of one run; the one that commits second folds again, and
+    only what concerns that run is dead there."""
+    orders, neighbour = Orders(), Orders()
+    first = place.batch(life(orders, 0))
+    await rival.claim(1)
+    place.applier.intake.owned.pop(1)
+    second = rival.batch([*life(orders, 1), *life(neighbour, 1)])
+    for record in [*first[0].records, *second[0].records]:
+        place.reference.feed(record.partition, record.offset, record.key, record.value)
+    rival.applier._publisher = place.said
+
+    # Both fold before either commits.
+    folded = await rival.applier._fold(second)
+    await place.commit(first)
+    assert folded is not None
+    await rival.applier._settle(folded)
+
+    await assert_as_told(place)
+    dead = await place.db.fetch("select partition, reason from dead_letter where value <> 'bad'")
+    assert {tuple(row) for row in dead} == {(1, "wrong_partition")}
+
+
+async def test_commits_overlap_with_the_next_fold(place: Desk) -> None:
+    """A run is folded on while its earlier batch is still being committed."""
+    await _apply_overlapping(place, [[order] for order in life(Orders(), 0)])
+
+    await assert_as_told(place)
+
+
+async def test_what_was_folded_on_a_batch_that_came_out_otherwise(place: Desk) -> None:
+    """Postgres refuses some of each batch when the next one has been folded on it already."""
+    batches = []
+    for partition in (0, 1, 0, 1, 0):
+        orders = Orders()
+        some = life(orders, partition)
+        value = orders.emit("n", data="@").value or b""
+        huge = orders.raw(value.replace(b'"@"', b"1e999999"))._replace(partition=partition)
+        batches += [[*some[:4], huge, some[4]], [huge, *some[5:]]]
+
+    await _apply_overlapping(place, batches)
+
+    await assert_as_told(place)
+    assert place.reference.counts["dead"] == 15
+
+
+async def _apply_overlapping(place: Desk, batches: list[list[Order]]) -> None:
+    for orders in batches:
+        batch = place.batch(orders)
+        for record in batch[0].records:
+            place.reference.feed(record.partition, record.offset, record.key, record.value)
+        await place.applier.apply(batch)
+    await place.settled()
+
+
+async def test_states_are_forgotten_when_there_are_too_many(place: Desk) -> None:
+    """And loaded again when they are needed."""
+    place.applier._cache._limit = 1
+    runs = [Orders() for _ in range(20)]
+    lives = [life(orders, index % 2) for index, orders in enumerate(runs)]
+
+    for step in zip(*lives, strict=True):
+        await place.apply(*step)
+
+    assert len(place.applier._cache) < len(runs)
+    await assert_as_told(place)
+
+
+async def test_the_journal_of_a_day_goes_to_its_partition(place: Desk) -> None:
+    """Days near Kafka's time have partitions of their own, all others share one."""
+    near, far = Orders(), Orders()
+    old = far.create(at="2020-01-01T00:00:00Z")
+    await place.apply(near.create()._replace(partition=0), old._replace(partition=0))
+
+    where = await place.db.fetch(
+        "select graph_exec_id, tableoid::regclass::text as name from journal"
+    )
+    assert {str(row["graph_exec_id"]): row["name"] for row in where} == {
+        near.run_id: "journal_20260301",
+        far.run_id: "journal_other",
+    }
+
+
+def test_waiting_never_ends_and_never_grows_long() -> None:
+    """The first tries follow quickly."""
+    endless = pauses()
+    first = [next(endless) for _ in range(20)]
+    assert first[0] < 0.1
+    assert max(first) <= 1
+
+
+def test_errors_are_told_apart() -> None:
+    """What waiting cures; what it does not."""
+    transient = [
+        asyncpg.DeadlockDetectedError(""),
+        asyncpg.AdminShutdownError(""),
+        asyncpg.TooManyConnectionsError(""),
+        asyncpg.InterfaceError(""),
+        ConnectionResetError(),
+        TimeoutError(),
+    ]
+    lasting = [asyncpg.UndefinedTableError(""), asyncpg.CheckViolationError(""), KeyError()]
+    assert [is_transient(error) for error in transient] == [True] * len(transient)
+    assert [is_transient(error) for error in lasting] == [False] * len(lasting)

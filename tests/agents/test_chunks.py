@@ -1,0 +1,126 @@
+"""Names that Faust and aiokafka keep to themselves, and that the worker relies on: an upgrade that
+changes one must fail here, not in production."""
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.transport.consumer import Consumer as FaustConsumer
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.utils import DefaultSchedulingStrategy
+from faust.types import TP
+
+from agents import chunks
+from agents.config import WorkerConfig
+from agents.intake import Stretch
+from agents.worker import build_app
+from tests.agents.applying import TOPIC, Record
+
+OVERRIDDEN = [
+    (chunks.ConsumerThread, driver.AIOKafkaConsumerThread),
+    (chunks.Consumer, driver.Consumer),
+    (chunks.Producer, driver.Producer),
+    (chunks.OneEventPerFetch, DefaultSchedulingStrategy),
+]
+# Ours alone.
+ADDED = {
+    "ConsumerThread": {"jump", "_jump"},
+    "Consumer": {"jump", "_acquire", "_is_over", "_claim"},
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), OVERRIDDEN)
+def test_what_is_overridden_is_there(ours: type, theirs: type) -> None:
+    """Under the same name, and it is called in the same way: async stays async."""
+    own = {name for name, what in vars(ours).items() if inspect.isfunction(what)}
+    for name in own - ADDED.get(ours.__name__, set()):
+        original = getattr(theirs, name, None)
+        assert original is not None, f"{theirs.__name__}.{name}"
+        is_async = inspect.iscoroutinefunction(original)
+        assert inspect.iscoroutinefunction(getattr(ours, name)) == is_async, name
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (driver.AIOKafkaConsumerThread, "_seek_wait"),
+        (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
+        (driver.AIOKafkaConsumerThread, "_fetch_records"),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
+        (driver.AIOKafkaConsumerThread, "call_thread"),
+        (driver.AIOKafkaConsumerThread, "seek_to_committed"),
+        (FaustConsumer, "perform_seek"),
+        (FaustConsumer, "on_partitions_revoked"),
+        (FaustConsumer, "on_partitions_assigned"),
+        (driver.Consumer, "_new_consumer_thread"),
+        (driver.Consumer, "_commit"),
+        (driver.Producer, "_settings_extra"),
+    ],
+)
+def test_what_is_called_is_there(owner: type, name: str) -> None:
+    """Faust still has it under this name."""
+    assert callable(getattr(owner, name))
+
+
+def test_the_seek_is_perform_seek() -> None:
+    """Faust calls it after recovery and before the first record."""
+    from faust.tables import recovery  # noqa: PLC0415 - read, not used
+
+    assert "perform_seek" in inspect.getsource(recovery)
+
+
+async def test_settings_of_the_consumer_are_there() -> None:
+    """Under these names aiokafka keeps them, and reads them when it starts."""
+    consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+
+    assert isinstance(consumer._fetch_max_wait_ms, int)
+    assert consumer._isolation_level == "read_uncommitted"
+    await consumer.stop()
+    started = inspect.getsource(AIOKafkaConsumer.start)
+    assert "self._fetch_max_wait_ms" in started
+    assert "self._isolation_level" in started
+
+
+def test_the_producer_takes_our_settings() -> None:
+    """`_settings_extra` is what Faust adds to aiokafka's arguments."""
+    accepted = inspect.signature(AIOKafkaProducer.__init__).parameters
+    extra = chunks.Producer._settings_extra(SimpleNamespace())  # type: ignore[arg-type]
+
+    assert extra == {"acks": "all", "enable_idempotence": True}
+    assert accepted.keys() >= extra.keys()
+    assert "self._settings_extra()" in inspect.getsource(driver.Producer)
+
+
+async def test_an_app_uses_all_of_them(stack: Any) -> None:
+    """The transport, the scheduler and the settings reach what Faust runs."""
+    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
+    app: Any = build_app("apply", config)
+
+    assert isinstance(app.transport, chunks.Transport)
+    assert app.conf.ConsumerScheduler.__name__ == "OneEventPerFetch"
+    assert type(app.consumer) is chunks.Consumer
+    assert type(app.consumer._thread) is chunks.ConsumerThread
+    assert type(app.producer) is chunks.Producer
+    assert app.conf.agent_supervisor.__name__ == "CrashingSupervisor"
+    assert not app.conf.topic_allow_declare
+    app.consumer._thread.thread_loop.close()
+
+
+def test_one_fetch_becomes_one_event_per_topic() -> None:
+    """Its value is what was fetched; everything that is not stamped goes Faust's own way."""
+    ours = [Stretch(TP(TOPIC, number), [Record(number, 5, b"k", b"v")], 1, 5) for number in (0, 1)]
+    changelog = TP("changelog", 0)
+    foreign = [Record(0, 1, b"k", b"v"), Record(0, 2, b"k", b"v")]
+    fetched: dict[TP, Any] = {one.tp: one for one in ours} | {changelog: foreign}
+
+    scheduler: Any = chunks.OneEventPerFetch
+    events = list(scheduler().iterate(fetched))
+
+    assert [(tp.topic, event.offset) for tp, event in events] == [
+        (TOPIC, 5),
+        ("changelog", 1),
+        ("changelog", 2),
+    ]
+    assert events[0][1].value == ours

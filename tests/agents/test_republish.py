@@ -1,0 +1,260 @@
+"""Everything committed is said, in order: by the publisher, and by who takes a partition over."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from faust.types import TP
+
+from agents.intake import Owned
+from agents.publisher import MAX_BATCH, News, Publisher, Saying
+from agents.republish import Republisher
+from agents.timing import Phases
+from devstack import Addresses
+from execstream.reference import read_event
+from storage.lines import Line
+from streams.topics import DEAD_LETTERS, EVENTS
+from tests.agents.applying import NOON, TOPIC, Desk, desk_at
+from tests.comparing import assert_events_equal
+from tests.orders import Order, Orders
+from tests.worker import Installation, installation
+
+PARTITIONS = 2
+
+
+@pytest.fixture
+async def place(stack: Addresses, tmp_path: Any) -> AsyncIterator[Installation]:
+    async with installation(stack, tmp_path) as own:
+        yield own
+
+
+@pytest.fixture
+async def table(place: Installation) -> AsyncIterator[Desk]:
+    """A worker whose events are committed and not published."""
+    async with desk_at(place.db, place.config) as own:
+        await own.claim(*range(PARTITIONS))
+        yield own
+
+
+class Failing(Publisher):
+    """Has no broker at every third call."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.calls = 0
+
+    async def publish(self, news: Sequence[News]) -> None:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise KafkaConnectionError
+        await super().publish(news)
+
+
+def publisher(place: Installation, kind: type[Publisher] = Publisher) -> Publisher:
+    events, dead_letters = place.topic(EVENTS.name), place.topic(DEAD_LETTERS.name)
+    return kind(place.config.kafka_bootstrap, events, dead_letters, Phases())
+
+
+async def republish(
+    place: Installation, table: Desk, kind: type[Publisher] = Publisher
+) -> Publisher:
+    """What a new owner of all partitions does first."""
+    await table.claim(*range(PARTITIONS))
+    line, speaker = Line(place.config.postgres_dsn, place.config.schema), publisher(place, kind)
+    republisher = Republisher(place.config.kafka_bootstrap, place.topic(EVENTS.name), line, speaker)
+    await republisher.republish(list(table.owned.values()), None)
+    await line.close()
+    await speaker.close()
+    return speaker
+
+
+def history(orders: Orders, partition: int) -> list[Order]:
+    """Everything that can happen to a run, but for its erasure."""
+    some = [
+        orders.create(orders.node("a", inputs={"in": 1}), inputs={"x": 1}, dry_run=True),
+        orders.give("b", data={"deep": [1e300, None]}),
+        orders.start(),
+        orders.start(),
+        orders.keep(user_id=orders.run_id, data=None),
+        orders.move_step("a", "RUNNING", stats={"cost": 1.50}),
+        orders.move_steps(["a", "b", "c"], "TERMINATED", stats={}),
+        orders.raw(b"bad")._replace(headers=[("name", None)]),
+        orders.move_steps(["a", "b"], "RUNNING"),
+        orders.emit("a", data=None),
+        orders.order("graph.share", is_shared=True, share_token_hash="ab" * 32),
+        orders.keep(user_id=orders.run_id, at="2020-01-01T00:00:00Z"),
+        orders.move("REVIEW"),
+        orders.order("graph.update", status="RUNNING", stats={"a": "\u0000b"}),
+        orders.move("COMPLETED", stats={"cost": 2}),
+        orders.order("graph.delete"),
+        orders.start(),
+        orders.raw(None),
+    ]
+    return [one._replace(partition=partition) for one in some]
+
+
+async def commit_some(table: Desk, runs: int = 6) -> None:
+    made = [history(Orders(), number % PARTITIONS) for number in range(runs)]
+    for orders in zip(*made, strict=True):
+        await table.apply(*orders)
+
+
+async def assert_all_is_said(place: Installation, table: Desk) -> None:
+    """On the topics there is what the reference says, and nothing is missing in between."""
+    published = {number: [r.value for r in rs] for number, rs in (await place.events()).items()}
+    assert_events_equal(published, table.reference.events())
+    letters = {
+        (int(headers["dlq.original.partition"]), int(headers["dlq.original.offset"]))
+        for headers in (dict(letter.headers) for letter in await place.dead_letters())
+    }
+    expected = {(one["partition"], one["offset"]) for one in table.reference.dead_letters}
+    assert letters == expected
+
+
+async def test_what_was_never_said_is_said(place: Installation, table: Desk) -> None:
+    """Event by event what the worker itself would have published, from the tables alone."""
+    await commit_some(table)
+
+    await republish(place, table)
+
+    await assert_all_is_said(place, table)
+    count = sum(map(len, (await place.events()).values()))
+    assert count == sum(map(len, table.reference.events().values()))
+    again = {n: [read_event(r.value) for r in rs] for n, rs in (await place.events()).items()}
+    live = {n: list(map(read_event, values)) for n, values in table.said.events.items()}
+    assert again == live
+
+
+async def test_what_was_said_is_not_said_again(place: Installation, table: Desk) -> None:
+    """The last event on the topic tells, however old the stored position is."""
+    await commit_some(table, 2)
+    await republish(place, table)
+    await commit_some(table, 2)
+
+    await republish(place, table)
+    await republish(place, table)
+
+    await assert_all_is_said(place, table)
+    count = sum(map(len, (await place.events()).values()))
+    assert count == sum(map(len, table.reference.events().values()))
+
+
+async def test_a_broker_that_comes_and_goes_loses_nothing(
+    place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third attempt fails, in pages of few events: nothing is left out or overtaken."""
+    monkeypatch.setattr("storage.leftovers.PAGE", 7)
+    monkeypatch.setattr("agents.republish.pauses", lambda: itertools.repeat(0))
+    await commit_some(table)
+
+    speaker = await republish(place, table, Failing)
+
+    assert isinstance(speaker, Failing)
+    assert speaker.calls > 10
+    await assert_all_is_said(place, table)
+
+
+async def test_the_position_follows_what_is_said(
+    place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever something is published, all that comes before it has been: also dead letters, which
+    go to another topic."""
+    monkeypatch.setattr("storage.leftovers.PAGE", 5)
+    await commit_some(table, 2)
+    positions: list[tuple[int, int]] = []
+
+    class Watching(Publisher):
+        async def publish(self, news: Sequence[News]) -> None:
+            for one in news:
+                before = one.owned.published
+                places = [saying.place for saying in [*one.events, *one.dead_letters]]
+                await super().publish([one])
+                assert before < min(places)
+                assert one.owned.published == max(places)
+                positions.append((one.owned.number, one.owned.published[0]))
+
+    await republish(place, table, Watching)
+
+    assert positions == sorted(positions)
+    await assert_all_is_said(place, table)
+
+
+async def test_an_emptied_topic_is_not_filled_again(place: Installation, table: Desk) -> None:
+    """Retention took what had been published: the stored position tells that it was said."""
+    await commit_some(table)
+    await place.db.execute(
+        "update consumer_offset set published_offset = next_offset - 1, published_index = 1000"
+    )
+
+    await republish(place, table)
+
+    assert await place._read(EVENTS.name, lambda _: True) == []
+
+
+async def test_a_dead_letter_is_the_same_when_it_is_said_later(
+    place: Installation, table: Desk
+) -> None:
+    """Byte for byte, with its headers, and where it was."""
+    await commit_some(table, 1)
+    await republish(place, table)
+
+    by_value = {letter.value: letter for letter in await place.dead_letters()}
+
+    assert set(by_value) == {b"bad", None}
+    headers = dict(by_value[b"bad"].headers)
+    assert headers.pop("dlq.detail")
+    assert headers == {
+        "dlq.original.topic": TOPIC.encode(),
+        "dlq.original.partition": b"0",
+        "dlq.original.offset": b"7",
+        "dlq.original.timestamp": str(NOON).encode(),
+        "dlq.original.key": by_value[b"bad"].key,
+        "dlq.reason": b"not_json",
+    }
+
+
+def owned(number: int) -> Owned:
+    return Owned(TP(TOPIC, number), 1, 0, (-1, -1), 0, 0)
+
+
+async def test_the_publisher_keeps_the_order(place: Installation) -> None:
+    """Many batches added at once, larger together than what Kafka takes at a time: they arrive per
+    partition as they were added, and the position is that of the last."""
+    speaker = publisher(place)
+    parts = [owned(0), owned(1)]
+    large = b"x" * (MAX_BATCH // 3)
+
+    for offset in range(40):
+        value = large if offset % 5 == 0 else b"small"
+        news = [
+            News(part, [Saying((offset, i), b"%d" % offset, value) for i in range(2)])
+            for part in parts
+        ]
+        await speaker.add(news, None)
+    await speaker.close()
+
+    records = await place._read(
+        EVENTS.name, lambda seen: {0, 1} <= {n for n, r in seen.items() if r.offset == 79}
+    )
+    for number, some in itertools.groupby(records, key=lambda record: record.partition):
+        assert [int(record.key) for record in some] == [n // 2 for n in range(80)], number
+    assert [part.published for part in parts] == [(39, 1)] * 2
+
+
+async def test_news_waits_for_the_republishing_before_it(place: Installation) -> None:
+    """A later event never overtakes an earlier one, however long that takes."""
+    speaker = publisher(place)
+    earlier = asyncio.get_running_loop().create_future()
+    part = owned(0)
+    await speaker.add([News(part, [Saying((1, 0), b"1", b"later")])], earlier)
+    await speaker.publish([News(part, [Saying((0, 0), b"0", b"earlier")])])
+    assert part.published == (0, 0)
+
+    earlier.set_result(None)
+    await speaker.close()
+
+    records = await place._read(EVENTS.name, lambda seen: 0 in seen and seen[0].offset == 1)
+    assert [record.value for record in records] == [b"earlier", b"later"]

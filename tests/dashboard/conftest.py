@@ -1,0 +1,68 @@
+"""One installation with its workers, and one server, for all tests of a module."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from dashboard.server import Server
+from devstack import Addresses
+from execstream import ExecutionClient
+from tests.dashboard.serving import PATIENCE, dashboard_config, serving
+from tests.whole.program import variables
+from tests.worker import Installation, Worker, installation, until
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """Topics and tables of this module's own."""
+    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+async def worker(place: Installation) -> AsyncIterator[Worker]:
+    """A worker that applies what comes, for as long as the module runs."""
+    async with place.worker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def bridge(place: Installation) -> AsyncIterator[Worker]:
+    """A bridge to Redis, for as long as the module runs."""
+    running = await place.start_worker("bridge")
+
+    async def owns() -> bool:
+        assert running.is_alive, running.log()
+        return bool(running.said("owns"))
+
+    await until(owns)
+    yield running
+    await running.stop()
+
+
+@pytest.fixture(scope="module")
+async def sender(place: Installation) -> AsyncIterator[ExecutionClient]:
+    """A client whose commands go where the module's workers are."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables(place.config).items():
+            environment.setenv(name, value)
+        client = ExecutionClient()
+    async with client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def server(place: Installation, sender: ExecutionClient) -> AsyncIterator[Server]:
+    """A server without tokens."""
+    async with serving(dashboard_config(place.config), sender) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of that server."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        yield client

@@ -1,0 +1,195 @@
+"""What is wrong with the tables and topics after a trial, counted: nothing, if all is well.
+
+The truth is the topic of commands, read back and fed to the reference in the order of offsets.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import asyncpg
+from aiokafka import ConsumerRecord
+
+from execstream.reference import Reference, read_event
+from tests.comparing import _public, _read, kept
+from tests.faults.listening import Listener
+from tests.worker import Installation
+
+Row = Mapping[str, Any]
+How = Literal["lost", "doubled", "differing"]
+SAMPLES, SAMPLE = 5, 1_500  # of a kind, and characters of one
+NOWHERE = (-1, -1, -1)  # before every source
+
+# What a journal's `detail` has in common with the event of its entry.
+_TOLD = {
+    *("stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks", "preset_id"),
+    *("parent_graph_exec_id", "node_id", "block_id", "user_id", "graph_id", "graph_version"),
+}
+_PLACE = ("source_partition", "source_offset")
+
+
+@dataclass
+class Findings:
+    """Of each kind of row, event or message: missing, in excess, and with other values."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    doubled: Counter[str] = field(default_factory=Counter)
+    differing: Counter[str] = field(default_factory=Counter)
+    samples: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.differing)
+
+    def compare(
+        self, kind: str, expected: Mapping[Any, Row], found: Iterable[tuple[Hashable, Row]]
+    ) -> None:
+        """By key; of values, those that `expected` knows of."""
+        seen: set[Hashable] = set()
+        for key, row in found:
+            if key in seen or key not in expected:
+                self.note("doubled", kind, key)
+            elif any(row.get(name) != value for name, value in expected[key].items()):
+                self.note("differing", kind, {"expected": expected[key], "found": row})
+            seen.add(key)
+        for key in expected.keys() - seen:
+            self.note("lost", kind, key)
+
+    def note(self, how: How, kind: str, sample: object, count: int = 1) -> None:
+        counter: Counter[str] = getattr(self, how)
+        counter[kind] += count
+        if counter[kind] <= SAMPLES:
+            self.samples.append(f"{kind} {how}: {str(sample)[:SAMPLE]}")
+
+
+async def look(
+    installation: Installation, reference: Reference, listener: Listener, *, redis_stayed: bool
+) -> Findings:
+    """Compare everything there is with `reference`."""
+    findings = Findings()
+    expected = {
+        tuple(event["source"]): event for events in reference.events().values() for event in events
+    }
+    await _look_at_tables(findings, installation.db, reference, expected)
+    await _look_at_events(findings, installation, expected)
+    await _look_at_dead_letters(findings, installation, reference)
+    _look_at_messages(findings, expected, listener, to_the_end=redis_stayed)
+    return findings
+
+
+async def _look_at_tables(
+    findings: Findings, db: asyncpg.Pool, reference: Reference, events: Mapping[Any, Row]
+) -> None:
+    steps = {
+        key: {name: value for name, value in step.items() if name not in ("inputs", "outputs")}
+        for key, step in reference.steps.items()
+    }
+    journal = {
+        (run_id, entry["seq"]): entry
+        for run_id, entries in reference.journal.items()
+        for entry in entries
+    }
+    letters = {
+        (letter["partition"], letter["offset"]): {**letter, "detail": {}}
+        for letter in reference.dead_letters
+    }
+    tables: dict[str, tuple[tuple[str, ...], Mapping[Any, Row]]] = {
+        "graph_execution": (("id",), {(key,): row for key, row in reference.runs.items()}),
+        "node_execution": (("graph_exec_id", "id"), steps),
+        "journal": (("graph_exec_id", "seq"), journal),
+        "kv_data": (("user_id", "key"), reference.kv),
+        "kv_journal": (_PLACE, _by_place(reference.kv_journal)),
+        "refusal": (_PLACE, _by_place(map(_public, reference.refusals))),
+        "dead_letter": (("partition", "offset"), letters),
+    }
+    for table, (key, expected) in tables.items():
+        rows = [_read(row) for row in await db.fetch(f"select * from {table}")]
+        findings.compare(table, expected, ((tuple(row[k] for k in key), row) for row in rows))
+        if table == "journal":
+            _look_at_details(findings, rows, events)
+    await _look_at_counts(findings, db, reference)
+
+
+def _by_place(rows: Iterable[Row]) -> dict[tuple[int, int], Row]:
+    return {(row["source_partition"], row["source_offset"]): row for row in rows}
+
+
+def _look_at_details(findings: Findings, rows: Iterable[Row], events: Mapping[Any, Row]) -> None:
+    for row in rows:
+        source = (row["source_partition"], row["source_offset"], row["source_index"])
+        event, detail = events.get(source, {}), row["detail"] or {}
+        if any(event.get(name) != detail[name] for name in _TOLD & detail.keys()):
+            findings.note("differing", "journal.detail", {"event": event, "found": row})
+
+
+async def _look_at_counts(findings: Findings, db: asyncpg.Pool, reference: Reference) -> None:
+    row = await db.fetchrow(
+        """select sum(applied) as applied, sum(duplicate) as duplicate, sum(refused) as refused,
+                  sum(dead) as dead from consumer_offset where consumer = 'apply'"""
+    )
+    for outcome, expected in reference.counts.items():
+        found = int(row[outcome] or 0)
+        if found < expected:
+            findings.note("lost", "outcomes", outcome, expected - found)
+        elif found > expected:
+            findings.note("doubled", "outcomes", outcome, found - expected)
+
+
+async def _look_at_events(
+    findings: Findings, installation: Installation, expected: Mapping[Any, Row]
+) -> None:
+    """What remains, in its order, for who drops sources not greater than the last one: an event
+    that came too late is lost."""
+    published = await installation.events()
+    for partition, records in published.items():
+        events = kept(read_event(record.value) for record in records)
+        wrong = sum(event["source"][0] != partition for event in events)
+        if wrong:
+            findings.note("differing", "events in a wrong partition", partition, wrong)
+        findings.compare(
+            "events",
+            {place: _public(dict(e)) for place, e in expected.items() if place[0] == partition},
+            ((tuple(event["source"]), _public(event)) for event in events),
+        )
+    silent = {place[0] for place in expected} - published.keys()
+    if silent:
+        findings.note("lost", "events of partitions", silent, len(silent))
+
+
+async def _look_at_dead_letters(
+    findings: Findings, installation: Installation, reference: Reference
+) -> None:
+    """At least once each, byte for byte."""
+    expected = {
+        (letter["partition"], letter["offset"]): {
+            "key": letter["key"],
+            "value": letter["value"],
+            "reason": letter["reason"],
+        }
+        for letter in reference.dead_letters
+    }
+    found = dict(map(_letter, await installation.dead_letters()))
+    findings.compare("dead-letter topic", expected, found.items())
+
+
+def _letter(record: ConsumerRecord) -> tuple[tuple[int, int], Row]:
+    headers = dict(record.headers)
+    place = (int(headers["dlq.original.partition"]), int(headers["dlq.original.offset"]))
+    reason = headers["dlq.reason"].decode()
+    return place, {"key": record.key, "value": record.value, "reason": reason}
+
+
+def _look_at_messages(
+    findings: Findings, expected: Mapping[Any, Row], listener: Listener, *, to_the_end: bool
+) -> None:
+    """Everything, else everything before the last that was heard."""
+    if to_the_end and listener.is_deaf:
+        findings.note("lost", "subscription", "it broke although Redis was up")
+    kept = listener.kept()
+    told: dict[Any, Row] = {
+        place: {}
+        for place, event in expected.items()
+        if "seq" in event and (to_the_end or place <= kept.get(place[0], [NOWHERE])[-1])
+    }
+    findings.compare("redis", told, ((source, {}) for one in kept.values() for source in one))

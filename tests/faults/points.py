@@ -1,0 +1,194 @@
+"""Named points in the code of a worker, where it dies or something gets lost on demand.
+
+Each point counts how often it is passed; a plan tells at which passes it strikes. What strikes
+is logged as `injected`. The names that are replaced here are private to `agents`: when one of
+them goes, the worker of the tests does not start.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from random import Random
+from typing import Any, NoReturn
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from agents import applier, publisher, republish
+from agents.intake import Batch, Intake, Position, Stretch
+from agents.positions import PostgresPositions
+from storage import effects, leftovers
+
+log = structlog.get_logger(__name__)
+
+DIED = 86  # the exit code of a worker that died at a point
+SMALL_PAGE = 20  # commands, so that republishing has a middle to die in
+
+_moments = Random(0)
+
+
+class Point(StrEnum):
+    """Where, and so also what."""
+
+    FETCHED = "fetched"
+    IN_COMMIT = "in_commit"
+    COMMITTED = "committed"
+    PUBLISHING = "publishing"
+    CLAIMED = "claimed"
+    TAKEN_OVER = "taken_over"
+    REPUBLISHING = "republishing"
+    ANSWER_LOST = "answer_lost"
+    COMMIT_CUT = "commit_cut"
+    FETCH_LOST = "fetch_lost"
+    STALE_FETCH = "stale_fetch"
+    MOVED_BACK = "moved_back"
+
+
+# Each death once. Only after the third is there surely something to republish.
+DEATHS = (
+    Point.FETCHED,
+    Point.IN_COMMIT,
+    Point.COMMITTED,
+    Point.REPUBLISHING,
+    Point.PUBLISHING,
+    Point.CLAIMED,
+    Point.TAKEN_OVER,
+)
+# What a worker must go on after.
+LOSSES = (Point.ANSWER_LOST, Point.COMMIT_CUT, Point.FETCH_LOST, Point.STALE_FETCH)
+
+Plan = Mapping[str, Sequence[int]]  # by point, the passes at which it strikes, from 1
+
+
+class Striking:
+    """Counts passes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._passed: Counter[Point] = Counter()
+
+    def at(self, point: Point) -> bool:
+        """Pass `point`; whether it strikes."""
+        self._passed[point] += 1
+        strikes = self._passed[point] in self._plan.get(point, ())
+        if strikes:
+            log.warning("injected", point=point)
+        return strikes
+
+    def die_at(self, point: Point) -> None:
+        if self.at(point):
+            die()
+
+
+def die() -> NoReturn:
+    """As with SIGKILL: nothing is finished, nothing is closed."""
+    os._exit(DIED)
+
+
+def arm(plan: Plan) -> None:
+    """Put all points into the code of this process."""
+    striking = Striking(plan)
+    leftovers.PAGE = SMALL_PAGE if Point.REPUBLISHING in plan else leftovers.PAGE
+    _arm_intake(striking)
+    _arm_commit(striking)
+    _arm_publishing(striking)
+    _arm_claims(striking)
+
+
+def _replace(owner: Any, **members: Any) -> None:
+    for name, member in members.items():
+        assert hasattr(owner, name), f"{owner.__name__} has no {name} any more"
+        setattr(owner, name, member)
+
+
+async def _a_moment() -> None:
+    """Some way into what is under way on a server."""
+    await asyncio.sleep(_moments.uniform(0, 0.004))
+
+
+def _arm_intake(striking: Striking) -> None:
+    take, receive = Intake.take, Intake.receive
+
+    async def take_or_die(self: Intake, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+        batch = await take(self, queue, limit)
+        if batch:
+            striking.die_at(Point.FETCHED)
+        return batch
+
+    def receive_otherwise(self: Intake, stretches: Iterable[Stretch]) -> None:
+        for stretch in stretches:
+            if striking.at(Point.STALE_FETCH):  # as from before the worker's own seek
+                receive(self, [Stretch(stretch.tp, stretch, stamp=0, base=0)])
+            if not striking.at(Point.FETCH_LOST):
+                receive(self, [stretch])
+            if striking.at(Point.MOVED_BACK):
+                end = stretch[-1].offset + 1
+                receive(self, [Stretch(stretch.tp, stretch, stretch.stamp, end)])
+
+    _replace(Intake, take=take_or_die, receive=receive_otherwise)
+
+
+def _arm_commit(striking: Striking) -> None:
+    commit, told = effects.commit, applier.Applier._told
+
+    async def commit_otherwise(connection: Any, *arguments: Any) -> bool:
+        underway = asyncio.ensure_future(commit(connection, *arguments))
+        if striking.at(Point.IN_COMMIT):
+            await _a_moment()
+            die()
+        if striking.at(Point.COMMIT_CUT):
+            await _a_moment()
+            connection.terminate()
+        done = await underway
+        if striking.at(Point.ANSWER_LOST):
+            connection.terminate()
+            raise ConnectionResetError("injected: the answer of a commit")
+        return done
+
+    async def die_or_tell(self: applier.Applier, work: Any) -> None:
+        striking.die_at(Point.COMMITTED)
+        await told(self, work)
+
+    _replace(applier, commit=commit_otherwise)
+    _replace(applier.Applier, _told=die_or_tell)
+
+
+def _arm_publishing(striking: Striking) -> None:
+    events_after = leftovers.events_after
+
+    class Producer(AIOKafkaProducer):  # type: ignore[misc]
+        async def send_batch(self, *arguments: Any, **options: Any) -> Any:
+            underway = await super().send_batch(*arguments, **options)
+            if striking.at(Point.PUBLISHING):
+                await _a_moment()
+                die()
+            return underway
+
+    async def events_after_or_die(*arguments: Any) -> Any:
+        page = await events_after(*arguments)
+        if page:
+            striking.die_at(Point.REPUBLISHING)
+        return page
+
+    _replace(publisher, AIOKafkaProducer=Producer)
+    _replace(republish, events_after=events_after_or_die)
+
+
+def _arm_claims(striking: Striking) -> None:
+    claim, take_over = PostgresPositions.claim, Intake.take_over
+
+    async def claim_and_die(
+        self: PostgresPositions, topic: str, earliest: Mapping[int, int]
+    ) -> list[Position]:
+        positions = await claim(self, topic, earliest)
+        striking.die_at(Point.CLAIMED)
+        return positions
+
+    async def take_over_and_die(self: Intake, owned: Any, consumer: Any) -> None:
+        await take_over(self, owned, consumer)
+        striking.die_at(Point.TAKEN_OVER)
+
+    _replace(PostgresPositions, claim=claim_and_die)
+    _replace(Intake, take_over=take_over_and_die)

@@ -1,0 +1,82 @@
+"""Where consumers stand, by partition; None while it cannot be told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from storage.redis_positions import RedisPositions
+from streams.topics import COMMANDS, EVENTS
+from tests.worker import Installation
+
+ANSWER = 3.0  # seconds a server has to answer
+
+Offsets = Mapping[int, int]
+Progress = Callable[[], Awaitable[Offsets | None]]
+
+
+def from_postgres(place: Installation) -> Progress:
+    """What has been applied."""
+    statement = (
+        f"select partition, next_offset from {place.config.schema}.consumer_offset"
+        " where consumer = 'apply'"
+        f" and topic = '{place.topic(COMMANDS.name)}'"
+    )
+
+    async def progress() -> Offsets | None:
+        try:
+            connection = await asyncpg.connect(place.config.postgres_dsn, timeout=ANSWER)
+            try:
+                rows = await connection.fetch(statement, timeout=ANSWER)
+            finally:
+                connection.terminate()
+            return {row["partition"]: row["next_offset"] for row in rows}
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None
+        except asyncpg.InternalClientError:  # killed under the query
+            return None
+
+    return progress
+
+
+def from_redis(place: Installation) -> Progress:
+    """What the bridge has told."""
+    config = place.config
+
+    async def progress() -> Offsets | None:
+        redis: Redis = Redis.from_url(config.redis_url, socket_timeout=ANSWER)
+        positions = RedisPositions(redis, config.redis_prefix, place.topic(EVENTS.name))
+        try:
+            places = await positions.load()
+            return {partition: place.next_offset for partition, place in places.items()}
+        except (RedisError, OSError):
+            return None
+        finally:
+            await redis.aclose()
+
+    return progress
+
+
+def ends_of(place: Installation, name: str) -> Progress:
+    """Where a topic ends that has as many partitions as that of events."""
+    partitions = [TopicPartition(place.topic(name), number) for number in range(EVENTS.partitions)]
+
+    async def ends() -> Offsets | None:
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=place.config.kafka_bootstrap, enable_auto_commit=False
+        )
+        try:
+            async with asyncio.timeout(ANSWER):
+                await reader.start()
+                offsets = await reader.end_offsets(partitions)
+            return {tp.partition: end for tp, end in offsets.items()}
+        except (KafkaError, TimeoutError, OSError):
+            return None
+        finally:
+            await reader.stop()
+
+    return ends

@@ -1,0 +1,23 @@
+"""The short form of the trials: each kind of fault, once. `make faults` has the long one."""
+
+from pathlib import Path
+
+import pytest
+
+from devstack import Stack
+from tests.faults.points import LOSSES, Point
+from tests.faults.scenarios import SHORT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # a busy machine takes several times the usual minute
+async def test_nothing_is_lost_and_nothing_twice(breakable_stack: Stack, tmp_path: Path) -> None:
+    """Whatever is killed or lost on its way under 1,000 commands/s: tables, events and messages
+    are in the end what the reference makes of the topic of commands."""
+    outcome = await SHORT.run(breakable_stack, tmp_path, seed=1)
+
+    assert not outcome.failures
+    assert outcome.findings.is_clean, "\n".join(outcome.findings.samples)
+    assert outcome.consumed >= outcome.acknowledged > 0
+    for point in (Point.COMMITTED, Point.REPUBLISHING, *LOSSES, "republished", "seek_back"):
+        assert outcome.said[point] > 0

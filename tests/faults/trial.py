@@ -1,0 +1,200 @@
+"""One trial: load on workers of its own, faults in it, and what is left when all is quiet."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from devstack import Stack
+from execstream.producer import BulkProducer
+from execstream.reference import Reference
+from execstream.simulation import catalogue, load_graphs
+from execstream.simulation.wire import encode
+from streams.topics import CATALOGUE, COMMANDS, EVENTS
+from tests.faults.feeding import Feeder, small_records
+from tests.faults.findings import Findings, look
+from tests.faults.lag import Lag
+from tests.faults.listening import Listener
+from tests.faults.patience import Impatient, reached
+from tests.faults.progress import Offsets, ends_of, from_postgres, from_redis
+from tests.faults.workers import PROJECT, TERMINATION, Worker
+from tests.worker import Installation, installation
+
+SESSION = 6.0  # seconds; the least a broker allows
+PAUSE = 2.0  # seconds between a recovery and the next fault, at most
+
+
+@dataclass
+class Outcome:
+    """What a trial came to. `recoveries` in seconds; `said`: events of the workers' logs."""
+
+    trials: int = 0
+    acknowledged: int = 0
+    consumed: int = 0
+    findings: Findings = field(default_factory=Findings)
+    recoveries: list[float] = field(default_factory=list)
+    said: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        return self.findings.is_clean and not self.failures
+
+
+@dataclass
+class Trial:
+    """A running installation. `redis_stays`: nobody kills Redis, so the listener hears all."""
+
+    stack: Stack
+    installation: Installation
+    feeder: Feeder
+    appliers: list[Worker]
+    bridge: Worker
+    listener: Listener
+    redis_stays: bool
+    chance: Random
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def __post_init__(self) -> None:
+        self._applied = from_postgres(self.installation)
+        self._told = from_redis(self.installation)
+        self._events = ends_of(self.installation, EVENTS.name)
+        self.applying = Lag(self._applied, self._acknowledged)
+        self.bridging = Lag(self._told, self._events)
+
+    # ---- with faults -----------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Return when commands flow."""
+        self.bridge.begin()
+        for worker in self.appliers:
+            worker.begin()
+        self.feeder.begin()
+        await reached("The first commit", self._applied, {0: 1})
+        self.applying.begin()
+        self.bridging.begin()
+        await self.applying.recovered(time.monotonic())
+
+    async def suffer(
+        self, fault: Callable[["Trial"], Awaitable[None]], *, lag: Lag | None = None
+    ) -> None:
+        """One fault at a random moment; return when it is over."""
+        self.outcome.trials += 1
+        await asyncio.sleep(self.chance.uniform(0, PAUSE))
+        begun = time.monotonic()
+        await fault(self)
+        self.outcome.recoveries.append(await (lag or self.applying).recovered(begun))
+
+    # ---- afterwards ------------------------------------------------------------------------
+
+    async def finish(self) -> Outcome:
+        """Stop feeding, let everything come to its end, stop the workers, look."""
+        outcome = self.outcome
+        await self.feeder.stop()
+        await self.applying.stop()
+        reference = await self._fed_reference()
+        outcome.acknowledged = self.feeder.acknowledged
+        outcome.consumed = sum(reference.counts.values())
+        if outcome.consumed < outcome.acknowledged:
+            missing = outcome.acknowledged - outcome.consumed
+            outcome.failures.append(f"The broker has lost {missing} acknowledged records.")
+        try:
+            await self._come_to_the_end()
+            await self.bridging.stop()
+            await self._stop_workers()
+            outcome.findings = await look(
+                self.installation, reference, self.listener, redis_stayed=self.redis_stays
+            )
+        except (Impatient, TimeoutError) as error:
+            outcome.failures.append(str(error) or "Not everything was published in time.")
+        for worker in (*self.appliers, self.bridge):
+            outcome.failures += worker.unplanned
+            outcome.said += worker.told()
+        return outcome
+
+    async def close(self) -> None:
+        await self.feeder.stop()
+        await self.applying.stop()
+        await self.bridging.stop()
+        for worker in (*self.appliers, self.bridge):
+            await worker.abandon()
+        await self.listener.stop()
+
+    async def _fed_reference(self) -> Reference:
+        reference = Reference()
+        records = await self.installation.commands()
+
+        def feed() -> None:
+            for record in records:
+                reference.feed(record.partition, record.offset, record.key, record.value)
+
+        await asyncio.to_thread(feed)
+        return reference
+
+    async def _come_to_the_end(self) -> None:
+        commands = await ends_of(self.installation, COMMANDS.name)() or {}
+        await reached("apply", self._applied, commands)
+        await self.installation.events()  # waits until everything committed is published
+        events = await self._events() or {}
+        await reached("bridge", self._told, events)
+
+    async def _stop_workers(self) -> None:
+        for worker in (*self.appliers, self.bridge):
+            code, seconds = await worker.stop()
+            if code != 0:
+                self.outcome.failures.append(
+                    f"{worker.role} ended with {code} after SIGTERM, {seconds:.1f} s later, and "
+                    f"should with 0 within {TERMINATION:.0f} s."
+                )
+
+    async def _acknowledged(self) -> Offsets:
+        return dict(self.feeder.ends)
+
+
+@asynccontextmanager
+async def trial(
+    stack: Stack,
+    folder: Path,
+    *,
+    seed: int,
+    rate: int = 1_000,
+    appliers: int = 2,
+    redis_stays: bool = True,
+) -> AsyncIterator[Trial]:
+    """A trial whose load, `rate` commands per second, flows."""
+    graphs = load_graphs(PROJECT / "examples" / "graphs")
+    async with installation(stack, folder) as place:
+        config = replace(place.config, session_timeout=SESSION)
+        await _tell_catalogue(place, catalogue(graphs))
+        listener = Listener(config.redis_url, config.redis_prefix)
+        await listener.begin()
+        topic = place.topic(COMMANDS.name)
+        running = Trial(
+            stack=stack,
+            installation=place,
+            feeder=Feeder(stack.kafka_bootstrap, topic, small_records(graphs, seed), rate),
+            appliers=[
+                Worker("apply", config, folder / f"{config.schema}-apply-{number}.log")
+                for number in range(appliers)
+            ],
+            bridge=Worker("bridge", config, folder / f"{config.schema}-bridge.log"),
+            listener=listener,
+            redis_stays=redis_stays,
+            chance=Random(seed),
+        )
+        try:
+            await running.begin()
+            yield running
+        finally:
+            await running.close()
+
+
+async def _tell_catalogue(place: Installation, entries: Iterator[tuple[str, object]]) -> None:
+    topic = place.topic(CATALOGUE.name)
+    async with BulkProducer(place.config.kafka_bootstrap, topic) as producer:
+        for key, value in entries:
+            await producer.add(key.encode(), encode(value))

@@ -1,0 +1,131 @@
+"""Worker processes under supervision: whatever ends is started again at once."""
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
+
+import msgspec
+
+from agents.config import WorkerConfig
+from tests.faults.points import DIED, Plan
+
+PROJECT = Path(__file__).parents[2]
+TERMINATION = 10.0  # seconds a worker has to end after SIGTERM
+PAUSE = 0.2  # seconds before a worker that ended is started again
+LAST_WORDS = 600  # characters of a log
+
+# How we end workers, and how they end at a point; any other end is the worker's own.
+PLANNED = (-SIGKILL, DIED)
+
+
+@dataclass
+class Worker:
+    """One process at a time. `plans`: of the next start, the one after it and so on; then none."""
+
+    role: str
+    config: WorkerConfig
+    log: Path
+    plans: Iterator[Plan] = field(default_factory=lambda: iter(()))
+    starts: int = 0
+    unplanned: list[str] = field(default_factory=list)  # ends, with the last words
+    _process: asyncio.subprocess.Process | None = None
+    _supervision: asyncio.Task[None] | None = None
+    _terminating: bool = False
+
+    def begin(self) -> None:
+        self._supervision = asyncio.create_task(self._supervise())
+        self._supervision.add_done_callback(self._unsupervised)
+
+    def strike(self, signal: Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal)
+
+    def kill(self) -> None:
+        self.strike(SIGKILL)
+
+    def freeze(self) -> None:
+        self.strike(SIGSTOP)
+
+    def thaw(self) -> None:
+        self.strike(SIGCONT)
+
+    async def terminate(self) -> tuple[int, float]:
+        """SIGTERM; the exit code and after how many seconds it came."""
+        process = self._process
+        assert process is not None
+        begun = time.monotonic()
+        self._terminating = True
+        self.strike(SIGTERM)
+        try:
+            code = await asyncio.wait_for(process.wait(), TERMINATION)
+        except TimeoutError:
+            self.kill()
+            code = await process.wait()
+        self._terminating = False
+        return code, time.monotonic() - begun
+
+    async def stop(self) -> tuple[int, float]:
+        """SIGTERM for good."""
+        await self._leave_alone()
+        return await self.terminate()
+
+    async def abandon(self) -> None:
+        """SIGKILL for good."""
+        await self._leave_alone()
+        if self._process is not None:
+            self.kill()
+            await self._process.wait()
+
+    async def _leave_alone(self) -> None:
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.wait([self._supervision])
+
+    def told(self) -> Counter[str]:
+        """How often its logs say what, by event; injected faults by point."""
+        said: Counter[str] = Counter()
+        if not self.log.exists():
+            return said
+        for line in self.log.read_bytes().splitlines():
+            if line.startswith(b"{"):
+                entry = msgspec.json.decode(line)
+                said[entry.get("point") or entry["event"]] += 1
+        return said
+
+    async def _supervise(self) -> None:
+        while True:
+            await self._start(next(self.plans, {}))
+            assert self._process is not None
+            code = await self._process.wait()
+            if code not in PLANNED and not (self._terminating and code == 0):
+                self.unplanned.append(f"{self.role} ended with {code}: {self._last_words()}")
+            await asyncio.sleep(PAUSE)
+
+    async def _start(self, plan: Plan) -> None:
+        config = msgspec.json.encode(self.config).decode()
+        command = ("-m", "tests.faults.crashing_worker", self.role, config)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                msgspec.json.encode(plan).decode(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.log.parent,
+                env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            )
+        self.starts += 1
+
+    def _unsupervised(self, supervision: asyncio.Task[None]) -> None:
+        if not supervision.cancelled():
+            self.unplanned.append(f"{self.role} is not started again: {supervision.exception()!r}")
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-LAST_WORDS:].strip()
