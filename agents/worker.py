@@ -20,6 +20,9 @@ ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
     "bridge": (bridge_to_redis.declare,),
     "tally": (tally_stats.declare,),
 }
+# When there is not enough of the machine for all, applying comes first: what it has committed
+# the others can catch up with.
+NICENESS = {"apply": 0, "tally": 5, "bridge": 5}
 HEARTBEATS = 3  # per session timeout, at least
 
 
@@ -69,6 +72,7 @@ def _web(role: str, config: WorkerConfig) -> dict[str, Any]:
 def run_worker(role: str, config: WorkerConfig) -> NoReturn:
     """Run until stopped; exits the process with the worker's exit code."""
     lenient.install()
+    os.nice(NICENESS[role])
     worker = faust.Worker(
         build_app(role, config),
         loglevel="warn",

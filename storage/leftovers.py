@@ -69,16 +69,17 @@ async def events_after(
 ) -> list[Leftover]:
     """The next page of encoded events of `partition` with a source greater than `after` and an
     offset below `before`; empty when there are no more."""
-    scope = (partition, after[0], before)
-    until = await connection.fetchval(_UNTIL, *scope, PAGE)
-    if until is None:
-        return []
-    span = (partition, after[0], until)
-    found = await _run_events(connection, span)
-    for row in await connection.fetch(_REFUSALS, *span):
-        found.append(_leftover(refusal_event(row)))
-    for row in await connection.fetch(_KEY_VALUES, *span):
-        found.append(_leftover(key_value_event(row)))
+    # One snapshot: commits go on meanwhile, and may erase a run between two queries.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        until = await connection.fetchval(_UNTIL, partition, after[0], before, PAGE)
+        if until is None:
+            return []
+        span = (partition, after[0], until)
+        found = await _run_events(connection, span)
+        for row in await connection.fetch(_REFUSALS, *span):
+            found.append(_leftover(refusal_event(row)))
+        for row in await connection.fetch(_KEY_VALUES, *span):
+            found.append(_leftover(key_value_event(row)))
     page = sorted(one for one in found if one.place > after)
     if not page and until + 1 < before:
         return await events_after(connection, partition, (until + 1, -1), before)

@@ -1,9 +1,11 @@
 """Event buses: every event once, in order, though the listener is cut off meanwhile."""
 
 import asyncio
+import random
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,6 +159,32 @@ async def test_what_is_heard_again_is_not_told_again(scene: Scene) -> None:
         found += await heard(events, len(told) - len(found))
 
     assert [event.seq for event in found] == [event.seq for event in told]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_cuts_at_any_time_lose_nothing(scene: Scene, seed: int) -> None:
+    """Many runs at once, cut off again and again, in the midst of filling a gap too: every event
+    once, those of a run in order."""
+    chance = random.Random(seed)
+    lives = [life(Orders(), values=30) for _ in range(6)]
+    async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
+        found: list[ExecutionEvent] = []
+        while any(lives):
+            steps = chance.choice([life for life in lives if life])
+            taken = [steps.pop(0) for _ in range(min(len(steps), chance.randrange(1, 9)))]
+            await scene.happen(taken)
+            chance.choice([scene.cable.cut, scene.cable.mend, scene.cable.mend])()
+            if chance.random() < 0.5:
+                with suppress(TimeoutError):
+                    found.append(await asyncio.wait_for(anext(events), 0.05))
+        scene.cable.mend()
+        found += await heard(events, len(scene.told) - len(found))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(events), 0.2)
+
+    for run_id in {_run_of(event) for event in found}:
+        told = [event.seq for event in scene.told if event.graph_exec_id == run_id]
+        assert [event.seq for event in found if _run_of(event) == run_id] == told
 
 
 async def test_a_redis_that_falls_silent_is_noticed(
