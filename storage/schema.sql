@@ -418,6 +418,16 @@ create table block_minute (
 
 create index block_minute_block on block_minute (block_id, minute);
 
+-- Error rates over days, without reading every minute.
+create table block_hour (
+    hour timestamptz not null,
+    source_partition integer not null,
+    block_id text not null,
+    added bigint not null,
+    added_failed bigint not null,
+    primary key (hour, source_partition, block_id)
+) with (fillfactor = 50);
+
 create table node_day (
     day date not null,
     source_partition integer not null,
@@ -571,6 +581,17 @@ begin
            tokens = t.tokens + excluded.tokens,
            histogram = add_counts(t.histogram, excluded.histogram),
            error_classes = add_counts(t.error_classes, excluded.error_classes);
+
+    insert into block_hour as t
+    select date_trunc('hour', b.minute, 'UTC'), b.source_partition, b.block_id,
+           sum(b.added), sum(b.added_failed)
+      from unnest(blocks) as b
+     group by 1, 2, 3
+    having sum(b.added) <> 0 or sum(b.added_failed) <> 0
+     order by 1, 2, 3
+    on conflict (hour, source_partition, block_id) do update
+       set added = t.added + excluded.added,
+           added_failed = t.added_failed + excluded.added_failed;
 
     insert into node_day as t select * from unnest(nodes)
     on conflict (day, source_partition, graph_id, node_id) do update

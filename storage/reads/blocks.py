@@ -1,10 +1,12 @@
 """How often steps of each block fail."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
 from storage.models import BlockErrorStats
+
+_HOUR = 3600  # seconds
 
 # Totals count the steps of deleted runs too.
 _WORST_FIRST = """
@@ -18,11 +20,20 @@ select * from (
     group by block_id having count(*) >= $3
 ) as counted {_WORST_FIRST}
 """
-BLOCK_ERRORS_BY_MINUTE = f"""
+# Whole hours as they are, the minutes before and after them one by one.
+BLOCK_ERRORS_BY_TOTALS = f"""
 select * from (
     select block_id, sum(added)::bigint as total_executions,
         sum(added_failed)::bigint as failed_executions
-    from block_minute where minute >= $1 and minute < $2
+    from (
+        select block_id, added, added_failed from block_hour where hour >= $4 and hour < $5
+        union all
+        select block_id, added, added_failed from block_minute
+            where minute >= $1 and minute < $4
+        union all
+        select block_id, added, added_failed from block_minute
+            where minute >= $5 and minute < $2
+    ) as totals
     group by block_id having sum(added) >= $3
 ) as counted {_WORST_FIRST}
 """
@@ -39,12 +50,23 @@ async def get_block_error_stats(
     minutes are answered from the totals, which a worker of role `tally` keeps and which go on
     counting what was erased; anything else is counted from the steps.
     """
+    span = (start_time, end_time, min_executions)
     whole = _is_whole_minute(start_time) and _is_whole_minute(end_time)
-    by_minute = whole and await db.fetchval(IS_TALLIED)
-    query = BLOCK_ERRORS_BY_MINUTE if by_minute else BLOCK_ERRORS
-    rows = await db.fetch(query, start_time, end_time, min_executions)
+    if whole and await db.fetchval(IS_TALLIED):
+        rows = await db.fetch(BLOCK_ERRORS_BY_TOTALS, *span, *_whole_hours(start_time, end_time))
+    else:
+        rows = await db.fetch(BLOCK_ERRORS, *span)
     return [BlockErrorStats(**row) for row in rows]
 
 
 def _is_whole_minute(time: datetime) -> bool:
     return time.second == 0 and time.microsecond == 0
+
+
+def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The hours of UTC that lie in the span, from and to; both `end` when there are none."""
+    first = -(-start.timestamp() // _HOUR) * _HOUR
+    last = end.timestamp() // _HOUR * _HOUR
+    if first >= last:
+        return end, end
+    return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
