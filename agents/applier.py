@@ -67,17 +67,21 @@ class Applier:
         self._number = 0
         self._committed = 0
         self._in_flight: asyncio.Task[Any] | None = None
+        self._is_closing = False
 
     def drop_states(self) -> None:
         self._cache.clear()
 
     async def close(self) -> None:
+        """Finish what is being committed; what is being folded is left to the next owner."""
+        self._is_closing = True
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
-        await self._publisher.close()
-        await self._replies.close()
-        await self._reading.close()
-        await self._writing.close()
+        async with self._folding:
+            await self._publisher.close()
+            await self._replies.close()
+            await self._reading.close()
+            await self._writing.close()
 
     async def apply(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
@@ -86,19 +90,19 @@ class Applier:
             await self._in_flight
         while work is not None and work.generation != self._cache.generation:
             work = await self._fold(batch)  # what it was folded on has been dropped
-        if work is not None:
+        if work is not None and not self._is_closing:
             self._in_flight = spawn(self._settle(work))
 
     # ---- folding ---------------------------------------------------------------------------
 
     async def _fold(self, batch: Batch) -> Work | None:
         """Fold on the states as they are after everything folded before; None when the batch is
-        not ours any more."""
+        left to whoever owns it next."""
         async with self._folding:
             with self._phases.timed("decode"):
                 decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
             for pause in pauses():
-                if not self.intake.owns(batch):
+                if self._is_closing or not self.intake.owns(batch):
                     return None
                 self._number += 1
                 work = Work(batch, self._number, self._cache.generation)

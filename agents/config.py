@@ -19,4 +19,4 @@ class WorkerConfig:
     session_timeout: float = 10.0  # seconds without a heartbeat until others take over
     batch_records: int = 2_000  # most records in one transaction
     tally_port: int = 0  # of the tally's own pages, on loopback; 0: none
-    cache_bytes: int = 96 * 1024 * 1024  # estimate of what the states of runs may take
+    cache_bytes: int = 64 * 1024 * 1024  # estimate of what the states of runs may take

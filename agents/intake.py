@@ -216,7 +216,8 @@ class Intake:
     async def take(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
         """A batch of at most `limit` records from what was received and what stands in Faust's
         `queue`; empty when there is nothing."""
-        while not queue.empty():
+        # No more than a batch needs: what stays in the queue holds the fetching back.
+        while not queue.empty() and sum(map(len, self._waiting)) < limit:
             self.receive(queue.get_nowait().value)
         portions: dict[int, Portion] = {}
         behind: list[Owned] = []
