@@ -1,8 +1,10 @@
 """The real servers, started once per test session, and names that keep tests apart on them."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,29 +15,44 @@ from tests.names import Names, lent_names
 RUNNING_STACK = "EXECSTREAM_TEST_STACK"
 
 
+@contextmanager
+def _state() -> Iterator[Path]:
+    """A directory that servers may keep things in.
+
+    Not below pytest's own: another session that starts closes that to all but its owner, and
+    as root PostgreSQL runs as somebody else.
+    """
+    with TemporaryDirectory(prefix="execstream-test-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Takes the place of pytest's."""
+    with _state() as state:
+        yield state
+
+
 @pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Addresses]:
+async def stack() -> AsyncIterator[Addresses]:
     """Where Kafka, Postgres and Redis answer; a `Stack` unless it is somebody else's."""
     running = os.environ.get(RUNNING_STACK)
     if running:
         yield Addresses.read(Path(running))
         return
-    own = await start(tmp_path_factory.mktemp("stack"))
-    yield own
-    await own.stop()
+    with _state() as state:
+        own = await start(state)
+        yield own
+        await own.stop()
 
 
 @pytest.fixture(scope="session")
-async def breakable_stack(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stack]:
-    """A stack whose servers a test may kill, if it restarts them: never somebody else's."""
-    if isinstance(stack, Stack):
-        yield stack
-        return
-    own = await start(tmp_path_factory.mktemp("breakable"))
-    yield own
-    await own.stop()
+async def breakable_stack() -> AsyncIterator[Stack]:
+    """A stack whose servers a test may kill, if it restarts them."""
+    with _state() as state:
+        own = await start(state)
+        yield own
+        await own.stop()
 
 
 @pytest.fixture

@@ -247,14 +247,16 @@ async def test_the_publisher_keeps_the_order(place: Installation) -> None:
 async def test_news_waits_for_the_republishing_before_it(place: Installation) -> None:
     """A later event never overtakes an earlier one, however long that takes."""
     speaker = publisher(place)
+    await speaker.start()
     earlier = asyncio.get_running_loop().create_future()
     part = owned(0)
     await speaker.add([News(part, [Saying((1, 0), b"1", b"later")])], earlier)
-    await speaker.publish([News(part, [Saying((0, 0), b"0", b"earlier")])])
-    assert part.published == (0, 0)
+    for index in range(5):
+        await speaker.publish([News(part, [Saying((0, index), b"0", b"earlier")])])
+    assert part.published == (0, 4)
 
     earlier.set_result(None)
     await speaker.close()
 
-    records = await place._read(EVENTS.name, lambda seen: 0 in seen and seen[0].offset == 1)
-    assert [record.value for record in records] == [b"earlier", b"later"]
+    records = await place._read(EVENTS.name, lambda seen: 0 in seen and seen[0].offset == 5)
+    assert [record.value for record in records] == [*[b"earlier"] * 5, b"later"]

@@ -23,7 +23,7 @@ SEED = 7
 NOTED = ("republished", "fenced", "seek_back", "folded_again", "retry")  # in the workers' logs
 _HEAD = ("fault", "trials", "acknowledged", "lost", "doubled", "differing", "recovery s", "seen")
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def table_of(outcomes: list[tuple[Scenario, Outcome]]) -> Table:

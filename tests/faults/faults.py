@@ -6,12 +6,17 @@ from collections.abc import Awaitable, Callable
 from tests.faults.patience import reached
 from tests.faults.points import LOSSES, Plan, Point
 from tests.faults.trial import SESSION, Trial
-from tests.faults.workers import TERMINATION
+from tests.faults.workers import TERMINATION, Worker
+from tests.worker import until
 
 LONGEST_OUTAGE = 2.0  # seconds until a killed server is started again
 HURRY = 0.3  # share of kills that are followed by another before the recovery
 LONGEST_HURRY = 4.0  # seconds
-LOSING: Plan = {point: [*range(9, 2_000, 9)] for point in LOSSES}  # at every ninth pass
+# Stale copies come at other passes than losses, which they would make up for, and so often that
+# some come between a loss and the seek back.
+LOSING: Plan = {point: [*range(9, 2_000, 18)] for point in LOSSES} | {
+    Point.STALE_FETCH: [*range(2, 2_000, 2)]
+}
 ENOUGH = 10  # losses at each point
 
 Fault = Callable[[Trial], Awaitable[None]]
@@ -32,12 +37,18 @@ async def kill_bridge(trial: Trial) -> None:
 
 async def terminate_applier(trial: Trial) -> None:
     """SIGTERM; it must end with 0 in time."""
-    code, seconds = await trial.chance.choice(trial.appliers).terminate()
+    worker = trial.chance.choice(trial.appliers)
+    await until(lambda: is_working(worker))  # Python ends with -15 before it heeds the signal
+    code, seconds = await worker.terminate()
     if code != 0:
         trial.outcome.failures.append(
             f"apply ended with {code} after SIGTERM under load, {seconds:.1f} s later, and should "
             f"with 0 within {TERMINATION:.0f} s."
         )
+
+
+async def is_working(worker: Worker) -> bool:
+    return worker.is_working
 
 
 async def freeze_applier(trial: Trial) -> None:

@@ -16,7 +16,7 @@ _KEPT = 3_000  # samples
 
 
 class Lag:
-    """Watches `progress` run after `target`."""
+    """Watches `progress` run after `target`, which always grows unless something is wrong."""
 
     def __init__(self, progress: Progress, target: Progress) -> None:
         self._progress = progress
@@ -56,4 +56,6 @@ class Lag:
     def _is_behind(self, reached: Offsets) -> bool:
         then = time.monotonic() - CAUGHT_UP
         due = next((target for at, target in reversed(self._targets) if at <= then), {})
-        return any(reached.get(partition, 0) < offset for partition, offset in due.items())
+        return due == self._targets[-1][1] or any(
+            reached.get(partition, 0) < offset for partition, offset in due.items()
+        )

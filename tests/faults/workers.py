@@ -37,6 +37,7 @@ class Worker:
     _process: asyncio.subprocess.Process | None = None
     _supervision: asyncio.Task[None] | None = None
     _terminating: bool = False
+    _log_begins: int = 0  # of the process that runs now
 
     def begin(self) -> None:
         self._supervision = asyncio.create_task(self._supervise())
@@ -87,6 +88,11 @@ class Worker:
             self._supervision.cancel()
             await asyncio.wait([self._supervision])
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the process that runs now owns partitions."""
+        return b'"event": "owns"' in self.log.read_bytes()[self._log_begins :]
+
     def told(self) -> Counter[str]:
         """How often its logs say what, by event; injected faults by point."""
         said: Counter[str] = Counter()
@@ -111,6 +117,7 @@ class Worker:
         config = msgspec.json.encode(self.config).decode()
         command = ("-m", "tests.faults.crashing_worker", self.role, config)
         with self.log.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *command,

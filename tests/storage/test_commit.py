@@ -136,13 +136,15 @@ async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) ->
 
 
 async def test_a_run_of_another_partition_fails_the_commit(connection: asyncpg.Connection) -> None:
-    """Two partitions created one run at once: the second one finds it taken."""
+    """Two partitions created one run at once: the second one finds it taken, also when it has
+    more to tell of it."""
     orders = Orders()
     await commit_one(connection, move(0), effects=effects_of(orders.create()))
     before = await everything(connection)
+    longer = orders.create(orders.node("a"), orders.node("b"))
 
     with pytest.raises(asyncpg.PostgresError) as failed:
-        await commit_one(connection, move(1), effects=effects_of(orders.create(), 1))
+        await commit_one(connection, move(1), effects=effects_of(longer, 1))
 
     assert sqlstate(failed.value) == CREATED_ELSEWHERE
     assert await everything(connection) == before

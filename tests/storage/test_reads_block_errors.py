@@ -21,8 +21,8 @@ SPANS = [  # seconds after `at(0)`
 ]
 
 _FILL = """
-insert into consumer_offset (consumer, topic, partition, next_offset, epoch)
-values ('tally', 'events', 0, 0, 1);
+insert into consumer_offset (consumer, topic, partition, next_offset, epoch, published_offset)
+values ('tally', 'events', 0, 1, 1, 0), ('apply', 'commands', 0, 1, 1, 0);
 """
 _MINUTE = """
 insert into block_minute values ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, '{}', '{}')

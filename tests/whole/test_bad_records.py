@@ -124,6 +124,34 @@ async def test_headers_may_be_anything(place: Installation, worker: Worker) -> N
     assert worker.is_alive
 
 
+async def test_aborted_records_were_never_there(place: Installation, worker: Worker) -> None:
+    """Of a producer with transactions only what it committed is applied; the markers that it leaves
+    in the topic are stepped over."""
+    aborted, committed = Orders(), Orders()
+    async with AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=committed.run_id
+    ) as producer:
+        plain, place.producer = place.producer, producer
+        await producer.begin_transaction()
+        lost = await place.put([aborted.create(), aborted.raw(b"bad")])
+        await producer.abort_transaction()
+        async with producer.transaction():
+            kept = await place.put([committed.create(), committed.raw(b"bad")])
+        place.producer = plain
+    place.puts = [at for at in place.puts if at not in lost]
+    # Something behind each marker.
+    await place.put([aborted.raw(b"behind it"), committed.start()])
+    await place.drained()
+
+    assert [await reason(place, at) for at in kept] == ["applied", "not_json"]
+    assert await reason(place, lost[1]) != "not_json"
+    runs = await place.db.fetch(
+        "select id from graph_execution where id in ($1, $2)", aborted.run_id, committed.run_id
+    )
+    assert [str(row["id"]) for row in runs] == [committed.run_id]
+    assert worker.is_alive
+
+
 class _NotUtf8(str):
     """A header name as only other languages' producers can write it."""
 
@@ -134,14 +162,17 @@ class _NotUtf8(str):
 async def test_header_names_may_be_anything(place: Installation, worker: Worker) -> None:
     """Also no UTF-8, which aiokafka neither writes nor reads by itself."""
     orders = Orders()
-    builder = place.producer.create_batch()
-    builder._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 100_000)
-    for one in (orders.create(), orders.raw(b"not utf8")):
-        builder.append(
-            key=one.key, value=one.value, timestamp=None, headers=[(_NotUtf8(), b"value")]
-        )
     commands, partition = place.topic(COMMANDS.name), place.partition_of(orders.start())
-    sent = await (await place.producer.send_batch(builder, commands, partition=partition))
+    # Not idempotent: only so it takes a batch that another builder made.
+    async with AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, enable_idempotence=False
+    ) as producer:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 100_000)
+        for one in (orders.create(), orders.raw(b"not utf8")):
+            names = [(_NotUtf8(), b"value")]
+            batch.append(key=one.key, value=one.value, timestamp=None, headers=names)
+        sent = await (await producer.send_batch(batch, commands, partition=partition))
     places = [(partition, sent.offset), (partition, sent.offset + 1)]
     place.puts += places
     await place.drained()

@@ -20,7 +20,7 @@ from tests.worker import Installation, Worker, until
 NO_SERVERS = "No servers are named and no local stack runs here: run `execstream up`, or set "
 COMMANDS_OF_THE_PROGRAM = [
     *("config", "demo", "emit", "list", "listen", "migrate"),
-    *("show", "simulate", "topics", "up", "worker"),
+    *("serve", "show", "simulate", "topics", "up", "worker"),
 ]
 
 
@@ -360,10 +360,12 @@ async def test_up(lost_program: Program) -> None:
     """Servers and workers run, whatever is killed comes back, and Ctrl-C ends all of it."""
     async with lost_program.running("up", "--json") as up:
         assert up.stdout
-        assert set(json.loads(await up.stdout.readline())) == {"kafka", "postgres", "redis"}
+        addresses = json.loads(await up.stdout.readline())
+        assert set(addresses) == {"kafka", "postgres", "redis", "http"}
         described = lost_program.directory / ".execstream" / "stack.json"
         pids = await until(lambda: _pids(described, {}))
-        assert set(pids) == {"kafka", "postgres", "redis", *(f"worker-{role}" for role in ROLES)}
+        workers = {f"worker-{role}" for role in ROLES}
+        assert set(pids) == {"kafka", "postgres", "redis", "http", *workers}
         checked = await lost_program("topics", "check")
         assert checked.code == 0
 
