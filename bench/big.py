@@ -232,6 +232,31 @@ async def fill(db: asyncpg.Pool, past: Past) -> None:
             _say(f"{table}: {done}, {time.monotonic() - began:.0f} s")
 
 
+# As the tally would have counted it.
+_TOTALS = """
+insert into consumer_offset (consumer, topic, partition, next_offset, epoch, published_offset)
+select consumer, consumer, 0, 1, 1, max(source_offset)
+  from journal, unnest(array['apply', 'tally']) as consumer group by consumer;
+insert into block_minute
+select date_trunc('minute', added_time), 0, block_id, count(*),
+       count(*) filter (where status = 'FAILED'), 0, 0, 0, 0, 0, 0, '{}', '{}'
+  from node_execution group by 1, 3;
+insert into block_hour
+select date_trunc('hour', minute, 'UTC'), 0, block_id, sum(added), sum(added_failed)
+  from block_minute group by 1, 3;
+"""
+
+
+async def add_totals(db: asyncpg.Pool) -> None:
+    """Count every step, by minute and by hour."""
+    began = time.monotonic()
+    async with db.acquire() as connection:
+        await connection.execute(_TOTALS, timeout=3600)
+        for table in ("block_minute", "block_hour"):
+            await connection.execute(f"vacuum (analyze) {table}", timeout=3600)
+    _say(f"totals: {time.monotonic() - began:.0f} s")
+
+
 Read = Callable[[], Awaitable[object]]
 
 
@@ -261,6 +286,9 @@ async def reads(db: asyncpg.Pool, past: Past) -> dict[str, Read]:
         "count of an owner's runs": lambda: storage.get_graph_executions_count(db, heavy),
         "block errors over 24 h": lambda: storage.get_block_error_stats(
             db, end - timedelta(days=2), end - timedelta(days=1)
+        ),
+        "block errors over 24 h, to the second": lambda: storage.get_block_error_stats(
+            db, end - timedelta(days=2, seconds=1), end - timedelta(days=1, seconds=1)
         ),
         "block errors over 1 h": lambda: storage.get_block_error_stats(
             db, end - timedelta(hours=2), end - timedelta(hours=1)
@@ -300,6 +328,7 @@ async def main() -> None:
             await migrate(stack.postgres_dsn)
             db = await storage.connect(stack.postgres_dsn)
             await fill(db, past)
+            await add_totals(db)
             for name, read in (await reads(db, past)).items():
                 figures: dict[str, Any] = {"read": name, **await measure(read, options.repeat)}
                 print(json.dumps(figures | {"load": round(os.getloadavg()[0], 1)}), flush=True)

@@ -7,19 +7,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from execstream.buses import AsyncRedisExecutionEventBus as AsyncRedisExecutionEventBus
+    from execstream.buses import RedisExecutionEventBus as RedisExecutionEventBus
     from execstream.client import ExecutionClient as ExecutionClient
     from execstream.errors import Dead as Dead
     from execstream.errors import OutcomeUnknown as OutcomeUnknown
     from execstream.errors import Refused as Refused
 
 _HOMES = {
+    "AsyncRedisExecutionEventBus": "execstream.buses",
+    "RedisExecutionEventBus": "execstream.buses",
     "ExecutionClient": "execstream.client",
     "Dead": "execstream.errors",
     "OutcomeUnknown": "execstream.errors",
     "Refused": "execstream.errors",
 }
 
-__all__ = ["Dead", "ExecutionClient", "OutcomeUnknown", "Refused"]
+__all__ = [
+    "AsyncRedisExecutionEventBus",
+    "Dead",
+    "ExecutionClient",
+    "OutcomeUnknown",
+    "RedisExecutionEventBus",
+    "Refused",
+]
 
 
 def __getattr__(name: str) -> object:

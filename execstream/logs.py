@@ -11,7 +11,7 @@ from structlog.typing import Processor
 
 from execstream.settings import Settings
 
-# They tell every request, reconnection or rebalance at INFO.
+# They tell every request, reconnection or rebalance at INFO, and whole records at DEBUG.
 _TALKATIVE = ("aiokafka", "asyncio", "faust", "kafka", "mode")
 
 
@@ -47,9 +47,9 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    if settings.log_level != "debug":
-        for name in _TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _TALKATIVE:
+        level = logging.INFO if settings.log_level == "debug" else logging.WARNING
+        logging.getLogger(name).setLevel(level)
 
 
 def _renderers(log_format: str) -> list[Processor]:

@@ -27,12 +27,20 @@ _FORMS = {
     "postgres_dsn": "like postgresql://user:password@host/database",
     "redis_url": "like redis://user:password@host:6379/0",
     "topic_prefix": "letters, digits, dots, dashes and underscores",
+    "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
+
+# What is never repeated: tokens, and addresses, which may hold passwords.
+_SECRETS = (*SERVERS, "http_token")
+
+_HIDDEN = "***"
 
 _MIB = 1024 * 1024
 _HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
 _BOOTSTRAP = rf"^(?:{_HOST}):\d{{1,5}}(?:,(?:{_HOST}):\d{{1,5}})*$"
+_ONE = r"[A-Za-z0-9._~-]{16,}(?:=[A-Za-z0-9_.:@|-]{1,128})?"
+_TOKENS = rf"^{_ONE}(?:,{_ONE})*$"
 
 
 class Settings(BaseSettings):
@@ -68,6 +76,14 @@ class Settings(BaseSettings):
     )
     max_message_bytes: int = Field(
         16 * _MIB, ge=1024, description="larger Redis messages are shortened"
+    )
+    http_host: str = Field("127.0.0.1", min_length=1, description="where the HTTP server listens")
+    http_port: int = Field(8686, ge=0, le=65_535, description="of the HTTP server; 0: a free one")
+    http_token: str | None = Field(
+        None,
+        pattern=_TOKENS,
+        description="what requests must send, or several with commas between; `TOKEN=USER_ID` "
+        "shows only what is that user's; needed when others than this machine can come in",
     )
     tally_port: int = Field(
         8687, ge=0, le=65_535, description="of the live totals, on loopback; 0: none"
@@ -107,10 +123,10 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, object]:
         """All values by variable, without passwords."""
-        return {
-            variable(name): without_password(getattr(self, name))
-            for name in type(self).model_fields
-        }
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.http_token is not None:
+            values["http_token"] = _HIDDEN
+        return {variable(name): without_password(value) for name, value in values.items()}
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
@@ -158,10 +174,10 @@ def variable(field: str) -> str:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    """What is wrong with one field; addresses may hold passwords and are not repeated."""
+    """What is wrong with one field; what may hold a password is not repeated."""
     name = variable(str(error["loc"][0]).removeprefix(PREFIX))
     field = {variable(field): field for field in Settings.model_fields}[name]
-    found = "" if field in SERVERS else f" is {os.environ.get(name)!r} and"
+    found = "" if field in _SECRETS else f" is {os.environ.get(name)!r} and"
     if error["type"] == "string_pattern_mismatch":
         return f"{name}{found} must be {_FORMS[field]}"
     return f"{name}{found} is wrong: {error['msg']}"
@@ -172,4 +188,4 @@ def without_password(value: object) -> object:
     if not isinstance(value, str) or "://" not in value:
         return value
     password = urlsplit(value).password
-    return value.replace(f":{password}@", ":***@") if password else value
+    return value.replace(f":{password}@", f":{_HIDDEN}@") if password else value

@@ -21,6 +21,8 @@ import structlog
 from execstream.settings import Settings
 
 ROLES = ("apply", "tally", "bridge")
+WORKER = "worker-"  # stands before a role, among names of processes
+SERVER = "http"  # the one that is no worker
 
 FIRST_PAUSE = 0.2  # seconds before a restart, doubled while it keeps ending
 LONGEST_PAUSE = 5.0  # seconds
@@ -34,7 +36,8 @@ log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """Runs `execstream worker --role …` for each role while its context lasts.
+    """Runs `execstream worker --role …` for each role while its context lasts; for the role
+    SERVER it is `execstream serve`.
 
     With `logs`, a directory, each role writes to a file there; else to this process's stderr.
     `announce` is told the process ids by role, at the start and whenever they change.
@@ -76,7 +79,7 @@ class Supervisor:
         with self._log_of(role) as file:
             self._children[role] = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "execstream", "worker", "--role", role),
+                *("-m", "execstream", *_command(role)),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
@@ -88,7 +91,7 @@ class Supervisor:
         if self._logs is None:
             return os.fdopen(os.dup(sys.stderr.fileno()), "wb")
         self._logs.mkdir(parents=True, exist_ok=True)
-        return (self._logs / f"worker-{role}.log").open("ab")
+        return (self._logs / f"{process_name(role)}.log").open("ab")
 
     async def _keep(self, role: str) -> None:
         pause = FIRST_PAUSE
@@ -105,6 +108,15 @@ class Supervisor:
 
     def _tell(self) -> None:
         self._announce({role: child.pid for role, child in self._children.items()})
+
+
+def process_name(role: str) -> str:
+    """What the process of a role is called among others."""
+    return role if role == SERVER else f"{WORKER}{role}"
+
+
+def _command(role: str) -> tuple[str, ...]:
+    return ("serve",) if role == SERVER else ("worker", "--role", role)
 
 
 async def _stop(child: asyncio.subprocess.Process) -> None:

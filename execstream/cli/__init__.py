@@ -28,15 +28,17 @@ app.register_install_completion_command()
 
 # Help is told here, so that `execstream --help` need not import everything.
 for _place, _help in {
-    "up": "Run the local stack with workers until Ctrl-C.",
+    "up": "Run everything on this machine until Ctrl-C.",
     "demo": "Watch real agent graphs run, and get a receipt.",
     "worker": "Run the agents of one role, or of all.",
+    "serve": "The page, the API and the live feed, over HTTP.",
     "topics": "The Kafka topics: apply, check, list.",
     "migrate": "Bring the schema in Postgres to this version.",
     "emit": "Send commands from a file or a pipe.",
     "simulate": "Make the commands of simulated runs.",
     "listen": "Print what happens, as it happens.",
     "show": "Show one run with its steps.",
+    "stats": "Figures over all runs: blocks.",
     "config": "The settings: show.",
 }.items():
     app.command(f"execstream.cli.{_place}:{_place}", name=_place, help=_help)

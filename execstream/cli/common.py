@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import asyncpg
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,8 @@ from storage.connect import connect
 
 # Whether to print data as JSON: one document, or one line per item.
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))]
 
 _WIDE = 240  # columns, where nobody's terminal sets a limit
 

@@ -15,7 +15,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from execstream.cli.common import Json, err, out, print_json, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import EXAMPLES, read_graphs
-from execstream.cli.stack import LOGS, WORKER, prepare, running_here, servers, workers
+from execstream.cli.stack import LOGS, prepare, running_here, servers, workers
 from execstream.demo import Demo, Receipt
 from execstream.logs import configure_logging
 from execstream.settings import (
@@ -26,7 +26,7 @@ from execstream.settings import (
     read_settings,
     without_password,
 )
-from execstream.supervisor import stop_signals
+from execstream.supervisor import WORKER, stop_signals
 
 COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
 RUNS_WITH_EXIT = 100

@@ -3,22 +3,22 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from agents.topics import apply_topics
 from devstack import Stack, StackError, start
+from devstack.ports import free_ports, is_free
 from execstream.cli.common import err
 from execstream.settings import LOCAL_STATE, Settings
-from execstream.supervisor import Supervisor
+from execstream.supervisor import ROLES, Supervisor, process_name
 from storage.migrate import migrate
 from streams.errors import Fatal
 
 SERVER_POLL = 0.5  # seconds between looks whether a server has ended
 LOGS = LOCAL_STATE / "logs"
-WORKER = "worker-"  # stands before a role, among names of servers
 
 log = structlog.get_logger(__name__)
 
@@ -68,14 +68,36 @@ async def prepare(settings: Settings) -> None:
     await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
 
 
-def workers(settings: Settings, stack: Stack | None = None) -> Supervisor:
-    """Workers that log below `.execstream/`; `stack` tells others about them."""
+def workers(
+    settings: Settings,
+    stack: Stack | None = None,
+    roles: Iterable[str] = ROLES,
+    http_url: str | None = None,
+) -> Supervisor:
+    """Workers that log below `.execstream/`; `stack` tells others about them.
+
+    `http_url`: where the HTTP server answers, when it is among the roles.
+    """
 
     def announce(pids: Mapping[str, int]) -> None:
         if stack:
-            stack.announce(pids={f"{WORKER}{role}": pid for role, pid in pids.items()})
+            named = {process_name(role): pid for role, pid in pids.items()}
+            stack.announce(http_url=http_url, pids=named)
 
-    return Supervisor(settings, logs=LOGS, announce=announce)
+    return Supervisor(settings, roles, logs=LOGS, announce=announce)
+
+
+def with_free_port(settings: Settings, http_port: int | None = None) -> Settings:
+    """The same settings with `http_port`, or their own, for the HTTP server; with another port if
+    that one is taken."""
+    wanted = settings.http_port if http_port is None else http_port
+    port = wanted if wanted and is_free(wanted) else free_ports(1)[0]
+    return settings.model_copy(update={"http_port": port})
+
+
+def http_url(settings: Settings) -> str:
+    """Where the HTTP server answers this machine."""
+    return f"http://{settings.http_host}:{settings.http_port}"
 
 
 async def _keep(stack: Stack) -> None:

@@ -5,19 +5,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, err, out, print_json
-from execstream.cli.stack import LOGS, prepare, servers, workers
+from execstream.cli.common import Json, Port, err, out, print_json
+from execstream.cli.stack import LOGS, http_url, prepare, servers, with_free_port, workers
 from execstream.logs import configure_logging
 from execstream.settings import Settings, read_settings
-from execstream.supervisor import stop_signals
+from execstream.supervisor import ROLES, SERVER, stop_signals
 
 
 async def up(
     *,
     workers_too: Annotated[bool, Parameter(name="--workers", negative="--no-workers")] = True,
+    serve_too: Annotated[bool, Parameter(name="--serve", negative="--no-serve")] = True,
+    http_port: Port | None = None,
     json: Json = False,
 ) -> int:
-    """Start Kafka, Postgres, Redis and the workers; start again what ends; stop on Ctrl-C.
+    """Start Kafka, Postgres, Redis, the workers and the HTTP server; start again what ends; stop
+    on Ctrl-C.
 
     Data and logs are kept below .execstream/.
 
@@ -25,20 +28,27 @@ async def up(
     ----------
     workers_too
         Run the workers as well.
+    serve_too
+        Run the HTTP server as well.
+    http_port
+        Of the HTTP server; instead of EXECSTREAM_HTTP_PORT. Another is taken when it is not free.
     """
-    settings = read_settings()
+    settings = with_free_port(read_settings(), http_port)
     configure_logging(settings)
     async with AsyncExitStack() as running:
         local, stack = await running.enter_async_context(servers(settings))
         await prepare(local)
-        if workers_too:
-            await running.enter_async_context(workers(local, stack))
-        _tell(local, json=json)
+        url = http_url(local) if serve_too else None
+        roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
+        await running.enter_async_context(workers(local, stack, roles, url))
+        _tell(local, url, json=json)
         return await stop_signals()
 
 
-def _tell(local: Settings, *, json: bool) -> None:
+def _tell(local: Settings, url: str | None, *, json: bool) -> None:
     addresses = {"kafka": local.kafka, "postgres": local.postgres, "redis": local.redis}
+    if url is not None:
+        addresses["http"] = url
     if json:
         print_json(addresses)
     else:

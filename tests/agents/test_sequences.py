@@ -118,9 +118,7 @@ class Plot:
 
     def share(self, _: str, __: str, detail: int) -> Order:
         token_hash = f"{detail}" * 64
-        return self.orders.order(
-            "graph.share", is_shared=detail > 1, share_token_hash=token_hash
-        )
+        return self.orders.order("graph.share", is_shared=detail > 1, share_token_hash=token_hash)
 
     def keep(self, _: str, __: str, detail: int) -> Order:
         at = f"2026-03-01T10:00:0{detail}Z"

@@ -22,7 +22,8 @@ from streams.decoding import MAX_QUOTE, decode, depth
 from streams.outcomes import Dead, DeadReason, detail_json
 from tests.exploring import exploring
 from tests.orders import Order, Orders
-from tests.whole.bad_records import DEAD, REFUSED, STRANGE
+from tests.whole.bad_records import DEAD
+from tests.whole.understood_records import REFUSED, STRANGE
 
 LIMIT = 8 * 1024 * 1024
 TOLD_ELSEWHERE = ("wrong_partition", "not_storable")

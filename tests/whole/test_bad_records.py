@@ -11,7 +11,8 @@ from execstream.reference import read_json
 from streams.topics import COMMANDS
 from tests.comparing import assert_equal, reference_of
 from tests.orders import Order, Orders
-from tests.whole.bad_records import DEAD, REFUSED, STRANGE, Case
+from tests.whole.bad_records import DEAD, Case
+from tests.whole.understood_records import REFUSED, STRANGE
 from tests.worker import Installation, Place, Worker
 
 ALL = DEAD | REFUSED | STRANGE

@@ -1,0 +1,89 @@
+"""Who asks, and what they may see.
+
+Without tokens whoever reaches the port sees everything; the server is bound to loopback then, and
+answers only to loopback's names, so that no web page can reach it under a name of its own. With
+tokens each request shows one; a token bound to a user sees nothing of others, and for it others
+do not exist.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from hmac import compare_digest
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from dashboard.config import Token
+from dashboard.problems import ProblemError, not_found
+from dashboard.services import Services, services
+
+_bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when it is set.")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Whose runs are visible; everybody's when `user_id` is None."""
+
+    user_id: str | None = None
+
+    def narrow(self, user_id: str | None) -> str | None:
+        """The user to ask for when `user_id` is asked for."""
+        if self.user_id is None or user_id in (None, self.user_id):
+            return user_id if self.user_id is None else self.user_id
+        raise not_found(f"user {user_id}")
+
+
+def _viewer(
+    request: Request,
+    shown: Annotated[object, Depends(_bearer)],
+    served: Annotated[Services, Depends(services)],
+) -> Viewer:
+    tokens = served.config.tokens
+    if not tokens:
+        _check_host(request.url.hostname)
+        return Viewer()
+    secret = getattr(shown, "credentials", "")
+    for token in tokens:
+        if _matches(token, secret):
+            return Viewer(token.user_id)
+    raise ProblemError(
+        HTTPStatus.UNAUTHORIZED,
+        "Send the server's token: Authorization: Bearer ….",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _matches(token: Token, secret: str) -> bool:
+    return compare_digest(token.secret.encode(), secret.encode())
+
+
+def _check_host(host: str | None) -> None:
+    if not is_loopback(host or ""):
+        raise ProblemError(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "Without a token this server answers to localhost only: set EXECSTREAM_HTTP_TOKEN.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address, can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+CurrentViewer = Annotated[Viewer, Depends(_viewer)]
+
+
+def _sees_everything(viewer: CurrentViewer) -> None:
+    if viewer.user_id is not None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "There is nothing here.")
+
+
+Operator = Depends(_sees_everything)
+"""For routes that tell of everybody's runs together."""

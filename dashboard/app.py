@@ -1,0 +1,74 @@
+"""The application: routes, errors, headers, the page; and what lives as long as it does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from starlette.staticfiles import StaticFiles
+
+from dashboard import blocks, commands, executions, operations, streams, troubles
+from dashboard.config import DashboardConfig
+from dashboard.documents import PROBLEMS, describe
+from dashboard.feed.feed import Feed
+from dashboard.middleware import EveryAnswer
+from dashboard.problems import tell_problems
+from dashboard.reads.live_blocks import LiveBlocks
+from dashboard.services import CommandSender, Services
+from storage.connect import connect
+
+PAGE = Path(__file__).parent / "page"
+
+log = structlog.get_logger(__name__)
+
+
+def build_app(
+    config: DashboardConfig, sender: CommandSender, failed: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """The application; `failed` is called when it cannot go on and should be started anew."""
+
+    def ended(reading: asyncio.Task[None]) -> None:
+        if not reading.cancelled():
+            log.error("feed.ended", exc_info=reading.exception())
+            failed()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _opened(config, sender) as services:
+            services.feed.reading.add_done_callback(ended)
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="execstream",
+        version="1",
+        description="Runs of agent graphs: reads, commands, and a live feed.",
+        lifespan=lifespan,
+        responses=PROBLEMS,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for part in (executions, commands, blocks, troubles, operations, streams):
+        app.include_router(part.router)
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_middleware(EveryAnswer)
+    tell_problems(app)
+    describe(app)
+    return app
+
+
+@asynccontextmanager
+async def _opened(config: DashboardConfig, sender: CommandSender) -> AsyncIterator[Services]:
+    db = await connect(config.postgres_dsn, config.schema)
+    redis: Redis = Redis.from_url(config.redis_url)
+    feed = await Feed.open(config, db, redis)
+    try:
+        yield Services(config, db, redis, feed, sender, LiveBlocks(db))
+    finally:
+        await feed.close()
+        await redis.aclose()
+        await db.close()

@@ -1,0 +1,168 @@
+"""Routes of runs: lists, one run, its steps, its children and its journal."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from dashboard.access import CurrentViewer, Viewer
+from dashboard.answers import Cursor, Json, Limit, Listing, listing, now, unchanged
+from dashboard.documents import EVENTS
+from dashboard.problems import not_found
+from dashboard.reads.runs import Run, StatusCounts, count_by_status, find_run, list_steps
+from dashboard.services import Served, Services
+from storage.models import GraphExecutionMeta, GraphExecutionWithNodes, NodeExecutionResult
+from storage.reads import (
+    get_child_graph_executions,
+    get_graph_execution,
+    list_graph_executions,
+)
+from streams.events import Event, encode_event
+from streams.statuses import ExecutionStatus
+
+router = APIRouter(prefix="/v1/executions", tags=["runs"])
+
+Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
+UserId = Annotated[str | None, Query(description="Only runs of this user.")]
+
+
+@router.get("", response_model=Listing[GraphExecutionMeta])
+async def list_runs(
+    served: Served,
+    viewer: CurrentViewer,
+    user_id: UserId = None,
+    graph_id: str | None = None,
+    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    status: Statuses = None,
+    created_time_gte: AwareDatetime | None = None,
+    created_time_lte: AwareDatetime | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+) -> Response:
+    """Runs, newest first. Every page takes the same time, however deep."""
+    page = await list_graph_executions(
+        served.db,
+        graph_id,
+        graph_version,
+        viewer.narrow(user_id),
+        status,
+        created_time_gte,
+        created_time_lte,
+        cursor,
+        limit,
+    )
+    return listing(page.data, page.next_cursor)
+
+
+@router.get("/counts", response_model=StatusCounts)
+async def count_runs(
+    served: Served,
+    viewer: CurrentViewer,
+    user_id: UserId = None,
+    graph_id: str | None = None,
+    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    created_time_gte: AwareDatetime | None = None,
+    created_time_lte: AwareDatetime | None = None,
+) -> Response:
+    """How many runs there are in each status."""
+    return Json(
+        await count_by_status(
+            served.db,
+            viewer.narrow(user_id),
+            graph_id,
+            graph_version,
+            created_time_gte,
+            created_time_lte,
+        )
+    )
+
+
+@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes)
+async def get_run(
+    served: Served, viewer: CurrentViewer, request: Request, graph_exec_id: str
+) -> Response:
+    """One run with its steps and all their values."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    etag = _etag(run.last_seq)
+    if answer := unchanged(request, etag):
+        return answer
+    found = await get_graph_execution(served.db, run.user_id, graph_exec_id, True)
+    if found is None:
+        raise not_found(f"run {graph_exec_id}")
+    return Json(found, headers={"ETag": etag})
+
+
+@router.get("/{graph_exec_id}/nodes", response_model=Listing[NodeExecutionResult])
+async def get_steps(
+    served: Served,
+    viewer: CurrentViewer,
+    graph_exec_id: str,
+    node_id: str | None = None,
+    status: Statuses = None,
+    values: Annotated[bool, Query(description="With inputs and outputs.")] = True,
+    cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Limit = 25,
+) -> Response:
+    """Steps of a run, in the order in which they were created."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    steps, after = await list_steps(
+        served.db, run, node_id, status, cursor, limit, with_values=values
+    )
+    return listing(steps, None if after is None else str(after))
+
+
+@router.get("/{graph_exec_id}/children", response_model=Listing[GraphExecutionMeta])
+async def get_children(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
+    """Runs that this run started, newest first."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    children = await get_child_graph_executions(served.db, graph_exec_id, user_id=run.user_id)
+    return listing(children)
+
+
+@router.get("/{graph_exec_id}/journal", responses=EVENTS)
+async def get_journal(
+    served: Served,
+    viewer: CurrentViewer,
+    request: Request,
+    graph_exec_id: str,
+    after: Annotated[int, Query(ge=0, lt=2**62, description="The last `seq` seen.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Response:
+    """What happened to a run, in order: events as subscribers get them.
+
+    A page that is full never changes.
+    """
+    run = await visible_run(served, viewer, graph_exec_id)
+    etag = _etag(min(after + limit, run.last_seq))
+    if answer := unchanged(request, etag):
+        return answer
+    events = await served.feed.journal.entries(str(run.id), after, limit)
+    body = msgspec.json.encode(
+        {
+            "data": [msgspec.Raw(encode_event(event)) for event in events],
+            "next_cursor": _next(events, run),
+            "as_of": now(),
+        }
+    )
+    return Response(body, media_type="application/json", headers={"ETag": etag})
+
+
+async def visible_run(served: Services, viewer: Viewer, graph_exec_id: str) -> Run:
+    """The run, if the viewer may see it."""
+    run = await find_run(served.db, graph_exec_id)
+    if run is None or viewer.user_id not in (None, run.user_id):
+        raise not_found(f"run {graph_exec_id}")
+    return run
+
+
+def _next(events: list[Event], run: Run) -> str | None:
+    """Where the next page begins, which may have come into being meanwhile."""
+    last = events[-1].seq if events else None
+    return str(last) if last and last < run.last_seq else None
+
+
+def _etag(last_seq: int) -> str:
+    """Of what is told by the entries up to `last_seq`. Weak: `as_of` is of the moment."""
+    return f'W/"{last_seq}"'

@@ -1,0 +1,72 @@
+"""The feed as a whole: connections, the reader and its listener, from start to close."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import asyncpg
+from redis.asyncio import Redis
+
+from dashboard import metrics
+from dashboard.config import DashboardConfig
+from dashboard.feed.journal import Journal, connect
+from dashboard.feed.listener import Listener
+from dashboard.feed.positions import Position
+from dashboard.feed.reader import Reader
+from dashboard.feed.scopes import Scope
+from dashboard.feed.snapshots import take_snapshot
+from dashboard.feed.stream import Stream
+
+
+class Feed:
+    """Used by one event loop. `db` is the pool that snapshots are read from.
+
+    Attributes:
+        open_streams: how many there are.
+        reading: ends before `close` only by an error that nobody foresaw.
+    """
+
+    def __init__(
+        self, config: DashboardConfig, db: asyncpg.Pool, lines: asyncpg.Pool, redis: Redis
+    ) -> None:
+        self.open_streams = 0
+        self.journal = Journal(lines, config.topic_prefix)
+        self._lines = lines
+        self._reader = Reader(self.journal)
+        self._listener = Listener(redis, config.redis_prefix, self._reader.look)
+        self._snapshot = partial(take_snapshot, db, config.topic_prefix)
+        self._listener.start()
+        self.reading = asyncio.create_task(self._reader.run(self._listener))
+
+    @classmethod
+    async def open(cls, config: DashboardConfig, db: asyncpg.Pool, redis: Redis) -> "Feed":
+        """Connect and begin to listen."""
+        return cls(config, db, await connect(config.postgres_dsn, config.schema), redis)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a stream as open."""
+        self.open_streams += 1
+        metrics.STREAMS.set(self.open_streams)
+        try:
+            yield
+        finally:
+            self.open_streams -= 1
+            metrics.STREAMS.set(self.open_streams)
+
+    def frames(self, scope: Scope, after: Position | None) -> AsyncGenerator[bytes]:
+        """A stream of frames; see `Stream`."""
+        return Stream(self.journal, self._reader, self._snapshot, scope).frames(after)
+
+    def end_streams(self) -> None:
+        """Have all streams end, so that the server can stop."""
+        self._reader.close()
+
+    async def close(self) -> None:
+        """Stop reading and listening."""
+        self.end_streams()
+        self.reading.cancel()
+        await asyncio.wait({self.reading})
+        await self._listener.stop()
+        await self._lines.close()

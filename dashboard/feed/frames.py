@@ -1,0 +1,23 @@
+"""Frames of server-sent events: an id, what it is, and one line of JSON."""
+
+from datetime import UTC, datetime
+
+from storage import exact_json
+
+# How long a browser waits before it comes back, in milliseconds.
+RETRY = b"retry: 1000\n\n"
+
+
+def frame(kind: str, cursor: str, data: bytes) -> bytes:
+    """`data` must be one line, as JSON encoders make it."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor.encode(), kind.encode(), data)
+
+
+def heartbeat(cursor: str) -> bytes:
+    """Nothing happened up to `cursor`, and we are still here."""
+    return frame("heartbeat", cursor, exact_json.encode({"at": datetime.now(UTC)}))
+
+
+def resync(cursor: str, reason: str) -> bytes:
+    """The way went off the live feed; what follows makes up for it."""
+    return frame("resync", cursor, exact_json.encode({"reason": reason}))

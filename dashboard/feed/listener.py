@@ -1,0 +1,55 @@
+"""The one listener of Redis: it tells that something has happened, not what."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from storage.channels import execution_channel
+
+RECONNECT = 0.5  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class Listener:
+    """Calls `heard` whenever something is said of any run.
+
+    Attributes:
+        is_listening: whether it would hear it now.
+    """
+
+    def __init__(self, redis: Redis, redis_prefix: str, heard: Callable[[], None]) -> None:
+        self.is_listening = False
+        self._redis = redis
+        self._pattern = execution_channel(redis_prefix, "*", "*", "*")
+        self._heard = heard
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        """Stop, if it was started."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub() as messages:
+                    await messages.psubscribe(self._pattern)
+                    self.is_listening = True
+                    async for _ in messages.listen():  # the first says that we listen
+                        self._heard()
+            except (RedisError, OSError) as error:
+                log.warning("redis.away", error=repr(error)[:200])
+            finally:
+                self.is_listening = False
+            await asyncio.sleep(RECONNECT)

@@ -1,0 +1,153 @@
+"""The one reader: whatever is new goes to every stream it concerns.
+
+Reads Postgres when Redis says that something has happened, and now and then when it says nothing:
+Redis may be away, and tells neither refusals nor key-values. While nobody is attached it rests.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import asyncpg
+import structlog
+
+from dashboard import metrics
+from dashboard.feed.frames import frame
+from dashboard.feed.journal import Journal, Page
+from dashboard.feed.listener import Listener
+from dashboard.feed.positions import Position, covers
+from dashboard.feed.retelling import Retelling
+from dashboard.feed.scopes import Scope, scopes_of
+from dashboard.feed.subscribers import Batch, Closed, Subscriber
+
+GATHER = 0.05  # seconds between two looks at Postgres, so that events come in batches
+POLL = 1.0  # seconds until a look that nobody asked for
+POLL_WITHOUT_REDIS = 0.25  # seconds
+
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What is raised while Postgres does not answer."""
+
+log = structlog.get_logger(__name__)
+
+
+class Reader:
+    """Tells attached subscribers what is new.
+
+    Attributes:
+        position: everything up to there was put to those whose scope it is in.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.position: Position = {}
+        self._journal = journal
+        self._retelling = Retelling()
+        self._subscribers: defaultdict[Scope, set[Subscriber]] = defaultdict(set)
+        self._look = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def look(self) -> None:
+        """Something may have happened."""
+        if self._subscribers or self._waiting:
+            self._look.set()
+
+    async def run(self, listener: Listener) -> None:
+        """Read for as long as the task lives."""
+        while True:
+            with suppress(TimeoutError):
+                patience = POLL if listener.is_listening else POLL_WITHOUT_REDIS
+                await asyncio.wait_for(self._look.wait(), patience if self._subscribers else None)
+            self._look.clear()
+            await self._read()
+            await asyncio.sleep(GATHER)
+
+    # ---- for streams -----------------------------------------------------------------------
+
+    async def now(self) -> Position:
+        """The position after what is told now, without what has happened while it rested."""
+        if not self._subscribers:
+            await self._has_read()
+        return self.position
+
+    async def reaches(self, position: Position) -> bool:
+        """Return when it is at or beyond `position`; False when nothing has happened there."""
+        if not (self._subscribers and covers(self.position, position)):
+            await self._has_read()
+        return covers(self.position, position)
+
+    @contextmanager
+    def attached(self, scope: Scope) -> Iterator[Subscriber]:
+        """A subscriber to whom all in `scope` beyond its position is put."""
+        subscriber = Subscriber(self.position)
+        self._subscribers[scope].add(subscriber)
+        self.look()
+        try:
+            yield subscriber
+        finally:
+            self._detach(scope, subscriber)
+
+    def close(self) -> None:
+        """Have all streams end."""
+        for subscribers in self._subscribers.values():
+            for subscriber in subscribers:
+                subscriber.end(Closed)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(Closed())
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    async def _has_read(self) -> None:
+        """Return after a read that began later than this call; raises what it raised."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self.look()
+        await done
+
+    async def _read(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            await self._catch_up()
+        except AWAY as error:
+            log.warning("postgres.away", error=repr(error)[:200])
+            for one in waiting:
+                if not one.done():
+                    one.set_exception(error)
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def _catch_up(self) -> None:
+        if not self._subscribers:
+            committed = await self._journal.committed()
+            if not self._subscribers:  # somebody may have come meanwhile, and wait for the rest
+                self.position = committed
+                return
+        is_last = False
+        while not is_last:
+            page = await self._journal.news(self.position, self._retelling)
+            self._tell(page)
+            is_last = page.is_last
+
+    def _tell(self, page: Page) -> None:
+        """Put the page to subscribers and move on, with no await between."""
+        frames: defaultdict[Scope, list[bytes]] = defaultdict(list)
+        for told in page.events:
+            concerned = [scope for scope in scopes_of(told.event) if scope in self._subscribers]
+            if concerned:
+                made = frame("event", told.cursor, told.json)
+                for scope in concerned:
+                    frames[scope].append(made)
+        metrics.EVENTS.inc(len(page.events))
+        self.position = page.position
+        for scope, parts in frames.items():
+            batch = Batch(b"".join(parts), page.position)
+            for subscriber in list(self._subscribers[scope]):
+                if not subscriber.put(batch):
+                    self._detach(scope, subscriber)
+
+    def _detach(self, scope: Scope, subscriber: Subscriber) -> None:
+        subscribers = self._subscribers.get(scope, set())
+        subscribers.discard(subscriber)
+        if not subscribers:
+            self._subscribers.pop(scope, None)

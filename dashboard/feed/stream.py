@@ -1,0 +1,105 @@
+"""One stream: a snapshot, then every event after it once, whatever comes between.
+
+A stream always knows its position. It reads the journal up to where the reader is, is told by the
+reader from there on, and goes back to the journal when it was too slow.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
+
+import structlog
+
+from dashboard import metrics
+from dashboard.feed import frames
+from dashboard.feed.journal import Journal
+from dashboard.feed.positions import Position, encode
+from dashboard.feed.reader import AWAY, Reader
+from dashboard.feed.scopes import Scope
+from dashboard.feed.subscribers import Closed, Overtaken, Subscriber
+
+HEARTBEAT = 15.0  # seconds of silence
+
+Snapshot = Callable[[Scope], Awaitable[tuple[Position, bytes]]]
+"""The state of a scope as JSON, and the position at which it was so."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stream:
+    """The frames of one stream."""
+
+    def __init__(self, journal: Journal, reader: Reader, snapshot: Snapshot, scope: Scope) -> None:
+        self._journal = journal
+        self._reader = reader
+        self._snapshot = snapshot
+        self._scope = scope
+        self._position: Position = {}
+
+    async def frames(self, after: Position | None) -> AsyncGenerator[bytes]:
+        """All that happens after a position, or a snapshot and all that happens after that.
+
+        Ends when the feed is closed or Postgres is away: the browser comes back.
+        """
+        try:
+            async for part in self._begin(after):
+                yield part
+            while True:
+                async with aclosing(self._go_on()) as parts:
+                    async for part in parts:
+                        yield part
+                metrics.RESYNCS.inc()
+                yield frames.resync(encode(self._position), "slow")
+        except Closed:
+            pass  # the server stops
+        except AWAY as error:
+            log.warning("stream.ended", error=repr(error)[:200])
+
+    async def _begin(self, after: Position | None) -> AsyncIterator[bytes]:
+        yield frames.RETRY
+        if after is not None and await self._reader.reaches(after):
+            self._position = after
+            return
+        if after is not None:
+            yield frames.resync(encode(after), "unknown_cursor")
+        self._position, state = await self._snapshot(self._scope)
+        yield frames.frame("snapshot", encode(self._position), state)
+        await self._reader.reaches(self._position)
+
+    async def _go_on(self) -> AsyncGenerator[bytes]:
+        """Catch up, then follow the reader; ends when it has overtaken us."""
+        async for part in self._catch_up():
+            yield part
+        with self._reader.attached(self._scope) as subscriber:
+            # What is not in the journal up to here will be put to the subscriber.
+            async for part in self._read(subscriber.position):
+                yield part
+            with suppress(Overtaken):
+                while True:
+                    yield await self._next(subscriber)
+
+    async def _catch_up(self) -> AsyncIterator[bytes]:
+        """Read the journal until no more than a page is missing."""
+        pages = 2
+        while pages > 1:
+            pages = 0
+            async for part in self._read(await self._reader.now()):
+                pages += 1
+                yield part
+
+    async def _read(self, until: Position) -> AsyncIterator[bytes]:
+        async for page in self._journal.pages(self._scope, self._position, until):
+            self._position = page.position
+            if page.events:
+                made = (frames.frame("event", told.cursor, told.json) for told in page.events)
+                yield b"".join(made)
+            else:
+                yield frames.heartbeat(encode(page.position))
+
+    async def _next(self, subscriber: Subscriber) -> bytes:
+        taken = await subscriber.take(HEARTBEAT)
+        if taken:
+            self._position = subscriber.position
+            return taken
+        # Whatever there was in our scope up to the reader's position has been taken.
+        self._position = self._reader.position
+        return frames.heartbeat(encode(self._position))

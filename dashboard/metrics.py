@@ -1,0 +1,14 @@
+"""What the server counts of itself, for Prometheus. No ids of users, graphs or runs: labels would
+never end."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter(
+    "execstream_http_requests", "Requests by route and status.", ["method", "route", "status"]
+)
+REQUEST_SECONDS = Histogram(
+    "execstream_http_request_seconds", "Time until the answer began, by route.", ["route"]
+)
+STREAMS = Gauge("execstream_streams_open", "Streams that are open.")
+EVENTS = Counter("execstream_stream_events", "Events read for the streams.")
+RESYNCS = Counter("execstream_stream_resyncs", "Times a stream was too slow.")

@@ -1,0 +1,121 @@
+// The frame around the views: navigation, the pulse at the top, the token when one is wanted.
+
+import { get, keepToken } from "./lib/api.js";
+import { fill, h } from "./lib/dom.js";
+import { clock, number, plural } from "./lib/format.js";
+import { every } from "./lib/lifetime.js";
+import { failure } from "./lib/parts.js";
+import { current, go } from "./lib/route.js";
+import * as runs from "./views/runs.js";
+
+const VIEWS = [
+  ["runs", "Runs", () => runs],
+  ["blocks", "Blocks", () => import("./views/blocks.js")],
+  ["alerts", "Alerts", () => import("./views/alerts.js")],
+  ["recovery", "Recovery", () => import("./views/recovery.js")],
+  ["health", "Health", () => import("./views/health.js")],
+];
+const DETAILS = {
+  runs: () => import("./views/run.js"),
+  blocks: () => import("./views/block.js"),
+};
+
+const main = document.getElementById("main");
+const nav = document.getElementById("nav");
+const pulse = document.getElementById("pulse");
+let lifetime = new AbortController();
+
+async function show() {
+  const { parts, parameters } = current();
+  const [name = "runs", id] = parts;
+  const view = VIEWS.find(([known]) => known === name);
+  if (!view) return go("#/runs");
+  lifetime.abort();
+  lifetime = new AbortController();
+  const { signal } = lifetime;
+  mark(name);
+  try {
+    const module = await (id && DETAILS[name] ? DETAILS[name]() : view[2]());
+    if (signal.aborted) return;
+    const root = h("div", { class: `view view-${name}` });
+    fill(main, root);
+    document.title = `${view[1]} · execstream`;
+    await module.show(root, { id, parameters, signal });
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.status !== 401) fill(main, failure(error, "this"));
+  }
+}
+
+function mark(name) {
+  for (const item of nav.children) {
+    if (item.dataset.view === name) item.setAttribute("aria-current", "page");
+    else item.removeAttribute("aria-current");
+  }
+}
+
+function askForToken() {
+  if (main.querySelector(".token")) return;
+  lifetime.abort();
+  const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
+  const form = h("form", { class: "token" },
+    h("h1", {}, "This server wants a token"),
+    h("label", { for: "token" }, "Token"), field,
+    h("button", {}, "Continue"),
+    h("p", { class: "hint" }, "It is kept for this tab only."));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    keepToken(field.value.trim());
+    fill(main);
+    show();
+    beat();
+    countAlerts();
+  });
+  fill(main, form);
+  field.focus();
+}
+
+/** "Complete to hh:mm:ss · 0 gaps": whether what is shown is all there is. */
+function beat() {
+  const whole = new AbortController();
+  beat.end?.abort();
+  beat.end = whole;
+  every(5_000, whole.signal, async () => {
+    try {
+      fill(pulse, completeness(await get("/v1/completeness", {}, { signal: whole.signal })));
+    } catch (error) {
+      if (error.isMissing || error.status === 401) whole.abort();
+      fill(pulse, error.status === 0 ? h("span", { class: "bad" }, error.message) : null);
+    }
+  });
+}
+
+function completeness({ complete_to: to, gaps, behind }) {
+  const isWhole = gaps === 0 && to !== null;
+  return h("a", { href: "#/health", class: isWhole ? "good" : "bad" },
+    to === null ? "Nothing applied yet" : `Complete to ${clock(to)}`,
+    ` · ${plural(gaps, "gap")}`,
+    behind > 0 && ` · ${number(behind)} behind`);
+}
+
+/** The number of open alerts, beside the word. */
+function countAlerts() {
+  const whole = new AbortController();
+  every(10_000, whole.signal, async () => {
+    try {
+      const { data } = await get("/v1/alerts", { open: true, limit: 100 });
+      const open = data.filter((alert) => !alert.acknowledged_at).length;
+      const item = nav.querySelector("[data-view=alerts]");
+      fill(item, "Alerts", open > 0 && h("span", { class: "count bad" }, open));
+    } catch (error) {
+      if (error.isMissing || error.status === 401) whole.abort();
+    }
+  });
+}
+
+fill(nav, VIEWS.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)));
+addEventListener("hashchange", show);
+addEventListener("token-wanted", askForToken);
+show();
+beat();
+countAlerts();

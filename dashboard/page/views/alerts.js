@@ -1,0 +1,79 @@
+// What the alerts have found: open ones first, then what is over. Acknowledged and silenced here.
+
+import { get, post } from "../lib/api.js";
+import { fill, h } from "../lib/dom.js";
+import { shortId } from "../lib/format.js";
+import { every } from "../lib/lifetime.js";
+import { blockName, namesLoaded } from "../lib/names.js";
+import { cell, empty, failure, panel, say, table, time } from "../lib/parts.js";
+import { link } from "../lib/route.js";
+
+const POLL = 2_000; // milliseconds
+const SILENCES = { "1 hour": 3_600, "1 day": 86_400 };
+
+export async function show(root, { signal }) {
+  const open = h("div", {});
+  const over = h("div", {});
+  fill(root, h("div", { class: "head" }, h("h1", {}, "Alerts")), panel("Open", null, open), panel("Over", null, over));
+  await namesLoaded();
+  const whole = new AbortController();
+  signal.addEventListener("abort", () => whole.abort());
+  const load = async () => {
+    try {
+      const [raised, resolved] = await Promise.all([true, false].map((isOpen) => get("/v1/alerts", { open: isOpen, limit: 50 }, { signal })));
+      showList(open, raised.data, "No alert is open.", (alert) => buttons(alert, load));
+      showList(over, resolved.data, "None has been raised before.");
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.isMissing) whole.abort();
+      fill(open, failure(error, "alerts"));
+    }
+  };
+  await every(POLL, whole.signal, load);
+}
+
+function showList(place, alerts, nothing, side = () => null) {
+  const key = JSON.stringify(alerts);
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!alerts.length) return fill(place, empty(nothing));
+  return fill(place, table("Alerts", ["Severity", "Raised", "What", "Where", "State", ""], alerts.map((alert) => h("tr", {},
+    cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
+    cell("Raised", time(alert.raised_at)),
+    cell("What", alert.title),
+    cell("Where", whereOf(alert)),
+    cell("State", stateOf(alert)),
+    h("td", { class: "actions" }, side(alert))))));
+}
+
+function whereOf({ graph_exec_id: run, block_id: block }) {
+  return [
+    block && h("a", { href: link(["blocks", block]) }, blockName(block)),
+    block && run && " · ",
+    run && h("a", { href: link(["runs", run]), title: run }, h("code", {}, shortId(run))),
+  ];
+}
+
+function stateOf(alert) {
+  if (alert.resolved_at) return ["over since ", time(alert.resolved_at)];
+  if (alert.silenced_until && Date.parse(alert.silenced_until) > Date.now()) return ["silent until ", time(alert.silenced_until)];
+  if (alert.acknowledged_at) return ["seen ", time(alert.acknowledged_at), alert.acknowledged_by && ` by ${alert.acknowledged_by}`];
+  return "new";
+}
+
+function buttons(alert, reload) {
+  const act = (label, path, body) => h("button", { type: "button", on: { click: () => sendOff(`/v1/alerts/${alert.id}/${path}`, body, reload) } }, label);
+  return [
+    !alert.acknowledged_at && act("Acknowledge", "acknowledge", { by: "dashboard" }),
+    Object.entries(SILENCES).map(([label, seconds]) => act(`Silence ${label}`, "silence", { seconds })),
+  ];
+}
+
+async function sendOff(path, body, reload) {
+  try {
+    await post(path, body);
+    await reload();
+  } catch (error) {
+    say(error.message, "bad");
+  }
+}

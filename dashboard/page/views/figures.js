@@ -1,0 +1,30 @@
+// Figures of blocks as they are shown in the list and on a block's own page.
+
+import { h } from "../lib/dom.js";
+import { number, percent, plural } from "../lib/format.js";
+
+export const WINDOWS = { "1m": "Now", "5m": "5 min", "1h": "1 h", "24h": "24 h" };
+
+/** From here on a rate is shown as bad. */
+const BAD = 10; // percent
+const WORST = 50;
+
+export const rateOf = ({ ended, failed } = {}) => (ended ? (100 * failed) / ended : null);
+
+/** A rate with what it is made of in its title, and how loud it is. */
+export function rate(window = {}) {
+  const value = rateOf(window);
+  const level = value === null ? "none" : value >= WORST ? "worst" : value >= BAD ? "bad" : "";
+  return h("span", { class: `rate ${level}`, title: value === null ? "nothing ended" : `${number(window.failed)} of ${plural(window.ended, "step")} failed` }, percent(value));
+}
+
+/** The change in percentage points against the window before, in words and signs. */
+export function change(window = {}) {
+  const now = rateOf(window);
+  const before = rateOf(window.before);
+  if (now === null || before === null) return null;
+  const points = now - before;
+  if (Math.abs(points) < 0.05) return h("span", { class: "change", title: "as in the window before" }, "±0");
+  const text = `${points > 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
+  return h("span", { class: `change ${points > 0 ? "up" : "down"}`, title: `percentage points; ${percent(before)} in the window before` }, text);
+}

@@ -1,0 +1,48 @@
+// Commands that were understood and refused, newest first; of one run, or of all.
+
+import { get } from "../lib/api.js";
+import { fill, h } from "../lib/dom.js";
+import { shortId } from "../lib/format.js";
+import { cell, empty, failure, table, time, valueView } from "../lib/parts.js";
+import { link } from "../lib/route.js";
+
+const PAGE = 50;
+
+/** An element and `load()`, which begins anew. */
+export function refusalsView(filters, signal) {
+  const element = h("div", {});
+  let cursor = null;
+  let rows = [];
+
+  async function load(isNext = false) {
+    if (!isNext) [cursor, rows] = [null, []];
+    try {
+      const page = await get("/v1/refusals", { ...filters, limit: PAGE, cursor }, { signal });
+      rows.push(...page.data.map((refusal) => rowOf(refusal, filters.graph_exec_id)));
+      cursor = page.next_cursor;
+      show();
+    } catch (error) {
+      if (!signal.aborted) fill(element, failure(error, "refusals"));
+    }
+  }
+
+  function show() {
+    if (!rows.length) return fill(element, empty("Nothing was refused."));
+    const more = cursor && h("button", { type: "button", class: "quiet" }, "Show more");
+    more?.addEventListener("click", () => load(true));
+    return fill(element, table("Refusals", ["Time", "Command", "Reason", "Run", "Owner", "Detail"], rows), more);
+  }
+
+  return { element, load };
+}
+
+function rowOf(refusal, ofRun) {
+  const run = refusal.graph_exec_id;
+  return h("tr", {},
+    cell("Time", time(refusal.at)),
+    cell("Command", h("code", { title: refusal.command_id }, refusal.command_type)),
+    cell("Reason", h("span", { class: "reason" }, refusal.reason)),
+    cell("Run", run && (run === ofRun ? "this run" : h("a", { href: link(["runs", run]), title: run }, h("code", {}, shortId(run))))),
+    cell("Owner", refusal.user_id),
+    cell("Detail", Object.keys(refusal.detail ?? {}).length ? valueView(refusal.detail) : null));
+}

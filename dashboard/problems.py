@@ -1,0 +1,129 @@
+"""Errors as `application/problem+json` (RFC 9457): what is wrong, in a sentence, and no more.
+
+Neither payloads nor what servers said go into them.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from dashboard.feed.positions import InvalidPosition
+from storage import exact_json
+from storage.reads import InvalidCursor
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "2"  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(BaseModel):
+    """An error. Some carry further members, which the route tells."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str | None = None
+
+
+class ProblemError(Exception):
+    """Raised by routes; `members` go into the problem beside its own."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.members = members
+
+
+def not_found(what: str) -> ProblemError:
+    """One answer for what does not exist, was deleted, or belongs to somebody else."""
+    return ProblemError(HTTPStatus.NOT_FOUND, f"There is no {what}.")
+
+
+def problem(
+    status: int,
+    detail: str | None,
+    headers: dict[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """The answer that tells a problem."""
+    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    body = exact_json.encode(told.model_dump(exclude_none=True) | members)
+    return Response(body, status, headers, MEDIA_TYPE)
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Have every error of `app` answered as a problem."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    for kind in (InvalidCursor, InvalidPosition):
+        app.add_exception_handler(kind, _bad_request)
+    app.add_exception_handler(asyncpg.DataError, _not_storable)
+    for away in (
+        OSError,  # TimeoutError is one
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.OperatorInterventionError,
+    ):
+        app.add_exception_handler(away, _away)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _problem(_: Request, error: Any) -> Response:
+    return problem(error.status, error.detail, error.headers, **error.members)
+
+
+async def _http(_: Request, error: Any) -> Response:
+    detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
+    return problem(error.status_code, detail, error.headers)
+
+
+async def _invalid(_: Request, error: Any) -> Response:
+    """Which parameters are wrong; what was sent is not repeated."""
+    wrong = [
+        {"in": where, "name": ".".join(map(str, path)), "message": one["msg"]}
+        for one in error.errors()
+        for where, *path in [one["loc"]]
+    ]
+    names = ", ".join(sorted({one["name"] for one in wrong}))
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Wrong parameters: {names}.", errors=wrong)
+
+
+async def _bad_request(_: Request, error: Exception) -> Response:
+    return problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+async def _not_storable(_: Request, __: Exception) -> Response:
+    """Such as U+0000 in a text, or a number beyond what Postgres has."""
+    return problem(HTTPStatus.BAD_REQUEST, "A parameter is nothing that can be looked for.")
+
+
+async def _away(_: Request, error: Exception) -> Response:
+    log.warning("away", error=repr(error)[:200])
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "A server behind this one does not answer: try again.",
+        {"Retry-After": RETRY_AFTER},
+    )
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    log.error("unforeseen", path=request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something unforeseen happened; it is logged.")

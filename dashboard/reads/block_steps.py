@@ -1,0 +1,81 @@
+"""The steps behind the figures of a block."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from pydantic import BaseModel
+
+from storage.reads import InvalidCursor
+from storage.reads.querying import Where
+from streams.statuses import ExecutionStatus
+
+# No index knows blocks; a day's steps are looked through, found by when they were added.
+LOOK_BACK = timedelta(days=1)
+
+_Place = tuple[datetime, UUID, UUID]
+_decode_place = msgspec.json.Decoder(_Place).decode
+
+
+class BlockStep(BaseModel):
+    """A step of a block, without its values; `walltime` in seconds."""
+
+    node_exec_id: str
+    graph_exec_id: str
+    graph_id: str
+    graph_version: int
+    user_id: str
+    status: ExecutionStatus
+    added_time: datetime
+    started_time: datetime | None
+    ended_time: datetime | None
+    walltime: float | None
+    error: str | None
+
+
+async def list_block_steps(
+    db: asyncpg.Pool,
+    block_id: str,
+    status: ExecutionStatus | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[BlockStep], str | None]:
+    """A page of the block's steps that were added within a day, newest first, and the cursor of
+    the next one. Those of deleted runs are hidden."""
+    where = Where("not run.is_deleted")
+    where.add("step.block_id = {}", block_id)
+    where.add("step.added_time > {}", datetime.now(UTC) - LOOK_BACK)
+    where.add("step.status = {}", status)
+    if cursor is not None:
+        added_time, run_id, step_id = _decode(cursor)
+        place = f"{where.arg(added_time)}, {where.arg(run_id)}, {{}}"
+        where.add(f"(step.added_time, step.graph_exec_id, step.id) < ({place})", step_id)
+    rows = await db.fetch(
+        f"""select step.id::text as node_exec_id, step.graph_exec_id::text as graph_exec_id,
+                run.graph_id, run.graph_version, run.user_id, step.status, step.added_time,
+                step.started_time, step.ended_time, step.stats ->> 'error' as error,
+                case jsonb_typeof(step.stats -> 'walltime')
+                    when 'number' then (step.stats ->> 'walltime')::numeric end as walltime
+            from node_execution step join graph_execution run on run.id = step.graph_exec_id
+            where {where}
+            order by step.added_time desc, step.graph_exec_id desc, step.id desc
+            limit {where.arg(limit + 1)}""",
+        *where.args,
+    )
+    steps = [BlockStep(**row) for row in rows[:limit]]
+    return steps, _encode(steps[-1]) if len(rows) > limit else None
+
+
+def _decode(cursor: str) -> _Place:
+    try:
+        place: _Place = _decode_place(urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise InvalidCursor(cursor) from error
+    return place
+
+
+def _encode(last: BlockStep) -> str:
+    place = (last.added_time, last.graph_exec_id, last.node_exec_id)
+    return urlsafe_b64encode(msgspec.json.encode(place)).decode()

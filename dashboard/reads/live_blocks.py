@@ -1,0 +1,247 @@
+"""How blocks fare right now, from the totals of the tally.
+
+Everybody who watches asks every second, so answers are kept: the last two hours for half a second,
+what lies before them for a minute, durations for some seconds.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+import asyncpg
+from pydantic import BaseModel, ConfigDict, Field
+
+from dashboard.reads.catalogue import Block, list_blocks
+from streams.histogram import quantile
+
+WINDOWS = {"1m": 1, "5m": 5, "1h": 60}  # minutes
+SPARKLINE = 60  # minutes
+RECENT = 120  # minutes that are counted anew each time
+TOP_ERRORS = 20
+
+RECENT_FOR = 0.5  # seconds an answer is good for
+DURATIONS_FOR = 5.0
+PAST_FOR = 60.0
+
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+
+Counts = tuple[int, int]
+"""Steps that ended, and those of them that failed."""
+
+NONE: Counts = (0, 0)
+
+Answer = TypeVar("Answer")
+
+
+class Before(BaseModel):
+    """The window of the same length before."""
+
+    ended: int
+    failed: int
+
+
+class Window(Before):
+    """Steps that ended within so many whole minutes and the one that runs; rate in percent."""
+
+    error_rate: float | None
+    before: Before
+
+
+class Durations(BaseModel):
+    """Of the steps that ended within the last hour, in milliseconds, to within 2 %."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class LiveBlock(BaseModel):
+    """`minutes`: [minute, ended, failed] of the last hour, the newest last."""
+
+    block_id: str
+    name: str | None
+    block_type: str | None
+    windows: dict[str, Window]
+    minutes: list[tuple[datetime, int, int]]
+    duration_ms: Durations | None
+
+
+class BlockError(BaseModel):
+    """Failures of a block that read the same, with the newest step that failed so."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+
+    text: str
+    error_class: str = Field(alias="class")
+    count: int
+    last_at: datetime
+    graph_exec_id: str
+    node_exec_id: str
+
+
+@dataclass(slots=True)
+class _Kept(Generic[Answer]):
+    """An answer, and until when it is good; who comes while it is looked for waits for it."""
+
+    seconds: float
+    ask: Callable[[], Awaitable[Answer]]
+    until: float = 0.0
+    answer: Answer | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def get(self) -> Answer:
+        async with self.lock:
+            if self.answer is None or time.monotonic() >= self.until:
+                self.answer = await self.ask()
+                self.until = time.monotonic() + self.seconds
+            return self.answer
+
+
+@dataclass(slots=True)
+class _Past:
+    """Per block what ended before `recent_since`: within a day, and within the day before."""
+
+    recent_since: datetime
+    counts: dict[str, tuple[Counts, Counts]]
+
+
+_PAST = """
+select block_id,
+       coalesce(sum(ended) filter (where minute >= $2), 0)::bigint as ended,
+       coalesce(sum(failed) filter (where minute >= $2), 0)::bigint as failed,
+       coalesce(sum(ended) filter (where minute < $2), 0)::bigint as ended_before,
+       coalesce(sum(failed) filter (where minute < $2), 0)::bigint as failed_before
+  from block_minute where minute >= $1 and minute < $3 and ended > 0
+ group by block_id
+"""
+_RECENT = """
+select block_id, minute, sum(ended)::bigint as ended, sum(failed)::bigint as failed
+  from block_minute where minute >= $1 and minute <= $2 and ended > 0
+ group by block_id, minute
+"""
+_DURATIONS = """
+select block_id, bucket::int as bucket, sum(count::bigint)::bigint as count
+  from block_minute, jsonb_each_text(histogram) as each(bucket, count)
+ where minute >= $1
+ group by block_id, bucket
+"""
+_ERRORS = """
+select masked as text, class as error_class, sum(failures)::bigint as count,
+       max(last_at) as last_at,
+       (array_agg(graph_exec_id order by last_at desc))[1]::text as graph_exec_id,
+       (array_agg(node_exec_id order by last_at desc))[1]::text as node_exec_id
+  from block_error where block_id = $1 and hour > $2
+ group by fingerprint, masked, class
+ order by count desc, last_at desc limit $3
+"""
+
+
+class LiveBlocks:
+    """Reads of one server."""
+
+    def __init__(self, db: asyncpg.Pool) -> None:
+        self._db = db
+        self._past = _Kept(PAST_FOR, self._read_past)
+        self._durations = _Kept(DURATIONS_FOR, self._read_durations)
+        self._blocks = _Kept(RECENT_FOR, self._read)
+
+    async def all(self) -> list[LiveBlock]:
+        """All blocks of which a step ended within two days, by id."""
+        return await self._blocks.get()
+
+    async def errors(self, block_id: str) -> list[BlockError]:
+        """What went wrong most often within a day."""
+        since = datetime.now(UTC) - _DAY
+        return [
+            BlockError(**row) for row in await self._db.fetch(_ERRORS, block_id, since, TOP_ERRORS)
+        ]
+
+    async def _read(self) -> list[LiveBlock]:
+        past, durations = await self._past.get(), await self._durations.get()
+        now = _this_minute()
+        minutes: defaultdict[str, dict[datetime, Counts]] = defaultdict(dict)
+        for row in await self._db.fetch(_RECENT, past.recent_since, now):
+            minutes[row["block_id"]][row["minute"]] = (row["ended"], row["failed"])
+        named = {block.block_id: block for block in await list_blocks(self._db)}
+        return [
+            _live(block_id, named.get(block_id), now, minutes[block_id], past, durations)
+            for block_id in sorted({*minutes, *past.counts})
+        ]
+
+    async def _read_past(self) -> _Past:
+        now = _this_minute()
+        recent_since = now - RECENT * _MINUTE
+        rows = await self._db.fetch(_PAST, now - 2 * _DAY, now - _DAY, recent_since)
+        counts = {
+            row["block_id"]: (
+                (row["ended"], row["failed"]),
+                (row["ended_before"], row["failed_before"]),
+            )
+            for row in rows
+        }
+        return _Past(recent_since, counts)
+
+    async def _read_durations(self) -> dict[str, Durations]:
+        buckets: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for row in await self._db.fetch(_DURATIONS, _this_minute() - SPARKLINE * _MINUTE):
+            buckets[row["block_id"]][row["bucket"]] = row["count"]
+        return {
+            block_id: Durations(
+                p50=quantile(counts, 0.50), p95=quantile(counts, 0.95), p99=quantile(counts, 0.99)
+            )
+            for block_id, counts in buckets.items()
+        }
+
+
+def _live(
+    block_id: str,
+    named: Block | None,
+    now: datetime,
+    minutes: Mapping[datetime, Counts],
+    past: _Past,
+    durations: Mapping[str, Durations],
+) -> LiveBlock:
+    day, day_before = past.counts.get(block_id, (NONE, NONE))
+    windows = {name: _window(now, length, minutes) for name, length in WINDOWS.items()}
+    windows["24h"] = _told(_sum(day, *minutes.values()), day_before)
+    times = [now - ago * _MINUTE for ago in reversed(range(SPARKLINE))]
+    return LiveBlock(
+        block_id=block_id,
+        name=named and named.name,
+        block_type=named and named.block_type,
+        windows=windows,
+        minutes=[(when, *minutes.get(when, NONE)) for when in times],
+        duration_ms=durations.get(block_id),
+    )
+
+
+def _window(now: datetime, length: int, minutes: Mapping[datetime, Counts]) -> Window:
+    begin = now - length * _MINUTE
+    first = begin - length * _MINUTE
+    return _told(
+        _sum(*(counts for when, counts in minutes.items() if when >= begin)),
+        _sum(*(counts for when, counts in minutes.items() if first <= when < begin)),
+    )
+
+
+def _told(counts: Counts, before: Counts) -> Window:
+    ended, failed = counts
+    return Window(
+        ended=ended,
+        failed=failed,
+        error_rate=failed / ended * 100 if ended else None,
+        before=Before(ended=before[0], failed=before[1]),
+    )
+
+
+def _sum(*counts: Counts) -> Counts:
+    return sum(ended for ended, _ in counts), sum(failed for _, failed in counts)
+
+
+def _this_minute() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)

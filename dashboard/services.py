@@ -1,0 +1,54 @@
+"""What routes work with, made once per server."""
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol, cast
+
+import asyncpg
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+
+from dashboard.config import DashboardConfig
+from dashboard.feed.feed import Feed
+from dashboard.reads.live_blocks import LiveBlocks
+from streams.commands import Command
+from streams.outcomes import Outcome
+
+
+class Sent(Protocol):
+    """Where Kafka has a command."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+
+class CommandSender(Protocol):
+    """Sends commands that were judged already."""
+
+    async def send(self, command: Command) -> Sent:
+        """Return when Kafka has the command."""
+
+    async def call(self, command: Command, timeout: float) -> Outcome:  # noqa: ASYNC109
+        """Send and wait for the outcome. Raises streams.errors.Transient when nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Of one running server."""
+
+    config: DashboardConfig
+    db: asyncpg.Pool
+    redis: Redis
+    feed: Feed
+    sender: CommandSender
+    live_blocks: LiveBlocks
+
+
+def services(request: Request) -> Services:
+    """Those of the server that the request came to."""
+    return cast(Services, request.app.state.services)
+
+
+Served = Annotated[Services, Depends(services)]

@@ -1,0 +1,188 @@
+"""One run, in a real browser: it moves while one looks, and may be moved from there."""
+
+import json
+
+from dashboard.server import Server
+from streams.statuses import ALLOWED_FROM, ExecutionStatus
+from tests.dashboard.page.browser import Tab
+from tests.orders import Order, Orders
+from tests.worker import Installation
+
+STATUS = "document.querySelector('.run-head .pill').innerText"
+LIVE = "document.querySelector('.line')?.dataset.state === 'live'"
+STEPS = "[...document.querySelectorAll('.step .pill')].map(pill => pill.innerText).join()"
+BUTTONS = "[...document.querySelectorAll('.actions button')].map(button => button.innerText)"
+
+# What would be markup, or a script, if it were ever taken for one.
+CORPUS = (
+    "<script>hit()</script>",
+    "<img src=x onerror=hit()>",
+    '"><svg onload=hit()>',
+    "</pre><iframe srcdoc='<script>parent.hit()</script>'>",
+    "javascript:hit()",
+    "{{constructor.constructor('hit()')()}}",
+    "<style>*{display:none}</style>",
+    "&lt;b&gt;&#x3c;script>hit()&#x3c;/script>",
+)
+
+
+async def _given(place: Installation, *orders: Order) -> None:
+    await place.put(orders)
+    await place.drained()
+
+
+async def _open(tab: Tab, server: Server, run: Orders, rest: str = "") -> None:
+    await tab.open(f"{server.url}/#/runs/{run.run_id}{rest}")
+    await tab.sees(LIVE)
+
+
+async def test_follows_a_run_to_its_end(tab: Tab, server: Server, place: Installation) -> None:
+    """From QUEUED to COMPLETED, head, steps, graph and outputs move without a reload."""
+    await place.db.execute(
+        "insert into block values ('talk', 'AITextGeneratorBlock', 'AI'),"
+        " ('out', 'AgentOutputBlock', 'OUTPUT') on conflict do nothing"
+    )
+    run = Orders()
+    await _given(place, run.create(run.node("talk", block_id="talk")), run.move("QUEUED"))
+    await _open(tab, server, run)
+    await tab.sees(f"{STATUS} === 'Queued' && {STEPS} === 'Queued'")
+
+    await place.put([run.start(), run.move_step("talk", "RUNNING")])
+    await tab.sees(f"{STATUS} === 'Running' && {STEPS} === 'Running'")
+
+    given = {"name": "answer", "value": "forty-two"}
+    await place.put([run.emit("talk", data="forty-two"), run.move_step("talk", "COMPLETED")])
+    await place.put([run.give("end", pin, value, block_id="out") for pin, value in given.items()])
+    await place.put([run.move_step("end", "QUEUED", execution_data=given)])
+    await tab.sees(f"{STEPS} === 'Completed,Queued'")
+    await tab.sees("document.querySelectorAll('.graph .node').length === 2")
+    await tab.sees("document.querySelectorAll('.graph path').length === 1")
+    await tab.shows("AI Text Generator")
+
+    await place.put([run.move_step("end", "RUNNING"), run.move_step("end", "COMPLETED")])
+    await place.put([run.move("COMPLETED", stats={"cost": 125, "node_count": 2})])
+    await tab.sees(f"{STATUS} === 'Completed' && {STEPS} === 'Completed,Completed'")
+    await tab.sees("document.querySelector('[aria-label=Outputs]').innerText.includes('forty-two')")
+    await tab.shows("$1.25")
+    await tab.screenshot("run-followed")
+
+
+async def test_goes_on_where_the_line_broke(tab: Tab, server: Server, place: Installation) -> None:
+    """What happens while the browser is cut off is there when it is back, without a reload."""
+    run = Orders()
+    await _given(place, run.create(run.node("a")), run.start())
+    await _open(tab, server, run)
+    await tab.sees(f"{STEPS} === 'Queued'")
+    await tab.go_offline(offline=True)
+    await place.put([run.move_step("a", "RUNNING"), run.move_step("a", "COMPLETED")])
+    await place.drained()
+
+    await tab.go_offline(offline=False)
+
+    await tab.sees(f"{STEPS} === 'Completed'", patience=60)
+    tab.troubles = [trouble for trouble in tab.troubles if "ERR_" not in trouble]
+
+
+async def test_offers_what_the_table_allows(tab: Tab, server: Server, place: Installation) -> None:
+    """A run that runs can be terminated, then resumed; the page knows the table of the rules."""
+    run = Orders()
+    await _given(place, run.create(run.node("a")), run.start(), run.move_step("a", "RUNNING"))
+    await _open(tab, server, run)
+    await tab.sees(f"{BUTTONS}.join() === 'Terminate,Share,Delete'")
+
+    await tab.click(".actions button", "Terminate")
+    await tab.click("dialog button[value=yes]")
+
+    await tab.sees(f"{STATUS} === 'Terminated' && {STEPS} === 'Failed'")
+    await tab.sees(f"{BUTTONS}.join() === 'Resume,Share,Delete'")
+    await tab.click(".actions button", "Resume")
+    await tab.click("dialog button[value=yes]")
+    await tab.sees(f"{STATUS} === 'Queued'")
+    known = await tab.run("import('/lib/statuses.js').then(module => module.ALLOWED_FROM)")
+    assert known == {
+        str(to): [str(was) for was in ExecutionStatus if was in ALLOWED_FROM.get(to, ())]
+        for to in ExecutionStatus
+    }
+
+
+async def test_shares_what_only_the_link_shows(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """The link shown once opens the outputs; when sharing is stopped, it opens nothing."""
+    run = Orders()
+    await _given(place, run.create())
+    await _open(tab, server, run)
+
+    await tab.click(".actions button", "Share")
+    await tab.click("dialog button[value=yes]")
+
+    link = await tab.sees("document.querySelector('dialog input')?.value")
+    status = f"fetch({link!r}).then(answer => answer.status)"
+    assert await tab.run(status) == 200
+    await tab.click("dialog button", "Done")
+    await tab.click(".actions button", "Stop sharing")
+    await tab.click("dialog button[value=yes]")
+    await tab.sees(f"{BUTTONS}.includes('Share')")
+    assert await tab.run(status) == 404
+    tab.troubles = [trouble for trouble in tab.troubles if "/v1/shared/" not in trouble]
+
+
+async def test_tells_refusals_children_and_the_journal(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """Each has its tab; a refusal that comes while one looks appears."""
+    run, child = Orders(), Orders()
+    await _given(place, run.create(run.node("a")), child.create(parent_graph_exec_id=run.run_id))
+    await _open(tab, server, run, "?tab=refusals")
+    await tab.shows("Nothing was refused.")
+
+    await place.put([run.move("COMPLETED")])
+
+    await tab.shows("illegal_transition")
+    await tab.click("[role=tab]", "Children")
+    await tab.sees(f"document.querySelector('tr[data-id]')?.dataset.id === {child.run_id!r}")
+    await tab.click("[role=tab]", "Journal")
+    await tab.sees("document.querySelectorAll('.journal tbody tr').length === 2")
+    await place.put([run.start()])
+    await tab.sees("document.querySelectorAll('.journal tbody tr').length === 3")
+    await tab.open(f"{server.url}/#/runs/{child.run_id}")
+    await tab.sees(f"document.querySelector('.facts a[href=\"#/runs/{run.run_id}\"]')")
+
+
+async def test_shows_values_exactly_and_as_text(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """Long numbers keep every digit; what looks like markup is only ever text."""
+    digits = "12345678901234567890123.5"
+    run = Orders()
+    long = run.emit("a", "long")
+    assert long.value is not None
+    exact = long.value.replace(b'"output_data":1', b'"output_data":' + digits.encode())
+    pins = [run.emit("a", text, {text: text}) for text in CORPUS]
+    graph = f"graph-{run.run_id}"
+    name = "".join(CORPUS)
+    await place.db.execute("insert into graph values ($1, 1, $2, null)", graph, name)
+    await _given(
+        place,
+        run.create(run.node("a"), graph_id=graph, inputs={text: text for text in CORPUS}),
+        run.start(),
+        run.move_step("a", "RUNNING"),
+        *pins,
+        long._replace(value=exact),
+        run.move_step("a", "FAILED", stats={"error": name}),
+        run.move("FAILED", stats={"error": name}),
+    )
+    await _open(tab, server, run)
+    await tab.run("window.hits = 0, window.hit = () => { window.hits += 1 }")
+    await tab.click(".step")
+    await tab.shows(digits)
+
+    for view in ("Journal", "Overview"):
+        await tab.click("[role=tab]", view)
+    text = await tab.run("document.body.textContent")
+    assert all(one in text for one in CORPUS)
+    assert json.dumps({CORPUS[0]: CORPUS[0]})[1:-1] in text
+    assert await tab.run("document.querySelector('h1').textContent") == name
+    strange = "main :is(script, img, iframe, style, svg[onload], b, [href^=javascript])"
+    assert await tab.run(f"document.querySelectorAll({strange!r}).length") == 0
+    assert await tab.run("window.hits") == 0

@@ -1,0 +1,185 @@
+"""Every view, bright, dark and narrow; by keyboard; with a token; and what the page is made of."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dashboard.app import PAGE
+from dashboard.config import Token
+from dashboard.server import Server
+from execstream import ExecutionClient
+from tests.dashboard.page.browser import Tab
+from tests.dashboard.serving import SECRET, dashboard_config, serving
+from tests.orders import Orders
+from tests.worker import Installation, Worker, until
+
+WIDTH = 400  # pixels of a small phone
+VIEWS = {
+    "runs": "Runs",
+    "blocks": "Blocks",
+    "alerts": "Alerts",
+    "recovery": "Recovery",
+    "health": "Health",
+}
+CALM = "document.querySelectorAll('[aria-busy=true]').length === 0"
+
+
+@pytest.fixture
+async def tally(place: Installation) -> AsyncIterator[Worker]:
+    """A worker that counts."""
+    worker = await place.start_worker("tally")
+
+    async def owns() -> bool:
+        assert worker.is_alive, worker.log()
+        return bool(worker.said("owns"))
+
+    await until(owns)
+    yield worker
+    await worker.stop()
+
+
+@pytest.fixture
+async def run(place: Installation) -> Orders:
+    """A run that has failed, with a step that has, a dead letter and a refusal."""
+    run = Orders()
+    await place.put([run.create(run.node("a"), inputs={"question": "What is six times seven?"})])
+    await place.put([run.start(), run.move_step("a", "RUNNING"), run.emit("a", data=[42])])
+    await place.put([run.move_step("a", "FAILED", stats={"error": "quota exceeded"})])
+    await place.put([run.move("FAILED"), run.move("COMPLETED"), run.raw(b'{"type": "no"}')])
+    await place.drained()
+    return run
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_every_view_is_readable_in_every_light(
+    tab: Tab, server: Server, run: Orders, view: str
+) -> None:
+    """Wide or as narrow as a phone, bright or dark: no view overflows or complains."""
+    for width in (1280, WIDTH):
+        for dark in (False, True):
+            await tab.look(dark=dark, width=width)
+            await tab.open(f"{server.url}/#/{view}")
+            await tab.sees(f"document.querySelector('h1')?.innerText === {VIEWS[view]!r} && {CALM}")
+            await tab.sees("document.querySelectorAll('table, .empty, .notice').length > 0")
+            await _must_fit(tab, dark=dark)
+            await tab.screenshot(f"{view}-{width}-{'dark' if dark else 'light'}")
+
+
+async def test_a_run_is_readable_in_every_light(tab: Tab, server: Server, run: Orders) -> None:
+    """The same for each tab of a run, with a step beside it."""
+    for width in (1280, WIDTH):
+        for dark in (False, True):
+            await tab.look(dark=dark, width=width)
+            for name in ("overview", "journal", "refusals", "children"):
+                await tab.open(f"{server.url}/#/runs/{run.run_id}?tab={name}")
+                await tab.sees("document.querySelector('#tab :is(.step, table, .empty)')")
+                await _must_fit(tab, dark=dark)
+                await tab.screenshot(f"run-{name}-{width}-{'dark' if dark else 'light'}")
+            await tab.open(f"{server.url}/#/runs/{run.run_id}?step={run.named('a')}")
+            await tab.sees("document.querySelector('.drawer').innerText.includes('quota exceeded')")
+            await _must_fit(tab, dark=dark)
+
+
+async def _must_fit(tab: Tab, *, dark: bool) -> None:
+    assert await tab.run("document.documentElement.scrollWidth <= innerWidth")
+    ground = await tab.run("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == dark
+
+
+async def test_recovery_shows_what_went_wrong(tab: Tab, server: Server, run: Orders) -> None:
+    """The dead letter and the refusal are there, and the record can be read."""
+    await tab.open(f"{server.url}/#/recovery")
+    await tab.shows("unknown_type")
+    await tab.shows("illegal_transition")
+
+    await tab.run("document.querySelector('[aria-label=\"Dead letters\"] details').open = true")
+
+    await tab.sees("document.querySelector('details').textContent.includes('\"type\": \"no\"')")
+
+
+async def test_blocks_show_failures_as_they_come(
+    tab: Tab, server: Server, place: Installation, tally: Worker
+) -> None:
+    """A block is there with its rate soon after a step of it failed, and leads to what went wrong
+    in which run."""
+    await tab.open(f"{server.url}/#/blocks")
+    await tab.sees("document.querySelector('.line').dataset.state === 'live'")
+    run = Orders()
+    now = {"at": datetime.now(UTC).isoformat()}
+
+    await place.put([run.create(run.node("a", block_id="brittle"), **now), run.start(**now)])
+    error = {"error": "429: quota exceeded for key 0b5f3a52-9d5f-4e2e-a6ad-3c1d3a0f2b11"}
+    await place.put([run.move_step("a", to, stats=error, **now) for to in ("RUNNING", "FAILED")])
+
+    await tab.sees("document.querySelector('a[href=\"#/blocks/brittle\"]')")
+    await tab.sees("document.querySelector('tbody .rate').innerText === '100%'")
+    await tab.sees("document.querySelector('tbody canvas')")
+    await tab.click("a[href='#/blocks/brittle']")
+    await tab.sees("document.querySelector('.chart canvas')")
+    await tab.shows("quota exceeded")
+    await tab.screenshot("block")
+    await tab.click("[aria-label^=Failed] a code")
+    await tab.sees(f"location.hash.startsWith('#/runs/{run.run_id}')")
+    await tab.sees("document.querySelector('.drawer').innerText.includes('quota exceeded')")
+
+
+async def test_can_be_used_by_keyboard(tab: Tab, server: Server, run: Orders) -> None:
+    """Tab and Enter lead from the top of the page into a run, a step, and out of it again."""
+    await tab.open(f"{server.url}/#/runs?status=FAILED")
+    await tab.sees("document.querySelector('tbody a')")
+    seen = set()
+    for _ in range(40):
+        await tab.press("Tab")
+        seen.add(await tab.run("document.activeElement.className || document.activeElement.id"))
+        if await tab.run("document.activeElement.matches('tbody .name')"):
+            break
+    assert {"skip", "brand", "counter", "filter-user_id"} <= seen
+
+    await tab.press("Enter")
+
+    await tab.sees("document.querySelector('.step')")
+    await tab.run("document.querySelector('.step').focus()")
+    await tab.press("Enter")
+    await tab.sees("document.activeElement.matches('.drawer')")
+    await tab.press("Escape")
+    await tab.sees("document.querySelector('.drawer').hidden")
+    await tab.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    await tab.press("ArrowRight")
+    await tab.sees("location.hash.includes('tab=journal')")
+
+
+async def test_asks_for_the_token(
+    tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
+) -> None:
+    """A server with a token shows nothing before it has it; afterwards the feed is live, too."""
+    config = dashboard_config(place.config, Token(SECRET))
+    async with serving(config, sender) as closed:
+        await tab.open(f"{closed.url}/#/runs/{run.run_id}")
+        await tab.sees("document.querySelector('#token')")
+
+        await tab.run(f"document.querySelector('#token').value = {SECRET!r}")
+        await tab.click(".token button")
+
+        await tab.sees("document.querySelector('.step')")
+        await tab.run("sessionStorage.clear()")
+        tab.troubles = [trouble for trouble in tab.troubles if "401" not in trouble]
+        await tab.open("about:blank")
+
+
+def test_is_made_of_nothing_but_modules() -> None:
+    """No markup out of text, no inline script or style, nothing from elsewhere."""
+    for file in _sources("*.js"):
+        text = file.read_text()
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "document.write"):
+            assert word not in text, f"{file}: {word}"
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), file
+    for file in _sources("*.html"):
+        text = file.read_text()
+        assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=|https?://", text)
+
+
+def _sources(pattern: str) -> list[Path]:
+    return [file for file in PAGE.rglob(pattern) if "vendor" not in file.parts]

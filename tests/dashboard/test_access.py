@@ -1,0 +1,169 @@
+"""Who may see what: tokens, tokens of one user, loopback only without any, and share links."""
+
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboard.config import Token, parse_tokens
+from dashboard.server import PortTaken, Server, TokenMissing
+from execstream import ExecutionClient
+from tests.dashboard.serving import SECRET, dashboard_config, serving, site
+from tests.orders import Orders
+from tests.worker import Installation
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+ADA, BOB = "ada-access", "bob-access"
+PATHS_OF_A_RUN = ("", "/nodes", "/children", "/journal")
+FOR_OPERATORS = (
+    "/v1/dead-letters",
+    "/v1/blocks/errors",
+    "/v1/blocks/live",
+    "/v1/diagnostics",
+    "/v1/progress",
+    "/metrics",
+)
+
+
+@pytest.fixture(scope="module")
+async def runs(place: Installation) -> tuple[Orders, Orders]:
+    """A run of each of two users."""
+    ada, bob = Orders(user_id=ADA), Orders(user_id=BOB)
+    await place.put([ada.create(), bob.create(), bob.move("COMPLETED")])
+    await place.drained()
+    return ada, bob
+
+
+@pytest.fixture(scope="module")
+async def of_ada(place: Installation, sender: ExecutionClient) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody with a token that is bound to Ada."""
+    config = dashboard_config(place.config, Token("another-of-the-tests"), Token(SECRET, ADA))
+    async with site(config, sender, SECRET) as http:
+        yield http
+
+
+async def test_without_a_token_nobody_comes_in(of_ada: httpx.AsyncClient) -> None:
+    """Nor with a wrong one; what tells nothing of runs needs none."""
+    for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
+        answer = await of_ada.get("/v1/executions", headers=headers)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        for path in ("/livez", "/readyz", "/openapi.json", "/"):
+            assert (await of_ada.get(path, headers=headers)).status_code == 200
+
+
+async def test_an_unbound_token_sees_everything(
+    of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
+) -> None:
+    """Both tokens are good for the same server."""
+    everything = {"Authorization": "Bearer another-of-the-tests"}
+    for one in runs:
+        path = f"/v1/executions/{one.run_id}"
+        assert (await of_ada.get(path, headers=everything)).status_code == 200
+    for path in FOR_OPERATORS:
+        assert (await of_ada.get(path, headers=everything)).status_code == 200
+
+
+async def test_a_bound_token_sees_its_user_only(
+    of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
+) -> None:
+    """What is others' does not exist, word for word as what never did."""
+    ada, bob = runs
+    listed = (await of_ada.get("/v1/executions")).json()["data"]
+    assert {one["user_id"] for one in listed} == {ADA}
+    assert (await of_ada.get("/v1/executions/counts")).json()["total"] == len(listed)
+    assert (await of_ada.get("/v1/refusals")).json()["data"] == []
+    for path in PATHS_OF_A_RUN:
+        assert (await of_ada.get(f"/v1/executions/{ada.run_id}{path}")).status_code == 200
+        foreign = await of_ada.get(f"/v1/executions/{bob.run_id}{path}")
+        never = await of_ada.get(f"/v1/executions/{ada.named('never')}{path}")
+        assert foreign.status_code == never.status_code == 404
+        told = foreign.json()["detail"].replace(bob.run_id, ada.named("never"))
+        assert told == never.json()["detail"]
+    for path in (*FOR_OPERATORS, f"/v1/executions?user_id={BOB}", f"/v1/refusals?user_id={BOB}"):
+        assert (await of_ada.get(path)).status_code == 404
+    me = (await of_ada.get("/v1/me")).json()
+    assert me == {"user_id": ADA, "token_required": True}
+
+
+async def test_a_bound_token_orders_for_its_user_only(
+    of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
+) -> None:
+    """Commands of others are not sent, and their outcomes are not told."""
+    _, bob = runs
+    foreign = {"type": "graph.start", "user_id": BOB, "graph_exec_id": bob.run_id}
+    assert (await of_ada.post("/v1/commands", json=foreign)).status_code == 404
+    outcome = f"/v1/commands/{bob.run_id}/{bob.named('command/1')}"
+    assert (await of_ada.get(outcome)).status_code == 404
+
+
+async def test_only_loopback_without_a_token(place: Installation, sender: ExecutionClient) -> None:
+    """Neither is another address listened at, nor another name answered to."""
+    config = dashboard_config(place.config)
+    with pytest.raises(TokenMissing, match="EXECSTREAM_HTTP_TOKEN"):
+        Server(config, sender, "0.0.0.0", 0)  # noqa: S104 - it is refused
+    async with site(config, sender) as http:
+        answer = await http.get("/v1/executions", headers={"Host": "evil.example"})
+        assert answer.status_code == 421
+        for host in ("localhost:1", "127.0.0.1", "[::1]:80"):
+            answer = await http.get("/v1/executions", headers={"Host": host})
+            assert answer.status_code == 200
+
+
+async def test_a_taken_port(place: Installation, sender: ExecutionClient) -> None:
+    """Is told with a way out."""
+    config = dashboard_config(place.config)
+    async with serving(config, sender) as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(PortTaken, match="--port"):
+            Server(config, sender, "127.0.0.1", port)
+
+
+async def test_share_links(of_ada: httpx.AsyncClient, place: Installation) -> None:
+    """Whoever has the link sees the outputs, without a token and until it is taken back."""
+    token = "a-link-that-nobody-guesses"  # noqa: S105 - of the tests only
+    orders = Orders(user_id=BOB)
+    share = {"is_shared": True, "share_token_hash": sha256(token.encode()).hexdigest()}
+    await place.put([orders.create(), orders.order("graph.share", **share)])
+    await place.drained()
+    nobody = {"Authorization": ""}
+    answer = await of_ada.get(f"/v1/shared/{token}", headers=nobody)
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert set(answer.json()) == {
+        *("id", "graph_name", "graph_description", "status", "created_at", "outputs")
+    }
+    await place.put([orders.order("graph.share", is_shared=False)])
+    await place.drained()
+    assert (await of_ada.get(f"/v1/shared/{token}", headers=nobody)).status_code == 404
+
+
+async def test_headers_of_every_answer(http: httpx.AsyncClient) -> None:
+    """Nothing of others is loaded, nothing inline is run, nothing is framed or kept."""
+    for path in ("/", "/v1/executions", "/v1/nonsense", "/livez"):
+        headers = (await http.get(path)).headers
+        policy: dict[str, Any] = dict(
+            part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; ")
+        )
+        assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == "'self'"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] in ("no-store", "private, no-cache")
+        assert "server" not in headers
+        assert "access-control-allow-origin" not in headers
+
+
+async def test_the_page_is_asked_for_again_cheaply(http: httpx.AsyncClient) -> None:
+    """Files of the page have ETags."""
+    answer = await http.get("/")
+    again = await http.get("/", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (answer.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+def test_tokens() -> None:
+    """Several with commas between, each for everything or for one user."""
+    assert parse_tokens("one,two=ada@b.c") == (Token("one"), Token("two", "ada@b.c"))
+    assert parse_tokens("") == ()
+    assert SECRET not in repr(Token(SECRET))

@@ -1,0 +1,85 @@
+"""How blocks fare right now: from steps that end to the figures of the page."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboard.reads import live_blocks
+from execstream import ExecutionClient
+from tests.dashboard.serving import dashboard_config, site
+from tests.orders import Orders
+from tests.worker import Installation, Worker, until
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+BLOCK = "block-live"
+
+
+@pytest.fixture(scope="module")
+async def tally(place: Installation) -> AsyncIterator[Worker]:
+    """A worker that counts, for as long as the module runs."""
+    running = await place.start_worker("tally")
+    yield running
+    await running.stop()
+
+
+async def test_figures_of_a_block(
+    place: Installation, sender: ExecutionClient, tally: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that end are in their windows, with durations, errors and the steps themselves."""
+    for name in ("RECENT_FOR", "DURATIONS_FOR", "PAST_FOR"):
+        monkeypatch.setattr(live_blocks, name, 0.0)
+    async with site(dashboard_config(place.config), sender) as http:
+        await end_steps(place, minutes_ago=0, completed=3, failed=1)
+        await end_steps(place, minutes_ago=90, completed=1, failed=1)
+        await end_steps(place, minutes_ago=300, completed=2, failed=0)
+
+        async def counted() -> Any:
+            assert tally.is_alive, tally.log()[-5:]
+            answer = await http.get(f"/v1/blocks/{BLOCK}")
+            told = answer.json()
+            return told if answer.is_success and told["windows"]["24h"]["ended"] == 8 else None
+
+        block = await until(counted)
+
+        listed = (await http.get("/v1/blocks/live")).json()["data"]
+        failed = (await http.get(f"/v1/blocks/{BLOCK}/steps", params={"status": "FAILED"})).json()
+
+    windows = block["windows"]
+    assert windows["5m"]["before"] == {"ended": 0, "failed": 0}
+    assert (windows["5m"]["ended"], windows["5m"]["error_rate"]) == (4, 25.0)
+    assert windows["1h"]["before"] == {"ended": 2, "failed": 1}
+    assert (windows["24h"]["failed"], windows["24h"]["before"]["ended"]) == (2, 0)
+    assert len(block["minutes"]) == 60
+    assert sum(ended for _, ended, _ in block["minutes"]) == 4
+    assert block["duration_ms"]["p50"] == pytest.approx(1_000, rel=0.02)
+    [error] = block["fingerprints"]
+    assert (error["count"], error["class"]) == (2, "quota")
+    assert [one["block_id"] for one in listed] == [BLOCK]
+    assert listed[0]["windows"] == windows
+    assert [step["error"] for step in failed["data"]] == ["429 Too Many Requests"] * 2
+    assert failed["data"][0]["graph_exec_id"] == error["graph_exec_id"]
+
+
+async def end_steps(place: Installation, minutes_ago: int, completed: int, failed: int) -> None:
+    """A run whose steps, a second long each, ended then."""
+    orders = Orders(user_id="ada-live")
+    then = datetime.now(UTC) - timedelta(minutes=minutes_ago, seconds=2)
+    begin, end = then.isoformat(), (then + timedelta(seconds=1)).isoformat()
+    moves: list[tuple[str, dict[str, str]]] = [("COMPLETED", {})] * completed
+    moves += [("FAILED", {"error": "429 Too Many Requests"})] * failed
+    names = [str(number) for number in range(len(moves))]
+    nodes = [orders.node(name, block_id=BLOCK) for name in names]
+    await place.put([orders.create(*nodes, at=begin)])
+    for name, (status, stats) in zip(names, moves, strict=True):
+        await place.put([orders.move_step(name, "RUNNING", at=begin)])
+        await place.put([orders.move_step(name, status, at=end, stats=stats)])
+
+
+async def test_nothing_is_known_of_it(http: httpx.AsyncClient) -> None:
+    """A block of which no step has ended."""
+    assert (await http.get("/v1/blocks/nonsense")).status_code == 404
+    assert (await http.get("/v1/blocks/nonsense/steps")).json()["data"] == []

@@ -1,0 +1,68 @@
+"""openapi.json: everything is in it, and every reference leads somewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+PROMISED = {
+    "/v1/executions",
+    "/v1/executions/{graph_exec_id}",
+    "/v1/executions/{graph_exec_id}/nodes",
+    "/v1/executions/{graph_exec_id}/journal",
+    "/v1/blocks/errors",
+    "/v1/blocks/live",
+    "/v1/refusals",
+    "/v1/dead-letters",
+    "/v1/commands",
+    "/v1/commands/{key}/{command_id}",
+    "/v1/shared/{token}",
+    "/v1/stream",
+    "/livez",
+    "/readyz",
+    "/metrics",
+}
+METHODS = {"get", "post"}
+
+
+async def test_everything_is_described(http: httpx.AsyncClient) -> None:
+    """All paths with what they answer: schemas of their own, and problems."""
+    described = (await http.get("/openapi.json")).json()
+    assert described["openapi"].startswith("3.1")
+    assert described["paths"].keys() >= PROMISED
+    for path, operations in described["paths"].items():
+        assert operations.keys() <= METHODS
+        for operation in operations.values():
+            assert operation["description"], path
+            assert "HTTPValidationError" not in str(operation)
+            problem = operation["responses"]["default"]["content"]
+            assert list(problem) == ["application/problem+json"]
+            for content in operation["responses"]["200"]["content"].values():
+                assert content["schema"], path
+
+
+async def test_references_lead_somewhere(http: httpx.AsyncClient) -> None:
+    """And names of operations are used once."""
+    described = (await http.get("/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    for reference in references(described):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+    ids = [
+        operation["operationId"]
+        for operations in described["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids))
+    assert {"Event", "Problem", "GraphExecutionWithNodes"} <= schemas.keys()
+
+
+def references(part: Any) -> Iterator[str]:
+    """All `$ref` in it."""
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
