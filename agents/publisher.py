@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 MAX_BATCH = 512 * 1024  # bytes
 MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become
+# Seconds until an acknowledgement must have come or failed; aiokafka gives up after 40, unless its
+# sending task has died: then nothing comes, and this ends the process.
+ACK_PATIENCE = 120.0
 BACKLOG = 8  # batches that may wait before committing waits too
 
 
@@ -110,7 +113,8 @@ class Publisher:
             box = producer.create_batch()
             while todo and _append(box, todo[0]):
                 last = todo.popleft().place
-            await (await producer.send_batch(box, self._events, partition=news.owned.number))
+            sent = await producer.send_batch(box, self._events, partition=news.owned.number)
+            await asyncio.wait_for(sent, ACK_PATIENCE)
         return last
 
     async def _send_dead_letters(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
@@ -120,7 +124,7 @@ class Publisher:
             )
             for one in news.dead_letters
         ]
-        await asyncio.gather(*sent)
+        await asyncio.wait_for(asyncio.gather(*sent), ACK_PATIENCE)
         return news.dead_letters[-1].place if news.dead_letters else news.owned.published
 
     async def _started(self) -> AIOKafkaProducer:

@@ -67,7 +67,11 @@ def decode(
             value.decode()  # msgspec does not look inside raw values
         command = _command.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _diagnose(value, error)
+        diagnosis = _diagnose(value, error)
+        last = _with_last_of_equal_keys(value, diagnosis)
+        if last is None:
+            return diagnosis
+        command = last
     if command.v not in (VERSION, None):
         return _unsupported(command.v)
     return _check_fields(command, value) or _check_key(command, key) or command
@@ -112,6 +116,16 @@ def _diagnose(value: bytes, error: Exception) -> Dead:
         return Dead(DeadReason.UNKNOWN_TYPE, {"type": _quoted(kind)})
     message, _, path = str(error).partition(" - at `")
     return _invalid(path.rstrip("`") or "$", message)
+
+
+def _with_last_of_equal_keys(value: bytes, diagnosis: Dead) -> Command | None:
+    """The command that `value` is when of equal keys the last wins; msgspec judges each of them."""
+    if diagnosis.reason not in (DeadReason.INVALID_FIELD, DeadReason.UNKNOWN_TYPE):
+        return None
+    try:
+        return _command.decode(msgspec.json.encode(_header.decode(value)))
+    except msgspec.DecodeError:
+        return None
 
 
 def _parsed(raw: Raw | None) -> Any:

@@ -16,6 +16,7 @@ from streams.commands import (
     AddNodeOutput,
     CreateGraph,
     SetKeyValue,
+    StartGraph,
     UpdateGraph,
 )
 from streams.decoding import MAX_QUOTE, decode, depth
@@ -188,3 +189,18 @@ def _reason_of_reference(key: bytes | None, value: bytes) -> str | None:
     except DeadError as dead:
         return dead.reason
     return None
+
+
+def test_of_equal_keys_the_last_wins() -> None:
+    """At the top of a command as well, whatever the others held."""
+    run_id = "01a20c49-f9a6-775c-8b7b-bc9313bd64fb"
+    value = (
+        b'{"type":"graph.create","type":"graph.start","id":5,"user_id":"a/b","user_id":"ada",'
+        b'"at":"2026-03-01T06:30:00Z","graph_exec_id":"' + run_id.encode() + b'",'
+        b'"id":"143299a9-2ce9-4788-9ea9-5217b7c0a7ec"}'
+    )
+
+    command = decode(run_id.encode(), value)
+
+    assert isinstance(command, StartGraph)
+    assert (command.id, command.user_id) == ("143299a9-2ce9-4788-9ea9-5217b7c0a7ec", "ada")

@@ -92,10 +92,9 @@ async def _must_fit(tab: Tab, *, dark: bool) -> None:
 async def test_recovery_shows_what_went_wrong(tab: Tab, server: Server, run: Orders) -> None:
     """The dead letter and the refusal are there, and the record can be read."""
     await tab.open(f"{server.url}/#/recovery")
-    await tab.shows("unknown_type")
-    await tab.shows("illegal_transition")
+    await tab.sees("document.querySelector('[aria-label=Refusals] td .reason')")
 
-    await tab.run("document.querySelector('[aria-label=\"Dead letters\"] details').open = true")
+    await tab.sees("(document.querySelector('[aria-label=\"Dead letters\"] details').open = true)")
 
     await tab.sees("document.querySelector('details').textContent.includes('\"type\": \"no\"')")
 
