@@ -123,9 +123,10 @@ def _with_last_of_equal_keys(value: bytes, diagnosis: Dead) -> Command | None:
     if diagnosis.reason not in (DeadReason.INVALID_FIELD, DeadReason.UNKNOWN_TYPE):
         return None
     try:
-        return _command.decode(msgspec.json.encode(_header.decode(value)))
+        command: Command = _command.decode(msgspec.json.encode(_header.decode(value)))
     except msgspec.DecodeError:
         return None
+    return command
 
 
 def _parsed(raw: Raw | None) -> Any:
