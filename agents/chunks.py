@@ -111,7 +111,7 @@ class Consumer(driver.Consumer):
         await self._thread.jump(positions, stamp)
 
     async def _acquire(self) -> None:
-        """Claim what is assigned, until it works or the assignment is gone."""
+        """Claim what is assigned, until it works, the assignment is gone, or we stop."""
         async with self.lock:
             generation = self.app.consumer_generation_id
             while not self._is_over(generation):
@@ -120,13 +120,16 @@ class Consumer(driver.Consumer):
                     if await self._claim(generation):
                         return
                 except Exception as error:
+                    if self.app.should_stop:
+                        return  # the connections it uses are being closed
                     if not is_transient(error):
                         raise
                     log.warning("claim_retry", error=repr(error))
                     await asyncio.sleep(0.3)
 
     def _is_over(self, generation: int) -> bool:
-        return self._assignment_lost or generation != self.app.consumer_generation_id
+        is_stale = self._assignment_lost or generation != self.app.consumer_generation_id
+        return is_stale or self.app.should_stop
 
     async def _claim(self, generation: int) -> bool:
         for intake in _intakes(self.app).values():

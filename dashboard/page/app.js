@@ -58,11 +58,15 @@ function askForToken() {
   if (main.querySelector(".token")) return;
   lifetime.abort();
   const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
-  const form = h("form", { class: "token" },
+  const form = h(
+    "form",
+    { class: "token" },
     h("h1", {}, "This server wants a token"),
-    h("label", { for: "token" }, "Token"), field,
+    h("label", { for: "token" }, "Token"),
+    field,
     h("button", {}, "Continue"),
-    h("p", { class: "hint" }, "It is kept for this tab only."));
+    h("p", { class: "hint" }, "It is kept for this tab only."),
+  );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     keepToken(field.value.trim());
@@ -92,10 +96,13 @@ function beat() {
 
 function completeness({ complete_to: to, gaps, behind }) {
   const isWhole = gaps === 0 && to !== null;
-  return h("a", { href: "#/health", class: isWhole ? "good" : "bad" },
+  return h(
+    "a",
+    { href: "#/health", class: isWhole ? "good" : "bad" },
     to === null ? "Nothing applied yet" : `Complete to ${clock(to)}`,
     ` · ${plural(gaps, "gap")}`,
-    behind > 0 && ` · ${number(behind)} behind`);
+    behind > 0 && ` · ${number(behind)} behind`,
+  );
 }
 
 /** The number of open alerts, beside the word. */
@@ -113,7 +120,10 @@ function countAlerts() {
   });
 }
 
-fill(nav, VIEWS.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)));
+fill(
+  nav,
+  VIEWS.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),
+);
 addEventListener("hashchange", show);
 addEventListener("token-wanted", askForToken);
 show();

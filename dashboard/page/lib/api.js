@@ -23,9 +23,10 @@ export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** Tell the frame that nothing is shown without a token, or not with this one. */
-export function wantToken() {
-  dispatchEvent(new Event("token-wanted"));
+/** Tell the frame that nothing is shown without a token, or not with the one that was sent. */
+export function wantToken(sent) {
+  const isOld = sent.Authorization !== authorization().Authorization; // one was given meanwhile
+  if (!isOld) dispatchEvent(new Event("token-wanted"));
 }
 
 export function authorization() {
@@ -36,7 +37,10 @@ export function authorization() {
 /** `{"a": 1, "b": [2, 3], "c": null}` as `?a=1&b=2&b=3`. */
 export function query(parameters) {
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
-    [value].flat().filter((one) => one !== null && one !== undefined && one !== "").map((one) => [name, one]),
+    [value]
+      .flat()
+      .filter((one) => one !== null && one !== undefined && one !== "")
+      .map((one) => [name, one]),
   );
   return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
@@ -59,16 +63,17 @@ export async function send(command) {
 }
 
 async function call(path, { headers = {}, ...options }) {
+  const token = authorization();
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers: { ...authorization(), ...headers } });
+    answer = await fetch(path, { ...options, headers: { ...token, ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "The server does not answer." });
   }
   const text = await answer.text();
   if (answer.ok) return parse(text);
-  if (answer.status === 401) wantToken();
+  if (answer.status === 401) wantToken(token);
   throw new Problem(answer.status, problemOf(text));
 }
 

@@ -9,17 +9,25 @@ function uPlotLoaded() {
     const script = h("script", { src: "vendor/uplot/uPlot.iife.min.js" });
     script.addEventListener("load", () => resolve(globalThis.uPlot));
     script.addEventListener("error", () => reject(new Error("uPlot could not be loaded.")));
-    document.head.append(h("link", { rel: "stylesheet", href: "vendor/uplot/uPlot.min.css" }), script);
+    document.head.append(
+      h("link", { rel: "stylesheet", href: "vendor/uplot/uPlot.min.css" }),
+      script,
+    );
   });
   return loading;
 }
 
 /** Colours come from the style sheet at each drawing, so that charts follow light and dark. */
-const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colour = (name) => () =>
+  getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** A chart of `[[minute, ended, failed], …]`: an element, and `update(minutes)`. */
 export function minutesChart({ width, height, isLarge = false, label, signal }) {
-  const element = h("div", { class: isLarge ? "chart" : "spark", role: "img", "aria-label": label });
+  const element = h("div", {
+    class: isLarge ? "chart" : "spark",
+    role: "img",
+    "aria-label": label,
+  });
   let plot = null;
   let shown = "";
   let wanted = null;
@@ -58,7 +66,9 @@ const columnsOf = (minutes) => [
 ];
 
 function spoken(minutes) {
-  const [ended, failed] = [1, 2].map((column) => minutes.reduce((sum, minute) => sum + minute[column], 0));
+  const [ended, failed] = [1, 2].map((column) =>
+    minutes.reduce((sum, minute) => sum + minute[column], 0),
+  );
   return `${ended} ended, ${failed} failed in the last ${minutes.length} minutes`;
 }
 
@@ -66,8 +76,22 @@ const series = (UPlot) => {
   const bars = UPlot.paths.bars({ size: [0.8, 40] });
   return [
     {},
-    { label: "ended", stroke: colour("--chart"), fill: colour("--chart"), width: 0, paths: bars, points: { show: false } },
-    { label: "failed", stroke: colour("--bad"), fill: colour("--bad"), width: 0, paths: bars, points: { show: false } },
+    {
+      label: "ended",
+      stroke: colour("--chart"),
+      fill: colour("--chart"),
+      width: 0,
+      paths: bars,
+      points: { show: false },
+    },
+    {
+      label: "failed",
+      stroke: colour("--bad"),
+      fill: colour("--bad"),
+      width: 0,
+      paths: bars,
+      points: { show: false },
+    },
   ];
 };
 
@@ -81,16 +105,30 @@ const small = (UPlot, size) => ({
   padding: [2, 0, 0, 0],
 });
 
-const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+const axis = {
+  stroke: colour("--muted"),
+  grid: { stroke: colour("--line"), width: 1 },
+  ticks: { show: false },
+  font: "11px system-ui",
+};
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const clock = (seconds) => CLOCK.format(seconds * 1000);
-const WHOLE = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const WHOLE = [1, 2, 5]
+  .flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power))
+  .sort((a, b) => a - b);
 
 const large = (UPlot, size) => ({
   ...size,
-  series: series(UPlot).map((one, index) => (index ? { ...one, value: (_, value) => value ?? "" } : { label: "at", value: (_, at) => (at ? clock(at) : "") })),
-  axes: [{ ...axis, size: 28, grid: { show: false }, values: (_, marks) => marks.map(clock) }, { ...axis, size: 44, incrs: WHOLE }],
+  series: series(UPlot).map((one, index) =>
+    index
+      ? { ...one, value: (_, value) => value ?? "" }
+      : { label: "at", value: (_, at) => (at ? clock(at) : "") },
+  ),
+  axes: [
+    { ...axis, size: 28, grid: { show: false }, values: (_, marks) => marks.map(clock) },
+    { ...axis, size: 44, incrs: WHOLE },
+  ],
   scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.05, 1)] } },
   legend: { live: true, markers: { width: 0 } },
   cursor: { y: false, points: { show: false } },

@@ -3,14 +3,19 @@
 
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
 /** Milliseconds since 1970, or null. */
 export const instant = (time) => (time ? Date.parse(time) : null);
 
-export const number = (value) => (value === null || value === undefined ? "–" : NUMBER.format(value));
+export const number = (value) =>
+  value === null || value === undefined ? "–" : NUMBER.format(value);
 
 /** 12,345 below 100,000, then 123.5K. */
 export const short = (value) => (Math.abs(value) < 100_000 ? number(value) : COMPACT.format(value));
@@ -25,7 +30,11 @@ export const percent = (value) => {
 };
 
 export const bytes = (count) =>
-  count < 1024 ? `${count} B` : count < 1024 ** 2 ? `${NUMBER.format(count / 1024)} KiB` : `${NUMBER.format(count / 1024 ** 2)} MiB`;
+  count < 1024
+    ? `${count} B`
+    : count < 1024 ** 2
+      ? `${NUMBER.format(count / 1024)} KiB`
+      : `${NUMBER.format(count / 1024 ** 2)} MiB`;
 
 /** Milliseconds as 0.4 ms, 320 ms, 4.2 s, 3 m 20 s, 2 h 5 m, 3 d 4 h. */
 export function duration(ms) {
@@ -50,9 +59,11 @@ export function clock(time) {
 }
 
 /** Three decimals of a second behind the clock, for what happens close together. */
-export const precise = (time) => `${clock(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
+export const precise = (time) =>
+  `${clock(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 
 /** The end of an id: version 7 UUIDs made together begin alike. */
 export const shortId = (id) => (id.length > 12 ? `…${id.slice(-8)}` : id);
 
-export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+export const plural = (count, one, many = `${one}s`) =>
+  `${number(count)} ${count === 1 ? one : many}`;

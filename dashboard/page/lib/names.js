@@ -22,7 +22,10 @@ export function blockName(id) {
 }
 
 export const readable = (name) =>
-  name.replace(/Block$/, "").replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/([A-Z])([A-Z][a-z])/g, "$1 $2");
+  name
+    .replace(/Block$/, "")
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replace(/([A-Z])([A-Z][a-z])/g, "$1 $2");
 
 export const blockType = (id) => blocks.get(id)?.block_type ?? null;
 
@@ -34,7 +37,8 @@ export function graphName(id, version) {
 export function knownGraphs() {
   const newest = new Map();
   for (const graph of graphs.values()) {
-    if ((newest.get(graph.graph_id)?.graph_version ?? 0) <= graph.graph_version) newest.set(graph.graph_id, graph);
+    if ((newest.get(graph.graph_id)?.graph_version ?? 0) <= graph.graph_version)
+      newest.set(graph.graph_id, graph);
   }
   return [...newest.values()].sort((a, b) => a.name.localeCompare(b.name));
 }

@@ -9,7 +9,12 @@ const SHOWN = 2_000; // characters of a value before "show all"
 
 /** A dot whose form tells the status too, and its name. */
 export function pill(status) {
-  return h("span", { class: "pill", "data-status": status }, h("span", { class: "dot", "aria-hidden": "true" }), LABELS[status] ?? status);
+  return h(
+    "span",
+    { class: "pill", "data-status": status },
+    h("span", { class: "dot", "aria-hidden": "true" }),
+    LABELS[status] ?? status,
+  );
 }
 
 export function setPill(element, status) {
@@ -20,15 +25,27 @@ export function setPill(element, status) {
 
 export function time(value, shown = clock) {
   if (!value) return h("span", { class: "none" }, "–");
-  return h("time", { datetime: value, title: `${value.replace("T", " ").replace("Z", "")} UTC` }, shown(value));
+  return h(
+    "time",
+    { datetime: value, title: `${value.replace("T", " ").replace("Z", "")} UTC` },
+    shown(value),
+  );
 }
 
 /** A value from a pin: text as text, anything else as JSON; long ones cut until asked for. */
 export function valueView(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  const box = h("pre", { class: "value", tabindex: text.length > 200 ? 0 : false }, text.slice(0, SHOWN));
+  const box = h(
+    "pre",
+    { class: "value", tabindex: text.length > 200 ? 0 : false },
+    text.slice(0, SHOWN),
+  );
   if (text.length <= SHOWN) return box;
-  const more = h("button", { type: "button", class: "quiet" }, `Show all ${number(text.length)} characters`);
+  const more = h(
+    "button",
+    { type: "button", class: "quiet" },
+    `Show all ${number(text.length)} characters`,
+  );
   more.addEventListener("click", () => (fill(box, text), more.remove()));
   return h("div", {}, box, more);
 }
@@ -37,10 +54,14 @@ export function valueView(value) {
 export function pins(values, { isList = false } = {}) {
   const names = Object.keys(values ?? {});
   if (!names.length) return h("p", { class: "none" }, "None.");
-  return h("dl", { class: "pins" }, names.map((name) => [
-    h("dt", {}, name),
-    h("dd", {}, isList ? values[name].map(valueView) : valueView(values[name])),
-  ]));
+  return h(
+    "dl",
+    { class: "pins" },
+    names.map((name) => [
+      h("dt", {}, name),
+      h("dd", {}, isList ? values[name].map(valueView) : valueView(values[name])),
+    ]),
+  );
 }
 
 export const notice = (...text) => h("p", { class: "notice" }, ...text);
@@ -49,32 +70,51 @@ export const empty = (...text) => h("div", { class: "empty" }, ...text);
 
 /** What went wrong, in place of what should be here. */
 export function failure(error, what) {
-  if (error instanceof Problem && error.isMissing) return notice(`This server does not tell ${what}.`);
+  if (error instanceof Problem && error.isMissing)
+    return notice(`This server does not tell ${what}.`);
   return h("p", { class: "notice bad", role: "alert" }, error.message);
 }
 
 /** A panel with a heading; `side` stands at the heading's other end. */
 export function panel(title, side, ...children) {
-  return h("section", { class: "panel", "aria-label": title },
+  return h(
+    "section",
+    { class: "panel", "aria-label": title },
     h("header", {}, h("h2", {}, title), side),
-    ...children);
+    ...children,
+  );
 }
 
 /** A table in a box that scrolls sideways when it must. Columns: text, or `[text, class]`. */
 export function table(caption, columns, rows) {
-  return h("div", { class: "scroll" },
-    h("table", { "aria-label": caption },
-      h("thead", {}, h("tr", {}, columns.map((column) => {
-        const [text, name] = [column].flat();
-        return h("th", { scope: "col", class: name }, text);
-      }))),
-      h("tbody", {}, rows)));
+  return h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      { "aria-label": caption },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map((column) => {
+            const [text, name] = [column].flat();
+            return h("th", { scope: "col", class: name }, text);
+          }),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
 }
 
 /** A cell; the column's name is shown before it where the table is stacked. */
 export const cell = (label, ...children) => h("td", { "data-label": label }, ...children);
 
-export const figure = (label, ...children) => h("td", { "data-label": label, class: "figure" }, ...children);
+export const figure = (label, ...children) =>
+  h("td", { "data-label": label, class: "figure" }, ...children);
 
 /** Something said once at the edge of the page. */
 export function say(text, kind = "") {
@@ -86,13 +126,26 @@ export function say(text, kind = "") {
 /** Ask before something is done; resolves to true or false. */
 export function ask(question, detail, yes, { kind = "" } = {}) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { "aria-label": question },
-      h("form", { method: "dialog" },
-        h("h2", {}, question), h("p", {}, detail),
-        h("div", { class: "buttons" },
+    const dialog = h(
+      "dialog",
+      { "aria-label": question },
+      h(
+        "form",
+        { method: "dialog" },
+        h("h2", {}, question),
+        h("p", {}, detail),
+        h(
+          "div",
+          { class: "buttons" },
           h("button", { value: "no", class: "quiet" }, "Cancel"),
-          h("button", { value: "yes", class: kind }, yes))));
-    dialog.addEventListener("close", () => (dialog.remove(), resolve(dialog.returnValue === "yes")));
+          h("button", { value: "yes", class: kind }, yes),
+        ),
+      ),
+    );
+    dialog.addEventListener(
+      "close",
+      () => (dialog.remove(), resolve(dialog.returnValue === "yes")),
+    );
     document.body.append(dialog);
     dialog.showModal();
   });

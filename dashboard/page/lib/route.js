@@ -13,7 +13,10 @@ export function current() {
 export function link(parts, parameters = {}) {
   const path = [parts].flat().map(encodeURIComponent).join("/");
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
-    [value].flat().filter((one) => one !== null && one !== undefined && one !== "").map((one) => [name, one]),
+    [value]
+      .flat()
+      .filter((one) => one !== null && one !== undefined && one !== "")
+      .map((one) => [name, one]),
   );
   return `#/${path}${pairs.length ? `?${new URLSearchParams(pairs)}` : ""}`;
 }

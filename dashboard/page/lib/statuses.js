@@ -1,6 +1,14 @@
 // The statuses and the transition table, as in streams/statuses.py (a test compares them).
 
-export const STATUSES = ["INCOMPLETE", "QUEUED", "RUNNING", "COMPLETED", "TERMINATED", "FAILED", "REVIEW"];
+export const STATUSES = [
+  "INCOMPLETE",
+  "QUEUED",
+  "RUNNING",
+  "COMPLETED",
+  "TERMINATED",
+  "FAILED",
+  "REVIEW",
+];
 
 /** Read a row as "to become X it must now be one of …". */
 export const ALLOWED_FROM = {

@@ -52,7 +52,7 @@ async function read(filters, cursor, signal, on, onOpen) {
     if (cursor !== null) headers["Last-Event-ID"] = cursor;
     heard();
     const answer = await fetch(`/v1/stream${query(filters)}`, { headers, signal: line.signal });
-    if (answer.status === 401) wantToken();
+    if (answer.status === 401) wantToken(headers);
     if (!answer.ok) throw Object.assign(new Error(await reason(answer)), { status: answer.status });
     on.state?.("live");
     onOpen();

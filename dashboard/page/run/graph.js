@@ -20,7 +20,11 @@ const SMALLEST = 0.75; // of their size, so that a wide graph fits; beyond that 
 export function graphView(onSelect) {
   const links = svg("svg", { class: "links", "aria-hidden": "true" });
   const plane = h("div", { class: "plane" }, links);
-  const frame = h("div", { class: "graph scroll", tabindex: 0, role: "group", "aria-label": "Graph" }, plane);
+  const frame = h(
+    "div",
+    { class: "graph scroll", tabindex: 0, role: "group", "aria-label": "Graph" },
+    plane,
+  );
   const note = h("p", { class: "hint" });
   const boxes = new Map();
   let drawn = null;
@@ -45,7 +49,9 @@ export function graphView(onSelect) {
     const columns = layered(ids, edges);
     const tallest = Math.max(0, ...columns.map((column) => column.length));
     const spots = new Map();
-    columns.forEach((column, x) => column.forEach((id, y) => spots.set(id, spot(x, y + (tallest - column.length) / 2))));
+    columns.forEach((column, x) =>
+      column.forEach((id, y) => spots.set(id, spot(x, y + (tallest - column.length) / 2))),
+    );
     for (const [id, box] of boxes) if (!spots.has(id)) (box.remove(), boxes.delete(id));
     for (const [id, [left, top]] of spots) {
       if (!boxes.has(id)) boxes.set(id, boxOf(id, onSelect));
@@ -58,7 +64,10 @@ export function graphView(onSelect) {
     Object.assign(plane.style, { width: `${width}px`, height: `${height}px` });
     plane.style.zoom = Math.min(1, Math.max(SMALLEST, frame.clientWidth / width));
     links.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    fill(links, edges.map(({ from, to }) => svg("path", { d: curve(spots.get(from), spots.get(to)) })));
+    fill(
+      links,
+      edges.map(({ from, to }) => svg("path", { d: curve(spots.get(from), spots.get(to)) })),
+    );
   }
 
   return { element: h("div", {}, frame, note), update };
@@ -77,7 +86,12 @@ function nodesOf(steps) {
 }
 
 function boxOf(id, onSelect) {
-  const box = h("button", { type: "button", class: "node" }, h("span", { class: "name" }), h("span", { class: "below" }, pill("INCOMPLETE"), h("span", { class: "hint" })));
+  const box = h(
+    "button",
+    { type: "button", class: "node" },
+    h("span", { class: "name" }),
+    h("span", { class: "below" }, pill("INCOMPLETE"), h("span", { class: "hint" })),
+  );
   box.addEventListener("click", () => onSelect(box.dataset.step));
   return box;
 }
@@ -106,6 +120,7 @@ function noteOf(all, shown, links, isPartial) {
   const left = all > shown ? `The first ${shown} of ${plural(all, "node")}. ` : "";
   const partly = isPartial ? " Only the first values were compared." : "";
   if (!all) return "No step yet.";
-  if (!links) return `${left}Nodes from left to right as the run reached them; no links: no step's input is a value that exactly one other node gave out.${partly}`;
+  if (!links)
+    return `${left}Nodes from left to right as the run reached them; no links: no step's input is a value that exactly one other node gave out.${partly}`;
   return `${left}Links are not stored: one is drawn where a step's input is exactly what one other node gave out.${partly}`;
 }

@@ -7,7 +7,14 @@ import { blockName, namesLoaded } from "../lib/names.js";
 import { cell, failure, pill, table, time, valueView } from "../lib/parts.js";
 
 const PAGE = 200;
-const DATA = ["data", "execution_data", "stats", "inputs", "credential_inputs", "nodes_input_masks"];
+const DATA = [
+  "data",
+  "execution_data",
+  "stats",
+  "inputs",
+  "credential_inputs",
+  "nodes_input_masks",
+];
 
 /** An element, `load()` the next page, and `add(event)` what came over the feed. */
 export function journalView(id, signal, onSelect) {
@@ -28,7 +35,11 @@ export function journalView(id, signal, onSelect) {
   async function read() {
     try {
       await namesLoaded();
-      const page = await get(`/v1/executions/${id}/journal`, { after: seq, limit: PAGE }, { signal });
+      const page = await get(
+        `/v1/executions/${id}/journal`,
+        { after: seq, limit: PAGE },
+        { signal },
+      );
       page.data.forEach(put);
       isAtEnd = page.next_cursor === null;
       more.hidden = isAtEnd;
@@ -54,15 +65,24 @@ export function journalView(id, signal, onSelect) {
 }
 
 function rowOf(event, onSelect) {
-  const step = event.node_exec_id && h("button", { type: "button", class: "plain" }, event.block_id ? blockName(event.block_id) : event.node_exec_id);
+  const step =
+    event.node_exec_id &&
+    h(
+      "button",
+      { type: "button", class: "plain" },
+      event.block_id ? blockName(event.block_id) : event.node_exec_id,
+    );
   if (step) step.addEventListener("click", () => onSelect(event.node_exec_id));
-  return h("tr", {},
+  return h(
+    "tr",
+    {},
     h("td", { class: "figure", "data-label": "#" }, event.seq),
     cell("Time", time(event.at, precise)),
     cell("What", h("code", {}, event.type)),
     cell("Step", step),
     cell("Change", changeOf(event)),
-    cell("Value", valuesOf(event)));
+    cell("Value", valuesOf(event)),
+  );
 }
 
 function changeOf(event) {
@@ -81,7 +101,21 @@ function valuesOf(event) {
 /** Values are only made into elements when they are opened. */
 function lazily(name, value, isCut) {
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  const details = h("details", {}, h("summary", {}, name === "data" ? "" : `${name} `, h("span", { class: "peek" }, text.slice(0, 80)), isCut && h("span", { class: "tag" }, "shortened")));
-  details.addEventListener("toggle", () => details.children.length === 1 && details.append(valueView(value)), { once: true });
+  const details = h(
+    "details",
+    {},
+    h(
+      "summary",
+      {},
+      name === "data" ? "" : `${name} `,
+      h("span", { class: "peek" }, text.slice(0, 80)),
+      isCut && h("span", { class: "tag" }, "shortened"),
+    ),
+  );
+  details.addEventListener(
+    "toggle",
+    () => details.children.length === 1 && details.append(valueView(value)),
+    { once: true },
+  );
   return details;
 }

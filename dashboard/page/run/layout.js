@@ -11,7 +11,8 @@ export function layered(ids, links) {
   const before = grouped(forward, "to", "from");
   const after = grouped(forward, "from", "to");
   const depth = new Map();
-  for (const id of ids) depth.set(id, Math.max(-1, ...(before.get(id) ?? []).map((one) => depth.get(one))) + 1);
+  for (const id of ids)
+    depth.set(id, Math.max(-1, ...(before.get(id) ?? []).map((one) => depth.get(one))) + 1);
   const columns = [];
   for (const id of ids) (columns[depth.get(id)] ??= []).push(id);
   for (let round = 0; round < ROUNDS; round++) {
@@ -23,10 +24,14 @@ export function layered(ids, links) {
 
 /** Sort a column by where its neighbours stand, on average; who has none keeps its place. */
 function arrange(column, columns, neighbours) {
-  const place = new Map(columns.flatMap((one) => one.map((id, index) => [id, (index + 0.5) / one.length])));
+  const place = new Map(
+    columns.flatMap((one) => one.map((id, index) => [id, (index + 0.5) / one.length])),
+  );
   const weight = (id) => {
     const around = neighbours.get(id) ?? [];
-    return around.length ? around.reduce((sum, one) => sum + place.get(one), 0) / around.length : place.get(id);
+    return around.length
+      ? around.reduce((sum, one) => sum + place.get(one), 0) / around.length
+      : place.get(id);
   };
   const weights = new Map(column.map((id) => [id, weight(id)]));
   column.sort((a, b) => weights.get(a) - weights.get(b));

@@ -39,7 +39,9 @@ export class RunState {
 
   /** Steps as they were queued; those that are not stand by when they were added. */
   ordered() {
-    return [...this.steps.values()].sort((a, b) => !a.queue_time - !b.queue_time || placeOf(a) - placeOf(b));
+    return [...this.steps.values()].sort(
+      (a, b) => !a.queue_time - !b.queue_time || placeOf(a) - placeOf(b),
+    );
   }
 
   /** What the run gave out: the `value`s that its OUTPUT steps were given, by their `name`. */
@@ -48,7 +50,12 @@ export class RunState {
     const outputs = {};
     for (const step of this.ordered()) {
       const { name, value } = step.input_data;
-      if (blockType(step.block_id) !== "OUTPUT" || step.status === "INCOMPLETE" || name === undefined) continue;
+      if (
+        blockType(step.block_id) !== "OUTPUT" ||
+        step.status === "INCOMPLETE" ||
+        name === undefined
+      )
+        continue;
       (outputs[name] ??= []).push(value ?? null);
     }
     return outputs;
@@ -75,7 +82,10 @@ const FOLDS = {
       run.ended_at = isEnded(event.status) ? (event.ended_at ?? event.at) : null;
     }
     run.started_at = event.started_at ?? run.started_at;
-    if (event.stats) run.stats = Object.fromEntries(Object.entries(event.stats).map(([name, value]) => [STATS[name] ?? name, value]));
+    if (event.stats)
+      run.stats = Object.fromEntries(
+        Object.entries(event.stats).map(([name, value]) => [STATS[name] ?? name, value]),
+      );
   },
   "graph.shared": ({ run }, event) => {
     run.is_shared = event.is_shared;
@@ -87,8 +97,18 @@ const FOLDS = {
     if (steps.has(event.node_exec_id)) return;
     const { node_exec_id, node_id, block_id, status } = event;
     steps.set(node_exec_id, {
-      node_exec_id, node_id, block_id, status, graph_exec_id: run.id, input_data: {}, output_data: {},
-      add_time: event.added_time ?? event.at, queue_time: event.queued_time ?? null, start_time: null, end_time: null, stats: null,
+      node_exec_id,
+      node_id,
+      block_id,
+      status,
+      graph_exec_id: run.id,
+      input_data: {},
+      output_data: {},
+      add_time: event.added_time ?? event.at,
+      queue_time: event.queued_time ?? null,
+      start_time: null,
+      end_time: null,
+      stats: null,
     });
   },
   "node.input_added": (_, event, step) => {

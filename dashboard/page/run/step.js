@@ -11,8 +11,17 @@ const HIDDEN = new Set(["error", "walltime", "cost"]);
 /** An element, and `update(step)`; null closes it. `onClose()` when the reader does. */
 export function stepView(onClose) {
   const body = h("div", { class: "body" });
-  const close = h("button", { type: "button", class: "quiet", "aria-label": "Close the step" }, "Close");
-  const element = h("aside", { class: "drawer", hidden: true, tabindex: -1, "aria-label": "Step" }, h("div", { class: "close" }, close), body);
+  const close = h(
+    "button",
+    { type: "button", class: "quiet", "aria-label": "Close the step" },
+    "Close",
+  );
+  const element = h(
+    "aside",
+    { class: "drawer", hidden: true, tabindex: -1, "aria-label": "Step" },
+    h("div", { class: "close" }, close),
+    body,
+  );
   let shown = "";
   close.addEventListener("click", onClose);
   element.addEventListener("keydown", (event) => event.key === "Escape" && onClose());
@@ -35,18 +44,27 @@ function contents(step) {
   const inputs = Object.keys(step.input_data).length;
   const outputs = Object.keys(step.output_data).length;
   return [
-    h("h2", {}, blockName(step.block_id)), pill(step.status),
+    h("h2", {}, blockName(step.block_id)),
+    pill(step.status),
     error && h("pre", { class: "error" }, error),
-    h("dl", { class: "facts" }, facts(step).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-    h("h3", {}, `Inputs (${inputs})`), pins(step.input_data),
-    h("h3", {}, `Outputs (${outputs})`), pins(step.output_data, { isList: true }),
+    h(
+      "dl",
+      { class: "facts" },
+      facts(step).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    ),
+    h("h3", {}, `Inputs (${inputs})`),
+    pins(step.input_data),
+    h("h3", {}, `Outputs (${outputs})`),
+    pins(step.output_data, { isList: true }),
   ];
 }
 
 function facts(step) {
   const [queued, started, ended] = [step.queue_time, step.start_time, step.end_time].map(instant);
   const between = (from, to) => (from === null || to === null ? "–" : duration(to - from));
-  const stats = Object.entries(step.stats ?? {}).filter(([name, value]) => !HIDDEN.has(name) && typeof value === "number" && value !== 0);
+  const stats = Object.entries(step.stats ?? {}).filter(
+    ([name, value]) => !HIDDEN.has(name) && typeof value === "number" && value !== 0,
+  );
   return [
     ["Added", time(step.add_time, precise)],
     ["Waited", between(queued, started)],
@@ -56,7 +74,14 @@ function facts(step) {
     ["Cost", money(step.stats?.cost)],
     ...stats.map(([name, value]) => [name.replaceAll("_", " "), number(value)]),
     ["Type", blockType(step.block_id) ?? "not in the catalogue"],
-    ["Block", h("a", { href: `#/blocks/${encodeURIComponent(step.block_id)}` }, h("code", {}, step.block_id))],
+    [
+      "Block",
+      h(
+        "a",
+        { href: `#/blocks/${encodeURIComponent(step.block_id)}` },
+        h("code", {}, step.block_id),
+      ),
+    ],
     ["Node", h("code", {}, step.node_id)],
     ["Step", h("code", {}, step.node_exec_id)],
   ];

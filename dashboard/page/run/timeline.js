@@ -33,7 +33,10 @@ export function timelineView(onSelect) {
       paint(row, step, scale, selected);
     });
     more.hidden = steps.length <= most;
-    setText(more, `Show ${number(Math.min(AT_ONCE, steps.length - most))} more of ${number(steps.length)} steps`);
+    setText(
+      more,
+      `Show ${number(Math.min(AT_ONCE, steps.length - most))} more of ${number(steps.length)} steps`,
+    );
   }
 
   more.addEventListener("click", () => ((most += AT_ONCE), update(...last)));
@@ -41,10 +44,19 @@ export function timelineView(onSelect) {
 }
 
 function rowOf(onSelect) {
-  const row = h("button", { type: "button", class: "step" },
-    h("span", { class: "name" }), pill("INCOMPLETE"),
-    h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "wait" }), h("span", { class: "ran" })),
-    h("span", { class: "took" }));
+  const row = h(
+    "button",
+    { type: "button", class: "step" },
+    h("span", { class: "name" }),
+    pill("INCOMPLETE"),
+    h(
+      "span",
+      { class: "track", "aria-hidden": "true" },
+      h("span", { class: "wait" }),
+      h("span", { class: "ran" }),
+    ),
+    h("span", { class: "took" }),
+  );
   row.addEventListener("click", () => onSelect(row.dataset.id));
   return h("li", {}, row);
 }
@@ -86,7 +98,13 @@ function rule(ruler, { length }) {
   const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough);
   const marks = [];
   for (let at = 0; at <= length * 0.97; at += step) {
-    marks.push(h("span", { vars: { left: `${(at / length) * 100}%` } }, at === 0 ? "0" : duration(at).replace(".0 ", " ")));
+    marks.push(
+      h(
+        "span",
+        { vars: { left: `${(at / length) * 100}%` } },
+        at === 0 ? "0" : duration(at).replace(".0 ", " "),
+      ),
+    );
   }
   fill(ruler, marks);
 }

@@ -14,13 +14,20 @@ const SILENCES = { "1 hour": 3_600, "1 day": 86_400 };
 export async function show(root, { signal }) {
   const open = h("div", {});
   const over = h("div", {});
-  fill(root, h("div", { class: "head" }, h("h1", {}, "Alerts")), panel("Open", null, open), panel("Over", null, over));
+  fill(
+    root,
+    h("div", { class: "head" }, h("h1", {}, "Alerts")),
+    panel("Open", null, open),
+    panel("Over", null, over),
+  );
   await namesLoaded();
   const whole = new AbortController();
   signal.addEventListener("abort", () => whole.abort());
   const load = async () => {
     try {
-      const [raised, resolved] = await Promise.all([true, false].map((isOpen) => get("/v1/alerts", { open: isOpen, limit: 50 }, { signal })));
+      const [raised, resolved] = await Promise.all(
+        [true, false].map((isOpen) => get("/v1/alerts", { open: isOpen, limit: 50 }, { signal })),
+      );
       showList(open, raised.data, "No alert is open.", (alert) => buttons(alert, load));
       showList(over, resolved.data, "None has been raised before.");
     } catch (error) {
@@ -37,13 +44,25 @@ function showList(place, alerts, nothing, side = () => null) {
   if (place.dataset.key === key) return;
   place.dataset.key = key;
   if (!alerts.length) return fill(place, empty(nothing));
-  return fill(place, table("Alerts", ["Severity", "Raised", "What", "Where", "State", ""], alerts.map((alert) => h("tr", {},
-    cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
-    cell("Raised", time(alert.raised_at)),
-    cell("What", alert.title),
-    cell("Where", whereOf(alert)),
-    cell("State", stateOf(alert)),
-    h("td", { class: "actions" }, side(alert))))));
+  return fill(
+    place,
+    table(
+      "Alerts",
+      ["Severity", "Raised", "What", "Where", "State", ""],
+      alerts.map((alert) =>
+        h(
+          "tr",
+          {},
+          cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
+          cell("Raised", time(alert.raised_at)),
+          cell("What", alert.title),
+          cell("Where", whereOf(alert)),
+          cell("State", stateOf(alert)),
+          h("td", { class: "actions" }, side(alert)),
+        ),
+      ),
+    ),
+  );
 }
 
 function whereOf({ graph_exec_id: run, block_id: block }) {
@@ -56,16 +75,32 @@ function whereOf({ graph_exec_id: run, block_id: block }) {
 
 function stateOf(alert) {
   if (alert.resolved_at) return ["over since ", time(alert.resolved_at)];
-  if (alert.silenced_until && Date.parse(alert.silenced_until) > Date.now()) return ["silent until ", time(alert.silenced_until)];
-  if (alert.acknowledged_at) return ["seen ", time(alert.acknowledged_at), alert.acknowledged_by && ` by ${alert.acknowledged_by}`];
+  if (alert.silenced_until && Date.parse(alert.silenced_until) > Date.now())
+    return ["silent until ", time(alert.silenced_until)];
+  if (alert.acknowledged_at)
+    return [
+      "seen ",
+      time(alert.acknowledged_at),
+      alert.acknowledged_by && ` by ${alert.acknowledged_by}`,
+    ];
   return "new";
 }
 
 function buttons(alert, reload) {
-  const act = (label, path, body) => h("button", { type: "button", on: { click: () => sendOff(`/v1/alerts/${alert.id}/${path}`, body, reload) } }, label);
+  const act = (label, path, body) =>
+    h(
+      "button",
+      {
+        type: "button",
+        on: { click: () => sendOff(`/v1/alerts/${alert.id}/${path}`, body, reload) },
+      },
+      label,
+    );
   return [
     !alert.acknowledged_at && act("Acknowledge", "acknowledge", { by: "dashboard" }),
-    Object.entries(SILENCES).map(([label, seconds]) => act(`Silence ${label}`, "silence", { seconds })),
+    Object.entries(SILENCES).map(([label, seconds]) =>
+      act(`Silence ${label}`, "silence", { seconds }),
+    ),
   ];
 }
 

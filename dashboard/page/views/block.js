@@ -11,7 +11,12 @@ import { link } from "../lib/route.js";
 import { change, rate, WINDOWS } from "./figures.js";
 
 const POLL = 2_000; // milliseconds
-const LENGTHS = { "1m": "last minute", "5m": "last 5 minutes", "1h": "last hour", "24h": "last 24 hours" };
+const LENGTHS = {
+  "1m": "last minute",
+  "5m": "last 5 minutes",
+  "1h": "last hour",
+  "24h": "last 24 hours",
+};
 
 export async function show(root, { id, signal }) {
   const title = h("h1", {}, blockName(id));
@@ -19,14 +24,22 @@ export async function show(root, { id, signal }) {
   const figures = h("div", {});
   const errors = h("div", {});
   const runs = h("div", {});
-  const chart = minutesChart({ width: 800, height: 190, isLarge: true, label: "Steps per minute", signal });
-  fill(root,
+  const chart = minutesChart({
+    width: 800,
+    height: 190,
+    isLarge: true,
+    label: "Steps per minute",
+    signal,
+  });
+  fill(
+    root,
     h("p", { class: "crumbs" }, h("a", { href: "#/blocks" }, "Blocks"), " / ", h("code", {}, id)),
     h("div", { class: "head" }, title, type),
     panel("Failure rate", null, figures),
     panel("Steps per minute, last hour", null, chart.element),
     panel("What goes wrong, last 24 hours", null, errors),
-    panel("Failed steps, newest first", null, runs));
+    panel("Failed steps, newest first", null, runs),
+  );
   await namesLoaded();
   setText(title, blockName(id));
   every(POLL, signal, async () => {
@@ -48,14 +61,36 @@ export async function show(root, { id, signal }) {
 function windowTable({ windows, duration_ms: took }) {
   const rows = Object.keys(WINDOWS).map((name) => {
     const window = windows[name] ?? {};
-    return h("tr", {},
+    return h(
+      "tr",
+      {},
       h("th", { scope: "row" }, LENGTHS[name]),
-      figure("Failure rate", rate(window)), figure("Before", rate(window.before)), figure("Change", change(window)),
-      figure("Failed", number(window.failed)), figure("Ended", short(window.ended ?? 0)));
+      figure("Failure rate", rate(window)),
+      figure("Before", rate(window.before)),
+      figure("Change", change(window)),
+      figure("Failed", number(window.failed)),
+      figure("Ended", short(window.ended ?? 0)),
+    );
   });
   return [
-    table("Failure rate by window", ["Window", ["Failure rate", "figure"], ["Window before", "figure"], ["Change, points", "figure"], ["Failed", "figure"], ["Ended", "figure"]], rows),
-    took && h("p", { class: "hint" }, `Steps take ${duration(took.p50)} (p50), ${duration(took.p95)} (p95), ${duration(took.p99)} (p99).`),
+    table(
+      "Failure rate by window",
+      [
+        "Window",
+        ["Failure rate", "figure"],
+        ["Window before", "figure"],
+        ["Change, points", "figure"],
+        ["Failed", "figure"],
+        ["Ended", "figure"],
+      ],
+      rows,
+    ),
+    took &&
+      h(
+        "p",
+        { class: "hint" },
+        `Steps take ${duration(took.p50)} (p50), ${duration(took.p95)} (p95), ${duration(took.p99)} (p99).`,
+      ),
   ];
 }
 
@@ -64,13 +99,29 @@ function showErrors(place, fingerprints) {
   if (place.dataset.key === key) return;
   place.dataset.key = key;
   if (!fingerprints.length) return fill(place, empty("No errors with a text."));
-  const rows = fingerprints.map((one) => h("tr", {},
-    figure("Count", number(one.count)),
-    cell("Class", h("span", { class: "tag" }, one.class.replaceAll("_", " "))),
-    cell("Error", h("span", { class: "error-text" }, one.text)),
-    cell("Last", time(one.last_at)),
-    cell("Sample", one.graph_exec_id && h("a", { href: link(["runs", one.graph_exec_id], { step: one.node_exec_id }) }, "open run"))));
-  return fill(place, table("Errors", [["Count", "figure"], "Class", "Error", "Last", "Sample"], rows));
+  const rows = fingerprints.map((one) =>
+    h(
+      "tr",
+      {},
+      figure("Count", number(one.count)),
+      cell("Class", h("span", { class: "tag" }, one.class.replaceAll("_", " "))),
+      cell("Error", h("span", { class: "error-text" }, one.text)),
+      cell("Last", time(one.last_at)),
+      cell(
+        "Sample",
+        one.graph_exec_id &&
+          h(
+            "a",
+            { href: link(["runs", one.graph_exec_id], { step: one.node_exec_id }) },
+            "open run",
+          ),
+      ),
+    ),
+  );
+  return fill(
+    place,
+    table("Errors", [["Count", "figure"], "Class", "Error", "Last", "Sample"], rows),
+  );
 }
 
 async function failedSteps(place, id, signal) {
@@ -78,12 +129,25 @@ async function failedSteps(place, id, signal) {
   let cursor = null;
   const load = async () => {
     try {
-      const page = await get(`/v1/blocks/${encodeURIComponent(id)}/steps`, { status: "FAILED", limit: 25, cursor }, { signal });
+      const page = await get(
+        `/v1/blocks/${encodeURIComponent(id)}/steps`,
+        { status: "FAILED", limit: 25, cursor },
+        { signal },
+      );
       rows.push(...page.data.map(rowOf));
       cursor = page.next_cursor;
-      const more = cursor && h("button", { type: "button", class: "quiet", on: { click: load } }, "Show more");
+      const more =
+        cursor && h("button", { type: "button", class: "quiet", on: { click: load } }, "Show more");
       if (!rows.length) return fill(place, empty("No step of this block has failed."));
-      return fill(place, table("Failed steps", ["Status", "Ended", "Graph", "Run", "Owner", ["Ran", "figure"], "Error"], rows), more);
+      return fill(
+        place,
+        table(
+          "Failed steps",
+          ["Status", "Ended", "Graph", "Run", "Owner", ["Ran", "figure"], "Error"],
+          rows,
+        ),
+        more,
+      );
     } catch (error) {
       return signal.aborted || fill(place, failure(error, "the runs behind a block's figures"));
     }
@@ -93,12 +157,25 @@ async function failedSteps(place, id, signal) {
 
 function rowOf(step) {
   const ran = step.walltime === null || step.walltime === undefined ? null : step.walltime * 1000;
-  return h("tr", {},
+  return h(
+    "tr",
+    {},
     cell("Status", pill(step.status)),
     cell("Ended", time(step.ended_time)),
     cell("Graph", graphName(step.graph_id, step.graph_version)),
-    cell("Run", h("a", { href: link(["runs", step.graph_exec_id], { step: step.node_exec_id }), title: step.graph_exec_id }, h("code", {}, shortId(step.graph_exec_id)))),
+    cell(
+      "Run",
+      h(
+        "a",
+        {
+          href: link(["runs", step.graph_exec_id], { step: step.node_exec_id }),
+          title: step.graph_exec_id,
+        },
+        h("code", {}, shortId(step.graph_exec_id)),
+      ),
+    ),
     cell("Owner", step.user_id),
     figure("Ran", duration(ran)),
-    cell("Error", h("span", { class: "error-text" }, step.error ?? "")));
+    cell("Error", h("span", { class: "error-text" }, step.error ?? "")),
+  );
 }

@@ -22,7 +22,10 @@ const SORTS = {
 };
 
 export async function show(root, { parameters, signal }) {
-  const sort = { by: parameters.get("sort") in SORTS ? parameters.get("sort") : "rate", text: parameters.get("q") ?? "" };
+  const sort = {
+    by: parameters.get("sort") in SORTS ? parameters.get("sort") : "rate",
+    text: parameters.get("q") ?? "",
+  };
   const place = h("div", { class: "list" });
   const state = h("span", { class: "line", role: "status" });
   const rows = new Map();
@@ -50,8 +53,20 @@ export async function show(root, { parameters, signal }) {
 }
 
 function tools(sort, draw) {
-  const text = h("input", { id: "block-text", type: "search", value: sort.text, placeholder: "name or id", autocomplete: "off" });
-  const by = h("select", { id: "block-sort" }, Object.entries(SORTS).map(([name, [title]]) => h("option", { value: name, selected: name === sort.by }, title)));
+  const text = h("input", {
+    id: "block-text",
+    type: "search",
+    value: sort.text,
+    placeholder: "name or id",
+    autocomplete: "off",
+  });
+  const by = h(
+    "select",
+    { id: "block-sort" },
+    Object.entries(SORTS).map(([name, [title]]) =>
+      h("option", { value: name, selected: name === sort.by }, title),
+    ),
+  );
   const turn = () => {
     Object.assign(sort, { text: text.value.trim(), by: by.value });
     replace(link("blocks", { q: sort.text, sort: sort.by === "rate" ? null : sort.by }));
@@ -59,16 +74,21 @@ function tools(sort, draw) {
   };
   text.addEventListener("input", turn);
   by.addEventListener("change", turn);
-  return h("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
+  return h(
+    "form",
+    { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
     h("div", {}, h("label", { for: "block-text" }, "Block"), text),
-    h("div", {}, h("label", { for: "block-sort" }, "Order by"), by));
+    h("div", {}, h("label", { for: "block-sort" }, "Order by"), by),
+  );
 }
 
 function chosen(blocks, { by, text }) {
   const [, weight] = SORTS[by];
   const wanted = text.toLowerCase();
   return blocks
-    .filter(({ name, block_id }) => `${name ?? ""} ${readable(name ?? "")} ${block_id}`.toLowerCase().includes(wanted))
+    .filter(({ name, block_id }) =>
+      `${name ?? ""} ${readable(name ?? "")} ${block_id}`.toLowerCase().includes(wanted),
+    )
     .sort((a, b) => weight(b) - weight(a) || titleOf(a).localeCompare(titleOf(b)));
 }
 
@@ -78,8 +98,28 @@ function drawRows(place, rows, blocks, signal) {
   if (!blocks.length) return fill(place, empty("No steps have ended yet, or none match."));
   if (!place.querySelector("table")) {
     const windows = Object.values(WINDOWS).map((title) => [title, "figure"]);
-    fill(place, table("Blocks", ["Block", ...windows, ["Change, 1 h", "figure"], "Last hour", ["Ended, 1 h", "figure"], ["p50", "figure"], ["p95", "figure"], ["p99", "figure"]], []),
-      h("p", { class: "hint" }, "Failure rate = failed of ended steps. Now = the last minute. Change: percentage points against the hour before."));
+    fill(
+      place,
+      table(
+        "Blocks",
+        [
+          "Block",
+          ...windows,
+          ["Change, 1 h", "figure"],
+          "Last hour",
+          ["Ended, 1 h", "figure"],
+          ["p50", "figure"],
+          ["p95", "figure"],
+          ["p99", "figure"],
+        ],
+        [],
+      ),
+      h(
+        "p",
+        { class: "hint" },
+        "Failure rate = failed of ended steps. Now = this minute and the one before. Change: percentage points against the hour before.",
+      ),
+    );
   }
   const body = place.querySelector("tbody");
   const kept = new Set(blocks.map(({ block_id }) => block_id));
@@ -96,10 +136,26 @@ function drawRows(place, rows, blocks, signal) {
 
 function rowOf(block, signal) {
   const spark = minutesChart({ width: 132, height: 26, label: titleOf(block), signal });
-  const row = h("tr", {},
-    cell("Block", h("a", { class: "name", href: link(["blocks", block.block_id]), title: block.block_id }, titleOf(block)), h("span", { class: "hint" }, ` ${block.block_type ?? ""}`)),
+  const row = h(
+    "tr",
+    {},
+    cell(
+      "Block",
+      h(
+        "a",
+        { class: "name", href: link(["blocks", block.block_id]), title: block.block_id },
+        titleOf(block),
+      ),
+      h("span", { class: "hint" }, ` ${block.block_type ?? ""}`),
+    ),
     Object.values(WINDOWS).map((title) => figure(title)),
-    figure("Change"), cell("Last hour", spark.element), figure("Ended"), figure("p50"), figure("p95"), figure("p99"));
+    figure("Change"),
+    cell("Last hour", spark.element),
+    figure("Ended"),
+    figure("p50"),
+    figure("p95"),
+    figure("p99"),
+  );
   return { row, spark };
 }
 
@@ -108,22 +164,43 @@ function paint(row, block) {
   if (row.dataset.key === key) return;
   row.dataset.key = key;
   const cells = row.cells;
-  Object.keys(WINDOWS).forEach((window, index) => fill(cells[1 + index], rate(block.windows[window])));
+  Object.keys(WINDOWS).forEach((window, index) =>
+    fill(cells[1 + index], rate(block.windows[window])),
+  );
   fill(cells[5], change(block.windows["1h"]));
   setText(cells[7], short(block.windows["1h"].ended));
-  ["p50", "p95", "p99"].forEach((name, index) => setText(cells[8 + index], duration(block.duration_ms?.[name])));
+  ["p50", "p95", "p99"].forEach((name, index) =>
+    setText(cells[8 + index], duration(block.duration_ms?.[name])),
+  );
 }
 
 /** What a server without a tally can tell: the last day, counted from the rows when asked. */
 async function showDay(place, signal) {
   try {
     const { data } = await get("/v1/blocks/errors", { min_executions: 1 }, { signal });
-    const rows = data.map((block) => h("tr", {},
-      cell("Block", h("span", { class: "name", title: block.block_id }, titleOf(block))),
-      figure("Failure rate", percent(block.error_rate)),
-      figure("Failed", number(block.failed_executions)), figure("Steps", number(block.total_executions))));
-    fill(place, notice("This server does not count as it goes: these are the last 24 hours, from the stored steps."),
-      rows.length ? table("Blocks", ["Block", ["Failure rate", "figure"], ["Failed", "figure"], ["Steps", "figure"]], rows) : empty("No steps in the last 24 hours."));
+    const rows = data.map((block) =>
+      h(
+        "tr",
+        {},
+        cell("Block", h("span", { class: "name", title: block.block_id }, titleOf(block))),
+        figure("Failure rate", percent(block.error_rate)),
+        figure("Failed", number(block.failed_executions)),
+        figure("Steps", number(block.total_executions)),
+      ),
+    );
+    fill(
+      place,
+      notice(
+        "This server does not count as it goes: these are the last 24 hours, from the stored steps.",
+      ),
+      rows.length
+        ? table(
+            "Blocks",
+            ["Block", ["Failure rate", "figure"], ["Failed", "figure"], ["Steps", "figure"]],
+            rows,
+          )
+        : empty("No steps in the last 24 hours."),
+    );
   } catch (error) {
     if (!signal.aborted) fill(place, failure(error, "figures of blocks"));
   }

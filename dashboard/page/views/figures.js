@@ -15,7 +15,17 @@ export const rateOf = ({ ended, failed } = {}) => (ended ? (100 * failed) / ende
 export function rate(window = {}) {
   const value = rateOf(window);
   const level = value === null ? "none" : value >= WORST ? "worst" : value >= BAD ? "bad" : "";
-  return h("span", { class: `rate ${level}`, title: value === null ? "nothing ended" : `${number(window.failed)} of ${plural(window.ended, "step")} failed` }, percent(value));
+  return h(
+    "span",
+    {
+      class: `rate ${level}`,
+      title:
+        value === null
+          ? "nothing ended"
+          : `${number(window.failed)} of ${plural(window.ended, "step")} failed`,
+    },
+    percent(value),
+  );
 }
 
 /** The change in percentage points against the window before, in words and signs. */
@@ -24,7 +34,15 @@ export function change(window = {}) {
   const before = rateOf(window.before);
   if (now === null || before === null) return null;
   const points = now - before;
-  if (Math.abs(points) < 0.05) return h("span", { class: "change", title: "as in the window before" }, "±0");
+  if (Math.abs(points) < 0.05)
+    return h("span", { class: "change", title: "as in the window before" }, "±0");
   const text = `${points > 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
-  return h("span", { class: `change ${points > 0 ? "up" : "down"}`, title: `percentage points; ${percent(before)} in the window before` }, text);
+  return h(
+    "span",
+    {
+      class: `change ${points > 0 ? "up" : "down"}`,
+      title: `percentage points; ${percent(before)} in the window before`,
+    },
+    text,
+  );
 }

@@ -20,19 +20,29 @@ export async function show(root, { signal }) {
     [panelOf("Workers"), showWorkers, "which workers are alive"],
     [panelOf("Progress of consumers"), showProgress, "the progress of consumers"],
   ];
-  const [complete, servers, alive, wrong, ended, workers, progress] = parts.map(([part]) => part.element);
-  fill(root, h("div", { class: "head" }, h("h1", {}, "Health")),
-    h("div", { class: "pair" }, complete, servers), h("div", { class: "triple" }, alive, wrong, ended), workers, progress);
+  const [complete, servers, alive, wrong, ended, workers, progress] = parts.map(
+    ([part]) => part.element,
+  );
+  fill(
+    root,
+    h("div", { class: "head" }, h("h1", {}, "Health")),
+    h("div", { class: "pair" }, complete, servers),
+    h("div", { class: "triple" }, alive, wrong, ended),
+    workers,
+    progress,
+  );
   await every(POLL, signal, async () => {
     const diagnostics = get("/v1/diagnostics", {}, { signal });
     diagnostics.catch(() => null); // told by each part that needs it
-    await Promise.all(parts.map(async ([part, showPart, what]) => {
-      try {
-        await showPart(part.body, signal, diagnostics);
-      } catch (error) {
-        if (!signal.aborted) fill(part.body, failure(error, what));
-      }
-    }));
+    await Promise.all(
+      parts.map(async ([part, showPart, what]) => {
+        try {
+          await showPart(part.body, signal, diagnostics);
+        } catch (error) {
+          if (!signal.aborted) fill(part.body, failure(error, what));
+        }
+      }),
+    );
   });
 }
 
@@ -41,50 +51,104 @@ function panelOf(title) {
   return { body, element: panel(title, null, body) };
 }
 
-const facts = (pairs) => h("dl", { class: "facts big" }, pairs.map(([name, value, kind]) => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value))));
+const facts = (pairs) =>
+  h(
+    "dl",
+    { class: "facts big" },
+    pairs.map(([name, value, kind]) =>
+      h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value)),
+    ),
+  );
 
 async function showCompleteness(place, signal) {
-  const { complete_to: to, gaps, behind, as_of: now } = await get("/v1/completeness", {}, { signal });
-  fill(place,
-    h("p", { class: `verdict ${gaps || !to ? "bad" : "good"}` }, to ? `Complete to ${clock(to)} · ${plural(gaps, "gap")}` : "Nothing applied yet"),
-    h("p", { class: "hint" }, behind > 0 ? `${plural(behind, "command")} taken and not yet applied. ` : "Every command that was taken has its outcome. ", "As of ", time(now), "."));
+  const {
+    complete_to: to,
+    gaps,
+    behind,
+    as_of: now,
+  } = await get("/v1/completeness", {}, { signal });
+  fill(
+    place,
+    h(
+      "p",
+      { class: `verdict ${gaps || !to ? "bad" : "good"}` },
+      to ? `Complete to ${clock(to)} · ${plural(gaps, "gap")}` : "Nothing applied yet",
+    ),
+    h(
+      "p",
+      { class: "hint" },
+      behind > 0
+        ? `${plural(behind, "command")} taken and not yet applied. `
+        : "Every command that was taken has its outcome. ",
+      "As of ",
+      time(now),
+      ".",
+    ),
+  );
 }
 
 async function showServers(place, signal) {
   const answer = await fetch("/readyz", { signal });
   const { status, ...servers } = await answer.json();
-  fill(place, facts([["Dashboard", status, status === "ready" ? "good" : "bad"],
-    ...Object.entries(servers).map(([name, isUp]) => [name[0].toUpperCase() + name.slice(1), isUp ? "up" : "away", isUp ? "good" : "bad"])]));
+  fill(
+    place,
+    facts([
+      ["Dashboard", status, status === "ready" ? "good" : "bad"],
+      ...Object.entries(servers).map(([name, isUp]) => [
+        name[0].toUpperCase() + name.slice(1),
+        isUp ? "up" : "away",
+        isUp ? "good" : "bad",
+      ]),
+    ]),
+  );
 }
 
 const since = (at, now) => (at ? `${duration(instant(now) - instant(at))} ago` : "none");
 
 async function showAlive(place, _, diagnostics) {
   const of = await diagnostics;
-  fill(place, facts([
-    ["Running", runs(of.running, { status: "RUNNING" })], ["Queued", runs(of.queued, { status: "QUEUED" })],
-    ["In review", runs(of.in_review, { status: "REVIEW" })], ["Incomplete", runs(of.incomplete, { status: "INCOMPLETE" })],
-    ["Oldest running", since(of.oldest_running, of.as_of)], ["Oldest queued", since(of.oldest_queued, of.as_of)],
-  ]));
+  fill(
+    place,
+    facts([
+      ["Running", runs(of.running, { status: "RUNNING" })],
+      ["Queued", runs(of.queued, { status: "QUEUED" })],
+      ["In review", runs(of.in_review, { status: "REVIEW" })],
+      ["Incomplete", runs(of.incomplete, { status: "INCOMPLETE" })],
+      ["Oldest running", since(of.oldest_running, of.as_of)],
+      ["Oldest queued", since(of.oldest_queued, of.as_of)],
+    ]),
+  );
 }
 
 async function showWrong(place, _, diagnostics) {
   const of = await diagnostics;
   const wrong = (name, value) => [name, number(value), value > 0 ? "bad" : ""];
-  fill(place, facts([
-    wrong("Running, silent for 1 h", of.running_silent_1h), wrong("Running, silent for 24 h", of.running_silent_24h),
-    wrong("Queued, silent for 5 min", of.queued_silent_5m), wrong("Queued, silent for 1 h", of.queued_silent_1h),
-    wrong("Running without a start", of.running_without_start), wrong("Alive with an end", of.live_with_end),
-  ]));
+  fill(
+    place,
+    facts([
+      wrong("Running, silent for 1 h", of.running_silent_1h),
+      wrong("Running, silent for 24 h", of.running_silent_24h),
+      wrong("Queued, silent for 5 min", of.queued_silent_5m),
+      wrong("Queued, silent for 1 h", of.queued_silent_1h),
+      wrong("Running without a start", of.running_without_start),
+      wrong("Alive with an end", of.live_with_end),
+    ]),
+  );
 }
 
 async function showEnded(place, _, diagnostics) {
   const of = await diagnostics;
-  fill(place, facts([
-    ["Completed, 1 h", number(of.completed_1h)], ["Completed, 24 h", number(of.completed_24h)],
-    ["Failed, 1 h", number(of.failed_1h)], ["Failed, 24 h", number(of.failed_24h)],
-    ["Terminated, 24 h", number(of.terminated_24h)], ["Ended per hour", number(of.ended_per_hour)],
-  ]));
+  fill(
+    place,
+    facts([
+      ["Completed, 1 h", number(of.completed_1h)],
+      ["Completed, 24 h", number(of.completed_24h)],
+      ["Failed, 1 h", number(of.failed_1h)],
+      ["Failed, 24 h", number(of.failed_24h)],
+      ["Terminated, 24 h", number(of.terminated_24h)],
+      ["Ended per hour", number(of.ended_per_hour)],
+    ]),
+  );
 }
 
 const runs = (count, filters) => h("a", { href: link("runs", filters) }, number(count));
@@ -92,18 +156,52 @@ const runs = (count, filters) => h("a", { href: link("runs", filters) }, number(
 async function showWorkers(place, signal) {
   const { data } = await get("/v1/workers", {}, { signal });
   if (!data.length) return fill(place, empty("No worker has ever joined."));
-  const rows = data.flatMap(({ group, state, members }) => members.length ? members.map((member) => workerRow(group, state, member)) : [absentRow(group, state)]);
-  return fill(place, table("Workers", ["State", "Group", "Worker", "Host", ["Partitions", "figure"], "Which"], rows));
+  const rows = data.flatMap(({ group, state, members }) =>
+    members.length
+      ? members.map((member) => workerRow(group, state, member))
+      : [absentRow(group, state)],
+  );
+  return fill(
+    place,
+    table("Workers", ["State", "Group", "Worker", "Host", ["Partitions", "figure"], "Which"], rows),
+  );
 }
 
 function workerRow(group, state, { client_id: client, host, partitions }) {
   const owned = Object.entries(partitions);
-  return h("tr", {},
-    cell("State", h("span", { class: state === "Stable" ? "good" : "bad" }, state === "Stable" ? "alive" : state)),
-    cell("Group", h("code", {}, group)), cell("Worker", h("code", {}, client)), cell("Host", host),
-    figure("Partitions", owned.reduce((sum, [, numbers]) => sum + numbers.length, 0)),
-    cell("Which", owned.map(([topic, numbers]) => h("div", {}, h("code", {}, topic), ` ${numbers.join(" ")}`))));
+  return h(
+    "tr",
+    {},
+    cell(
+      "State",
+      h(
+        "span",
+        { class: state === "Stable" ? "good" : "bad" },
+        state === "Stable" ? "alive" : state,
+      ),
+    ),
+    cell("Group", h("code", {}, group)),
+    cell("Worker", h("code", {}, client)),
+    cell("Host", host),
+    figure(
+      "Partitions",
+      owned.reduce((sum, [, numbers]) => sum + numbers.length, 0),
+    ),
+    cell(
+      "Which",
+      owned.map(([topic, numbers]) => h("div", {}, h("code", {}, topic), ` ${numbers.join(" ")}`)),
+    ),
+  );
 }
 
-const absentRow = (group, state) => h("tr", {},
-  cell("State", h("span", { class: "bad" }, "no worker")), cell("Group", h("code", {}, group)), cell("Worker", "–"), cell("Host", "–"), figure("Partitions", 0), cell("Which", state));
+const absentRow = (group, state) =>
+  h(
+    "tr",
+    {},
+    cell("State", h("span", { class: "bad" }, "no worker")),
+    cell("Group", h("code", {}, group)),
+    cell("Worker", "–"),
+    cell("Host", "–"),
+    figure("Partitions", 0),
+    cell("Which", state),
+  );

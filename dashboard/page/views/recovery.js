@@ -4,14 +4,49 @@ import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { bytes, number, plural, short } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
-import { ask, cell, empty, failure, figure, panel, say, table, time, valueView } from "../lib/parts.js";
+import {
+  ask,
+  cell,
+  empty,
+  failure,
+  figure,
+  panel,
+  say,
+  table,
+  time,
+  valueView,
+} from "../lib/parts.js";
 import { link, replace } from "../lib/route.js";
 import { refusalsView } from "./refusals.js";
 
 const POLL = 5_000; // milliseconds
 const PAGE = 50;
-const DEAD = ["too_large", "too_deep", "not_json", "not_an_object", "unsupported_version", "unknown_type", "invalid_field", "key_mismatch", "wrong_partition", "not_storable"];
-const REFUSED = ["illegal_transition", "not_a_target", "unknown_graph_execution", "unknown_node_execution", "already_exists", "wrong_owner", "missing_execution_data", "nothing_to_change", "not_open_for_input", "input_already_there", "superseded", "deleted"];
+const DEAD = [
+  "too_large",
+  "too_deep",
+  "not_json",
+  "not_an_object",
+  "unsupported_version",
+  "unknown_type",
+  "invalid_field",
+  "key_mismatch",
+  "wrong_partition",
+  "not_storable",
+];
+const REFUSED = [
+  "illegal_transition",
+  "not_a_target",
+  "unknown_graph_execution",
+  "unknown_node_execution",
+  "already_exists",
+  "wrong_owner",
+  "missing_execution_data",
+  "nothing_to_change",
+  "not_open_for_input",
+  "input_already_there",
+  "superseded",
+  "deleted",
+];
 
 export async function show(root, { parameters, signal }) {
   const reasons = { dead: parameters.get("dead"), refused: parameters.get("refused") };
@@ -28,19 +63,43 @@ export async function show(root, { parameters, signal }) {
     fill(refused, view.element);
     return view.load();
   };
-  fill(root,
+  fill(
+    root,
     h("div", { class: "head" }, h("h1", {}, "Recovery")),
     panel("Topics", null, topics),
-    panel("Dead letters", reasonChoice("dead", DEAD, reasons.dead, (reason) => (keep("dead", reason), showDead(reason))), dead),
-    panel("Refusals", reasonChoice("refused", REFUSED, reasons.refused, (reason) => (keep("refused", reason), showRefused(reason))), refused));
+    panel(
+      "Dead letters",
+      reasonChoice(
+        "dead",
+        DEAD,
+        reasons.dead,
+        (reason) => (keep("dead", reason), showDead(reason)),
+      ),
+      dead,
+    ),
+    panel(
+      "Refusals",
+      reasonChoice(
+        "refused",
+        REFUSED,
+        reasons.refused,
+        (reason) => (keep("refused", reason), showRefused(reason)),
+      ),
+      refused,
+    ),
+  );
   showDead(reasons.dead);
   showRefused(reasons.refused);
   await every(POLL, signal, () => showTopics(topics, signal));
 }
 
 function reasonChoice(name, reasons, chosen, onChange) {
-  const select = h("select", { id: `reason-${name}`, "aria-label": "Reason" },
-    h("option", { value: "" }, "every reason"), reasons.map((reason) => h("option", { value: reason, selected: reason === chosen }, reason)));
+  const select = h(
+    "select",
+    { id: `reason-${name}`, "aria-label": "Reason" },
+    h("option", { value: "" }, "every reason"),
+    reasons.map((reason) => h("option", { value: reason, selected: reason === chosen }, reason)),
+  );
   select.addEventListener("change", () => onChange(select.value));
   return select;
 }
@@ -60,21 +119,38 @@ async function showTopics(place, signal) {
 
 function topicTable(topics) {
   const sum = (partitions, count) => partitions.reduce((total, one) => total + count(one), 0);
-  return table("Topics", ["Topic", ["Partitions", "figure"], ["Records kept", "figure"], ["Lag", "figure"], "Per partition", "Meaning"], topics.map(({ topic, meaning, partitions }) => {
-    const isRead = partitions.some(({ lag }) => lag !== null);
-    const lag = sum(partitions, (one) => one.lag ?? 0);
-    return h("tr", {},
-      cell("Topic", h("code", {}, topic)),
-      figure("Partitions", partitions.length),
-      figure("Records kept", short(sum(partitions, (one) => one.end_offset - one.begin_offset))),
-      figure("Lag", isRead ? h("span", { class: lag > 0 ? "bad" : "good" }, number(lag)) : "–"),
-      cell("Per partition", h("span", { class: "parts" }, partitions.map(partitionBox))),
-      cell("Meaning", h("span", { class: "hint" }, meaning)));
-  }));
+  return table(
+    "Topics",
+    [
+      "Topic",
+      ["Partitions", "figure"],
+      ["Records kept", "figure"],
+      ["Lag", "figure"],
+      "Per partition",
+      "Meaning",
+    ],
+    topics.map(({ topic, meaning, partitions }) => {
+      const isRead = partitions.some(({ lag }) => lag !== null);
+      const lag = sum(partitions, (one) => one.lag ?? 0);
+      return h(
+        "tr",
+        {},
+        cell("Topic", h("code", {}, topic)),
+        figure("Partitions", partitions.length),
+        figure("Records kept", short(sum(partitions, (one) => one.end_offset - one.begin_offset))),
+        figure("Lag", isRead ? h("span", { class: lag > 0 ? "bad" : "good" }, number(lag)) : "–"),
+        cell("Per partition", h("span", { class: "parts" }, partitions.map(partitionBox))),
+        cell("Meaning", h("span", { class: "hint" }, meaning)),
+      );
+    }),
+  );
 }
 
 function partitionBox({ partition, end_offset: end, lag }) {
-  const text = lag === null ? `partition ${partition}: ends at ${number(end)}` : `partition ${partition}: ${plural(lag, "record")} behind of ${number(end)}`;
+  const text =
+    lag === null
+      ? `partition ${partition}: ends at ${number(end)}`
+      : `partition ${partition}: ${plural(lag, "record")} behind of ${number(end)}`;
   return h("span", { class: lag > 0 ? "part behind" : "part", title: text }, partition);
 }
 
@@ -83,10 +159,36 @@ export async function showProgress(place, signal) {
   try {
     const { data } = await get("/v1/progress", {}, { signal });
     if (!data.length) return fill(place, empty("Nothing has been read yet."));
-    return fill(place, table("Progress", ["Consumer", "Topic", ["Partition", "figure"], ["Next offset", "figure"], ["Applied", "figure"], ["Duplicate", "figure"], ["Refused", "figure"], ["Dead", "figure"]], data.map((one) => h("tr", {},
-      cell("Consumer", one.consumer), cell("Topic", h("code", {}, one.topic)),
-      figure("Partition", one.partition), figure("Next offset", number(one.next_offset)),
-      figure("Applied", number(one.applied)), figure("Duplicate", number(one.duplicate)), figure("Refused", number(one.refused)), figure("Dead", number(one.dead))))));
+    return fill(
+      place,
+      table(
+        "Progress",
+        [
+          "Consumer",
+          "Topic",
+          ["Partition", "figure"],
+          ["Next offset", "figure"],
+          ["Applied", "figure"],
+          ["Duplicate", "figure"],
+          ["Refused", "figure"],
+          ["Dead", "figure"],
+        ],
+        data.map((one) =>
+          h(
+            "tr",
+            {},
+            cell("Consumer", one.consumer),
+            cell("Topic", h("code", {}, one.topic)),
+            figure("Partition", one.partition),
+            figure("Next offset", number(one.next_offset)),
+            figure("Applied", number(one.applied)),
+            figure("Duplicate", number(one.duplicate)),
+            figure("Refused", number(one.refused)),
+            figure("Dead", number(one.dead)),
+          ),
+        ),
+      ),
+    );
   } catch (error) {
     return signal.aborted || fill(place, failure(error, "the progress of consumers"));
   }
@@ -103,8 +205,17 @@ async function listDead(place, reason, signal) {
       rows.push(...page.data.map((letter) => deadRow(letter, signal)));
       cursor = page.next_cursor;
       if (!rows.length) return fill(place, empty("No dead letters."));
-      const more = cursor && h("button", { type: "button", class: "quiet", on: { click: load } }, "Show more");
-      return fill(place, table("Dead letters", ["Received", "Reason", "Place", "Key", ["Size", "figure"], "Record", "Redriven"], rows), more);
+      const more =
+        cursor && h("button", { type: "button", class: "quiet", on: { click: load } }, "Show more");
+      return fill(
+        place,
+        table(
+          "Dead letters",
+          ["Received", "Reason", "Place", "Key", ["Size", "figure"], "Record", "Redriven"],
+          rows,
+        ),
+        more,
+      );
     } catch (error) {
       return signal.aborted || fill(place, failure(error, "dead letters"));
     }
@@ -113,22 +224,36 @@ async function listDead(place, reason, signal) {
 }
 
 function deadRow(letter, signal) {
-  const record = h("details", {}, h("summary", {}, letter.detail?.message ?? letter.detail?.path ?? "show"));
-  record.addEventListener("toggle", () => record.open && openLetter(record, letter.id, signal), { once: true });
-  return h("tr", {},
+  const record = h(
+    "details",
+    {},
+    h("summary", {}, letter.detail?.message ?? letter.detail?.path ?? "show"),
+  );
+  record.addEventListener("toggle", () => record.open && openLetter(record, letter.id, signal), {
+    once: true,
+  });
+  return h(
+    "tr",
+    {},
     cell("Received", time(letter.received_at)),
     cell("Reason", h("span", { class: "reason" }, letter.reason)),
     cell("Place", h("code", { title: letter.topic }, `${letter.partition}/${letter.offset}`)),
     cell("Key", h("code", { class: "cut", title: letter.key ?? "" }, letter.key ?? "none")),
     figure("Size", bytes(letter.bytes)),
     cell("Record", record),
-    cell("Redriven", letter.redriven_at ? time(letter.redriven_at) : redriveButton(letter)));
+    cell("Redriven", letter.redriven_at ? time(letter.redriven_at) : redriveButton(letter)),
+  );
 }
 
 async function openLetter(details, id, signal) {
   try {
     const letter = await get(`/v1/dead-letters/${id}`, {}, { signal });
-    details.append(h("h3", {}, "Why"), valueView(letter.detail), h("h3", {}, "Value"), letter.value === null ? h("p", { class: "none" }, "null") : valueView(letter.value));
+    details.append(
+      h("h3", {}, "Why"),
+      valueView(letter.detail),
+      h("h3", {}, "Value"),
+      letter.value === null ? h("p", { class: "none" }, "null") : valueView(letter.value),
+    );
   } catch (error) {
     if (!signal.aborted) details.append(failure(error, "single dead letters"));
   }
@@ -137,7 +262,14 @@ async function openLetter(details, id, signal) {
 function redriveButton(letter) {
   const button = h("button", { type: "button" }, "Redrive");
   button.addEventListener("click", async () => {
-    if (!(await ask("Redrive this record?", "It is put on its topic once more, as it is. If it fails again, it becomes a new dead letter.", "Redrive"))) return;
+    if (
+      !(await ask(
+        "Redrive this record?",
+        "It is put on its topic once more, as it is. If it fails again, it becomes a new dead letter.",
+        "Redrive",
+      ))
+    )
+      return;
     try {
       await post(`/v1/dead-letters/${letter.id}/redrive`, {});
       button.replaceWith("just now");

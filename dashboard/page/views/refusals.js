@@ -30,7 +30,11 @@ export function refusalsView(filters, signal) {
     if (!rows.length) return fill(element, empty("Nothing was refused."));
     const more = cursor && h("button", { type: "button", class: "quiet" }, "Show more");
     more?.addEventListener("click", () => load(true));
-    return fill(element, table("Refusals", ["Time", "Command", "Reason", "Run", "Owner", "Detail"], rows), more);
+    return fill(
+      element,
+      table("Refusals", ["Time", "Command", "Reason", "Run", "Owner", "Detail"], rows),
+      more,
+    );
   }
 
   return { element, load };
@@ -38,11 +42,20 @@ export function refusalsView(filters, signal) {
 
 function rowOf(refusal, ofRun) {
   const run = refusal.graph_exec_id;
-  return h("tr", {},
+  return h(
+    "tr",
+    {},
     cell("Time", time(refusal.at)),
     cell("Command", h("code", { title: refusal.command_id }, refusal.command_type)),
     cell("Reason", h("span", { class: "reason" }, refusal.reason)),
-    cell("Run", run && (run === ofRun ? "this run" : h("a", { href: link(["runs", run]), title: run }, h("code", {}, shortId(run))))),
+    cell(
+      "Run",
+      run &&
+        (run === ofRun
+          ? "this run"
+          : h("a", { href: link(["runs", run]), title: run }, h("code", {}, shortId(run)))),
+    ),
     cell("Owner", refusal.user_id),
-    cell("Detail", Object.keys(refusal.detail ?? {}).length ? valueView(refusal.detail) : null));
+    cell("Detail", Object.keys(refusal.detail ?? {}).length ? valueView(refusal.detail) : null),
+  );
 }

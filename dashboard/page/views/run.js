@@ -18,7 +18,12 @@ import { timelineView } from "../run/timeline.js";
 import { refusalsView } from "./refusals.js";
 import { elapsed, rowOf } from "./runs.js";
 
-const TABS = { overview: "Overview", journal: "Journal", refusals: "Refusals", children: "Children" };
+const TABS = {
+  overview: "Overview",
+  journal: "Journal",
+  refusals: "Refusals",
+  children: "Children",
+};
 const DRAWING = 150; // milliseconds between two drawings
 
 export async function show(root, { id, parameters, signal }) {
@@ -50,11 +55,17 @@ function pageOf(id, parameters, signal) {
   const children = h("div", {});
   const inputs = h("div", {});
   const outputs = h("div", {});
-  const overview = h("div", {},
+  const overview = h(
+    "div",
+    {},
     panel("Steps", null, timeline.element),
     panel("Graph", null, graph.element),
-    h("div", { class: "pair" }, panel("Inputs", null, inputs), panel("Outputs", null, outputs)));
-  const page = { element: h("div", {}, head.element, tabs.element, tabs.place, step.element), state: null };
+    h("div", { class: "pair" }, panel("Inputs", null, inputs), panel("Outputs", null, outputs)),
+  );
+  const page = {
+    element: h("div", {}, head.element, tabs.element, tabs.place, step.element),
+    state: null,
+  };
   const showInputs = whenChanged((values) => fill(inputs, pins(values)));
   const showOutputs = whenChanged((values) => fill(outputs, pins(values, { isList: true })));
 
@@ -78,7 +89,10 @@ function pageOf(id, parameters, signal) {
     refusals: () => (fill(tabs.place, refusals.element), refusals.load()),
     children: () => (fill(tabs.place, children), showChildren(children, id, signal)),
   };
-  tabs.onOpen((name) => open[name](), () => chosen.step);
+  tabs.onOpen(
+    (name) => open[name](),
+    () => chosen.step,
+  );
 
   page.draw = draw;
   page.take = (run) => {
@@ -119,10 +133,14 @@ function headOf(id) {
   const error = h("pre", { class: "error", hidden: true });
   const line = h("span", { class: "line", role: "status" });
   status.hidden = true;
-  const element = h("div", { class: "run-head" },
+  const element = h(
+    "div",
+    { class: "run-head" },
     h("p", { class: "crumbs" }, h("a", { href: "#/runs" }, "Runs"), " / ", h("code", {}, id)),
     h("div", { class: "head" }, title, status, line, actions),
-    error, facts);
+    error,
+    facts,
+  );
   let parent = null;
   let shown = null;
   parentOf(id).then((found) => {
@@ -140,11 +158,17 @@ function headOf(id) {
     const wrong = isDeleted ? "This run has been deleted." : errorOf(run);
     error.hidden = wrong === null;
     setText(error, wrong ?? "");
-    fill(facts, factsOf(state, parent).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    fill(
+      facts,
+      factsOf(state, parent).map(([name, value]) =>
+        h("div", {}, h("dt", {}, name), h("dd", {}, value)),
+      ),
+    );
   }
 
   return {
-    element, update,
+    element,
+    update,
     tellLine(state, detail) {
       line.dataset.state = state;
       line.title = detail ?? "";
@@ -168,12 +192,22 @@ function factsOf({ run, steps }, parent) {
   const score = run.stats?.correctness_score;
   return [
     ["Owner", h("a", { href: link("runs", { user_id: run.user_id }) }, run.user_id)],
-    ["Graph", h("a", { href: link("runs", { graph_id: run.graph_id }), title: run.graph_id }, `version ${run.graph_version}`)],
+    [
+      "Graph",
+      h(
+        "a",
+        { href: link("runs", { graph_id: run.graph_id }), title: run.graph_id },
+        `version ${run.graph_version}`,
+      ),
+    ],
     ["Created", time(run.created_at, clock)],
     ["Started", time(run.started_at, clock)],
     ["Ended", time(run.ended_at, clock)],
     ["Duration", duration(elapsed(run))],
-    ["Steps", [number(steps.size), failed > 0 && h("span", { class: "bad" }, `, ${number(failed)} failed`)]],
+    [
+      "Steps",
+      [number(steps.size), failed > 0 && h("span", { class: "bad" }, `, ${number(failed)} failed`)],
+    ],
     ["Cost", money(run.stats?.cost)],
     score !== null && score !== undefined && ["Correctness", `${Math.round(score * 100)}%`],
     parent && ["Parent", h("a", { href: link(["runs", parent]) }, "open")],
@@ -187,26 +221,44 @@ function factsOf({ run, steps }, parent) {
 function tabsOf(id, parameters) {
   const tabs = { current: parameters.get("tab") in TABS ? parameters.get("tab") : "overview" };
   tabs.place = h("div", { id: "tab", role: "tabpanel" });
-  const buttons = Object.entries(TABS).map(([name, title]) => h("button", { type: "button", role: "tab", "aria-controls": "tab", "data-tab": name }, title));
-  tabs.element = h("div", { class: "tabs", role: "tablist", "aria-label": "Parts of the run" }, buttons);
-  const mark = () => buttons.forEach((button) => {
-    const isOn = button.dataset.tab === tabs.current;
-    button.setAttribute("aria-selected", isOn);
-    button.tabIndex = isOn ? 0 : -1;
-  });
+  const buttons = Object.entries(TABS).map(([name, title]) =>
+    h("button", { type: "button", role: "tab", "aria-controls": "tab", "data-tab": name }, title),
+  );
+  tabs.element = h(
+    "div",
+    { class: "tabs", role: "tablist", "aria-label": "Parts of the run" },
+    buttons,
+  );
+  const mark = () =>
+    buttons.forEach((button) => {
+      const isOn = button.dataset.tab === tabs.current;
+      button.setAttribute("aria-selected", isOn);
+      button.tabIndex = isOn ? 0 : -1;
+    });
   tabs.onOpen = (open, step) => {
     for (const button of buttons) {
       button.addEventListener("click", () => {
         tabs.current = button.dataset.tab;
         mark();
-        replace(link(["runs", id], { tab: tabs.current === "overview" ? null : tabs.current, step: step() }));
+        replace(
+          link(["runs", id], {
+            tab: tabs.current === "overview" ? null : tabs.current,
+            step: step(),
+          }),
+        );
         open(tabs.current);
       });
     }
     tabs.element.addEventListener("keydown", (event) => {
       const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!by) return;
-      const next = buttons[(buttons.findIndex((button) => button.dataset.tab === tabs.current) + by + buttons.length) % buttons.length];
+      const next =
+        buttons[
+          (buttons.findIndex((button) => button.dataset.tab === tabs.current) +
+            by +
+            buttons.length) %
+            buttons.length
+        ];
       next.focus();
       next.click();
     });
@@ -221,8 +273,21 @@ async function showChildren(place, id, signal) {
     const { data } = await get(`/v1/executions/${id}/children`, {}, { signal });
     if (!data.length) return fill(place, empty("This run has started no others."));
     await namesLoaded();
-    const columns = ["Status", "Graph", "Run", "Owner", ["Created", "figure"], ["Duration", "figure"], ["Steps", "figure"], ["Cost", "figure"]];
-    return fill(place, h("p", { class: "hint" }, plural(data.length, "run"), " started by this one."), table("Children", columns, data.map(rowOf)));
+    const columns = [
+      "Status",
+      "Graph",
+      "Run",
+      "Owner",
+      ["Created", "figure"],
+      ["Duration", "figure"],
+      ["Steps", "figure"],
+      ["Cost", "figure"],
+    ];
+    return fill(
+      place,
+      h("p", { class: "hint" }, plural(data.length, "run"), " started by this one."),
+      table("Children", columns, data.map(rowOf)),
+    );
   } catch (error) {
     return signal.aborted || fill(place, failure(error, "the children of a run"));
   }

@@ -13,7 +13,13 @@ import { follow } from "../lib/stream.js";
 
 const PAGE = 50;
 const COUNTING = 2_000; // milliseconds between two counts
-const SPANS = { "15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days" };
+const SPANS = {
+  "15m": "15 minutes",
+  "1h": "hour",
+  "24h": "24 hours",
+  "7d": "7 days",
+  "30d": "30 days",
+};
 const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 export async function show(root, { parameters, signal }) {
@@ -22,11 +28,17 @@ export async function show(root, { parameters, signal }) {
   const counters = h("div", { class: "counters", role: "group", "aria-label": "Runs by status" });
   const fresh = h("button", { type: "button", class: "fresh", hidden: true });
   const line = h("span", { class: "line", role: "status" });
-  fill(root,
+  fill(
+    root,
     h("div", { class: "head" }, h("h1", {}, "Runs"), line, fresh),
-    counters, filterForm(filters), list);
+    counters,
+    filterForm(filters),
+    list,
+  );
   count(counters, filters, null);
-  fresh.addEventListener("click", () => (filters.cursor ? go(address(filters, { cursor: null })) : load()));
+  fresh.addEventListener("click", () =>
+    filters.cursor ? go(address(filters, { cursor: null })) : load(),
+  );
 
   const rows = new Map();
   const unseen = new Set();
@@ -44,7 +56,8 @@ export async function show(root, { parameters, signal }) {
   };
   const countSoon = throttled(COUNTING, signal, recount);
   const names = namesLoaded().then(() => {
-    for (const { row, run } of rows.values()) setText(row.querySelector(".name"), graphName(run.graph_id, run.graph_version));
+    for (const { row, run } of rows.values())
+      setText(row.querySelector(".name"), graphName(run.graph_id, run.graph_version));
     fillGraphs(root.querySelector("datalist"));
   });
   await load();
@@ -60,7 +73,12 @@ export async function show(root, { parameters, signal }) {
       if (shown) return update(shown, event);
       if (!belongs(event, filters)) return;
       unseen.add(event.graph_exec_id);
-      setText(fresh, filters.cursor ? `${plural(unseen.size, "newer run")}: to the top` : `${number(unseen.size)} new`);
+      setText(
+        fresh,
+        filters.cursor
+          ? `${plural(unseen.size, "newer run")}: to the top`
+          : `${number(unseen.size)} new`,
+      );
       fresh.hidden = false;
     },
   });
@@ -104,40 +122,81 @@ function belongs(event, { status }) {
 function filterForm(filters) {
   const field = (name, label, type, extra = {}) => [
     h("label", { for: `filter-${name}` }, label),
-    h("input", { id: `filter-${name}`, name, type, value: filters[name] ?? "", autocomplete: "off", spellcheck: "false", ...extra }),
+    h("input", {
+      id: `filter-${name}`,
+      name,
+      type,
+      value: filters[name] ?? "",
+      autocomplete: "off",
+      spellcheck: "false",
+      ...extra,
+    }),
   ];
-  const since = h("select", { id: "filter-since", name: "since" },
+  const since = h(
+    "select",
+    { id: "filter-since", name: "since" },
     h("option", { value: "" }, "any time"),
-    Object.entries(SPANS).map(([value, text]) => h("option", { value, selected: filters.since === value }, `the last ${text}`)));
-  const form = h("form", { class: "filters", role: "search" },
+    Object.entries(SPANS).map(([value, text]) =>
+      h("option", { value, selected: filters.since === value }, `the last ${text}`),
+    ),
+  );
+  const form = h(
+    "form",
+    { class: "filters", role: "search" },
     h("div", {}, field("user_id", "Owner", "search")),
     h("div", {}, field("graph_id", "Graph", "search", { list: "graphs", placeholder: "id" })),
     h("div", {}, h("label", { for: "filter-since" }, "Created in"), since),
-    h("div", {}, h("label", { for: "filter-run" }, "Open run"),
-      h("input", { id: "filter-run", name: "run", type: "search", placeholder: "id", autocomplete: "off", pattern: "[0-9a-fA-F\\-]{36}", title: "The whole id of a run" })),
+    h(
+      "div",
+      {},
+      h("label", { for: "filter-run" }, "Open run"),
+      h("input", {
+        id: "filter-run",
+        name: "run",
+        type: "search",
+        placeholder: "id",
+        autocomplete: "off",
+        pattern: "[0-9a-fA-F\\-]{36}",
+        title: "The whole id of a run",
+      }),
+    ),
     h("datalist", { id: "graphs" }),
     h("button", {}, "Apply"),
-    hasFilters(filters) && h("a", { class: "quiet", href: "#/runs" }, "Clear"));
+    hasFilters(filters) && h("a", { class: "quiet", href: "#/runs" }, "Clear"),
+  );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const { run, ...wanted } = Object.fromEntries(new FormData(form));
-    go(run ? link(["runs", run.trim().toLowerCase()]) : address(filters, { ...trimmed(wanted), cursor: null }));
+    go(
+      run
+        ? link(["runs", run.trim().toLowerCase()])
+        : address(filters, { ...trimmed(wanted), cursor: null }),
+    );
   });
   since.addEventListener("change", () => form.requestSubmit());
   return form;
 }
 
-const trimmed = (values) => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value.trim()]));
+const trimmed = (values) =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value.trim()]));
 
-const hasFilters = ({ status, user_id, graph_id, since }) => status.length || user_id || graph_id || since;
+const hasFilters = ({ status, user_id, graph_id, since }) =>
+  status.length || user_id || graph_id || since;
 
 function fillGraphs(datalist) {
-  fill(datalist, knownGraphs().map(({ graph_id, name }) => h("option", { value: graph_id }, name)));
+  fill(
+    datalist,
+    knownGraphs().map(({ graph_id, name }) => h("option", { value: graph_id }, name)),
+  );
 }
 
 function count(counters, filters, answer) {
   if (!counters.children.length) {
-    fill(counters, counter(filters, null), STATUSES.map((status) => counter(filters, status)));
+    fill(
+      counters,
+      counter(filters, null),
+      STATUSES.map((status) => counter(filters, status)),
+    );
   }
   if (answer === null) return;
   for (const one of counters.children) {
@@ -152,10 +211,22 @@ function counter(filters, status) {
   const isOn = status === null ? !filters.status.length : filters.status.includes(status);
   const others = filters.status.filter((one) => one !== status);
   const wanted = status === null ? [] : isOn ? others : [...others, status];
-  return h("a", {
-    class: "counter", href: address(filters, { status: wanted, cursor: null }),
-    "data-status": status, "aria-current": isOn ? "true" : false,
-  }, h("b", {}, "·"), h("span", {}, status && h("span", { class: "dot", "aria-hidden": "true" }), status ? LABELS[status] : "All"));
+  return h(
+    "a",
+    {
+      class: "counter",
+      href: address(filters, { status: wanted, cursor: null }),
+      "data-status": status,
+      "aria-current": isOn ? "true" : false,
+    },
+    h("b", {}, "·"),
+    h(
+      "span",
+      {},
+      status && h("span", { class: "dot", "aria-hidden": "true" }),
+      status ? LABELS[status] : "All",
+    ),
+  );
 }
 
 // ---- rows --------------------------------------------------------------------------------
@@ -163,7 +234,11 @@ function counter(filters, status) {
 async function loadPage(list, rows, filters, signal) {
   let page;
   try {
-    page = await get("/v1/executions", { ...scope(filters), status: filters.status, limit: PAGE, cursor: filters.cursor }, { signal });
+    page = await get(
+      "/v1/executions",
+      { ...scope(filters), status: filters.status, limit: PAGE, cursor: filters.cursor },
+      { signal },
+    );
   } catch (error) {
     if (signal.aborted || error.status === 401) throw error;
     return fill(list, failure(error, "runs"));
@@ -172,36 +247,70 @@ async function loadPage(list, rows, filters, signal) {
   }
   rows.clear();
   for (const run of page.data) rows.set(run.id, { run, row: rowOf(run) });
-  fill(list,
+  fill(
+    list,
     page.data.length ? runTable([...rows.values()].map(({ row }) => row)) : nothing(filters),
-    pager(filters, page));
+    pager(filters, page),
+  );
 }
 
 const runTable = (rows) =>
-  table("Runs", ["Status", "Graph", "Run", "Owner", ["Created", "figure"], ["Duration", "figure"], ["Steps", "figure"], ["Cost", "figure"]], rows);
+  table(
+    "Runs",
+    [
+      "Status",
+      "Graph",
+      "Run",
+      "Owner",
+      ["Created", "figure"],
+      ["Duration", "figure"],
+      ["Steps", "figure"],
+      ["Cost", "figure"],
+    ],
+    rows,
+  );
 
 function nothing(filters) {
-  if (hasFilters(filters)) return empty("No run matches. ", h("a", { href: "#/runs" }, "Show all runs"));
+  if (hasFilters(filters))
+    return empty("No run matches. ", h("a", { href: "#/runs" }, "Show all runs"));
   return empty("No runs yet. ", h("code", {}, "execstream simulate"), " makes some.");
 }
 
 function pager(filters, page) {
-  return h("nav", { class: "pager", "aria-label": "Pages" },
+  return h(
+    "nav",
+    { class: "pager", "aria-label": "Pages" },
     filters.cursor ? h("a", { href: address(filters, { cursor: null }) }, "Newest") : h("span", {}),
     h("span", { class: "hint" }, "as of ", time(page.as_of)),
-    page.next_cursor ? h("a", { rel: "next", href: address(filters, { cursor: page.next_cursor }) }, "Older") : h("span", {}));
+    page.next_cursor
+      ? h("a", { rel: "next", href: address(filters, { cursor: page.next_cursor }) }, "Older")
+      : h("span", {}),
+  );
 }
 
 /** Also the row of a child run. */
 export function rowOf(run) {
-  const row = h("tr", { "data-id": run.id },
+  const row = h(
+    "tr",
+    { "data-id": run.id },
     cell("Status", pill(run.status)),
-    cell("Graph", h("a", { class: "name", href: link(["runs", run.id]) }, graphName(run.graph_id, run.graph_version)),
-      h("span", { class: "hint" }, ` v${run.graph_version}`), run.is_dry_run && h("span", { class: "tag" }, "dry run")),
+    cell(
+      "Graph",
+      h(
+        "a",
+        { class: "name", href: link(["runs", run.id]) },
+        graphName(run.graph_id, run.graph_version),
+      ),
+      h("span", { class: "hint" }, ` v${run.graph_version}`),
+      run.is_dry_run && h("span", { class: "tag" }, "dry run"),
+    ),
     cell("Run", h("code", { title: run.id }, shortId(run.id))),
     cell("Owner", h("a", { href: link("runs", { user_id: run.user_id }) }, run.user_id)),
     figure("Created", time(run.created_at, clock)),
-    figure("Duration", ""), figure("Steps", ""), figure("Cost", ""));
+    figure("Duration", ""),
+    figure("Steps", ""),
+    figure("Cost", ""),
+  );
   fillFigures(row, run);
   row.addEventListener("click", (event) => {
     if (!event.target.closest("a") && !getSelection().toString()) go(link(["runs", run.id]));
@@ -213,7 +322,11 @@ function fillFigures(row, run) {
   const [, , , , , took, steps, cost] = row.cells;
   const errors = run.stats?.node_error_count;
   setText(took, duration(elapsed(run)));
-  fill(steps, run.stats ? number(run.stats.node_exec_count) : "–", errors > 0 && h("span", { class: "bad" }, ` ${plural(errors, "error")}`));
+  fill(
+    steps,
+    run.stats ? number(run.stats.node_exec_count) : "–",
+    errors > 0 && h("span", { class: "bad" }, ` ${plural(errors, "error")}`),
+  );
   setText(cost, money(run.stats?.cost));
 }
 
@@ -233,7 +346,8 @@ function update(shown, event) {
   if (event.type === "graph.deleted") return row.classList.add("gone");
   if (event.status) run.status = event.status;
   run.started_at = event.started_at ?? run.started_at;
-  if (event.type === "graph.updated" && (event.ended_at || event.status)) run.ended_at = isEnded(run.status) ? event.ended_at : null;
+  if (event.type === "graph.updated" && (event.ended_at || event.status))
+    run.ended_at = isEnded(run.status) ? event.ended_at : null;
   if (event.stats) run.stats = { ...event.stats, node_exec_count: event.stats.node_count ?? 0 };
   setPill(row.querySelector(".pill"), run.status);
   fillFigures(row, run);
