@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench big faults fmt lint types clean
+.PHONY: help setup demo test page check bench big faults fmt lint types clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/pytest
+
+page: $(READY) ## Tests the page in Debian's chromium, which is installed when it is missing
+	$(BIN)/pytest -m browser tests/dashboard/page
 
 check: lint types ## Everything that must be in order before a change goes in
 	$(MAKE) test

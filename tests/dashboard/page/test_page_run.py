@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+
 from dashboard.server import Server
 from streams.statuses import ALLOWED_FROM, ExecutionStatus
 from tests.dashboard.page.browser import Tab
 from tests.orders import Order, Orders
 from tests.worker import Installation
+
+pytestmark = pytest.mark.browser
 
 STATUS = "document.querySelector('.run-head .pill').innerText"
 LIVE = "document.querySelector('.line')?.dataset.state === 'live'"

@@ -2,10 +2,14 @@
 
 from uuid import uuid4
 
+import pytest
+
 from dashboard.server import Server
 from tests.dashboard.page.browser import Tab
 from tests.orders import Orders
 from tests.worker import Installation
+
+pytestmark = pytest.mark.browser
 
 ROWS = "document.querySelectorAll('tbody tr').length"
 FIRST_PAINT = 1_000  # milliseconds

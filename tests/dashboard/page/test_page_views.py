@@ -16,6 +16,8 @@ from tests.dashboard.serving import SECRET, dashboard_config, serving
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until
 
+pytestmark = pytest.mark.browser
+
 WIDTH = 400  # pixels of a small phone
 VIEWS = {
     "runs": "Runs",
