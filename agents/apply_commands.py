@@ -35,7 +35,8 @@ def declare(app: App, config: WorkerConfig) -> None:
         config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
     )
     applier = Applier(config, publisher, phases)
-    line = Line(config.postgres_dsn, config.schema)  # claims, republishing, positions
+    claiming = Line(config.postgres_dsn, config.schema)
+    saving = Line(config.postgres_dsn, config.schema)
     republisher = Republisher(
         config.kafka_bootstrap,
         prefix + EVENTS.name,
@@ -49,7 +50,7 @@ def declare(app: App, config: WorkerConfig) -> None:
 
     intake = Intake(
         prefix + COMMANDS.name,
-        PostgresPositions(line, CONSUMER),
+        PostgresPositions(claiming, CONSUMER),
         on_owned=owned,
         on_lost=applier.drop_states,
     )
@@ -65,7 +66,7 @@ def declare(app: App, config: WorkerConfig) -> None:
 
     @app.timer(SAVE_EVERY)
     async def save_positions() -> None:
-        await _save_published(intake, line)
+        await _save_published(intake, saving)
         await app.hint(intake)
 
     @app.timer(REPORT_EVERY)
@@ -75,7 +76,7 @@ def declare(app: App, config: WorkerConfig) -> None:
 
     async def close() -> None:
         await applier.close()
-        await _save_published(intake, line)
+        await _save_published(intake, saving)
 
     app.on_close(close)
 
