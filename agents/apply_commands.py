@@ -77,6 +77,8 @@ def declare(app: App, config: WorkerConfig) -> None:
     async def close() -> None:
         await applier.close()
         await _save_published(intake, saving)
+        await saving.close()
+        await claiming.close()
 
     app.on_close(close)
 
