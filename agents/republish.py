@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.burying import dead_letter
 from agents.failures import is_transient, pauses
 from agents.intake import Owned
+from agents.last_records import last_values
 from agents.publisher import News, Publisher, Saying
 from storage.leftovers import dead_letters_after, events_after
 from storage.lines import Line
@@ -73,24 +73,8 @@ class Republisher:
     async def _last_said(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The source of the last event in each partition of the events topic."""
         said = dict.fromkeys(partitions, NOWHERE)
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=1,  # one record per partition, however large it is
-        )
-        try:
-            await reader.start()
-            all_of = [TopicPartition(self._events, number) for number in partitions]
-            first, end = await reader.beginning_offsets(all_of), await reader.end_offsets(all_of)
-            wanted = {tp for tp in all_of if end[tp] > first[tp]}
-            reader.assign(list(wanted))
-            for tp in wanted:
-                reader.seek(tp, end[tp] - 1)
-            while wanted:
-                for tp, records in (await reader.getmany(timeout_ms=500)).items():
-                    _, offset, index = decode_event(records[-1].value).source
-                    said[tp.partition] = (offset, index)
-                    wanted.discard(tp)
-        finally:
-            await reader.stop()
+        values = await last_values(self._bootstrap, self._events, partitions)
+        for number, value in values.items():
+            _, offset, index = decode_event(value).source
+            said[number] = (offset, index)
         return said

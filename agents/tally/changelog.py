@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from agents.last_records import last_values
 from streams.events import NOWHERE
 from streams.tallying import Place
 
@@ -52,27 +53,9 @@ class Changelog:
 
     async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
         """The place of the last value in each of `partitions`."""
-        found = dict.fromkeys(partitions, NOWHERE)
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=1,  # one record per partition, however large it is
-        )
-        try:
-            await reader.start()
-            all_of = [TopicPartition(self.topic, number) for number in partitions]
-            first, end = await reader.beginning_offsets(all_of), await reader.end_offsets(all_of)
-            wanted = {tp for tp in all_of if end[tp] > first[tp]}
-            reader.assign(list(wanted))
-            for tp in wanted:
-                reader.seek(tp, end[tp] - 1)
-            while wanted:
-                for tp, records in (await reader.getmany(timeout_ms=500)).items():
-                    found[tp.partition] = _decode(records[-1].value).position
-                    wanted.discard(tp)
-        finally:
-            await reader.stop()
-        return found
+        values = await last_values(self._bootstrap, self.topic, partitions)
+        places = {number: _decode(value).position for number, value in values.items()}
+        return dict.fromkeys(partitions, NOWHERE) | places
 
     async def close(self) -> None:
         if self._producer is not None:
