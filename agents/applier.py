@@ -45,6 +45,8 @@ _DATA = "22"  # what asyncpg cannot even encode counts as this
 _DATA_ERRORS = (_DATA, "23", "54")  # classes of SQLSTATE
 # A run came into being elsewhere, or an entry or key-value that the states did not know of.
 _STALE_STATES = (CREATED_ELSEWHERE, "23505")
+# Each time somebody else was faster with another run of the batch; a fault of ours would never end.
+_FOLDINGS = 20
 _REFUSALS = (asyncpg.PostgresError, ClientDataError)
 
 
@@ -142,12 +144,12 @@ class Applier:
 
     # ---- committing ------------------------------------------------------------------------
 
-    async def _settle(self, work: Work, *, again: bool = False) -> None:
-        """Commit, or whatever has to happen instead. `again`: on states loaded anew."""
+    async def _settle(self, work: Work, foldings: int = 1) -> None:
+        """Commit, or whatever has to happen instead; `foldings` of the batch led to `work`."""
         try:
             done = await self._commit(work)
         except _REFUSALS as error:
-            await self._settle_otherwise(work.batch, error, again=again)
+            await self._settle_otherwise(work.batch, error, foldings)
         else:
             if done:
                 await self._told(work)
@@ -181,24 +183,24 @@ class Applier:
         if news:
             await self._publisher.add(news, self.republished)
 
-    async def _settle_otherwise(self, batch: Batch, error: Exception, *, again: bool) -> None:
+    async def _settle_otherwise(self, batch: Batch, error: Exception, foldings: int) -> None:
         state = sqlstate(error)
         if state == FENCED:
             self._give_up(batch)
-        elif state in _STALE_STATES and not again:
+        elif state in _STALE_STATES and foldings < _FOLDINGS:
             log.info("folded_again", sqlstate=state, records=batch.size)
-            await self._again(batch)
+            await self._again(batch, foldings)
         elif state not in _STALE_STATES and (state or _DATA)[:2] in _DATA_ERRORS:
             await self._split(batch, error)
         else:
             raise error
 
-    async def _again(self, batch: Batch) -> None:
+    async def _again(self, batch: Batch, foldings: int = 0) -> None:
         """Fold and commit `batch` on states loaded anew."""
         self._cache.clear()
         work = await self._fold(batch)
         if work is not None:
-            await self._settle(work, again=True)
+            await self._settle(work, foldings + 1)
 
     async def _split(self, batch: Batch, error: Exception) -> None:
         """Commit `batch` in parts, so that what Postgres refuses harms nothing beside it."""

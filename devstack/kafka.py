@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from devstack.errors import StackError
 from devstack.ports import HOST
+from devstack.processes import run
 from devstack.server import Server
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -93,7 +93,7 @@ async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, i
     formatted = home / "formatted"  # only there when formatting has come to its end
     if not formatted.exists():
         shutil.rmtree(home / "data", ignore_errors=True)
-        await asyncio.to_thread(_format, runtime, properties)
+        await _format(runtime, properties)
         formatted.touch()
 
     async def is_ready() -> bool:
@@ -129,19 +129,15 @@ async def answers_metadata(port: int) -> bool:
                 await admin.close()
 
 
-def _format(runtime: Runtime, properties: Path) -> None:
+async def _format(runtime: Runtime, properties: Path) -> None:
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     format_storage = runtime.command(
         "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"
     )
-    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        format_storage, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise StackError(
-            f"Kafka could not format its storage in {properties.parent}: {''.join(last)}"
-        )
+    complaint = await run(format_storage)
+    if complaint is not None:
+        last = "".join(complaint.splitlines()[-1:])
+        raise StackError(f"Kafka could not format its storage in {properties.parent}: {last}")
 
 
 @contextlib.contextmanager

@@ -5,12 +5,10 @@ stack that forgets committed rows on kill -9 would prove nothing. Loopback conne
 no password. PostgreSQL refuses to run as root; for root it runs as `nobody`.
 """
 
-import asyncio
 import importlib.util
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
@@ -19,7 +17,7 @@ import asyncpg
 
 from devstack.errors import StackError
 from devstack.ports import HOST
-from devstack.processes import identity
+from devstack.processes import identity, run
 from devstack.server import Server
 
 USER = "postgres"
@@ -75,7 +73,7 @@ async def prepare(state: Path, logs: Path, port: int, say: Callable[[str], None]
     if user is not None:
         _open_way(say, data, binaries)
     if not data.exists():
-        await asyncio.to_thread(_init, binaries, data, user)
+        await _init(binaries, data, user)
     settings = SETTINGS | {"port": str(port), "unix_socket_directories": _socket_directory(data)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
@@ -109,7 +107,7 @@ async def has_database(port: int) -> bool:
         await connection.close()
 
 
-def _init(binaries: Path, data: Path, user: str | None) -> None:
+async def _init(binaries: Path, data: Path, user: str | None) -> None:
     # Made beside its place: a cluster whose making was interrupted is of no use.
     draft = data.with_name("postgres.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -119,11 +117,9 @@ def _init(binaries: Path, data: Path, user: str | None) -> None:
     # No sync of the empty cluster: should the machine fail now, it is made again.
     command = [str(binaries / "initdb"), "-D", str(draft), "-U", USER, "--auth=trust"]
     command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        command, capture_output=True, text=True, cwd="/", check=False, **identity(user)
-    )
-    if done.returncode != 0:
-        raise StackError(f"PostgreSQL could not create its data in {data}: {done.stderr.strip()}")
+    complaint = await run(command, identity(user))
+    if complaint is not None:
+        raise StackError(f"PostgreSQL could not create its data in {data}: {complaint}")
     draft.rename(data)
 
 

@@ -1,6 +1,9 @@
 """Questions about processes, and the identity to run one under."""
 
+import asyncio
 import pwd
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import Sequence
 from typing import TypedDict
 
 import psutil
@@ -20,6 +23,20 @@ def identity(user: str | None) -> Identity:
         return {}
     entry = pwd.getpwnam(user)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+async def run(command: Sequence[str], who: Identity | None = None) -> str | None:
+    """Run a program to its end; None, or what it said when it failed. Cancelled, it is killed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd="/", **(who or {})
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            kill(family_of(process.pid))
+            await process.wait()
+    return None if process.returncode == 0 else said.decode(errors="replace").strip()
 
 
 def is_alive(process: psutil.Process) -> bool:
