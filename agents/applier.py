@@ -11,43 +11,32 @@ The commit of one batch overlaps with decoding and folding of the next. What a c
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import date, timedelta
 from typing import Any
 
-import asyncpg
 import structlog
-
-# Hidden behind the server's error of the same name: a value that asyncpg cannot even encode.
-from asyncpg.exceptions._base import DataError as ClientDataError
 
 from agents.cache import RunCache
 from agents.config import WorkerConfig
-from agents.failures import crash, is_transient, pauses, spawn
-from agents.folding import Decoded, Work, decode_batch, fold_batch
-from agents.intake import Batch, Intake
+from agents.failures import is_transient, note_retry, pauses, spawn
+from agents.folding import Work, decode_batch, fold_batch
+from agents.intake import Batch, Intake, note_fence
+from agents.loading import REFUSALS, is_stale, is_unstorable, load_states
+from agents.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from agents.publisher import Publisher
 from agents.replies import Replies
 from agents.timing import Phases
-from storage.effects import commit, ensure_day, kafka_time
+from storage.days import Days
+from storage.effects import commit, kafka_time
 from storage.lines import Line
-from storage.progress import CREATED_ELSEWHERE, FENCED, sqlstate
-from storage.states import load_key_values, load_runs
-from streams.commands import RunCommand, SetKeyValue
+from storage.progress import FENCED, sqlstate
 from streams.outcomes import Dead, DeadReason
 
 log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
-FENCED_PATIENCE = 20.0  # seconds to wait for Faust to say that a partition is not ours any more
-# Days around a record's Kafka time that get partitions of their own.
-_OLDEST_DAY, _NEWEST_DAY = timedelta(days=40), timedelta(days=2)
-_DATA = "22"  # what asyncpg cannot even encode counts as this
-_DATA_ERRORS = (_DATA, "23", "54")  # classes of SQLSTATE
-# A run came into being elsewhere, or an entry or key-value that the states did not know of.
-_STALE_STATES = (CREATED_ELSEWHERE, "23505")
+FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 # Each time somebody else was faster with another run of the batch; a fault of ours would never end.
 _FOLDINGS = 20
-_REFUSALS = (asyncpg.PostgresError, ClientDataError)
 
 
 class Applier:
@@ -64,7 +53,7 @@ class Applier:
         self._reading = Line(config.postgres_dsn, config.schema)
         self._writing = Line(config.postgres_dsn, config.schema)
         self._folding = asyncio.Lock()
-        self._days: set[date] = set()
+        self._days = Days()
         self._unstorable: dict[tuple[int, int], Dead] = {}
         self._number = 0
         self._committed = 0
@@ -109,7 +98,8 @@ class Applier:
                 self._number += 1
                 work = Work(batch, self._number, self._cache.generation)
                 try:
-                    await self._load(decoded)
+                    with self._phases.timed("load"):
+                        await load_states(self._reading, self._cache, decoded, self._number)
                     break
                 except Exception as error:
                     if not is_transient(error):
@@ -121,34 +111,13 @@ class Applier:
                 fold_batch(work, decoded, self._cache)
             return work
 
-    async def _load(self, decoded: Decoded) -> None:
-        """Bring in what the batch asks about and the cache does not hold."""
-        commands = [command for portion in decoded for command in portion]
-        run_ids = {c.graph_exec_id for c in commands if isinstance(c, RunCommand)}
-        key_values = [c for c in commands if isinstance(c, SetKeyValue)]
-        generation = self._cache.generation
-        missing = self._cache.hold(run_ids, self._number)
-        with self._phases.timed("load"):
-            if missing:
-                loaded = await load_runs(await self._reading.get(), missing)
-                if generation == self._cache.generation:
-                    for run in loaded.values():
-                        self._cache.put(run, self._number)
-            if key_values:
-                await load_key_values(
-                    await self._reading.get(),
-                    self._cache.key_values,
-                    [(c.user_id, c.name) for c in key_values],
-                    [(c.user_id, c.id) for c in key_values],
-                )
-
     # ---- committing ------------------------------------------------------------------------
 
     async def _settle(self, work: Work, foldings: int = 1) -> None:
         """Commit, or whatever has to happen instead; `foldings` of the batch led to `work`."""
         try:
             done = await self._commit(work)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             await self._settle_otherwise(work.batch, error, foldings)
         else:
             if done:
@@ -161,7 +130,8 @@ class Applier:
                 return False
             try:
                 connection = await self._writing.get()
-                await self._ensure_days(connection, work)
+                now = kafka_time(work.batch[0].records[0].timestamp)
+                await self._days.ensure(connection, work.effects.days(), now)
                 with self._phases.timed("commit"):
                     await commit(connection, CONSUMER, self.intake.topic, work.moves, work.effects)
                 return True
@@ -173,10 +143,12 @@ class Applier:
 
     async def _told(self, work: Work) -> None:
         """What follows from a commit."""
-        for portion in work.batch:
-            portion.owned.done = portion.next_offset
+        work.batch.settle()
+        work.count()
         self._committed = work.number
         self._cache.trim(work.number)
+        CACHE_RUNS.set(len(self._cache))
+        CACHE_BYTES.set(self._cache.bytes)
         log.debug("committed", records=work.batch.size, entries=len(work.effects.entries))
         self._replies.add(work.replies)
         news = [one for one in work.news if one.events or one.dead_letters]
@@ -184,13 +156,13 @@ class Applier:
             await self._publisher.add(news, self.republished)
 
     async def _settle_otherwise(self, batch: Batch, error: Exception, foldings: int) -> None:
-        state = sqlstate(error)
-        if state == FENCED:
+        if sqlstate(error) == FENCED:
             self._give_up(batch)
-        elif state in _STALE_STATES and foldings < _FOLDINGS:
-            log.info("folded_again", sqlstate=state, records=batch.size)
+        elif is_stale(error) and foldings < _FOLDINGS:
+            log.info("folded_again", sqlstate=sqlstate(error), records=batch.size)
+            FOLDED_AGAIN.inc()
             await self._again(batch, foldings)
-        elif state not in _STALE_STATES and (state or _DATA)[:2] in _DATA_ERRORS:
+        elif is_unstorable(error):
             await self._split(batch, error)
         else:
             raise error
@@ -221,31 +193,25 @@ class Applier:
         self._unstorable.clear()
 
     def _give_up(self, batch: Batch) -> None:
-        """Somebody else owns a partition. Faust will say so soon; if it does not, exit."""
+        """Somebody else owns a partition. Faust will say so soon; if it does not, nobody does, and
+        the schema was exchanged."""
         self._cache.clear()
+        self._writing.hang_up()  # its prepared statements name types of the schema that was
         if not self.intake.owns(batch):
             return
-        log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+        note_fence(batch)
         before = self.republished
         self.intake.lose_all()
 
         def check() -> None:
-            if self.republished is before:
-                crash("Fenced, and no new assignment came.")
+            if self.republished is before and not self._is_closing:
+                self.intake.reclaim()
 
         asyncio.get_running_loop().call_later(FENCED_PATIENCE, check)
 
     # ---- helpers ---------------------------------------------------------------------------
 
-    async def _ensure_days(self, connection: asyncpg.Connection, work: Work) -> None:
-        """Partitions for days near Kafka's time; the default partition takes all others."""
-        for day in work.effects.days() - self._days:
-            now = kafka_time(work.batch[0].records[0].timestamp).date()
-            if now - _OLDEST_DAY <= day <= now + _NEWEST_DAY:
-                await ensure_day(connection, day)
-                self._days.add(day)
-
     async def _retry_later(self, what: str, line: Line, error: Exception, pause: float) -> None:
-        log.warning("retry", what=what, error=repr(error)[:200])
+        note_retry(what, error)
         line.hang_up()
         await asyncio.sleep(pause)

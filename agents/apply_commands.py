@@ -11,7 +11,7 @@ import structlog
 from agents.applier import CONSUMER, Applier
 from agents.chunks import App
 from agents.config import WorkerConfig
-from agents.failures import is_transient, spawn
+from agents.failures import is_transient, note_retry, spawn
 from agents.intake import Intake, Owned
 from agents.positions import PostgresPositions
 from agents.publisher import Publisher
@@ -94,4 +94,4 @@ async def _save_published(intake: Intake, line: Line) -> None:
         if not is_transient(error):
             raise
         line.hang_up()
-        log.warning("retry", what="save_published", error=repr(error)[:200])
+        note_retry("save_published", error)

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from redis.exceptions import RedisError
 
 from agents.bridge.forwarder import Forwarder, NotOurs
+from agents.brokers import access
 from agents.chunks import App
 from agents.config import WorkerConfig
 from agents.intake import Intake, Owned, Position
@@ -50,7 +51,7 @@ class PositionsInRedis:
         ]
 
     async def _committed(self, topic: str) -> dict[int, int]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, **access())
         await admin.start()
         try:
             offsets = await admin.list_consumer_group_offsets(self._group)
@@ -85,8 +86,7 @@ def declare(app: App, config: WorkerConfig) -> None:
                 except NotOurs:
                     log.info("handed_over", partitions=[p.owned.number for p in batch])
                 else:
-                    for portion in batch:
-                        portion.owned.done = portion.next_offset
+                    batch.settle()
 
     @app.timer(HINT_EVERY)
     async def hint() -> None:

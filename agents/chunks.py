@@ -17,7 +17,7 @@ from typing import Any, cast
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
@@ -109,6 +109,17 @@ class Consumer(driver.Consumer):
 
     async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
         await self._thread.jump(positions, stamp)
+
+    def end(self, tp: TP) -> int | None:
+        """Where the topic ended at the last fetch; None before the first, or when not ours."""
+        try:
+            return self._thread.highwater(tp)
+        except IllegalStateError:
+            return None  # taken away in the consumer's thread, which tells us soon
+
+    async def reclaim(self) -> None:
+        """Claim anew what is assigned, as if it had just been."""
+        await self._acquire()
 
     async def _acquire(self) -> None:
         """Claim what is assigned, until it works, the assignment is gone, or we stop."""

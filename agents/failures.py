@@ -14,6 +14,8 @@ import asyncpg
 import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from agents.metrics import RETRIES
+
 log = structlog.get_logger(__name__)
 
 # Connection, transaction rollback (serialization, deadlock), resources, shutdown.
@@ -42,6 +44,12 @@ def is_transient(error: BaseException) -> bool:
 def pauses() -> Iterator[float]:
     """Seconds to wait between tries, without end."""
     return itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0))
+
+
+def note_retry(what: str, error: BaseException) -> None:
+    """Say and count that `what` failed and will be tried again."""
+    log.warning("retry", what=what, error=repr(error)[:200])
+    RETRIES.labels(what).inc()
 
 
 def crash(reason: str, **context: Any) -> NoReturn:

@@ -3,19 +3,22 @@
 Pure but for the states it is given: nothing here waits, so a batch is folded in one go.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agents.burying import dead_letter
 from agents.cache import RunCache
 from agents.intake import Batch, Owned, Portion, Record
+from agents.metrics import COMMANDS, DEAD_LETTERS, REFUSALS
 from agents.publisher import News, Saying
 from storage.effects import Effects
 from storage.progress import Move
-from streams.commands import Command, RunCommand, SetKeyValue
+from streams.commands import Command, RunCommand, SetKeyValue, type_of
 from streams.decoding import decode
 from streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from streams.fold import fold
+from streams.journal import Entry
 from streams.key_values import fold_key_value
 from streams.outcomes import (
     Applied,
@@ -23,8 +26,10 @@ from streams.outcomes import (
     DeadReason,
     Duplicate,
     Outcome,
+    Refusal,
     Refused,
 )
+from streams.state import Run
 
 _TRACE_HEADERS = ("traceparent", "tracestate")
 
@@ -43,6 +48,19 @@ class Work:
     moves: list[Move] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
     replies: list[tuple[str, str, Outcome]] = field(default_factory=list)
+    outcomes: Counter[tuple[type[Command | Dead], type[Outcome]]] = field(default_factory=Counter)
+    refusals: Counter[Refusal] = field(default_factory=Counter)
+    dead: Counter[DeadReason] = field(default_factory=Counter)
+
+    def count(self) -> None:
+        """Add what became of the batch to the worker's metrics."""
+        for (command, outcome), records in self.outcomes.items():
+            name = "dead" if issubclass(command, Dead) else type_of(command)
+            COMMANDS.labels(name, outcome.__name__.lower()).inc(records)
+        for refusal, records in self.refusals.items():
+            REFUSALS.labels(refusal.value).inc(records)
+        for reason, records in self.dead.items():
+            DEAD_LETTERS.labels(reason.value).inc(records)
 
 
 def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]) -> Decoded:
@@ -57,10 +75,24 @@ def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int],
     ]
 
 
-def fold_batch(work: Work, decoded: Decoded, cache: RunCache) -> None:
-    """Fold `decoded` on the cached states, which must hold every run that exists."""
+Tell = Callable[[News, Record, Run, Sequence[Entry]], None]
+
+
+def say_events(news: News, record: Record, run: Run, entries: Sequence[Entry]) -> None:
+    """Tell what `record` did to `run` as events, which are published after the commit."""
+    offset = record.offset + news.owned.base
+    key = run.id.encode()
+    trace = _trace(record)
+    for index, entry in enumerate(entries):
+        event = run_event(run, entry, (record.partition, offset, index))
+        news.events.append(Saying((offset, index), key, encode_event(event), trace))
+
+
+def fold_batch(work: Work, decoded: Decoded, cache: RunCache, tell: Tell = say_events) -> None:
+    """Fold `decoded` on the cached states, which must hold every run that exists; `tell` is told
+    what was applied to a run."""
     for portion, commands in zip(work.batch, decoded, strict=True):
-        _Folder(work, portion, cache).fold(commands)
+        _Folder(work, portion, cache, tell).fold(commands)
     work.effects.freeze()
     for run_id in work.effects.touched():
         if run := cache.get(run_id):
@@ -70,8 +102,8 @@ def fold_batch(work: Work, decoded: Decoded, cache: RunCache) -> None:
 class _Folder:
     """Folds one portion."""
 
-    def __init__(self, work: Work, portion: Portion, cache: RunCache) -> None:
-        self.portion, self.cache, self.work = portion, cache, work
+    def __init__(self, work: Work, portion: Portion, cache: RunCache, tell: Tell) -> None:
+        self.portion, self.cache, self.work, self.tell = portion, cache, work, tell
         self.owned: Owned = portion.owned
         self.effects = work.effects
         self.news = News(self.owned)
@@ -85,8 +117,10 @@ class _Folder:
         )
 
     def fold(self, commands: list[Command | Dead]) -> None:
+        outcomes = self.work.outcomes
         for record, command in zip(self.portion.records, commands, strict=True):
             outcome = self._apply(record, command)
+            outcomes[command.__class__, outcome.__class__] += 1
             if isinstance(outcome, Applied):
                 self.move.applied += 1
             elif isinstance(outcome, Duplicate):
@@ -124,12 +158,9 @@ class _Folder:
         run, entries = result
         self.cache.put(run, self.work.number)
         offset = record.offset + self.owned.base
-        key = command.graph_exec_id.encode()
-        trace = _trace(record)
         for index, entry in enumerate(entries):
             self.effects.add_entry(run, entry, record.partition, offset, index)
-            event = run_event(run, entry, (record.partition, offset, index))
-            self.news.events.append(Saying((offset, index), key, encode_event(event), trace))
+        self.tell(self.news, record, run, entries)
         return run.outcomes[command.id]
 
     def _apply_key_value(self, record: Record, command: SetKeyValue) -> Outcome:
@@ -145,6 +176,7 @@ class _Folder:
 
     def _refuse(self, record: Record, command: Command, refused: Refused) -> Refused:
         offset = record.offset + self.owned.base
+        self.work.refusals[refused.reason] += 1
         self.effects.add_refusal(command, refused, record.partition, offset)
         event = refused_event(command, refused, (record.partition, offset, 0))
         self._say(record, offset, event)
@@ -155,6 +187,7 @@ class _Folder:
         self.news.events.append(saying)
 
     def _bury(self, record: Record, dead: Dead) -> None:
+        self.work.dead[dead.reason] += 1
         self.effects.add_dead_letter(record, dead, self.owned.base)
         self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
 

@@ -22,7 +22,8 @@ import structlog
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
-from agents.failures import crash
+from agents.failures import crash, spawn
+from agents.metrics import BATCH_RECORDS, FENCES
 from streams.events import NOWHERE
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,8 @@ class Owned:
     base: int
     published: tuple[int, int]
     next: int  # the offset to be read next
-    done: int  # the offset after the last one that was committed
+    done: int  # the offset after the last one whose effects are written
+    done_at: int = 0  # Kafka's time of that record, in milliseconds; 0: none yet
     stamp: int = _NO_STAMP
 
     @property
@@ -118,6 +120,13 @@ class Batch(list[Portion]):
     def size(self) -> int:
         return sum(len(portion.records) for portion in self)
 
+    def settle(self) -> None:
+        """Its effects are written: the partitions are past it."""
+        for portion in self:
+            portion.owned.done = portion.next_offset
+            portion.owned.done_at = portion.records[-1].timestamp
+        BATCH_RECORDS.labels(self[0].owned.tp.topic).observe(self.size)
+
     def halves(self) -> tuple["Batch", "Batch"]:
         """Split so that neither is empty; `size` must be at least 2."""
         if len(self) > 1:
@@ -128,6 +137,12 @@ class Batch(list[Portion]):
         first = Portion(portion.owned, portion.expected, portion.records[:middle])
         rest = Portion(portion.owned, first.next_offset, portion.records[middle:])
         return Batch([first]), Batch([rest])
+
+
+def note_fence(batch: Batch) -> None:
+    """Say and count that another worker has taken partitions of `batch` over."""
+    log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+    FENCES.inc()
 
 
 class Intake:
@@ -154,6 +169,11 @@ class Intake:
         """Deliver nothing more; what was delivered may still be committed."""
         self._waiting.clear()
         self._stopped = True
+
+    def ends(self) -> dict[int, int]:
+        """By owned partition, the offset at which the topic ended at the last fetch."""
+        ends = {number: self._consumer.end(part.tp) for number, part in self.owned.items()}
+        return {number: end for number, end in ends.items() if end is not None}
 
     def owns(self, batch: Batch) -> bool:
         return all(self.owned.get(p.owned.number) is p.owned for p in batch)
@@ -207,6 +227,12 @@ class Intake:
         for part in parts:
             part.stamp = stamp
         await self._consumer.jump({part.tp: part.next for part in parts}, stamp)
+
+    def reclaim(self) -> None:
+        """Claim what is assigned to us once more: no other worker has it, and yet we were fenced
+        off, because the schema was exchanged for a rebuilt one."""
+        log.warning("reclaims", topic=self.topic)
+        spawn(self._consumer.reclaim())
 
     # ---- batches ---------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.brokers import access
+
 
 async def last_values(bootstrap: str, topic: str, partitions: Sequence[int]) -> dict[int, bytes]:
     """The value of the last record by partition; empty partitions are left out.
@@ -13,6 +15,7 @@ async def last_values(bootstrap: str, topic: str, partitions: Sequence[int]) -> 
     found: dict[int, bytes] = {}
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
+        **access(),
         enable_auto_commit=False,
         max_partition_fetch_bytes=1,  # one record per partition, however large it is
     )

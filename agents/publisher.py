@@ -15,8 +15,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from agents.brokers import access
 from agents.failures import spawn
 from agents.intake import Owned
+from agents.metrics import PUBLISHED
 from agents.timing import Phases
 
 log = structlog.get_logger(__name__)
@@ -115,6 +117,7 @@ class Publisher:
                 last = todo.popleft().place
             sent = await producer.send_batch(box, self._events, partition=news.owned.number)
             await asyncio.wait_for(sent, ACK_PATIENCE)
+        PUBLISHED.inc(len(news.events))
         return last
 
     async def _send_dead_letters(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
@@ -132,6 +135,7 @@ class Publisher:
             while self._producer is None:
                 producer = AIOKafkaProducer(
                     bootstrap_servers=self._bootstrap,
+                    **access(),
                     enable_idempotence=True,
                     acks="all",
                     max_batch_size=MAX_BATCH,

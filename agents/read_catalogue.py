@@ -11,7 +11,7 @@ import structlog
 
 from agents.chunks import App
 from agents.config import WorkerConfig
-from agents.failures import is_transient, pauses
+from agents.failures import is_transient, note_retry, pauses
 from agents.intake import Batch, Intake
 from agents.positions import PostgresPositions
 from storage.catalogue import Block, Graph, commit_catalogue
@@ -68,11 +68,10 @@ async def _commit(intake: Intake, line: Line, batch: Batch) -> None:
                 return
             if not is_transient(error):
                 raise
-            log.warning("retry", what="catalogue", error=repr(error)[:200])
+            note_retry("catalogue", error)
             line.hang_up()
             await asyncio.sleep(pause)
-    for portion in batch:
-        portion.owned.done = portion.next_offset
+    batch.settle()
 
 
 def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[Move]]:

@@ -13,9 +13,10 @@ from typing import Any
 import structlog
 
 from agents.burying import dead_letter
-from agents.failures import is_transient, pauses
+from agents.failures import is_transient, note_retry, pauses
 from agents.intake import Owned
 from agents.last_records import last_values
+from agents.metrics import REPUBLISHED
 from agents.publisher import News, Publisher, Saying
 from storage.leftovers import dead_letters_after, events_after
 from storage.lines import Line
@@ -46,7 +47,7 @@ class Republisher:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                log.warning("retry", what="republish", error=repr(error)[:200])
+                note_retry("republish", error)
                 self._line.hang_up()
                 await asyncio.sleep(pause)
 
@@ -67,6 +68,7 @@ class Republisher:
             await self._publisher.publish([news])
         if letters:
             await self._publisher.publish([News(part, dead_letters=list(letters))])
+        REPUBLISHED.inc(count)
         if count or buried:
             log.info("republished", partition=part.number, events=count, dead=len(buried))
 

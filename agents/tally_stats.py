@@ -4,6 +4,7 @@ Reads `execution.events.v1`; writes the totals in Postgres, exact, then the tabl
 and `node_stats`, and `execution.block-stats.v1`, which follow within a second.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from agents.chunks import App
 from agents.config import WorkerConfig
 from agents.failures import spawn
 from agents.intake import Intake, Owned, Position
+from agents.metrics import TABLE_RECOVERY_SECONDS
 from agents.positions import PostgresPositions
 from agents.tally.changelog import Changelog
 from agents.tally.live import LiveView
@@ -43,7 +45,9 @@ class TallyPositions:
         """See `PositionStore`. Once claimed, nobody else adds to the totals."""
         positions = await self._positions.claim(topic, earliest)
         try:
+            begun = time.perf_counter()
             self.live = await load_live(await self._line.get(), list(earliest))
+            TABLE_RECOVERY_SECONDS.set(time.perf_counter() - begun)
         except Exception:
             self._line.hang_up()
             raise

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from agents.metrics import PHASE_SECONDS
+
 
 class Phases:
     """Seconds spent per phase since the start."""
@@ -27,3 +29,4 @@ class Phases:
         finally:
             spent = time.perf_counter() - begun
             self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+            PHASE_SECONDS.labels(phase).observe(spent)

@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import faust
+from faust.auth import SASLCredentials, SSLCredentials
 from yarl import URL
 
-from agents import apply_commands, bridge_to_redis, lenient, read_catalogue, tally_stats
+from agents import (
+    apply_commands,
+    bridge_to_redis,
+    lenient,
+    probes,
+    read_catalogue,
+    tally_stats,
+)
+from agents.alerting import watching
+from agents.brokers import access
 from agents.chunks import App, OneEventPerFetch, Transport
 from agents.config import WorkerConfig
-from agents.tally import page
 
 # What each role declares.
 ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
     "apply": (apply_commands.declare, read_catalogue.declare),
     "bridge": (bridge_to_redis.declare,),
-    "tally": (tally_stats.declare,),
+    "tally": (tally_stats.declare, watching.declare),
 }
 # When there is not enough of the machine for all, applying comes first: what it has committed
 # the others can catch up with.
@@ -32,6 +41,7 @@ def build_app(role: str, config: WorkerConfig) -> App:
     app = App(
         f"{config.group_prefix}-{role}",
         broker=[URL(f"kafka://{address}") for address in config.kafka_bootstrap.split(",")],
+        broker_credentials=_credentials(),
         ConsumerScheduler=OneEventPerFetch,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -46,25 +56,40 @@ def build_app(role: str, config: WorkerConfig) -> App:
         broker_request_timeout=60.0,
         value_serializer="raw",
         table_standby_replicas=0,
-        **_web(role, config),
+        **_web(config),
         datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
     # Before the first agent: declaring one freezes the transport.
     app.transport = Transport(app.conf.broker_consumer, app)
     for declare in ROLES[role]:
         declare(app, config)
+    probes.declare(app, config)
     return app
 
 
-def _web(role: str, config: WorkerConfig) -> dict[str, Any]:
-    """Settings of Faust's web server: off, but for the pages of the tally."""
-    if role != "tally" or not config.tally_port or not page.is_free(config.tally_port):
+def _credentials() -> SASLCredentials | SSLCredentials | None:
+    """`access`, as Faust wants it; None: plain."""
+    options = access()
+    context = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        return SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+            mechanism=options["sasl_mechanism"],
+        )
+    return SSLCredentials(context) if context else None
+
+
+def _web(config: WorkerConfig) -> dict[str, Any]:
+    """Settings of Faust's web server, without its own pages."""
+    if not config.http_port or not probes.is_free(config.http_host, config.http_port):
         return {"web_enabled": False}
     return {
         "web_enabled": True,
-        "web_bind": page.HOST,
-        "web_host": page.HOST,
-        "web_port": config.tally_port,
+        "web_bind": config.http_host,
+        "web_host": config.http_host,
+        "web_port": config.http_port,
         "web_router_enabled": False,
         "web_tables_enabled": False,
     }

@@ -1,7 +1,9 @@
 """What the server counts of itself, for Prometheus. No ids of users, graphs or runs: labels would
 never end."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # when a counter began is of no use to anybody
 
 REQUESTS = Counter(
     "execstream_http_requests", "Requests by route and status.", ["method", "route", "status"]
@@ -10,5 +12,6 @@ REQUEST_SECONDS = Histogram(
     "execstream_http_request_seconds", "Time until the answer began, by route.", ["route"]
 )
 STREAMS = Gauge("execstream_streams_open", "Streams that are open.")
+POOL = Gauge("execstream_pool_connections", "Connections to Postgres, by state.", ["state"])
 EVENTS = Counter("execstream_stream_events", "Events read for the streams.")
 RESYNCS = Counter("execstream_stream_resyncs", "Times a stream was too slow.")

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from dashboard.access import CurrentViewer, Operator
 from dashboard.answers import Json, Listing, listing
+from dashboard.metrics import POOL
 from dashboard.problems import not_found
 from dashboard.services import Served
 from storage.models import ExecutionDiagnostics, SharedExecutionResponse
@@ -134,6 +135,9 @@ async def _answers(question: Awaitable[object]) -> bool:
     dependencies=[Operator],
     response_class=PlainTextResponse,
 )
-async def get_metrics() -> Response:
+async def get_metrics(served: Served) -> Response:
     """What the server counts of itself, for Prometheus."""
+    idle = served.db.get_idle_size()
+    POOL.labels("idle").set(idle)
+    POOL.labels("busy").set(served.db.get_size() - idle)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -16,6 +16,7 @@ import asyncpg
 import msgspec
 from msgspec.structs import replace
 
+from agents.brokers import get_in
 from execstream.answers import Answers, recorded_outcome
 from execstream.errors import OutcomeUnknown
 from execstream.ids import uuid7
@@ -71,6 +72,7 @@ class ExecutionClient(Writing):
         self._settings = _settings(
             kafka_bootstrap=kafka_bootstrap, postgres_dsn=postgres_dsn, redis_url=redis_url
         )
+        get_in(self._settings.kafka_security)
         self._topic = self._settings.topic_prefix + COMMANDS.name
         self._producer = Producer(self._settings.kafka, self._topic)
         self._answers: Answers | None = None

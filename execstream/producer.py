@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from agents.brokers import access
 from execstream.errors import Unreachable
 from streams.partitions import partition_of
 from streams.topics import EVENTS
@@ -32,6 +33,7 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
     """A started producer, and the number of partitions of `topic`."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
+        **access(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES,

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agents.brokers import Security
 from execstream.errors import NotConfigured
 
 PREFIX = "EXECSTREAM_"
@@ -27,12 +28,14 @@ _FORMS = {
     "postgres_dsn": "like postgresql://user:password@host/database",
     "redis_url": "like redis://user:password@host:6379/0",
     "topic_prefix": "letters, digits, dots, dashes and underscores",
+    "alert_webhook_url": "like https://host/path",
     "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
 
 # What is never repeated: tokens, and addresses, which may hold passwords.
-_SECRETS = (*SERVERS, "http_token")
+_WHOLLY = ("http_token", "kafka_sasl_password", "alert_webhook_url", "alert_webhook_secret")
+_SECRETS = (*SERVERS, *_WHOLLY)
 
 _HIDDEN = "***"
 
@@ -55,6 +58,23 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None, pattern=r"^(rediss?|unix)://", description="channels and replies"
     )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are spoken to"
+    )
+    kafka_ssl_cafile: str | None = Field(
+        None, description="whose certificates to trust; the authorities of the system when not set"
+    )
+    kafka_ssl_certfile: str | None = Field(
+        None, description="our own certificate, where brokers ask for one"
+    )
+    kafka_ssl_keyfile: str | None = Field(
+        None, description="the key of that certificate, when not in the same file"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how brokers are shown the password"
+    )
+    kafka_sasl_username: str | None = Field(None, description="who we are to the brokers")
+    kafka_sasl_password: str | None = Field(None, description="the password of that user")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,128}$", description="stands before every topic's name"
     )
@@ -85,8 +105,32 @@ class Settings(BaseSettings):
         description="what requests must send, or several with commas between; `TOKEN=USER_ID` "
         "shows only what is that user's; needed when others than this machine can come in",
     )
-    tally_port: int = Field(
-        8687, ge=0, le=65_535, description="of the live totals, on loopback; 0: none"
+    worker_host: str = Field(
+        "127.0.0.1", min_length=1, description="where workers tell how they fare"
+    )
+    apply_port: int = Field(8688, ge=0, le=65_535, description="of a worker of role apply; 0: none")
+    tally_port: int = Field(8687, ge=0, le=65_535, description="of a worker of role tally; 0: none")
+    bridge_port: int = Field(
+        8689, ge=0, le=65_535, description="of a worker of role bridge; 0: none"
+    )
+    alerts: bool = Field(True, description="whether anybody looks for what deserves an alert")
+    alert_failure_rate: float = Field(
+        0.1, gt=0, lt=1, description="the part of a block's steps that may fail without an alert"
+    )
+    alert_stuck_probability: float = Field(
+        0.001,
+        gt=0,
+        lt=1,
+        description="a run is stuck when a step of it was less likely than that to take so long",
+    )
+    alert_silence: float = Field(
+        300.0, ge=1, description="seconds; a run that was heard of since then is never stuck"
+    )
+    alert_webhook_url: str | None = Field(
+        None, pattern=r"^https?://", description="where alerts are posted"
+    )
+    alert_webhook_secret: str | None = Field(
+        None, min_length=16, description="signs what is posted there"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is too unimportant is not logged"
@@ -110,6 +154,25 @@ class Settings(BaseSettings):
         """`redis_url`; NotConfigured when it is not set."""
         return self._needed("redis_url")
 
+    @property
+    def kafka_security(self) -> Security:
+        """How to get in at the brokers; NotConfigured when SASL lacks a user or a password."""
+        security = Security(
+            self.kafka_security_protocol,
+            self.kafka_sasl_mechanism,
+            self.kafka_sasl_username,
+            self.kafka_sasl_password,
+            self.kafka_ssl_cafile,
+            self.kafka_ssl_certfile,
+            self.kafka_ssl_keyfile,
+        )
+        if security.is_sasl and None in (security.username, security.password):
+            raise NotConfigured(
+                f"{variable('kafka_security_protocol')} {security.protocol} needs "
+                f"{variable('kafka_sasl_username')} and {variable('kafka_sasl_password')}."
+            )
+        return security
+
     def _needed(self, server: str) -> str:
         address: str | None = getattr(self, server)
         if address is None:
@@ -124,8 +187,7 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, object]:
         """All values by variable, without passwords."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        if self.http_token is not None:
-            values["http_token"] = _HIDDEN
+        values |= {name: _HIDDEN for name in _WHOLLY if values[name]}
         return {variable(name): without_password(value) for name, value in values.items()}
 
     def environment(self) -> dict[str, str]:

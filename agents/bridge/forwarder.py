@@ -14,7 +14,7 @@ import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
 
-from agents.failures import is_transient, pauses
+from agents.failures import is_transient, note_retry, pauses
 from agents.intake import Batch, Portion, Record
 from storage.lines import Line
 from storage.messages.views import RunViews
@@ -155,7 +155,7 @@ class Forwarder:
             if not is_transient(error):
                 raise
             self._line.hang_up()
-            log.warning("retry", what="blocks", error=repr(error)[:200])
+            note_retry("blocks", error)
 
     async def _insist(
         self, what: str, batch: Batch, attempt: Callable[[], Awaitable[Answer]]
@@ -167,12 +167,12 @@ class Forwarder:
             try:
                 return await attempt()
             except RedisError as error:
-                log.warning("retry", what=what, error=repr(error)[:200])
+                note_retry(what, error)
             except Exception as error:
                 if not is_transient(error):
                     raise
                 self._line.hang_up()
-                log.warning("retry", what=what, error=repr(error)[:200])
+                note_retry(what, error)
             await asyncio.sleep(pause)
         raise NotOurs
 

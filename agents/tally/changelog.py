@@ -17,6 +17,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from agents.brokers import access
 from agents.last_records import last_values
 from streams.events import NOWHERE
 from streams.tallying import Place
@@ -75,6 +76,7 @@ class Changelog:
         while self._producer is None:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap,
+                **access(),
                 enable_idempotence=True,
                 acks="all",
                 max_batch_size=MAX_BATCH,

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import structlog
 
 from agents.chunks import App
-from agents.failures import is_transient, pauses, spawn
+from agents.failures import is_transient, note_retry, pauses, spawn
 from agents.intake import Owned
+from agents.metrics import TABLE_KEYS
 from agents.tally.changelog import Changelog, Saying
 from agents.tally.tables import LiveTable
 from storage.totals import Live
@@ -87,6 +88,8 @@ class LiveView:
         """Write to the tables what has changed, and publish what is news in `block_stats`."""
         async with self._ticking:
             self._write()
+            for table in (self.block_stats, self.node_stats):
+                TABLE_KEYS.labels(table.name).set(len(table.data.data))
             # Not before it is known what was left unpublished: it goes first.
             if self._published is not None and self._published.done():
                 await self._changelog.publish(self._sayings())
@@ -122,7 +125,7 @@ class LiveView:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                log.warning("retry", what="last_published", error=repr(error)[:200])
+                note_retry("last_published", error)
                 await asyncio.sleep(pause)
         missing = 0
         for key, stats in self.block_stats.data.data.items():

@@ -1,21 +1,15 @@
-"""What the worker itself tells over HTTP: its own partitions, as they stand now.
+"""What the tally's worker itself tells over HTTP: its own partitions, as they stand now.
 
-On loopback only. A total is the sum over all partitions, so whoever wants one asks every worker
+A total is the sum over all partitions, so whoever wants one asks every worker
 of the role; `partitions` tells which of them this answer is about.
 """
 
-import socket
 from typing import Any
-
-import structlog
 
 from agents.chunks import App
 from agents.tally.live import LiveView
 from streams.live import block_value, encode_value, node_value
 
-log = structlog.get_logger(__name__)
-
-HOST = "127.0.0.1"
 BLOCKS, NODES = "/live/blocks", "/live/nodes"
 
 
@@ -37,15 +31,3 @@ def declare_pages(app: App, live: LiveView) -> None:
 def _answer(web: Any, live: LiveView, entries: list[dict[str, Any]]) -> Any:
     body = encode_value({"partitions": sorted(live.owned), "data": entries})
     return web.bytes(body, content_type="application/json")
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens at `port`; a second worker of this machine goes without a page."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            log.warning("port_taken", port=port, remedy="set EXECSTREAM_TALLY_PORT")
-            return False
-    return True

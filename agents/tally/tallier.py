@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from agents.config import WorkerConfig
-from agents.failures import crash, is_transient, pauses, spawn
-from agents.intake import Batch, Intake, Portion, Record
+from agents.failures import is_transient, note_retry, pauses, spawn
+from agents.intake import Batch, Intake, Portion, Record, note_fence
 from agents.tally.live import LiveView
 from agents.timing import Phases
 from storage.lines import Line
@@ -26,7 +26,7 @@ from streams.tallying import Fact, Tally, decode_fact
 log = structlog.get_logger(__name__)
 
 CONSUMER = "tally"
-FENCED_PATIENCE = 20.0  # seconds to wait for Faust to say that a partition is not ours any more
+FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 
 
 @dataclass(slots=True)
@@ -83,25 +83,26 @@ class Tallier:
                     return
                 if not is_transient(error):
                     raise
-                log.warning("retry", what="commit", error=repr(error)[:200])
+                note_retry("commit", error)
                 self._line.hang_up()
                 await asyncio.sleep(pause)
-        for portion in work.batch:
-            portion.owned.done = portion.next_offset
+        work.batch.settle()
         if self.intake.owns(work.batch):
             self._live.add(work.tally)
 
     def _give_up(self, batch: Batch) -> None:
-        """Somebody else owns a partition. Faust will say so soon; if it does not, exit."""
+        """Somebody else owns a partition. Faust will say so soon; if it does not, nobody does, and
+        the schema was exchanged."""
+        self._line.hang_up()  # its prepared statements name types of the schema that was
         if not self.intake.owns(batch):
             return
-        log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+        note_fence(batch)
         self.intake.lose_all()
         losses = self._losses
 
         def check() -> None:
             if self._losses == losses and not self.intake.owned:
-                crash("Fenced, and no new assignment came.")
+                self.intake.reclaim()
 
         asyncio.get_running_loop().call_later(FENCED_PATIENCE, check)
 

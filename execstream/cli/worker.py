@@ -49,6 +49,13 @@ def _run(role: str, settings: Settings) -> int:
         group_prefix=settings.group_prefix,
         max_command_bytes=settings.max_command_bytes,
         max_message_bytes=settings.max_message_bytes,
-        tally_port=settings.tally_port,
+        http_host=settings.worker_host,
+        http_port=getattr(settings, f"{role}_port"),
+        alerts=settings.alerts,
+        alert_failure_rate=settings.alert_failure_rate,
+        alert_stuck_probability=settings.alert_stuck_probability,
+        alert_silence=settings.alert_silence,
+        alert_webhook_url=settings.alert_webhook_url,
+        alert_webhook_secret=settings.alert_webhook_secret,
     )
     run_worker(role, config)

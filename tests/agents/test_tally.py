@@ -18,7 +18,7 @@ SESSION = 6.0  # seconds; the least a broker allows
 
 async def begun(place: Installation, port: int = 0) -> Worker:
     """A tally worker that owns its partitions; whoever begins it stops it."""
-    worker = await place.start_worker("tally", session_timeout=SESSION, tally_port=port)
+    worker = await place.start_worker("tally", session_timeout=SESSION, http_port=port)
 
     async def owns() -> bool:
         assert worker.is_alive, worker.log()[-5:]

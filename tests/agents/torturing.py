@@ -89,7 +89,7 @@ async def torture(servers: Addresses, folder: Path, plan: Plan, seed: int) -> Ou
 
 
 def _worker(place: Installation, folder: Path, port: int) -> Worker:
-    config = replace(place.config, session_timeout=SESSION, tally_port=port)
+    config = replace(place.config, session_timeout=SESSION, http_port=port)
     return Worker("tally", config, folder / f"{place.config.schema}-tally-{port}.log")
 
 

@@ -1,0 +1,1 @@
+"""Judging what deserves an alert, and telling of it."""

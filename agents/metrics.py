@@ -1,0 +1,60 @@
+"""What a worker counts of itself, for Prometheus. `docs/metrics.md` tells what each is good for.
+
+Counted by batch, never by record. No ids of users, graphs, runs or blocks: labels would never end.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # when a counter began is of no use to anybody
+
+COMMANDS = Counter(
+    "execstream_commands",
+    "Commands that were committed, by type (dead: could not be understood) and outcome.",
+    ["type", "outcome"],
+)
+REFUSALS = Counter("execstream_refusals", "Refused commands, by reason.", ["reason"])
+DEAD_LETTERS = Counter("execstream_dead_letters", "Dead letters, by reason.", ["reason"])
+BATCH_RECORDS = Histogram(
+    "execstream_batch_records",
+    "Records that were committed together, by topic.",
+    ["topic"],
+    buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000),
+)
+PHASE_SECONDS = Histogram(
+    "execstream_phase_seconds",
+    "Time a batch takes in each phase; phases overlap.",
+    ["phase"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+PUBLISHED = Counter("execstream_events_published", "Events that Kafka has acknowledged.")
+REPUBLISHED = Counter(
+    "execstream_events_republished",
+    "Events of earlier owners that were published (again) when a partition was taken over.",
+)
+RETRIES = Counter("execstream_retries", "What was tried again after a pause, by what.", ["what"])
+FENCES = Counter("execstream_fences", "Batches given up because another worker has the partition.")
+FOLDED_AGAIN = Counter(
+    "execstream_batches_folded_again", "Batches folded again because their states were stale."
+)
+PARTITIONS = Gauge("execstream_partitions_owned", "Partitions this worker owns.", ["topic"])
+LAG_RECORDS = Gauge(
+    "execstream_lag_records",
+    "Records that are in the topic and whose effects are not written.",
+    ["topic", "partition"],
+)
+LAG_SECONDS = Gauge(
+    "execstream_lag_seconds",
+    "How long, at most, the oldest of these has been waiting; 0 without lag.",
+    ["topic", "partition"],
+)
+POSITION_TIMESTAMP = Gauge(
+    "execstream_position_timestamp_seconds",
+    "Kafka's time of the last record whose effects are written.",
+    ["topic", "partition"],
+)
+CACHE_RUNS = Gauge("execstream_cache_runs", "Runs whose states are kept between batches.")
+CACHE_BYTES = Gauge("execstream_cache_bytes", "What these take, estimated.")
+TABLE_KEYS = Gauge("execstream_table_keys", "Keys of the live tables, by table.", ["table"])
+TABLE_RECOVERY_SECONDS = Gauge(
+    "execstream_table_recovery_seconds", "Time it took to set the live tables from Postgres."
+)

@@ -1,0 +1,185 @@
+"""What a worker tells whoever watches it: `/livez`, `/readyz` and `/metrics`.
+
+Alive is who makes progress: a partition that has lag and whose position has not moved for half a
+minute makes the worker not alive, whatever the reason. Starting is recovering, so a
+restart does no harm when the reason is elsewhere, and helps when it is here.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiokafka.client import AIOKafkaClient
+from faust.types import TP
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from agents.brokers import access
+from agents.chunks import App
+from agents.config import WorkerConfig
+from agents.failures import is_transient
+from agents.intake import Intake, Owned
+from agents.metrics import LAG_RECORDS, LAG_SECONDS, PARTITIONS, POSITION_TIMESTAMP
+from storage.lines import Line
+
+log = structlog.get_logger(__name__)
+
+LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
+OBSERVE_EVERY = 1.0  # seconds
+READY_WITHIN = 2.0  # seconds for each server to answer
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of a partition. Times are of `time.monotonic` but for `current_at`."""
+
+    owned: Owned
+    done: int
+    moved_at: float  # when it last moved or had no lag
+    current_at: float  # Unix time when it last had no lag, or became ours
+
+
+class Progress:
+    """Watches how the owned partitions of `intakes` move."""
+
+    def __init__(self, intakes: dict[str, Intake], stall_after: float) -> None:
+        self._intakes = intakes
+        self._stall_after = stall_after
+        self._seen: dict[TP, _Seen] = {}
+
+    def observe(self) -> None:
+        """Look at every partition; sets the gauges of lag."""
+        seen: dict[TP, _Seen] = {}
+        for topic, intake in self._intakes.items():
+            PARTITIONS.labels(topic).set(len(intake.owned))
+            ends = intake.ends()
+            for owned in intake.owned.values():
+                lag = max(0, ends.get(owned.number, owned.done) - owned.done)
+                seen[owned.tp] = now = self._look(owned, lag)
+                _set_gauges(owned, lag, now)
+        for tp in self._seen.keys() - seen.keys():
+            for gauge in (LAG_RECORDS, LAG_SECONDS, POSITION_TIMESTAMP):
+                gauge.remove(tp.topic, str(tp.partition))
+        self._seen = seen
+
+    def stalled(self) -> list[str]:
+        """Partitions with lag that have not moved for `stall_after` seconds, as topic[number]."""
+        long_ago = time.monotonic() - self._stall_after
+        return [
+            f"{tp.topic}[{tp.partition}]"
+            for tp, seen in sorted(self._seen.items())
+            if seen.moved_at < long_ago
+        ]
+
+    def _look(self, owned: Owned, lag: int) -> _Seen:
+        before = self._seen.get(owned.tp)
+        if before is None or before.owned is not owned:
+            return _Seen(owned, owned.done, time.monotonic(), time.time())
+        if not lag:
+            before.current_at = time.time()
+        if not lag or owned.done != before.done:
+            before.moved_at, before.done = time.monotonic(), owned.done
+        return before
+
+
+def _set_gauges(owned: Owned, lag: int, seen: _Seen) -> None:
+    labels = (owned.tp.topic, str(owned.number))
+    # What waits came after the last record that was done, and after the moment nothing waited.
+    waiting_since = max(seen.current_at, owned.done_at / 1000) if owned.done_at else seen.current_at
+    LAG_RECORDS.labels(*labels).set(lag)
+    LAG_SECONDS.labels(*labels).set(max(0.0, time.time() - waiting_since) if lag else 0)
+    POSITION_TIMESTAMP.labels(*labels).set(owned.done_at / 1000)
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the probes of `app`, and the timer that watches its progress."""
+    progress = Progress(app.intakes, config.stall_after)
+    line = Line(config.postgres_dsn, config.schema)
+    redis: Redis = Redis.from_url(config.redis_url)
+    asking = asyncio.Lock()  # the line has room for one
+
+    @app.timer(OBSERVE_EVERY)
+    async def observe() -> None:
+        progress.observe()
+
+    @app.page(LIVE)
+    async def livez(web: Any, _: Any) -> Any:
+        stalled = progress.stalled()
+        status = "stalled" if stalled else "alive"
+        return _answer(web, not stalled, {"status": status, "stalled": stalled})
+
+    @app.page(READY)
+    async def readyz(web: Any, _: Any) -> Any:
+        async with asking:
+            postgres, kafka, cache = await asyncio.gather(
+                _answers(lambda: _ask_postgres(line)),
+                _answers(lambda: _ask_kafka(config.kafka_bootstrap)),
+                _answers(redis.ping),
+            )
+        # Nothing but the bridge waits for Redis.
+        is_ready = postgres and kafka and (cache or not app.conf.id.endswith("-bridge"))
+        found = {"postgres": postgres, "kafka": kafka, "redis": cache}
+        return _answer(web, is_ready, {"status": "ready" if is_ready else "not ready", **found})
+
+    @app.page(METRICS)
+    async def metrics(web: Any, _: Any) -> Any:
+        progress.observe()
+        return web.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def close() -> None:
+        await line.close()
+        await redis.aclose()
+
+    app.on_close(close)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether nobody listens at `port`; a second worker of this machine goes without probes."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind((host, port))
+        except OSError:
+            log.warning("port_taken", host=host, port=port, remedy="set another, or 0 for none")
+            return False
+    return True
+
+
+def _answer(web: Any, is_well: bool, told: dict[str, Any]) -> Any:
+    status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+    return web.bytes(json.dumps(told).encode(), content_type="application/json", status=status)
+
+
+async def _answers(ask: Callable[[], Awaitable[Any]]) -> bool:
+    try:
+        await asyncio.wait_for(ask(), READY_WITHIN)
+    except RedisError:
+        return False
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return False
+    return True
+
+
+async def _ask_postgres(line: Line) -> None:
+    try:
+        await (await line.get()).fetchval("select 1")
+    except BaseException:
+        line.hang_up()
+        raise
+
+
+async def _ask_kafka(bootstrap: str) -> None:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, **access())
+    try:
+        await client.bootstrap()
+    finally:
+        await client.close()
