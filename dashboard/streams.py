@@ -72,7 +72,7 @@ async def _left(receive: Receive) -> None:
 @router.get(
     "/v1/stream",
     response_class=StreamingResponse,  # told of in openapi.json, and not used
-    responses=stream_of("snapshot", "event", "heartbeat", "resync"),
+    responses=stream_of("snapshot", "event", "alert", "heartbeat", "resync"),
 )
 async def get_stream(
     served: Served,

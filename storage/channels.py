@@ -19,6 +19,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 EXECUTION_EVENT = "execution_event"
 _EXECUTION_REPLY = "execution_reply"
+_EXECUTION_ALERT = "execution_alert"
 
 
 def execution_channel(prefix: str, user_id: str, graph_id: str, graph_exec_id: str) -> str:
@@ -34,6 +35,11 @@ def reply_channel(prefix: str, reply_to: str) -> str:
     return f"{prefix}{_EXECUTION_REPLY}/{reply_to}"
 
 
+def alert_channel(prefix: str) -> str:
+    """The channel on which alerts are told."""
+    return f"{prefix}{_EXECUTION_ALERT}"
+
+
 class Update(Struct, omit_defaults=True, kw_only=True):
     """What every message of a run's channel carries beside the state."""
 
@@ -41,6 +47,7 @@ class Update(Struct, omit_defaults=True, kw_only=True):
     command_id: str
     source: Source
     truncated: bool = False  # something was left out, and a marker stands in its place
+    replayed: bool = False  # told once more, for those who lost it
 
 
 class GraphUpdate(

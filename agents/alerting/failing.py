@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from storage import alerts
-from storage.alert_figures import Rated, load_rates, load_usual
+from storage.alert_figures import Rated, load_block_rates, load_class_rates, load_usual
 from storage.alerts import Finding, OpenAlert
 from streams.alerting import (
     SPANS,
@@ -41,12 +41,12 @@ async def look_at_blocks(
         if now is None:
             return []
         await alerts.end_silences(connection, has_webhook=has_webhook)
-        rates = await load_rates(connection)
         opened = {
             subject: one
             for subject, one in (await alerts.load_open(connection)).items()
             if one.alert.kind == Kind.FAILING
         }
+        rates = await _load_rates(connection, rules, opened.values())
         for one in opened.values():
             await _look_again(connection, one, rates, now, has_webhook=has_webhook)
         suspects = {
@@ -59,6 +59,20 @@ async def look_at_blocks(
         for finding in findings:
             await alerts.raise_alert(connection, finding, has_webhook=has_webhook)
         return findings
+
+
+async def _load_rates(
+    connection: asyncpg.Connection, rules: Rules, opened: Iterable[OpenAlert]
+) -> Rates:
+    """Of blocks that have an alert or may need one, and of the classes of their errors: no class
+    fails where its block does not."""
+    known = {one.alert.block_id for one in opened}
+    blocks = {
+        rated: spans
+        for rated, spans in (await load_block_rates(connection)).items()
+        if rated.block_id in known or exceeding(spans, rules.failure_rate) is not None
+    }
+    return blocks | (await load_class_rates(connection, blocks) if blocks else {})
 
 
 async def _look_again(

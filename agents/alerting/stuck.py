@@ -46,24 +46,24 @@ class StuckRuns:
         self._kept: dict[tuple[str, str], tuple[float, _Durations]] = {}
 
     async def look(self, connection: asyncpg.Connection, *, has_webhook: bool) -> list[Finding]:
-        """Raise and close alerts of runs; what was raised. Looks at nothing while somebody else
+        """Raise and close alerts of runs; what was raised. Changes nothing while somebody else
         does."""
+        self._forget()
+        # Before the lock: durations of many blocks take their time.
+        runs = await load_silent(connection, self._rules.least_silence)
+        judged = [await self._judge(connection, run) for run in runs]
+        found = {finding.subject: finding for finding in judged if finding is not None}
         async with alerts.only_one(connection) as now:
             if now is None:
                 return []
-            runs = await load_silent(connection, self._rules.least_silence)
             opened = {
-                subject: one.alert
+                subject: one.alert.id
                 for subject, one in (await alerts.load_open(connection)).items()
                 if one.alert.kind == Kind.STUCK
             }
-            judged = [await self._judge(connection, run) for run in runs]
-            found = {finding.subject: finding for finding in judged if finding is not None}
             if len(runs) < MOST_SILENT:  # else who is missing may only have found no place
                 for subject in opened.keys() - found.keys():
-                    await alerts.close_alert(
-                        connection, opened[subject].id, has_webhook=has_webhook
-                    )
+                    await alerts.close_alert(connection, opened[subject], has_webhook=has_webhook)
             news = [finding for subject, finding in found.items() if subject not in opened]
             news = news[: max(0, MOST_STUCK - len(opened))]
             for finding in news:
@@ -107,14 +107,19 @@ class StuckRuns:
     async def _durations(
         self, connection: asyncpg.Connection, *, block_id: str = "", graph_id: str = ""
     ) -> _Durations:
-        loaded_at, durations = self._kept.get((block_id, graph_id), (-DURATIONS_FOR, {}))
-        if time.monotonic() - loaded_at >= DURATIONS_FOR:
-            if block_id:
-                durations = await load_step_durations(connection, block_id)
-            else:
-                durations = await load_run_durations(connection, graph_id)
-            self._kept[block_id, graph_id] = (time.monotonic(), durations)
+        kept = self._kept.get((block_id, graph_id))
+        if kept is not None:
+            return kept[1]
+        if block_id:
+            durations = await load_step_durations(connection, block_id)
+        else:
+            durations = await load_run_durations(connection, graph_id)
+        self._kept[block_id, graph_id] = (time.monotonic(), durations)
         return durations
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - DURATIONS_FOR
+        self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
 
 
 def _chance(

@@ -22,7 +22,7 @@ from storage.lines import Line
 from streams.alerting import Rules
 
 LOOK_EVERY = 2.0  # seconds
-LOOK_AT_RUNS_EVERY = 10.0  # seconds
+LOOK_AT_RUNS_EVERY = 5.0  # seconds
 TELL_EVERY = 0.5  # seconds
 
 log = structlog.get_logger(__name__)
@@ -71,23 +71,25 @@ def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> No
         stuck_probability=config.alert_stuck_probability,
         least_silence=config.alert_silence,
     )
-    turns, stuck = Turns(config), StuckRuns(rules)
+    block_turns, run_turns = Turns(config), Turns(config)
+    stuck = StuckRuns(rules)
 
     @app.timer(LOOK_EVERY)
     async def look_for_failing_blocks() -> None:
         async def look(connection: asyncpg.Connection) -> None:
             _note(await look_at_blocks(connection, rules, has_webhook=has_webhook))
 
-        await spawn(turns.take("look_at_blocks", look))
+        await spawn(block_turns.take("look_at_blocks", look))
 
     @app.timer(LOOK_AT_RUNS_EVERY)
     async def look_for_stuck_runs() -> None:
         async def look(connection: asyncpg.Connection) -> None:
             _note(await stuck.look(connection, has_webhook=has_webhook))
 
-        await spawn(turns.take("look_at_runs", look))
+        await spawn(run_turns.take("look_at_runs", look))
 
-    app.on_close(turns.close)
+    app.on_close(block_turns.close)
+    app.on_close(run_turns.close)
 
 
 def _declare_telling(app: App, config: WorkerConfig, what: str, way: Channel | Webhook) -> None:

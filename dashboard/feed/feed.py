@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from dashboard import metrics
 from dashboard.config import DashboardConfig
+from dashboard.feed.alerts import AlertReader
 from dashboard.feed.journal import Journal, connect
 from dashboard.feed.listener import Listener
 from dashboard.feed.positions import Position
@@ -36,13 +37,19 @@ class Feed:
         self._reader = Reader(self.journal)
         self._listener = Listener(redis, config.redis_prefix, self._reader.look)
         self._snapshot = partial(take_snapshot, db, config.topic_prefix)
+        self._alerts = AlertReader(db, self._reader)
         self._listener.start()
-        self.reading = asyncio.create_task(self._reader.run(self._listener))
+        self.reading = asyncio.create_task(self._read())
 
     @classmethod
     async def open(cls, config: DashboardConfig, db: asyncpg.Pool, redis: Redis) -> "Feed":
         """Connect and begin to listen."""
         return cls(config, db, await connect(config.postgres_dsn, config.schema), redis)
+
+    async def _read(self) -> None:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._reader.run(self._listener))
+            both.create_task(self._alerts.run())
 
     @contextmanager
     def counted(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from dashboard import metrics
 from dashboard.feed.frames import frame
 from dashboard.feed.journal import Journal, Page
 from dashboard.feed.listener import Listener
-from dashboard.feed.positions import Position, covers
+from dashboard.feed.positions import Position, covers, encode
 from dashboard.feed.retelling import Retelling
 from dashboard.feed.scopes import Scope, scopes_of
 from dashboard.feed.subscribers import Batch, Closed, Subscriber
@@ -85,6 +85,18 @@ class Reader:
             yield subscriber
         finally:
             self._detach(scope, subscriber)
+
+    @property
+    def is_heard_by_all(self) -> bool:
+        """Whether a stream of everything is attached."""
+        return Scope() in self._subscribers
+
+    def announce(self, kind: str, data: bytes) -> None:
+        """Put a frame that is no event to the streams of everything; it moves no position."""
+        made = frame(kind, encode(self.position), data)
+        for subscriber in list(self._subscribers.get(Scope(), ())):
+            if not subscriber.put(Batch(made, self.position)):
+                self._detach(Scope(), subscriber)
 
     def close(self) -> None:
         """Have all streams end."""

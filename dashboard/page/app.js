@@ -4,6 +4,7 @@ import { get, keepToken } from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
 import { clock, number, plural } from "./lib/format.js";
 import { every } from "./lib/lifetime.js";
+import { blockName, namesLoaded } from "./lib/names.js";
 import { failure } from "./lib/parts.js";
 import { current, go } from "./lib/route.js";
 import * as runs from "./views/runs.js";
@@ -23,6 +24,7 @@ const DETAILS = {
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
 const pulse = document.getElementById("pulse");
+const alarm = document.getElementById("alarm");
 let lifetime = new AbortController();
 
 async function show() {
@@ -105,19 +107,44 @@ function completeness({ complete_to: to, gaps, behind }) {
   );
 }
 
-/** The number of open alerts, beside the word. */
+/** Open alerts that nobody has seen: their number beside the word, the newest above every view. */
 function countAlerts() {
   const whole = new AbortController();
-  every(10_000, whole.signal, async () => {
+  countAlerts.end?.abort();
+  countAlerts.end = whole;
+  const count = async () => {
     try {
       const { data } = await get("/v1/alerts", { open: true, limit: 100 });
-      const open = data.filter((alert) => !alert.acknowledged_at).length;
+      const now = Date.now();
+      const news = data.filter(
+        ({ acknowledged_at: seen, silenced_until: quiet }) =>
+          !seen && !(quiet && Date.parse(quiet) > now),
+      );
       const item = nav.querySelector("[data-view=alerts]");
-      fill(item, "Alerts", open > 0 && h("span", { class: "count bad" }, open));
+      fill(item, "Alerts", news.length > 0 && h("span", { class: "count bad" }, news.length));
+      if (news.length) await namesLoaded();
+      showAlarm(news);
     } catch (error) {
       if (error.isMissing || error.status === 401) whole.abort();
     }
-  });
+  };
+  addEventListener("alerts-changed", count, { signal: whole.signal });
+  every(3_000, whole.signal, count);
+}
+
+function showAlarm([newest, ...others]) {
+  const key = JSON.stringify([newest?.id, newest?.title, others.length]);
+  if (alarm.dataset.key === key) return;
+  alarm.dataset.key = key;
+  alarm.hidden = !newest;
+  fill(
+    alarm,
+    newest && [
+      h("strong", { class: `severity ${newest.severity}` }, newest.severity),
+      h("span", {}, [newest.block_id && `${blockName(newest.block_id)}: `, newest.title]),
+      h("a", { href: "#/alerts" }, others.length ? `and ${others.length} more` : "Look at it"),
+    ],
+  );
 }
 
 fill(

@@ -9,7 +9,7 @@ import { cell, empty, failure, panel, say, table, time } from "../lib/parts.js";
 import { link } from "../lib/route.js";
 
 const POLL = 2_000; // milliseconds
-const SILENCES = { "1 hour": 3_600, "1 day": 86_400 };
+const SILENCES = { "1 hour": 60, "1 day": 1_440 }; // minutes
 
 export async function show(root, { signal }) {
   const open = h("div", {});
@@ -25,11 +25,11 @@ export async function show(root, { signal }) {
   signal.addEventListener("abort", () => whole.abort());
   const load = async () => {
     try {
-      const [raised, resolved] = await Promise.all(
+      const [opened, closed] = await Promise.all(
         [true, false].map((isOpen) => get("/v1/alerts", { open: isOpen, limit: 50 }, { signal })),
       );
-      showList(open, raised.data, "No alert is open.", (alert) => buttons(alert, load));
-      showList(over, resolved.data, "None has been raised before.");
+      showList(open, opened.data, "No alert is open.", (alert) => buttons(alert, load));
+      showList(over, closed.data, "None has been raised before.");
     } catch (error) {
       if (signal.aborted) return;
       if (error.isMissing) whole.abort();
@@ -48,13 +48,13 @@ function showList(place, alerts, nothing, side = () => null) {
     place,
     table(
       "Alerts",
-      ["Severity", "Raised", "What", "Where", "State", ""],
+      ["Severity", "Opened", "What", "Where", "State", ""],
       alerts.map((alert) =>
         h(
           "tr",
           {},
           cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
-          cell("Raised", time(alert.raised_at)),
+          cell("Opened", time(alert.opened_at)),
           cell("What", alert.title),
           cell("Where", whereOf(alert)),
           cell("State", stateOf(alert)),
@@ -74,7 +74,7 @@ function whereOf({ graph_exec_id: run, block_id: block }) {
 }
 
 function stateOf(alert) {
-  if (alert.resolved_at) return ["over since ", time(alert.resolved_at)];
+  if (alert.closed_at) return ["over since ", time(alert.closed_at)];
   if (alert.silenced_until && Date.parse(alert.silenced_until) > Date.now())
     return ["silent until ", time(alert.silenced_until)];
   if (alert.acknowledged_at)
@@ -98,8 +98,8 @@ function buttons(alert, reload) {
     );
   return [
     !alert.acknowledged_at && act("Acknowledge", "acknowledge", { by: "dashboard" }),
-    Object.entries(SILENCES).map(([label, seconds]) =>
-      act(`Silence ${label}`, "silence", { seconds }),
+    Object.entries(SILENCES).map(([label, minutes]) =>
+      act(`Silence ${label}`, "silence", { minutes }),
     ),
   ];
 }
@@ -107,6 +107,7 @@ function buttons(alert, reload) {
 async function sendOff(path, body, reload) {
   try {
     await post(path, body);
+    dispatchEvent(new Event("alerts-changed"));
     await reload();
   } catch (error) {
     say(error.message, "bad");

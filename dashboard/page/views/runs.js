@@ -236,7 +236,13 @@ async function loadPage(list, rows, filters, signal) {
   try {
     page = await get(
       "/v1/executions",
-      { ...scope(filters), status: filters.status, limit: PAGE, cursor: filters.cursor },
+      {
+        ...scope(filters),
+        status: filters.status,
+        values: false,
+        limit: PAGE,
+        cursor: filters.cursor,
+      },
       { signal },
     );
   } catch (error) {

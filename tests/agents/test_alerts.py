@@ -1,0 +1,348 @@
+"""Alerts, from steps that fail to who is told: rows, Redis, a webhook, once each."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+
+from agents.alerting.telling import LONGEST_PAUSE, pause_after
+from devstack import Addresses
+from storage.alerts import acknowledge, list_alerts, silence
+from storage.channels import alert_channel
+from storage.connect import connect
+from tests.orders import Orders
+from tests.worker import Installation, Worker, installation, until
+
+SECRET = "a secret of the tests"  # noqa: S105 - of the tests only
+WITHIN = 10.0  # seconds from the crossing of the rate to the alert
+
+
+@dataclass
+class Receiver:
+    """A webhook; `refusals`: statuses to answer with before it takes anything."""
+
+    refusals: list[int] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    taken: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.requests.append((dict(request.headers), body))
+        if self.refusals:
+            return web.Response(status=self.refusals.pop(0))
+        self.taken.append(json.loads(body))
+        return web.Response()
+
+
+@asynccontextmanager
+async def receiving(*refusals: int) -> AsyncIterator[Receiver]:
+    """A webhook on a port of its own."""
+    receiver = Receiver(list(refusals))
+    app = web.Application()
+    app.router.add_post("/hook", receiver.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield receiver
+    await runner.cleanup()
+
+
+@pytest.fixture(scope="module")
+async def hook() -> AsyncIterator[Receiver]:
+    """A webhook of this module's own."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """Topics and tables of this module's own, and a worker that applies."""
+    async with (
+        installation(stack, tmp_path_factory.mktemp("logs")) as own,
+        own.worker(),
+    ):
+        yield own
+
+
+@pytest.fixture
+async def place(shared: Installation, hook: Receiver) -> Installation:
+    """The same, with nothing counted and nothing raised, and a webhook that takes everything."""
+    await shared.db.execute("truncate alert cascade")
+    await shared.db.execute("delete from block_minute")
+    for heard_before in (hook.refusals, hook.requests, hook.taken):
+        heard_before.clear()
+    return shared
+
+
+@pytest.fixture(scope="module")
+async def tally(shared: Installation, hook: Receiver) -> AsyncIterator[Worker]:
+    """A worker that counts and looks, and tells that webhook."""
+    worker = await begun(shared, hook)
+    yield worker
+    assert await worker.stop() == 0
+
+
+@asynccontextmanager
+async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
+    """What is said of alerts on Redis."""
+    said: list[dict[str, Any]] = []
+
+    async with Redis.from_url(place.config.redis_url) as redis, redis.pubsub() as messages:
+        await messages.subscribe(
+            **{
+                alert_channel(place.config.redis_prefix): lambda message: said.append(
+                    json.loads(message["data"])
+                )
+            }
+        )
+        listening = asyncio.create_task(messages.run())
+        yield said
+        listening.cancel()
+
+
+async def begun(place: Installation, receiver: Receiver | None = None, **config: Any) -> Worker:
+    """A tally worker that owns partitions and tells the receiver; whoever begins it stops it."""
+    if receiver is not None:
+        config |= {"alert_webhook_url": receiver.url, "alert_webhook_secret": SECRET}
+    worker = await place.start_worker("tally", session_timeout=6.0, **config)
+
+    async def owns() -> bool:
+        assert worker.is_alive, worker.log()[-5:]
+        return bool(worker.said("owns"))
+
+    await until(owns)
+    return worker
+
+
+async def end_steps(place: Installation, block_id: str, outcomes: Sequence[str]) -> None:
+    """A run whose steps end now, one after the other: "ok", or the text of an error."""
+    orders = Orders()
+    now = {"at": datetime.now(UTC).isoformat()}
+    names = [str(number) for number in range(len(outcomes))]
+    nodes = [orders.node(name, block_id=block_id) for name in names]
+    await place.put([orders.create(*nodes, **now), orders.start(**now)])
+    await place.put([orders.move_step(name, "RUNNING", **now) for name in names])
+    await place.put(
+        [
+            orders.move_step(name, "COMPLETED", **now)
+            if outcome == "ok"
+            else orders.move_step(name, "FAILED", stats={"error": outcome}, **now)
+            for name, outcome in zip(names, outcomes, strict=True)
+        ]
+    )
+    await place.put([orders.move("COMPLETED", **now)])
+
+
+async def opened(place: Installation, count: int = 1) -> list[dict[str, Any]]:
+    """The rows of alerts once there are so many."""
+
+    async def are_there() -> list[dict[str, Any]] | None:
+        rows = [dict(row) for row in await place.db.fetch("select * from alert order by id")]
+        return rows if len(rows) >= count else None
+
+    found: list[dict[str, Any]] = await until(are_there, 30)
+    return found
+
+
+async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Installation) -> None:
+    """Ten good steps and then failures: within seconds one row and one message on Redis, though two
+    workers look. Both die while the webhook refuses; the next one tells it the same, signed. A
+    block that fails at 0.5 % is not told of."""
+    async with heard(place) as said, receiving(*[500] * 1_000) as receiver:
+        workers = await asyncio.gather(begun(place, receiver), begun(place, receiver))
+        await end_steps(place, "healthy", ["boom"] + ["ok"] * 199)
+        await end_steps(place, "brittle", ["ok"] * 10)
+        crossed = time.monotonic()
+        await end_steps(place, "brittle", ["HTTP 503"] * 10)
+        [row] = await opened(place)
+        seconds = time.monotonic() - crossed
+        await until(lambda: _has(said, 1))
+        await until(lambda: _has(receiver.requests, 2))
+        for worker in workers:
+            await worker.kill()
+        receiver.refusals.clear()
+        # A worker that died in the middle has it for LEASE seconds; nobody waits for that here.
+        await place.db.execute("update alert_message set next_try_at = now()")
+        assert not receiver.taken
+        last = await begun(place, receiver)
+        await until(lambda: _has(receiver.taken, 1))
+        await last.stop()
+        assert len(await opened(place)) == 1
+
+    assert seconds < WITHIN
+    assert (row["kind"], row["block_id"], row["error_class"]) == ("failing", "brittle", None)
+    figures = json.loads(row["figures"])
+    assert (figures["ended"], figures["failed"], figures["leading_class"]) == (20, 10, "outage")
+    assert [message["type"] for message in said] == ["alert.opened"]
+    assert said[0]["alert"]["title"] == "10 of 20 steps failed within 2 minutes"
+    assert receiver.taken == said
+    for headers, body in receiver.requests:
+        signed = headers["Execstream-Timestamp"].encode() + b"." + body
+        digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+        assert headers["Execstream-Signature"] == f"sha256={digest}"
+        assert headers["Execstream-Message"] == str(said[0]["message_id"])
+
+
+async def _has(things: Sequence[object], count: int) -> bool:
+    return len(things) >= count
+
+
+# From here on tests share a worker: above it would deliver what theirs are to deliver.
+
+
+async def test_what_is_silenced_is_not_delivered(
+    place: Installation, tally: Worker, hook: Receiver
+) -> None:
+    """Neither what waits to be tried again nor the next alert of the same block; Redis has it."""
+    hook.refusals[:] = [500] * 1_000
+    db = await connect(place.config.postgres_dsn, place.config.schema)
+    async with heard(place) as said:
+        await end_steps(place, "brittle", ["boom"] * 10)
+        await until(lambda: _has(hook.requests, 1))
+        [row] = await opened(place)
+        seen = await acknowledge(db, row["id"], "ada")
+        again = await acknowledge(db, row["id"], "bob")
+        quiet = await silence(db, row["id"], 60)
+        hook.refusals.clear()
+        await place.db.execute("update alert set closed_at = now()")
+        await end_steps(place, "brittle", ["boom"] * 10)
+        await end_steps(place, "other", ["boom"] * 10)
+        await opened(place, 3)
+        await until(lambda: _has(hook.taken, 1))
+        await until(lambda: _has(said, 5))
+        alerts, _ = await list_alerts(db)
+        await db.close()
+
+    assert seen is not None
+    assert again == seen
+    assert quiet is not None
+    assert quiet.silenced_until is not None
+    assert [message["alert"]["block_id"] for message in hook.taken] == ["other"]
+    types = ["alert.opened", "alert.changed", "alert.changed", "alert.opened", "alert.opened"]
+    assert [message["type"] for message in said] == types
+    assert [alert.closed_at is None for alert in alerts] == [True, True, False]
+    by_block = {alert.block_id: alert for alert in alerts[:2]}
+    assert by_block["brittle"].silenced_until == quiet.silenced_until
+
+
+async def test_a_class_of_errors_has_an_alert_when_its_block_has_none(
+    place: Installation, tally: Worker
+) -> None:
+    """A block that usually fails at 30 % for the caller's fault, and now at 20 % for an outage
+    besides; once all has been well for a while it is over."""
+    await history(place, "mixed", ended=10_000, failed=3_000, classes={"input": 3_000})
+    outcomes = ["invalid value"] * 60 + ["HTTP 503"] * 40 + ["ok"] * 100
+    await end_steps(place, "mixed", outcomes)
+    [row] = await opened(place)
+    await place.db.execute("delete from block_minute")
+    await place.db.execute("update alert set calm_since = now() - interval '2 minutes'")
+    await until(lambda: place.db.fetchval("select closed_at from alert"))
+
+    assert (row["block_id"], row["error_class"]) == ("mixed", "outage")
+
+
+async def history(
+    place: Installation, block_id: str, ended: int, failed: int, classes: dict[str, int]
+) -> None:
+    """Totals of three hours ago."""
+    await place.db.execute(
+        """insert into block_minute values (date_trunc('minute', now()) - interval '3 hours', 0, $1,
+               $2, $3, $2, $3, 0, 0, 0, 0, $4, $5)""",
+        block_id,
+        ended,
+        failed,
+        json.dumps({"325": ended}),  # a quarter of a second each
+        json.dumps(classes),
+    )
+
+
+async def test_a_block_that_fails_more_is_told_of_once_more(
+    place: Installation, tally: Worker
+) -> None:
+    """A warning becomes critical, and stays so when the rate falls a little."""
+    await end_steps(place, "worse", ["boom"] * 3)
+    [first] = await opened(place)
+    await end_steps(place, "worse", ["boom"] * 30)
+    row = await until(lambda: _row(place, "severity = 'critical'"))
+    await end_steps(place, "worse", ["ok"] * 60)
+    last = await until(lambda: _row(place, "(figures ->> 'ended')::int > 60"))
+
+    assert first["severity"] == "warning"
+    assert row["id"] == last["id"]
+    assert last["severity"] == "critical"
+    told = await place.db.fetch("select type from alert_message order by id")
+    assert [message["type"] for message in told] == ["alert.opened", "alert.changed"]
+
+
+async def _row(place: Installation, condition: str) -> Any:
+    return await place.db.fetchrow(f"select * from alert where {condition}")
+
+
+async def test_the_end_of_a_silence_is_told(place: Installation, tally: Worker) -> None:
+    """An alert that is still open then is told of."""
+    await end_steps(place, "brittle", ["boom"] * 10)
+    await opened(place)
+    await place.db.execute("update alert set silenced_until = now()")
+
+    await until(lambda: _row(place, "silenced_until is null"))
+
+    told = await place.db.fetch("select type from alert_message order by id")
+    assert [message["type"] for message in told] == ["alert.opened", "alert.changed"]
+
+
+async def test_old_failures_raise_nothing(place: Installation, tally: Worker) -> None:
+    """As when a topic is replayed: only what ends now is looked at."""
+    await history(place, "of-old", ended=1_000, failed=1_000, classes={"other": 1_000})
+    await end_steps(place, "brittle", ["boom"] * 10)
+
+    [row] = await opened(place)
+
+    assert row["block_id"] == "brittle"
+
+
+async def test_stuck_runs_are_told_of_and_over_when_they_move(
+    place: Installation, tally: Worker
+) -> None:
+    """A step runs for an hour where its like take a quarter of a second. Not stuck are the step of
+    a block without a history, and the run that was heard of just now."""
+    then = {"at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
+    runs = {block: Orders(run_id=str(uuid4())) for block in ("known", "unknown", "busy")}
+    for block in ("known", "busy"):
+        await history(place, block, ended=10_000, failed=0, classes={})
+    for block, orders in runs.items():
+        await place.put([orders.create(orders.node("a", block_id=block), **then)])
+        await place.put([orders.start(**then), orders.move_step("a", "RUNNING", **then)])
+    at = datetime.now(UTC).isoformat()
+    await place.put([runs["busy"].emit("a", at=at)])
+    [row] = await opened(place)
+    await place.put([runs["known"].move_step("a", "COMPLETED", at=at)])
+    await until(lambda: place.db.fetchval("select closed_at from alert"), 30)
+    told = await place.db.fetch("select type from alert_message order by id")
+
+    figures = json.loads(row["figures"])
+    assert (row["kind"], str(row["graph_exec_id"])) == ("stuck", runs["known"].run_id)
+    assert figures["probability"] == pytest.approx(1 / 10_002, rel=0.01)
+    assert figures["node_exec_id"] == runs["known"].named("a")
+    assert [message["type"] for message in told] == ["alert.opened", "alert.closed"]
+
+
+def test_tries_get_rarer() -> None:
+    """One second, two, four, up to some minutes."""
+    assert [pause_after(tries) for tries in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert pause_after(10_000) == LONGEST_PAUSE

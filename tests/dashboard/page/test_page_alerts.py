@@ -1,0 +1,51 @@
+"""Alerts, in a real browser: above every view, in their list, and what people do there."""
+
+from uuid import uuid4
+
+import pytest
+
+from dashboard.server import Server
+from tests.dashboard.page.browser import Tab
+from tests.dashboard.raising import closed, raised
+from tests.worker import Installation
+
+pytestmark = pytest.mark.browser
+
+ALARM = "document.querySelector('#alarm')"
+NAV = "document.querySelector('[data-view=alerts]')"
+
+
+async def test_an_alert_is_seen_everywhere_until_somebody_acts(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """It appears above the open view and in the list; is acknowledged, silenced, and over."""
+    await place.db.execute("truncate alert cascade")
+    block = f"block-{uuid4().hex[:6]}"
+    await tab.open(f"{server.url}/#/runs")
+    await tab.sees(f"{NAV} && {ALARM}.hidden")
+
+    alert = await raised(place.db, block)
+
+    await tab.sees(f"{ALARM}.innerText.includes('10 of 20 steps failed within 2 minutes')")
+    await tab.sees(f"{NAV}.innerText.includes('1')")
+    await tab.look(width=400)
+    assert await tab.run("document.documentElement.scrollWidth <= innerWidth")
+    await tab.screenshot("alarm-400")
+    await tab.look()
+    await tab.click("#alarm a")
+    await tab.sees("document.querySelector('[aria-label=Open] tbody').innerText.includes('new')")
+    await tab.screenshot("alerts-open")
+
+    await tab.click("[aria-label=Open] button", "Acknowledge")
+
+    await tab.sees("document.querySelector('[aria-label=Open] tbody').innerText.includes('seen')")
+    await tab.sees(f"{ALARM}.hidden")
+
+    await tab.click("[aria-label=Open] button", "Silence 1 hour")
+
+    await tab.sees(
+        "document.querySelector('[aria-label=Open] tbody').innerText.includes('silent until')"
+    )
+    await closed(place.db, alert)
+    await tab.sees("document.querySelector('[aria-label=Over] tbody').innerText.includes('over')")
+    await tab.shows("No alert is open.")
