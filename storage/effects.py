@@ -217,7 +217,7 @@ def _run_row(change: _RunChange) -> Row:
         run.updated_at,
         run.last_seq,
         run.partition,
-        None,
+        run.trimmed_at,
     )
 
 

@@ -60,6 +60,7 @@ async def load_runs(
             runs[run_id] = _without_journal(
                 row, [entry_of(r) for r in entries if str(r["graph_exec_id"]) == run_id]
             )
+        runs[run_id].trimmed_at = row["trimmed_at"]
     return runs
 
 

@@ -34,7 +34,8 @@ class Step:
 
 @dataclass(slots=True)
 class Run:
-    """One graph execution. `partition` is the one its `graph.create` came on."""
+    """One graph execution. `partition` is the one its `graph.create` came on; `trimmed_at`: when
+    retention dropped its journal and steps, of which nothing is known here then."""
 
     id: str
     partition: int
@@ -53,6 +54,7 @@ class Run:
     is_shared: bool = False
     share_token_hash: str | None = None
     shared_at: datetime | None = None
+    trimmed_at: datetime | None = None
     steps: dict[str, Step] = field(default_factory=dict)
     outcomes: dict[str, Applied] = field(default_factory=dict)
     _by_node: dict[str, list[Step]] = field(default_factory=dict)

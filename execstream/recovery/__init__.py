@@ -1,0 +1,1 @@
+"""Getting back what was lost, and proving that it is back."""

@@ -1,0 +1,98 @@
+"""Forgetting a person, beside workers that know them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from devstack import Addresses
+from tests.orders import Order, Orders
+from tests.whole.program import Program, variables
+from tests.worker import Installation, installation
+
+SECRET = "something-personal"  # noqa: S105 - to be forgotten
+TABLES = ("graph_execution", "node_execution", "journal", "kv_journal", "kv_data", "refusal")
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """Topics and tables of this module's own, and a worker."""
+    async with (
+        installation(stack, tmp_path_factory.mktemp("logs")) as own,
+        own.worker(),
+    ):
+        yield own
+
+
+@pytest.fixture
+def program(place: Installation, tmp_path: Path) -> Program:
+    """The program on this module's topics and tables."""
+    return Program(tmp_path, variables(place.config))
+
+
+def _traces(user_id: str) -> list[Order]:
+    """Whatever a person can leave behind: two runs, one of them deleted, a key-value, a refusal and
+    a dead letter."""
+    run, deleted = Orders(user_id=user_id), Orders(user_id=user_id)
+    return [
+        run.create(run.node("n", inputs={"a": SECRET}), inputs={"b": SECRET}),
+        run.start(),
+        run.emit("n", data=SECRET),
+        run.keep(data=SECRET),
+        run.move("REVIEW", stats={"error": SECRET}),
+        run.move_step("unknown", "RUNNING"),
+        run.raw(f'{{"type": "{SECRET}"'.encode()),
+        deleted.create(deleted.node("n", inputs={"a": SECRET})),
+        deleted.order("graph.delete"),
+    ]
+
+
+async def _found(place: Installation, text: str) -> dict[str, int]:
+    """Rows that have `text` in them, by table, where there are any."""
+    found = {
+        table: await place.db.fetchval(
+            f"select count(*) from {table} t where position($1 in t::text) > 0", text
+        )
+        for table in TABLES
+    }
+    found["dead_letter"] = await place.db.fetchval(
+        "select count(*) from dead_letter where position(convert_to($1, 'UTF8') in value) > 0", text
+    )
+    return {table: count for table, count in found.items() if count}
+
+
+async def test_everything_of_a_person_goes(place: Installation, program: Program) -> None:
+    """What they had is in no table any more, everybody else's is as it was, and the receipt tells
+    what was done and what is left."""
+    await place.put(_traces("ada") + _traces("eve"))
+    await place.drained()
+    before = await _found(place, "eve")
+    with_both = await _found(place, SECRET)
+    seen = (await program("forget", "--user", "ada", "--dry-run", "--json")).json()
+    assert seen.pop("user") == "ada"
+    assert list(seen.values()) == [2, 0, 1, 1, 1, 0]
+    assert await _found(place, SECRET) == with_both
+
+    told = await program("forget", "--user", "ada", "--yes", "--json")
+
+    assert (told.code, told.json()["erased"], told.json()["not_erased"]) == (0, 2, {})
+    assert told.json()["rows_left"] == 2
+    assert told.json()["deleted"]["dead_letters"] == 1
+    assert await _found(place, "ada") == {"graph_execution": 2}
+    assert await _found(place, "eve") == before
+    assert await _found(place, SECRET) == {table: n // 2 for table, n in with_both.items()}
+    again = await program("forget", "--user", "ada", "--yes", "--json")
+    assert (again.json()["erased"], again.json()["rows_left"]) == (0, 2)
+
+
+async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Program) -> None:
+    """Without somebody to ask, only --yes erases."""
+    await place.put(_traces("bob"))
+    await place.drained()
+    before = await _found(place, "bob")
+    told = await program("forget", "--user", "bob")
+    assert told.code == 1
+    assert "say --yes" in told.err
+    assert await _found(place, "bob") == before
