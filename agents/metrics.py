@@ -5,7 +5,8 @@ Counted by batch, never by record. No ids of users, graphs, runs or blocks: labe
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # when a counter began is of no use to anybody
+# When a counter began is of no use to anybody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 COMMANDS = Counter(
     "execstream_commands",

@@ -10,12 +10,13 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.staticfiles import StaticFiles
 
-from dashboard import blocks, commands, executions, operations, streams, troubles
+from dashboard import alerts, blocks, commands, executions, operations, positions, streams, troubles
 from dashboard.config import DashboardConfig
 from dashboard.documents import PROBLEMS, describe
 from dashboard.feed.feed import Feed
 from dashboard.middleware import EveryAnswer
 from dashboard.problems import tell_problems
+from dashboard.reads.brokers import Brokers
 from dashboard.reads.live_blocks import LiveBlocks
 from dashboard.services import CommandSender, Services
 from storage.connect import connect
@@ -52,7 +53,7 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (executions, commands, blocks, troubles, operations, streams):
+    for part in (executions, commands, blocks, alerts, troubles, operations, positions, streams):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(EveryAnswer)
@@ -66,9 +67,11 @@ async def _opened(config: DashboardConfig, sender: CommandSender) -> AsyncIterat
     db = await connect(config.postgres_dsn, config.schema)
     redis: Redis = Redis.from_url(config.redis_url)
     feed = await Feed.open(config, db, redis)
+    brokers = Brokers(config.kafka_bootstrap, config.kafka_access, config.topic_prefix)
     try:
-        yield Services(config, db, redis, feed, sender, LiveBlocks(db))
+        yield Services(config, db, redis, feed, sender, LiveBlocks(db), brokers)
     finally:
+        await brokers.close()
         await feed.close()
         await redis.aclose()
         await db.close()

@@ -1,6 +1,8 @@
 """What the server needs to know; read from the settings in `execstream` and handed down."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from streams.decoding import MAX_COMMAND_BYTES
 
@@ -15,13 +17,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class DashboardConfig:
-    """`tokens`: none lets everybody in who can reach the port."""
+    """`tokens`: none lets everybody in who can reach the port. `kafka_access`: how clients get in,
+    as aiokafka's keyword arguments."""
 
+    kafka_bootstrap: str
     postgres_dsn: str
     redis_url: str
     topic_prefix: str = ""
     schema: str = "execstream"
     redis_prefix: str = ""
+    group_prefix: str = "execstream"
+    kafka_access: Mapping[str, Any] = field(default_factory=dict, repr=False)
     max_command_bytes: int = MAX_COMMAND_BYTES
     tokens: tuple[Token, ...] = ()
 

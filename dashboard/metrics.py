@@ -3,7 +3,8 @@ never end."""
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # when a counter began is of no use to anybody
+# When a counter began is of no use to anybody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter(
     "execstream_http_requests", "Requests by route and status.", ["method", "route", "status"]

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
 from dashboard.access import CurrentViewer, Operator
-from dashboard.answers import Json, Listing, listing
+from dashboard.answers import Json
 from dashboard.metrics import POOL
 from dashboard.problems import not_found
 from dashboard.services import Served
@@ -29,20 +29,6 @@ class Me(BaseModel):
 
     user_id: str | None
     token_required: bool
-
-
-class Progress(BaseModel):
-    """How far a consumer has come in a partition, and what became of the commands."""
-
-    consumer: str
-    topic: str
-    partition: int
-    next_offset: int
-    published_offset: int
-    applied: int
-    duplicate: int
-    refused: int
-    dead: int
 
 
 class Alive(BaseModel):
@@ -83,20 +69,6 @@ async def get_shared(served: Served, token: str) -> Response:
 async def get_diagnostics(served: Served) -> Response:
     """How all runs fare: live, stuck, and ended of late."""
     return Json(await get_execution_diagnostics(served.db))
-
-
-_PROGRESS = """
-select consumer, topic, partition, next_offset, published_offset, applied, duplicate, refused, dead
-  from consumer_offset order by consumer, topic, partition
-"""
-
-
-@router.get(
-    "/v1/progress", tags=["operations"], response_model=Listing[Progress], dependencies=[Operator]
-)
-async def get_progress(served: Served) -> Response:
-    """How far consumers have come, by partition."""
-    return listing([Progress(**row) for row in await served.db.fetch(_PROGRESS)])
 
 
 @router.get("/livez", tags=["operations"], response_model=Alive)

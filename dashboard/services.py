@@ -9,9 +9,11 @@ from redis.asyncio import Redis
 
 from dashboard.config import DashboardConfig
 from dashboard.feed.feed import Feed
+from dashboard.reads.brokers import Brokers
 from dashboard.reads.live_blocks import LiveBlocks
 from streams.commands import Command
 from streams.outcomes import Outcome
+from streams.redriving import Redriven
 
 
 class Sent(Protocol):
@@ -30,6 +32,9 @@ class CommandSender(Protocol):
     async def send(self, command: Command) -> Sent:
         """Return when Kafka has the command."""
 
+    async def put(self, record: Redriven) -> Sent:
+        """Put a record back that was a dead letter; return when Kafka has it."""
+
     async def call(self, command: Command, timeout: float) -> Outcome:  # noqa: ASYNC109
         """Send and wait for the outcome. Raises streams.errors.Transient when nothing was heard."""
 
@@ -44,6 +49,7 @@ class Services:
     feed: Feed
     sender: CommandSender
     live_blocks: LiveBlocks
+    brokers: Brokers
 
 
 def services(request: Request) -> Services:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from agents.brokers import access
 from dashboard.config import DashboardConfig, parse_tokens
 from dashboard.server import Server
 from execstream.cli.common import Json, Port, err, print_json, start
@@ -43,11 +44,14 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
 
 def _config(settings: Settings) -> DashboardConfig:
     return DashboardConfig(
+        kafka_bootstrap=settings.kafka,
         postgres_dsn=settings.postgres,
         redis_url=settings.redis,
         topic_prefix=settings.topic_prefix,
         schema=settings.schema_,
         redis_prefix=settings.redis_prefix,
+        group_prefix=settings.group_prefix,
+        kafka_access=access(),
         max_command_bytes=settings.max_command_bytes,
         tokens=parse_tokens(settings.http_token or ""),
     )

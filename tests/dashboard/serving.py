@@ -44,6 +44,8 @@ async def site(
 def dashboard_config(config: WorkerConfig, *tokens: Token, **changes: Any) -> DashboardConfig:
     """Of a server beside workers of that configuration."""
     fields = {
+        "kafka_bootstrap": config.kafka_bootstrap,
+        "group_prefix": config.group_prefix,
         "postgres_dsn": config.postgres_dsn,
         "redis_url": config.redis_url,
         "topic_prefix": config.topic_prefix,

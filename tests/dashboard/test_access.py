@@ -23,7 +23,10 @@ FOR_OPERATORS = (
     "/v1/blocks/errors",
     "/v1/blocks/live",
     "/v1/diagnostics",
+    "/v1/completeness",
     "/v1/progress",
+    "/v1/topics",
+    "/v1/workers",
     "/metrics",
 )
 

@@ -1,6 +1,7 @@
 """What the API tells of runs: lists, one run, steps, children, journal, and what is unchanged."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +70,16 @@ async def test_pages_of_runs(http: httpx.AsyncClient, place: Installation) -> No
     counted = await get(http, "/v1/executions/counts", user_id="ada-pages")
     assert (counted["total"], counted["counts"]["RUNNING"]) == (5, 5)
     assert len(counted["counts"]) == 7
+
+
+async def test_a_list_without_values(http: httpx.AsyncClient, run: Orders) -> None:
+    """What runs were given, which may be large, is there unless it is not wanted."""
+    for values in (True, False):
+        for moment in ({}, {"as_of": datetime.now(UTC).isoformat()}):
+            filters = {"user_id": "ada-reads", "graph_id": "graph-reads", "values": values}
+            [found] = (await get(http, "/v1/executions", **filters, **moment))["data"]
+            assert found["id"] == run.run_id
+            assert (found["inputs"] is not None) == values
 
 
 async def test_one_run(http: httpx.AsyncClient, run: Orders) -> None:
@@ -197,8 +208,9 @@ async def test_figures(http: httpx.AsyncClient, run: Orders) -> None:
     [block] = (await get(http, "/v1/blocks/errors", **since))["data"]
     assert (block["block_id"], block["failed_executions"], block["error_rate"]) == ("block", 0, 0)
     assert (await get(http, "/v1/diagnostics"))["running"] >= 1
-    applied = [one["applied"] for one in (await get(http, "/v1/progress"))["data"]]
-    assert sum(applied) >= run.sent - 1
+    progress = (await get(http, "/v1/progress"))["data"]
+    assert sum(one["applied"] for one in progress) >= run.sent - 1
+    assert all(one["lag"] == one["end_offset"] - one["next_offset"] for one in progress)
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,7 @@ _OPTIONS = (
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}
 # What the page may ask for and a server may not have: it then says so in place of the figures.
 _MAY_BE_MISSING = (
-    "/v1/alerts",
     "/v1/blocks/",
-    "/v1/completeness",
-    "/v1/topics",
-    "/v1/workers",
 )
 
 

@@ -1,0 +1,87 @@
+"""How far everything has come, as the server tells it: from Kafka, Postgres and Redis together."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from streams.topics import CATALOGUE, COMMANDS, TOPICS
+from tests.orders import Order, Orders
+from tests.worker import Installation, Worker, until
+
+
+def _life() -> list[Order]:
+    orders = Orders()
+    return [orders.create(orders.node("n")), orders.start()]
+
+
+async def test_topics_and_lag(place: Installation, worker: Worker, http: httpx.AsyncClient) -> None:
+    """Every topic with what it holds, and who reads it how far."""
+    assert worker.is_alive
+    await place.put(_life())
+    await place.drained()
+
+    async def has_no_lag() -> bool:
+        parts = await _partitions(place, http, COMMANDS.name)
+        return all(part["lag"] in (0, None) for part in parts)
+
+    await until(has_no_lag)
+    parts = await _partitions(place, http, COMMANDS.name)
+    assert sum(part["end_offset"] for part in parts) == len(place.puts)
+    assert {name for part in parts for name in part["consumers"]} == {"apply"}
+    data = (await http.get("/v1/topics")).json()["data"]
+    assert [one["topic"] for one in data] == [place.topic(topic.name) for topic in TOPICS]
+
+
+async def test_workers_are_told_by_their_partitions(
+    place: Installation, worker: Worker, http: httpx.AsyncClient
+) -> None:
+    """Who is alive owns something; a role without a worker has none."""
+    assert worker.is_alive
+    groups = {one["group"]: one for one in (await http.get("/v1/workers")).json()["data"]}
+    prefix = place.config.group_prefix
+    assert set(groups) == {f"{prefix}-{role}" for role in ("apply", "tally", "bridge")}
+    apply = groups[f"{prefix}-apply"]
+    [member] = apply["members"]
+    assert apply["state"] == "Stable"
+    assert member["partitions"] == {
+        place.topic(CATALOGUE.name): [0],
+        place.topic(COMMANDS.name): list(range(COMMANDS.partitions)),
+    }
+    assert groups[f"{prefix}-tally"]["members"] == []
+
+
+async def test_complete_is_what_has_its_outcome(
+    place: Installation, worker: Worker, http: httpx.AsyncClient
+) -> None:
+    """Up to now when nothing waits; else up to the oldest command that does, and no further."""
+    assert worker.is_alive
+    await place.put(_life())
+    await place.drained()
+    told = (await http.get("/v1/completeness")).json()
+    assert (told["gaps"], told["behind"]) == (0, 0)
+    age = datetime.now(UTC) - datetime.fromisoformat(told["complete_to"])
+    assert age < timedelta(seconds=10)
+
+    async with place.db.acquire() as other, other.transaction():
+        await other.execute("lock table consumer_offset in row exclusive mode")
+        await other.execute("select 1 from consumer_offset for update")
+        before = datetime.now(UTC)
+        await place.put(_life())
+
+        async def is_behind() -> bool:
+            return bool((await http.get("/v1/completeness")).json()["behind"] == 2)
+
+        await until(is_behind)
+        told = (await http.get("/v1/completeness")).json()
+        waiting = datetime.fromisoformat(told["complete_to"])
+        assert before - timedelta(seconds=1) < waiting < datetime.now(UTC)
+    await place.drained()
+
+
+async def _partitions(
+    place: Installation, http: httpx.AsyncClient, topic: str
+) -> list[dict[str, Any]]:
+    data = (await http.get("/v1/topics")).json()["data"]
+    [found] = [one for one in data if one["topic"] == place.topic(topic)]
+    return list(found["partitions"])
