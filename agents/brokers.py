@@ -8,6 +8,12 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from streams.errors import Fatal
+
+
+class CertificatesUnusable(Fatal):
+    """Files for TLS are not what they should be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Security:
@@ -34,12 +40,16 @@ class Security:
         return self.protocol.startswith("SASL_")
 
     def context(self) -> ssl.SSLContext | None:
-        """What TLS needs to know; None without TLS. OSError when a file cannot be used."""
+        """What TLS needs to know; None without TLS."""
         if not self.protocol.endswith("SSL"):
             return None
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            files = ", ".join(filter(None, (self.ca_file, self.cert_file, self.key_file)))
+            raise CertificatesUnusable(f"For TLS, {files} cannot be used: {error}.") from error
         return context
 
 
@@ -53,7 +63,7 @@ def get_in(security: Security) -> None:
     """Have all clients that are made from now on get in like this.
 
     Raises:
-        OSError: a file of certificates is missing, or holds none.
+        CertificatesUnusable: one of the files is missing, or not what it should be.
     """
     options = {"security_protocol": security.protocol, "ssl_context": security.context()}
     if security.is_sasl:

@@ -4,7 +4,7 @@ Pure but for the states it is given: nothing here waits, so a batch is folded in
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from agents.burying import dead_letter
@@ -39,11 +39,13 @@ Decoded = list[list[Command | Dead]]  # by portion, by record
 @dataclass(slots=True)
 class Work:
     """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
-    when that has changed, it is worth nothing. `news` and `moves` are by portion."""
+    when that has changed, it is worth nothing. `news` and `moves` are by portion. `early`: records,
+    by partition and offset, that are known to have come before another partition had their run."""
 
     batch: Batch
     number: int
     generation: int
+    early: Collection[tuple[int, int]] = ()
     effects: Effects = field(default_factory=Effects)
     moves: list[Move] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
@@ -146,17 +148,20 @@ class _Folder:
     def _apply_to_run(self, record: Record, command: RunCommand) -> Outcome:
         run = self.cache.get(command.graph_exec_id)
         if run is not None and run.partition != record.partition:
-            return Dead(
-                DeadReason.WRONG_PARTITION,
-                {"expected": run.partition, "found": record.partition},
-            )
+            if (record.partition, record.offset) not in self.work.early:
+                return Dead(
+                    DeadReason.WRONG_PARTITION,
+                    {"expected": run.partition, "found": record.partition},
+                )
+            run = None
         result = fold(run, command, record.partition)
         if isinstance(result, Refused):
             return self._refuse(record, command, result)
         if isinstance(result, Duplicate):
             return result
+        if run is None:
+            self.cache.put(result[0], self.work.number)  # weighed again after the batch
         run, entries = result
-        self.cache.put(run, self.work.number)
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):
             self.effects.add_entry(run, entry, record.partition, offset, index)

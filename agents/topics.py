@@ -13,6 +13,7 @@ import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from agents.brokers import access
 from streams.errors import Fatal, Transient
@@ -77,6 +78,18 @@ async def apply_topics(
         return differences
 
 
+async def describe(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[str, Any]]:
+    """What the broker says of topics, those that are missing included.
+
+    The client's own question would have brokers make them, with one partition, where
+    auto.create.topics.enable is what it is by default.
+    """
+    question = MetadataRequest(topics, allow_auto_topic_creation=False)
+    answer = await admin._send_request(question)  # noqa: SLF001 - see above
+    described: list[dict[str, Any]] = answer.to_object()["topics"]
+    return described
+
+
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **access())
@@ -95,7 +108,7 @@ async def _differences(
     wanted = {prefix + topic.name: topic for topic in TOPICS}
     found = {
         topic["topic"]: topic["partitions"]
-        for topic in await admin.describe_topics(list(wanted))
+        for topic in await describe(admin, list(wanted))
         if topic["partitions"]
     }
     configs = await _configs(admin, found)
@@ -213,5 +226,5 @@ async def _settled(admin: AIOKafkaAdminClient, prefix: str, replication: int | N
 
 
 async def _all_led(admin: AIOKafkaAdminClient, prefix: str) -> bool:
-    topics = await admin.describe_topics([prefix + topic.name for topic in TOPICS])
+    topics = await describe(admin, [prefix + topic.name for topic in TOPICS])
     return all(part["error_code"] == 0 for topic in topics for part in topic["partitions"])

@@ -10,12 +10,21 @@ from storage.migrate import quoted
 COMMAND_TIMEOUT = 30.0  # seconds
 
 
+def application_name(schema: str) -> str:
+    """What sessions that write into `schema` are known by; Postgres keeps 63 bytes of it."""
+    return f"execstream in {schema}"[:63]
+
+
 class Line:
     """A connection that comes back; for one user at a time."""
 
     def __init__(self, dsn: str, schema: str) -> None:
         self._dsn = dsn
-        self._settings = {"search_path": quoted(schema), "jit": "off"}
+        self._settings = {
+            "search_path": quoted(schema),
+            "application_name": application_name(schema),
+            "jit": "off",
+        }
         self._connection: asyncpg.Connection | None = None
 
     async def get(self) -> asyncpg.Connection:

@@ -52,7 +52,7 @@ async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
         await connection.execute(f"set search_path to {quoted(schema)}")
         await connection.execute(_HISTORY)
         applied = []
-        for migration in await _pending(connection):
+        for migration in await pending(connection):
             async with connection.transaction():
                 await connection.execute(migration.sql)
                 await connection.execute(
@@ -64,7 +64,9 @@ async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
         await connection.close()  # which releases the lock
 
 
-async def _pending(connection: asyncpg.Connection) -> list[Migration]:
+async def pending(connection: asyncpg.Connection) -> list[Migration]:
+    """What is missing in the schema that the connection finds first; SchemaNewer when it is ahead
+    of this program."""
     done = {row["version"] for row in await connection.fetch("select version from migration")}
     known = migrations()
     if newer := done - {migration.version for migration in known}:

@@ -7,6 +7,7 @@ bytes of JSON that are stored and forwarded without being parsed. Names, types a
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, TypeVar, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -170,6 +171,8 @@ COMMAND_TYPES: dict[str, type[Command]] = {
 }
 
 
+# A command's time is asked for when it is checked and when it is applied, batches of them between.
+@lru_cache(maxsize=32_768)
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time as an aware datetime in UTC; ValueError when there is no such moment."""
     try:

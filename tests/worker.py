@@ -109,14 +109,16 @@ class Installation:
             code = await worker.stop()
         assert code in (0, -signal.SIGKILL), _tail(worker)
 
-    async def start_worker(self, role: str, **config: Any) -> Worker:
+    async def start_worker(
+        self, role: str, *, program: str = "tests.worker", **config: Any
+    ) -> Worker:
         """A worker that has only been started; whoever starts it stops it."""
         log_file = self.folder / f"{self.config.schema}-{role}-{len(self.workers)}.log"
         with log_file.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.worker",
+                program,
                 role,
                 json.dumps(asdict(replace(self.config, **config))),
                 cwd=HOME,
@@ -189,7 +191,7 @@ class Installation:
     async def events(self) -> dict[int, list[ConsumerRecord]]:
         """What was published, by partition, once all that is committed has been."""
         last = await self.db.fetch(
-            """select source_partition as p, max((source_offset, source_index)) as place from (
+            """select source_partition as p, max(array[source_offset, source_index]) as place from (
                    select source_partition, source_offset, source_index from journal
                    union all select source_partition, source_offset, 0 from refusal
                    union all select source_partition, source_offset, 0 from kv_journal) said

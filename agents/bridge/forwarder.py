@@ -17,9 +17,10 @@ from redis.exceptions import RedisError
 from agents.failures import is_transient, note_retry, pauses
 from agents.intake import Batch, Portion, Record
 from storage.lines import Line
+from storage.messages.recalling import recall
 from storage.messages.views import RunViews
 from storage.redis_positions import Place, Publication, RedisPositions
-from storage.run_history import earlier_events, load_heads, load_interface_blocks
+from storage.run_history import load_interface_blocks
 from streams.events import Event, Source, decode_event
 
 log = structlog.get_logger(__name__)
@@ -135,14 +136,7 @@ class Forwarder:
             await self._insist("recall", batch, lambda: self._replay(missing))
 
     async def _replay(self, missing: Mapping[str, Event]) -> None:
-        connection = await self._line.get()
-        heads = await load_heads(connection, missing)
-        before = {run_id: event.seq or 0 for run_id, event in missing.items()}
-        async for event in earlier_events(connection, before, heads):
-            self._views.replay(event)
-        for run_id, event in missing.items():
-            if self._views.lacks(event):
-                self._views.resume(event, heads.get(run_id))
+        await recall(await self._line.get(), self._views, missing)
 
     async def _refresh_blocks(self) -> None:
         """Look the kinds of blocks up again; while Postgres is away, the old ones do."""

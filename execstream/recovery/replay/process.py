@@ -1,0 +1,40 @@
+"""What runs in each process of a rebuild: a share, batch by batch, up to its ends.
+
+It may be killed at any time: whoever comes next goes on where the schema is.
+"""
+
+import asyncio
+import gc
+import os
+
+from agents import lenient
+from agents.brokers import get_in
+from execstream.recovery.replay.commands import replay_commands
+from execstream.recovery.replay.entries import replay_entries
+from execstream.recovery.replay.share import Share, Writer
+from storage.lines import Line
+from storage.rebuilding import JOURNAL
+
+NICENESS = 15  # the live side comes first
+
+
+def replay_in_process(share: Share) -> None:
+    """Replay `share` in a process of its own."""
+    lenient.install()
+    get_in(share.kafka_security)
+    os.nice(NICENESS)
+    # As in a worker: what lives long forms no cycles.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    asyncio.run(replay(share))
+
+
+async def replay(share: Share) -> None:
+    """Replay from where the schema is up to the share's ends."""
+    line = Line(share.postgres_dsn, share.schema)
+    writer = Writer(share, line)
+    try:
+        await writer.claim()
+        await (replay_entries if share.source == JOURNAL else replay_commands)(writer)
+    finally:
+        await line.close()

@@ -1,0 +1,20 @@
+"""Connections of a replay: each for one purpose, without a limit to how long a statement takes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from storage.migrate import quoted
+
+
+@asynccontextmanager
+async def session(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that finds the tables of `schema`."""
+    connection = await asyncpg.connect(
+        dsn, server_settings={"search_path": quoted(schema), "jit": "off"}
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,264 @@
+"""Replays into a schema beside the live one: what they make, what they prove, what they refuse."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from devstack import Addresses
+from execstream.recovery.replay.bounds import Asked, OutOfReach
+from storage.rebuilding import NotThatRebuild
+from streams.topics import COMMANDS
+from tests.orders import Orders
+from tests.recovery.lived import FROM_JOURNAL, drop, erased, lived, replayed
+from tests.whole.program import Program, variables
+from tests.worker import HOME, Installation, installation, until
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    async with lived(stack, tmp_path_factory.mktemp("logs"), 3_000) as own:
+        yield own
+
+
+@pytest.fixture
+async def schema(place: Installation) -> AsyncIterator[str]:
+    """The name of a schema to rebuild into."""
+    name = f"{place.config.schema}_rebuilt"
+    yield name
+    await drop(place.db, name)
+
+
+async def test_a_rebuild_from_the_topics_is_the_same(place: Installation, schema: str) -> None:
+    """Rows of every kind, totals and counts have equal hashes, and none is missing."""
+    proof = (await replayed(place, schema)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing, proof.left_out) == ([], {}, [])
+    for table, rows in proof.rows.items():
+        where = "where consumer = 'apply'" if table == "consumer_offset" else ""
+        assert rows == await place.db.fetchval(f"select count(*) from {table} {where}")
+        assert rows > 0, table
+
+
+async def test_a_rebuild_from_the_journal_is_the_same(place: Installation, schema: str) -> None:
+    """Runs, steps, journal, key-values and totals come out of the journal as they were."""
+    proof = (await replayed(place, schema, FROM_JOURNAL)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing) == ([], {})
+    assert proof.left_out == [
+        "refusals and dead letters, which were copied",
+        "counts of outcomes, of which the journal does not tell",
+    ]
+    assert "block_minute" in proof.rows
+
+
+_ONE = "(tableoid, ctid) = (select tableoid, ctid from {} limit 1)"
+
+
+async def test_what_was_changed_by_hand_is_told(place: Installation, schema: str) -> None:
+    """A cell that was changed in the live schema is found, with both values, whatever its table;
+    so are rows that were taken away and rows that were added."""
+    await replayed(place, schema)
+    changed: dict[tuple[str, str], str] = {
+        ("graph_execution", "status"): "status = 'REVIEW'",
+        ("node_execution", "block_id"): "block_id = 'another'",
+        ("journal", "at"): "at = at + interval '1 microsecond'",
+        ("kv_data", "data"): "data = '0.5'",
+        ("kv_journal", "node_exec_id"): "node_exec_id = gen_random_uuid()",
+        ("refusal", "reason"): "reason = 'deleted' || reason",
+        ("dead_letter", "value"): r"value = coalesce(value, '') || '\x00'",
+        ("block_minute", "histogram"): "histogram = histogram || '{\"7\": 1}'",
+        ("user_day", "cost"): "cost = cost + 1",
+    }
+    async with place.db.acquire() as connection:
+        for table, change in ((table, change) for (table, _), change in changed.items()):
+            await connection.execute(f"create table kept_{table} as select * from {table}")
+            await connection.execute(f"update {table} set {change} where {_ONE.format(table)}")
+        await connection.execute("create table kept_node_day as select * from node_day")
+        await connection.execute(f"delete from node_day where {_ONE.format('node_day')}")
+    try:
+        proof = (await replayed(place, schema)).proof
+    finally:
+        await _put_back(place, {table for table, _ in changed} | {"node_day"})
+    assert proof is not None
+    told = {(one.table, one.column): (one.live, one.rebuilt) for one in proof.differences}
+    assert told.keys() == changed.keys() | {("node_day", "*")}
+    assert told["graph_execution", "status"][0] == "REVIEW"
+    assert told["node_day", "*"] == ("missing", "there")
+    assert all(live != rebuilt for live, rebuilt in told.values())
+    assert set(proof.differing.values()) == {1}
+
+
+async def _put_back(place: Installation, tables: set[str]) -> None:
+    for table in tables:
+        await place.db.execute(
+            f"delete from {table}; insert into {table} select * from kept_{table};"
+            f"drop table kept_{table}"
+        )
+
+
+async def test_a_replay_that_is_killed_goes_on(place: Installation, schema: str) -> None:
+    """Killed five times in the middle, twice without the processes it started, a replay still
+    makes the same."""
+    total = sum((await _ends(place)).values())
+    for number in range(5):
+        with_children = number % 2 == 0
+        await _replay_until_killed(place, schema, (number + 1) * total // 6, with_children)
+    assert await _replayed(place, schema) < total
+    proof = (await replayed(place, schema)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing, proof.left_out) == ([], {}, [])
+
+
+async def _replay_until_killed(
+    place: Installation, schema: str, count: int, with_children: bool
+) -> None:
+    config = json.dumps(asdict(place.config))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.recovery.replaying", config, schema),
+        cwd=HOME,
+        start_new_session=True,
+    )
+
+    async def is_there() -> bool:
+        assert process.returncode is None
+        return await _replayed(place, schema) >= count
+
+    try:
+        await until(is_there)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL) if with_children else process.kill()
+        await process.wait()
+
+
+async def _replayed(place: Installation, schema: str) -> int:
+    """How many commands have taken effect in `schema`."""
+    is_there = "select to_regclass($1) is not null"
+    if not await place.db.fetchval(is_there, f"{schema}.replay_plan"):
+        return 0
+    count: int | None = await place.db.fetchval(
+        f"select sum(next_offset) from {schema}.consumer_offset where consumer = 'apply'"
+    )
+    return count or 0
+
+
+async def _ends(place: Installation) -> dict[int, int]:
+    return await place._ends(COMMANDS.name)
+
+
+async def test_an_end_may_be_named(place: Installation, schema: str) -> None:
+    """A rebuild that ends at offsets in the middle is the live schema as it was there: runs that
+    moved on are left out of the comparison, as are totals."""
+    ends = {number: end // 2 for number, end in (await _ends(place)).items()}
+    report = await replayed(place, schema, Asked("topics", {}, ends))
+    assert report.replayed == sum(ends.values())
+    assert report.proof is not None
+    assert (report.proof.differences, report.proof.differing) == ([], {})
+    assert 0 < report.proof.rows["graph_execution"] < await _count(place, "graph_execution")
+    assert 0 < report.proof.rows["journal"] < await _count(place, "journal")
+    assert any("moved on" in what for what in report.proof.left_out)
+
+
+async def test_a_beginning_may_be_named(place: Installation, schema: str) -> None:
+    """What comes before the beginning is taken from the journal, and the commands after it are
+    folded on: the whole is the same."""
+    begins = {number: end // 2 for number, end in (await _ends(place)).items()}
+    proof = (await replayed(place, schema, Asked("topics", begins, {}))).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing) == ([], {})
+
+
+async def _count(place: Installation, table: str) -> int:
+    count: int = await place.db.fetchval(f"select count(*) from {table}")
+    return count
+
+
+async def test_another_schema_is_not_touched(place: Installation, schema: str) -> None:
+    """What is no rebuild is refused as a place to rebuild into, as is the live schema, and a
+    rebuild of another kind."""
+    with pytest.raises(NotThatRebuild, match="is the live schema"):
+        await replayed(place, place.config.schema)
+    await place.db.execute(f"create schema {schema}")
+    with pytest.raises(NotThatRebuild, match="is not being rebuilt"):
+        await replayed(place, schema)
+    await drop(place.db, schema)
+    await replayed(place, schema)
+    for other in (FROM_JOURNAL, Asked("topics", {}, {0: 1})):
+        with pytest.raises(NotThatRebuild, match="from --source topics between other offsets"):
+            await replayed(place, schema, other)
+
+
+async def test_erased_runs_stay_erased(place: Installation, schema: str) -> None:
+    """A run that was erased is a tombstone in both kinds of rebuilds; its part of the totals comes
+    from the topics only, and the other one says so."""
+    await place.put(erased())
+    await place.drained()
+    proof = (await replayed(place, schema)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing, proof.left_out) == ([], {}, [])
+    await drop(place.db, schema)
+    proof = (await replayed(place, schema, FROM_JOURNAL)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing) == ([], {})
+    assert proof.left_out[2] == "totals: 1 runs were erased, and their journal with them"
+
+
+async def test_the_command(place: Installation, schema: str, tmp_path: Path) -> None:
+    """`execstream replay` prints what was compared and exits with 0; when something differs it
+    says what, does not swap, and exits with 1."""
+    program = Program(tmp_path, variables(place.config))
+    report = (await program("replay", "--into", schema, "--json")).json()
+    assert report["equal"]
+    assert report["replayed"] == sum((await _ends(place)).values())
+    assert report["tables"]["journal"]["rows"] == await _count(place, "journal")
+    spoilt, graph = await place.db.fetchrow("select id, graph_id from graph_execution limit 1")
+    change = "update graph_execution set graph_id = $2 where id = $1"
+    await place.db.execute(change, spoilt, "spoilt")
+    told = await program("replay", "--into", schema, "--swap")
+    await place.db.execute(change, spoilt, graph)
+    assert told.code == 1
+    assert f"graph_execution {spoilt} graph_id: live spoilt, rebuilt {graph}" in told.out
+    assert told.err.endswith("Not swapped, because rows differ; --force swaps all the same.\n")
+
+
+async def test_the_topic_must_reach_back(stack: Addresses, tmp_path: Path) -> None:
+    """When retention has deleted commands, a replay from the beginning is refused in words that
+    tell what is left and what can be done; both ways out work."""
+    async with installation(stack, tmp_path) as place, place.worker():
+        orders = [Orders() for _ in range(4)]
+        await place.put([one.create(one.node("a")) for one in orders])
+        await place.put([one.start() for one in orders])
+        await place.drained()
+        ends = await _ends(place)
+        await _delete_before(place, {number: end // 2 for number, end in ends.items()})
+        schema = f"{place.config.schema}_new"
+        with pytest.raises(OutOfReach, match=r"has 4 runs since .*--source journal.*--from"):
+            await replayed(place, schema)
+        begins = {number: end // 2 for number, end in ends.items()}
+        for asked in (FROM_JOURNAL, Asked("topics", begins, {})):
+            proof = (await replayed(place, schema, asked)).proof
+            assert proof is not None
+            assert (proof.differing, proof.rows["graph_execution"]) == ({}, 4)
+            await drop(place.db, schema)
+
+
+async def _delete_before(place: Installation, offsets: dict[int, int]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    await admin.start()
+    topic = place.topic(COMMANDS.name)
+    try:
+        await admin.delete_records(
+            {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in offsets.items()}
+        )
+    finally:
+        await admin.close()

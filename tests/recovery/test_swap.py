@@ -1,0 +1,89 @@
+"""Swaps under load: the rebuilt schema takes the place of the live one, and nobody notices."""
+
+from pathlib import Path
+
+from devstack import Addresses
+from execstream.simulation import load_graphs
+from storage.migrate import migrate
+from streams.topics import COMMANDS
+from tests.agents.tallied import counted, differences
+from tests.comparing import assert_equal, reference_of
+from tests.faults.feeding import Feeder, small_records
+from tests.recovery.lived import GRAPHS, drop, replayed, simulated, tallying
+from tests.worker import Installation, installation, until
+
+RATE = 400  # commands per second
+SESSION = 6.0  # seconds; the least a broker allows
+
+
+_ALERT = """
+insert into alert (subject, kind, severity, figures, closed_at)
+values ('a', 'stuck_run', 'warning', '{}', now()) returning id
+"""
+
+
+async def test_a_swap_under_load_loses_nothing(stack: Addresses, tmp_path: Path) -> None:
+    """Commands that come before, during and after a swap have their effect once; workers go on in
+    the rebuilt schema without a restart, and events, totals and rows are those of the reference.
+    What is no fold of the log is there as before."""
+    async with (
+        installation(stack, tmp_path) as place,
+        place.worker() as worker,
+        tallying(place) as tally,
+    ):
+        feeder = Feeder(
+            place.config.kafka_bootstrap,
+            place.topic(COMMANDS.name),
+            small_records(load_graphs(GRAPHS), seed=3),
+            RATE,
+        )
+        schema = f"{place.config.schema}_new"
+        feeder.begin()
+        await until(lambda: _applied(place, 2 * RATE))
+        await place.db.execute("insert into block values ('b', 'Block', 'STANDARD')")
+        first = await place.db.fetchval(_ALERT)
+        report = await replayed(place, schema, swapping=True)
+        assert report.swapped
+        at = sum(feeder.ends.values())
+        await until(lambda: _applied(place, at + 2 * RATE))
+        await feeder.stop()
+        await place.drained()
+        await counted(place)
+        place.puts = [(one.partition, one.offset) for one in await place.commands()]
+        await assert_equal(place, await reference_of(place))
+        assert await differences(place) == []
+        assert await place.db.fetchval("select name from block where id = 'b'") == "Block"
+        assert await place.db.fetchval(_ALERT) > first
+        for one in (worker, tally):
+            assert one.said("fenced")
+            assert one.said("reclaims")
+        await drop(place.db, schema)
+
+
+async def test_a_lost_database_comes_back_from_the_topics(stack: Addresses, tmp_path: Path) -> None:
+    """When all tables are gone, migrations and a replay with a swap bring everything back; workers
+    that start then go on behind it, and nothing is counted or told twice."""
+    async with installation(stack, tmp_path) as place:
+        async with place.worker(), tallying(place):
+            await place.put(simulated(1_000, seed=4))
+            await place.drained()
+            await counted(place)
+        await drop(place.db, place.config.schema)
+        await migrate(place.config.postgres_dsn, place.config.schema)
+        schema = f"{place.config.schema}_new"
+        report = await replayed(place, schema, swapping=True)
+        assert (report.proof, report.swapped) == (None, True)
+        async with place.worker(), tallying(place):
+            await place.put(simulated(300, seed=5))
+            await place.drained()
+            await counted(place)
+            await assert_equal(place, await reference_of(place))
+            assert await differences(place) == []
+        await drop(place.db, schema)
+
+
+async def _applied(place: Installation, count: int) -> bool:
+    found = await place.db.fetchval(
+        "select sum(next_offset) from consumer_offset where consumer = 'apply'"
+    )
+    return bool((found or 0) >= count)

@@ -1,0 +1,51 @@
+"""Facts told from entries are those that the tally reads from the events."""
+
+from datetime import UTC, datetime
+
+from execstream.simulation import Mix, load_graphs, simulate
+from streams.commands import RunCommand
+from streams.decoding import decode
+from streams.events import encode_event, run_event
+from streams.facts import fact_of
+from streams.fold import fold
+from streams.state import Run
+from streams.tallying import Fact, Tally, decode_fact
+from tests.worker import HOME
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_facts_of_entries_add_up_to_those_of_events() -> None:
+    """Over simulated runs with every kind of move, both ways to the totals give the same."""
+    by_event, by_entry = Tally(), Tally()
+    told = 0
+    for event, fact in _both_ways():
+        by_event.count(event)
+        if fact is not None:
+            by_entry.count(fact)
+            told += 1
+    assert told > 1_000
+    assert vars(by_entry) == vars(by_event)
+
+
+def _both_ways() -> list[tuple[Fact, Fact | None]]:
+    """For each entry the fact of its event, and the one that is told without it."""
+    runs: dict[str, Run] = {}
+    found = []
+    graphs = load_graphs(HOME / "examples" / "graphs")
+    mix = Mix(failures=0.1, terminated=0.05, review=0.05, resumed=0.05)
+    records = simulate(graphs, runs=60, seed=1, start=START, mix=mix)
+    for offset, (key, value) in enumerate(records):
+        command = decode(key, value)
+        if not isinstance(command, RunCommand):
+            continue
+        result = fold(runs.get(command.graph_exec_id), command, 0)
+        if not isinstance(result, tuple):
+            continue
+        run, entries = result
+        runs[run.id] = run
+        for index, entry in enumerate(entries):
+            source = (0, offset, index)
+            event = encode_event(run_event(run, entry, source))
+            found.append((decode_fact(event), fact_of(run, entry, source)))
+    return found
