@@ -18,7 +18,8 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
 
 
 class Listing(BaseModel, Generic[Item]):
-    """A page of a list; `as_of`: when it was read. `next_cursor` is null on the last page."""
+    """A page of a list; `as_of`: when it was read, or the time that was asked for. `next_cursor`
+    is null on the last page."""
 
     data: list[Item]
     next_cursor: str | None
@@ -35,9 +36,11 @@ class Json(Response):
         return exact_json.encode(content)
 
 
-def listing(data: Sequence[object], next_cursor: str | None = None) -> Json:
-    """A page of a list, read just now."""
-    return Json({"data": data, "next_cursor": next_cursor, "as_of": now()})
+def listing(
+    data: Sequence[object], next_cursor: str | None = None, as_of: datetime | None = None
+) -> Json:
+    """A page of a list, read just now or as of a time."""
+    return Json({"data": data, "next_cursor": next_cursor, "as_of": as_of or now()})
 
 
 def now() -> datetime:

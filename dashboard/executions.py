@@ -1,6 +1,6 @@
 """Routes of runs: lists, one run, its steps, its children and its journal."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -10,14 +10,17 @@ from starlette.responses import Response
 from dashboard.access import CurrentViewer, Viewer
 from dashboard.answers import Cursor, Json, Limit, Listing, listing, now, unchanged
 from dashboard.documents import EVENTS
+from dashboard.past import AsOf, AsOfTime, reached, run_as_of, steps_as_of
 from dashboard.problems import not_found
 from dashboard.reads.runs import Run, StatusCounts, count_by_status, find_run, list_steps
 from dashboard.services import Served, Services
 from storage.models import GraphExecutionMeta, GraphExecutionWithNodes, NodeExecutionResult
 from storage.reads import (
+    PastIsGone,
     get_child_graph_executions,
     get_graph_execution,
     list_graph_executions,
+    list_graph_executions_as_of,
 )
 from streams.events import Event, encode_event
 from streams.statuses import ExecutionStatus
@@ -25,6 +28,8 @@ from streams.statuses import ExecutionStatus
 router = APIRouter(prefix="/v1/executions", tags=["runs"])
 
 Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
+_WITHOUT_VALUES = {"inputs": None, "credential_inputs": None, "nodes_input_masks": None}
+
 UserId = Annotated[str | None, Query(description="Only runs of this user.")]
 
 
@@ -38,22 +43,28 @@ async def list_runs(
     status: Statuses = None,
     created_time_gte: AwareDatetime | None = None,
     created_time_lte: AwareDatetime | None = None,
+    values: Annotated[bool, Query(description="With what each was given.")] = True,
+    as_of: AsOfTime = None,
     cursor: Cursor = None,
     limit: Limit = 25,
 ) -> Response:
     """Runs, newest first. Every page takes the same time, however deep."""
-    page = await list_graph_executions(
-        served.db,
-        graph_id,
-        graph_version,
-        viewer.narrow(user_id),
-        status,
-        created_time_gte,
-        created_time_lte,
-        cursor,
-        limit,
-    )
-    return listing(page.data, page.next_cursor)
+    filters: dict[str, Any] = {
+        "graph_id": graph_id,
+        "graph_version": graph_version,
+        "user_id": viewer.narrow(user_id),
+        "statuses": status,
+        "created_time_gte": created_time_gte,
+        "created_time_lte": created_time_lte,
+        "cursor": cursor,
+        "limit": limit,
+    }
+    if as_of is None:
+        page = await list_graph_executions(served.db, **filters, with_values=values)
+    else:
+        page = await list_graph_executions_as_of(served.db, as_of, **filters)
+    data = page.data if values else [run.model_copy(update=_WITHOUT_VALUES) for run in page.data]
+    return listing(data, page.next_cursor, as_of)
 
 
 @router.get("/counts", response_model=StatusCounts)
@@ -81,13 +92,20 @@ async def count_runs(
 
 @router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes)
 async def get_run(
-    served: Served, viewer: CurrentViewer, request: Request, graph_exec_id: str
+    served: Served,
+    viewer: CurrentViewer,
+    request: Request,
+    graph_exec_id: str,
+    as_of: AsOf = None,
 ) -> Response:
-    """One run with its steps and all their values."""
+    """One run with its steps and all their values, as it is or as it was."""
     run = await visible_run(served, viewer, graph_exec_id)
-    etag = _etag(run.last_seq)
+    past = None if as_of is None else await reached(served, run, as_of)
+    etag = _etag(run.last_seq if past is None else past.seq, is_trimmed=bool(run.trimmed_at))
     if answer := unchanged(request, etag):
         return answer
+    if past is not None:
+        return await run_as_of(served, past, {"ETag": etag})
     found = await get_graph_execution(served.db, run.user_id, graph_exec_id, True)
     if found is None:
         raise not_found(f"run {graph_exec_id}")
@@ -102,11 +120,15 @@ async def get_steps(
     node_id: str | None = None,
     status: Statuses = None,
     values: Annotated[bool, Query(description="With inputs and outputs.")] = True,
+    as_of: AsOf = None,
     cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Limit = 25,
 ) -> Response:
-    """Steps of a run, in the order in which they were created."""
+    """Steps of a run, in the order in which they were created, as they are or as they were."""
     run = await visible_run(served, viewer, graph_exec_id)
+    if as_of is not None:
+        past = await reached(served, run, as_of)
+        return await steps_as_of(served, past, node_id, status, cursor, limit, with_values=values)
     steps, after = await list_steps(
         served.db, run, node_id, status, cursor, limit, with_values=values
     )
@@ -132,9 +154,11 @@ async def get_journal(
 ) -> Response:
     """What happened to a run, in order: events as subscribers get them.
 
-    A page that is full never changes.
+    A page that is full never changes. 410 when retention has dropped the journal.
     """
     run = await visible_run(served, viewer, graph_exec_id)
+    if run.trimmed_at is not None:
+        raise PastIsGone(graph_exec_id, run.trimmed_at)
     etag = _etag(min(after + limit, run.last_seq))
     if answer := unchanged(request, etag):
         return answer
@@ -163,6 +187,6 @@ def _next(events: list[Event], run: Run) -> str | None:
     return str(last) if last and last < run.last_seq else None
 
 
-def _etag(last_seq: int) -> str:
+def _etag(last_seq: int, *, is_trimmed: bool = False) -> str:
     """Of what is told by the entries up to `last_seq`. Weak: `as_of` is of the moment."""
-    return f'W/"{last_seq}"'
+    return f'W/"{last_seq}{"-trimmed" if is_trimmed else ""}"'

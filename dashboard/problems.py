@@ -3,6 +3,7 @@
 Neither payloads nor what servers said go into them.
 """
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,12 +17,19 @@ from starlette.responses import Response
 
 from dashboard.feed.positions import InvalidPosition
 from storage import exact_json
-from storage.reads import InvalidCursor
+from storage.reads import InvalidCursor, NotYetHappened, PastIsGone
+from streams.moments import NoMoment
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "2"  # seconds
 
 log = structlog.get_logger(__name__)
+
+_OF_THE_PAST: dict[type[Exception], HTTPStatus] = {
+    NoMoment: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotYetHappened: HTTPStatus.NOT_FOUND,
+    PastIsGone: HTTPStatus.GONE,
+}
 
 
 class Problem(BaseModel):
@@ -74,6 +82,8 @@ def tell_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     for kind in (InvalidCursor, InvalidPosition):
         app.add_exception_handler(kind, _bad_request)
+    for wrong, status in _OF_THE_PAST.items():
+        app.add_exception_handler(wrong, _telling(status))
     app.add_exception_handler(asyncpg.DataError, _not_storable)
     for away in (
         OSError,  # TimeoutError is one
@@ -108,6 +118,13 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 async def _bad_request(_: Request, error: Exception) -> Response:
     return problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def _telling(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def tell(_: Request, error: Exception) -> Response:
+        return problem(status, str(error))
+
+    return tell
 
 
 async def _not_storable(_: Request, __: Exception) -> Response:

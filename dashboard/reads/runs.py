@@ -27,9 +27,12 @@ class Run(NamedTuple):
     id: UUID
     user_id: str
     last_seq: int
+    trimmed_at: datetime | None
 
 
-FIND_RUN = "select id, user_id, last_seq from graph_execution where id = $1 and not is_deleted"
+FIND_RUN = """
+select id, user_id, last_seq, trimmed_at from graph_execution where id = $1 and not is_deleted
+"""
 
 
 async def find_run(db: asyncpg.Pool, graph_exec_id: str) -> Run | None:

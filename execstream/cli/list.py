@@ -1,12 +1,13 @@
 """`execstream list`: runs, newest first."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from execstream.cli.common import Json, opened, out, print_json, start, table
 from execstream.cli.words import moment, status_text
-from storage.reads import list_graph_executions
+from storage.reads import list_graph_executions, list_graph_executions_as_of
+from streams.moments import parse_instant
 from streams.statuses import ExecutionStatus
 
 
@@ -15,6 +16,7 @@ async def list_runs(
     user: str | None = None,
     graph: str | None = None,
     status: Annotated[list[ExecutionStatus] | None, Parameter(negative="")] = None,
+    as_of: str | None = None,
     limit: int = 25,
     json: Json = False,
 ) -> None:
@@ -28,14 +30,23 @@ async def list_runs(
         Only runs of this graph.
     status
         Only runs in this status; may be repeated.
+    as_of
+        Runs there were at a time like 2026-03-01T14:03:00Z, in the status they had then.
     limit
         How many at most.
     """
-    settings = start()
-    async with opened(settings) as db:
-        page = await list_graph_executions(
-            db, graph_id=graph, user_id=user, statuses=status, limit=limit
-        )
+    when = None if as_of is None else parse_instant(as_of)
+    filters: dict[str, Any] = {
+        "graph_id": graph,
+        "user_id": user,
+        "statuses": status,
+        "limit": limit,
+    }
+    async with opened(start()) as db:
+        if when is None:
+            page = await list_graph_executions(db, **filters)
+        else:
+            page = await list_graph_executions_as_of(db, when, **filters)
     if json:
         for run in page.data:
             print_json(run.model_dump(mode="json"))

@@ -2,14 +2,21 @@
 
 from typing import Annotated
 
+import asyncpg
 from cyclopts import Parameter
 from rich.text import Text
 
 from execstream.cli.common import Json, opened, out, print_json, start, table
 from execstream.cli.words import moment, status_text
 from storage.models import GraphExecutionWithNodes
-from storage.reads import get_graph_execution, get_graph_executions
+from storage.reads import (
+    find_past,
+    get_graph_execution,
+    get_graph_execution_as_of,
+    get_graph_executions,
+)
 from streams.errors import Fatal
+from streams.moments import Moment, parse_moment
 
 
 class NoSuchRun(Fatal):
@@ -17,23 +24,51 @@ class NoSuchRun(Fatal):
 
 
 async def show(
-    graph_exec_id: Annotated[str, Parameter(name="GRAPH_EXEC_ID")], /, *, json: Json = False
+    graph_exec_id: Annotated[str, Parameter(name="GRAPH_EXEC_ID")],
+    /,
+    *,
+    as_of: str | None = None,
+    json: Json = False,
 ) -> None:
-    """Show one run with its steps."""
-    settings = start()
-    async with opened(settings) as db:
-        found = await get_graph_executions(db, graph_exec_id=graph_exec_id)
-        run = found and await get_graph_execution(
-            db, found[0].user_id, graph_exec_id, include_node_executions=True
-        )
-    if not run:
-        raise NoSuchRun(
-            f"There is no run {graph_exec_id}: `execstream list` shows those there are."
-        )
+    """Show one run with its steps, as it is or as it was.
+
+    Parameters
+    ----------
+    as_of
+        As it was at a time like 2026-03-01T14:03:00Z, or after its entry of a number like 12.
+    """
+    when = None if as_of is None else parse_moment(as_of)
+    async with opened(start()) as db:
+        if when is None:
+            run = await _run(db, graph_exec_id)
+        else:
+            run = await run_at(db, graph_exec_id, when)
     if json:
         print_json(run.model_dump(mode="json"))
     else:
         _print(run)
+
+
+async def _run(db: asyncpg.Pool, graph_exec_id: str) -> GraphExecutionWithNodes:
+    found = await get_graph_executions(db, graph_exec_id=graph_exec_id)
+    run = found and await get_graph_execution(
+        db, found[0].user_id, graph_exec_id, include_node_executions=True
+    )
+    if not run:
+        raise NoSuchRun(
+            f"There is no run {graph_exec_id}: `execstream list` shows those there are."
+        )
+    return run
+
+
+async def run_at(db: asyncpg.Pool, graph_exec_id: str, when: Moment) -> GraphExecutionWithNodes:
+    """The run as it was. Raises NoSuchRun, and what `get_graph_execution_as_of` raises."""
+    past = await find_past(db, graph_exec_id, when)
+    run = past and await get_graph_execution_as_of(db, past.user_id, graph_exec_id, past.seq)
+    if not run:
+        then = f"entry {when}" if isinstance(when, int) else f"{moment(when)} UTC"
+        raise NoSuchRun(f"There was no run {graph_exec_id} as of {then}, or it was deleted since.")
+    return run
 
 
 def _print(run: GraphExecutionWithNodes) -> None:
@@ -48,6 +83,9 @@ def _print(run: GraphExecutionWithNodes) -> None:
         out.print(f"{name:<8} {moment(time)}")
     out.print(f"inputs   {', '.join(run.inputs) or '-'}", markup=False)
     out.print(f"outputs  {', '.join(run.outputs) or '-'}", markup=False)
+    if run.trimmed_at:
+        out.print(f"Retention dropped its steps, outputs and journal at {moment(run.trimmed_at)}.")
+        return
     steps = table("step", "status", "in", "out", "added", "ended", "node")
     for step in run.node_executions:
         steps.add_row(

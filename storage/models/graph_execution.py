@@ -84,6 +84,8 @@ class GraphExecutionMeta(BaseModel):
     # Always None when read: only the hash of a token is stored.
     share_token: str | None = None
     is_dry_run: bool = False
+    # When retention dropped its steps, their values and its journal.
+    trimmed_at: datetime | None = None
     stats: Stats | None = None
 
     @classmethod
@@ -160,6 +162,7 @@ def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
         "ended_at": record["ended_at"],
         "is_shared": record["is_shared"],
         "is_dry_run": record["dry_run"],
+        "trimmed_at": record.get("trimmed_at"),
         "stats": None if stats is None else GraphExecutionMeta.Stats.from_db(stats),
     }
 

@@ -4,10 +4,16 @@ Each takes the pool of `storage.connect` first and returns models of `storage.mo
 several statements sees one moment. An id that is no UUID is an id nothing has.
 """
 
+from storage.reads.as_of import (
+    find_past,
+    get_graph_execution_as_of,
+    list_graph_executions_as_of,
+    list_steps_as_of,
+)
 from storage.reads.blocks import get_block_error_stats
 from storage.reads.costs import get_user_cost_summary
 from storage.reads.diagnostics import get_execution_diagnostics
-from storage.reads.errors import AmbiguousStep, InvalidCursor
+from storage.reads.errors import AmbiguousStep, InvalidCursor, NotYetHappened, PastIsGone
 from storage.reads.graph_execution import (
     get_graph_execution,
     get_graph_execution_by_share_token,
@@ -32,6 +38,9 @@ from storage.reads.node_executions import (
 __all__ = [
     "AmbiguousStep",
     "InvalidCursor",
+    "NotYetHappened",
+    "PastIsGone",
+    "find_past",
     "get_block_error_stats",
     "get_child_graph_executions",
     "get_execution_diagnostics",
@@ -39,6 +48,7 @@ __all__ = [
     "get_execution_outputs_by_node_exec_id",
     "get_frequently_executed_graphs",
     "get_graph_execution",
+    "get_graph_execution_as_of",
     "get_graph_execution_by_share_token",
     "get_graph_execution_meta",
     "get_graph_executions",
@@ -49,4 +59,6 @@ __all__ = [
     "get_node_executions",
     "get_user_cost_summary",
     "list_graph_executions",
+    "list_graph_executions_as_of",
+    "list_steps_as_of",
 ]

@@ -18,9 +18,13 @@ from storage.reads.pins import INPUTS, INPUTS_AND_OUTPUTS
 from storage.reads.querying import parse_id, snapshot
 from storage.share_tokens import hash_share_token
 
-RUN_COLUMNS = """id, user_id, graph_id, graph_version, inputs, credential_inputs,
-    nodes_input_masks, preset_id, dry_run, status, stats, is_shared, created_at, started_at,
-    ended_at"""
+_RUN_COLUMNS = """id, user_id, graph_id, graph_version, {}, preset_id, dry_run, status, stats,
+    is_shared, created_at, started_at, ended_at, trimmed_at"""
+RUN_COLUMNS = _RUN_COLUMNS.format("inputs, credential_inputs, nodes_input_masks")
+# What a run was given may be megabytes, which are not read for a list.
+BARE_RUN_COLUMNS = _RUN_COLUMNS.format(
+    "null as inputs, null as credential_inputs, null as nodes_input_masks"
+)
 
 GET_RUN = f"""
 select {RUN_COLUMNS}, (created_at at time zone 'UTC')::date as run_day

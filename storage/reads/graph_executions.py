@@ -14,7 +14,7 @@ from storage.models import (
     Pagination,
 )
 from storage.reads import cursors
-from storage.reads.graph_execution import RUN_COLUMNS
+from storage.reads.graph_execution import BARE_RUN_COLUMNS, RUN_COLUMNS
 from storage.reads.querying import Where, parse_id, snapshot
 
 # The id settles ties, so that the order is the same on every page.
@@ -51,11 +51,14 @@ async def list_graph_executions(
     created_time_lte: datetime | None = None,
     cursor: str | None = None,
     limit: int = 25,
+    *,
+    with_values: bool = True,
 ) -> GraphExecutionsPage:
     """A page of runs of all owners unless `user_id` is given, newest first.
 
     Every page takes the same time, however deep. `cursor` is `next_cursor` of the page before,
-    asked for with the same filters. Raises InvalidCursor.
+    asked for with the same filters. Without values, what runs were given is None. Raises
+    InvalidCursor.
     """
     _at_least_one(limit=limit)
     where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
@@ -64,8 +67,8 @@ async def list_graph_executions(
         where.add(f"(created_at, id) < ({where.arg(created_at)}, {{}})", run_id)
     # One more than asked for tells whether there is another page.
     rows = await db.fetch(
-        f"select {RUN_COLUMNS} from graph_execution where {where}"
-        f" {NEWEST_FIRST} limit {where.arg(limit + 1)}",
+        f"select {RUN_COLUMNS if with_values else BARE_RUN_COLUMNS}"
+        f" from graph_execution where {where} {NEWEST_FIRST} limit {where.arg(limit + 1)}",
         *where.args,
     )
     page = rows[:limit]

@@ -14,6 +14,7 @@ from storage.models import (
 from storage.reads.errors import AmbiguousStep
 from storage.reads.pins import INPUTS_AND_OUTPUTS, OUTPUTS, get_pins
 from storage.reads.querying import Where, parse_id, snapshot
+from storage.states import NO_LIMIT
 
 IDENTITY = "step.id, step.graph_exec_id, step.run_day, step.added_seq"
 _PLACE = "run.user_id, run.graph_id, run.graph_version"
@@ -126,10 +127,13 @@ async def get_latest_node_execution(
 
 
 async def build_steps(
-    connection: asyncpg.Connection, rows: Sequence[Mapping[str, Any]], types: Collection[str]
+    connection: asyncpg.Connection,
+    rows: Sequence[Mapping[str, Any]],
+    types: Collection[str],
+    until: int = NO_LIMIT,
 ) -> list[NodeExecutionResult]:
-    """Steps from rows of STEP_COLUMNS, with values of the given entry types."""
-    pins = await get_pins(connection, rows, types)
+    """Steps from rows of STEP_COLUMNS, with values of the given types up to entry `until`."""
+    pins = await get_pins(connection, rows, types, until)
     steps = []
     for row in rows:
         of_step = pins[row["graph_exec_id"], row["id"]]

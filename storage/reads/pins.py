@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from storage.models.values import BlockInput, CompletedBlockOutput
+from storage.states import NO_LIMIT
 
 INPUT = "node.input_added"
 OUTPUT = "node.output_added"
@@ -35,15 +36,18 @@ class Pins:
 GET_PINS = """
 select graph_exec_id, node_exec_id, type, name, data from journal
 where graph_exec_id = any($1) and run_day = any($2) and seq > $3
-  and type = any($4) and node_exec_id = any($5)
+  and type = any($4) and node_exec_id = any($5) and seq <= $6
 order by graph_exec_id, seq
 """
 
 
 async def get_pins(
-    connection: asyncpg.Connection, steps: Sequence[Mapping[str, Any]], types: Collection[str]
+    connection: asyncpg.Connection,
+    steps: Sequence[Mapping[str, Any]],
+    types: Collection[str],
+    until: int = NO_LIMIT,
 ) -> dict[StepKey, Pins]:
-    """The values of `steps` (rows of `node_execution`), all of them, of the given entry types.
+    """The values of `steps` (rows of `node_execution`) up to entry `until`, of the given types.
 
     Must be called within a transaction.
     """
@@ -57,6 +61,7 @@ async def get_pins(
         min(step["added_seq"] for step in steps),
         types,
         [step["id"] for step in steps],
+        until,
         prefetch=ROWS_AT_A_TIME,
     )
     async for run_id, step_id, entry_type, name, data in rows:

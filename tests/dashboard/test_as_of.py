@@ -121,7 +121,8 @@ async def test_a_time_of_a_list_has_a_zone(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_trimmed_run(http: httpx.AsyncClient, place: Installation) -> None:
-    """Its past is gone, which is told apart from a run that never was."""
+    """Its past and its journal are gone, which is told apart from a run that never was, and the
+    run says since when."""
     orders = Orders()
     await place.put([orders.create()])
     await place.drained()
@@ -129,6 +130,9 @@ async def test_a_trimmed_run(http: httpx.AsyncClient, place: Installation) -> No
     await place.db.execute(trim, orders.run_id)
     answer = await http.get(f"/v1/executions/{orders.run_id}", params={"as_of": 1})
     assert (answer.status_code, answer.json()["title"]) == (410, "Gone")
+    answer = await http.get(f"/v1/executions/{orders.run_id}/journal")
+    assert (answer.status_code, answer.json()["title"]) == (410, "Gone")
+    assert (await http.get(f"/v1/executions/{orders.run_id}")).json()["trimmed_at"]
 
 
 async def test_others_see_nothing(place: Installation, run: Orders, sender: Any) -> None:

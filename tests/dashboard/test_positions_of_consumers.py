@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
+from aiokafka import AIOKafkaProducer
 
+from execstream import ExecutionClient
 from streams.topics import CATALOGUE, COMMANDS, TOPICS
+from tests.dashboard.serving import dashboard_config, site
 from tests.orders import Order, Orders
 from tests.worker import Installation, Worker, until
 
@@ -85,3 +89,45 @@ async def _partitions(
     data = (await http.get("/v1/topics")).json()["data"]
     [found] = [one for one in data if one["topic"] == place.topic(topic)]
     return list(found["partitions"])
+
+
+async def test_complete_beyond_what_transactions_leave_behind(
+    place: Installation, worker: Worker, http: httpx.AsyncClient
+) -> None:
+    """Commands that were given up, and the marks of it, wait for no outcome."""
+    assert worker.is_alive
+    [order, _] = _life()
+    producer = AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=str(uuid4())
+    )
+    async with producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(
+            place.topic(COMMANDS.name),
+            order.value,
+            order.key,
+            partition=place.partition_of(order),
+        )
+        await producer.abort_transaction()
+
+    async def is_complete() -> bool:
+        told = (await http.get("/v1/completeness")).json()
+        age = datetime.now(UTC) - datetime.fromisoformat(told["complete_to"])
+        return told["behind"] == 0 and age < timedelta(seconds=10)
+
+    await until(is_complete)
+
+
+async def test_without_kafka(
+    place: Installation, worker: Worker, sender: ExecutionClient, http: httpx.AsyncClient
+) -> None:
+    """Progress is told without lag; what only Kafka knows is a problem that will pass."""
+    assert worker.is_alive
+    async with site(dashboard_config(place.config, kafka_bootstrap="127.0.0.1:1"), sender) as cut:
+        progress = (await cut.get("/v1/progress")).json()["data"]
+        assert {one["lag"] for one in progress} == {None}
+        assert all(one["lag"] == 0 for one in (await http.get("/v1/progress")).json()["data"])
+        for path in ("/v1/topics", "/v1/workers", "/v1/completeness"):
+            answer = await cut.get(path)
+            assert answer.status_code == 503
+            assert "Retry-After" in answer.headers

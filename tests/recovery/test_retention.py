@@ -109,6 +109,9 @@ async def test_days_go_when_all_of_their_runs_have_ended(
         assert row["trimmed_at"] is not None
     assert (await _left(place, still_open.run_id))[1] == 1
     assert await place.db.fetch("select * from block_minute order by minute") == totals
+    shown = await program("show", old.run_id)
+    assert "Retention dropped its steps" in shown.out
+    assert (await program("show", old.run_id, "--json")).json()["trimmed_at"]
     child = f"journal_{OLD:%Y%m%d}"
     assert await place.db.fetchval("select to_regclass($1)", child) is None
 

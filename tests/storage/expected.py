@@ -93,6 +93,7 @@ class Expected:
             "started_at",
             "ended_at",
             "is_shared",
+            "trimmed_at",
         )
         return {name: run[name] for name in same} | {
             "is_dry_run": run["dry_run"],

@@ -41,6 +41,14 @@ select graph_exec_id, added_seq + 1, run_day, added_time, gen_random_uuid(), 'no
 from node_execution
 """
 
+CREATED = """
+insert into journal (graph_exec_id, seq, run_day, at, command_id, type, status,
+    source_partition, source_offset, source_index)
+select id, 1, (created_at at time zone 'UTC')::date, created_at, gen_random_uuid(),
+    'graph.created', 'INCOMPLETE', 0, 0, 0
+from graph_execution
+"""
+
 
 @pytest.fixture(scope="module")
 async def crowded(stack: Addresses) -> AsyncIterator[Tables]:
@@ -51,6 +59,7 @@ async def crowded(stack: Addresses) -> AsyncIterator[Tables]:
         await tables.db.execute(RUNS, DAWN)
         await tables.db.execute(STEPS)
         await tables.db.execute(JOURNAL)
+        await tables.db.execute(CREATED)
         for table in ("graph_execution", "node_execution", "journal"):
             await tables.db.execute(f"vacuum analyze {table}")  # it also sums up block ranges
         yield tables
@@ -74,6 +83,12 @@ HOT_READS: dict[str, Read] = {
     "head of a run": lambda t: storage.get_graph_execution_meta(t.db, OWNER, RUN),
     "run": lambda t: storage.get_graph_execution(t.db, OWNER, RUN),
     "run with steps": lambda t: storage.get_graph_execution(t.db, OWNER, RUN, True),
+    "run as of an entry": lambda t: storage.get_graph_execution_as_of(t.db, OWNER, RUN, 20),
+    "run as of a time": lambda t: storage.get_graph_execution_as_of(t.db, OWNER, RUN, at(100)),
+    "page as of a time": lambda t: storage.list_graph_executions_as_of(t.db, at(100_000)),
+    "page of a user as of a time": lambda t: storage.list_graph_executions_as_of(
+        t.db, at(100_000), user_id=OWNER
+    ),
     "steps of a run": lambda t: storage.get_node_executions(t.db, RUN),
     "latest step": lambda t: storage.get_latest_node_execution(t.db, "node", RUN),
     "step by its id": lambda t: storage.get_node_execution(t.db, RUN),
@@ -124,7 +139,7 @@ async def test_values_are_found_by_their_run(crowded: Tables) -> None:
     )
 
     plan = await _assert_indexed(
-        crowded, GET_PINS, [RUN], [DAWN.date()], 0, INPUTS_AND_OUTPUTS, [step_id]
+        crowded, GET_PINS, [RUN], [DAWN.date()], 0, INPUTS_AND_OUTPUTS, [step_id], 99
     )
 
     assert "journal_20260301_pkey" in plan

@@ -1,0 +1,267 @@
+"""Runs as they were: what the reads would have answered at an earlier moment.
+
+Everything comes from the journal, by the rules of `streams.fold`, put as SQL: only the entries that
+are told of leave Postgres. A moment is the number of an entry, or a time; of a time, everything up
+to the last entry that happened by then, and before a run's `created_at` there was none. A run
+that is deleted today is hidden at every moment.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from storage.models import (
+    ExecutionStatus,
+    GraphExecutionMeta,
+    GraphExecutionsPage,
+    GraphExecutionWithNodes,
+    NodeExecutionResult,
+)
+from storage.reads import cursors
+from storage.reads.errors import NotYetHappened, PastIsGone
+from storage.reads.node_executions import STEP_ORDER, build_steps
+from storage.reads.pins import INPUTS_AND_OUTPUTS
+from storage.reads.querying import Where, parse_id, snapshot
+from streams.moments import Moment
+
+
+class Past(NamedTuple):
+    """A run up to one of its entries."""
+
+    id: UUID
+    user_id: str
+    run_day: date
+    seq: int
+
+
+_DAY = "(run.created_at at time zone 'UTC')::date"
+_SAME = """run.id, run.user_id, run.graph_id, run.graph_version, run.inputs,
+    run.credential_inputs, run.nodes_input_masks, run.preset_id, run.dry_run, run.created_at,
+    run.trimmed_at"""
+_THEN = "past.status, past.stats, past.started_at, past.ended_at, past.is_shared"
+
+# What a run's own entries up to `reached.seq` made of it.
+_PAST = f"""
+lateral (
+    select (array_agg(status order by seq desc) filter (where status is not null))[1] as status,
+           (array_agg(detail -> 'stats' order by seq desc) filter (where detail ? 'stats'))[1]
+               as stats,
+           (array_agg(at order by seq desc) filter (where detail -> 'started' = 'true'))[1]
+               as started_at,
+           (array_agg(case when status in ('COMPLETED', 'FAILED', 'TERMINATED') then at end
+                      order by seq desc) filter (where status is not null))[1] as ended_at,
+           coalesce((array_agg(detail -> 'is_shared' order by seq desc)
+                     filter (where type = 'graph.shared'))[1]::boolean, false) as is_shared
+      from journal
+     where graph_exec_id = run.id and run_day = {_DAY} and node_exec_id is null
+       and seq <= reached.seq
+) past
+"""
+
+# ---- one run -------------------------------------------------------------------------------
+
+_FIND = f"""
+select run.id, run.user_id, {_DAY} as run_day, run.created_at, run.last_seq, run.trimmed_at
+  from graph_execution run where run.id = $1 and not run.is_deleted
+"""
+_REACHED = """
+select max(seq) from journal where graph_exec_id = $1 and run_day = $2 and at <= $3
+"""
+
+
+async def find_past(db: asyncpg.Pool, execution_id: str, moment: Moment) -> Past | None:
+    """How far the run of any owner had come at `moment`; None if there was none.
+
+    Raises:
+        NotYetHappened: it has no entry of that number yet.
+        PastIsGone: retention has dropped its journal.
+    """
+    run = await db.fetchrow(_FIND, parse_id(execution_id))
+    if run is None:
+        return None
+    if run["trimmed_at"] is not None:
+        raise PastIsGone(execution_id, run["trimmed_at"])
+    if isinstance(moment, int):
+        if moment > run["last_seq"]:
+            raise NotYetHappened(execution_id, moment, run["last_seq"])
+        seq = moment
+    elif moment < run["created_at"]:
+        return None
+    else:
+        seq = await db.fetchval(_REACHED, run["id"], run["run_day"], moment)
+    return Past(run["id"], run["user_id"], run["run_day"], seq) if seq and seq > 0 else None
+
+
+_RUN = f"""
+select {_SAME}, {_THEN}
+  from graph_execution run, (select $2::bigint as seq) reached, {_PAST}
+ where run.id = $1 and not run.is_deleted
+"""
+
+
+async def get_graph_execution_as_of(
+    db: asyncpg.Pool, user_id: str, execution_id: str, moment: Moment
+) -> GraphExecutionWithNodes | None:
+    """A user's run with all its steps as `get_graph_execution` would have told it at `moment`.
+
+    None when there was no such run then. Raises NotYetHappened, PastIsGone.
+    """
+    past = await find_past(db, execution_id, moment)
+    if past is None or past.user_id != user_id:
+        return None
+    async with snapshot(db) as connection:
+        run = await connection.fetchrow(_RUN, past.id, past.seq)
+        if run is None:
+            return None
+        if run["status"] is None:
+            raise PastIsGone(execution_id, None)
+        rows = await connection.fetch(f"{_STEPS} {STEP_ORDER}", *past, 1, None)
+        steps = await build_steps(connection, rows, INPUTS_AND_OUTPUTS, past.seq)
+        kinds = {row["block_id"]: row["block_type"] for row in rows if row["block_type"]}
+        return GraphExecutionWithNodes.from_db(run, steps, kinds)
+
+
+# ---- its steps -----------------------------------------------------------------------------
+
+# Of all steps, or of those of the given ids, which were added from entry $5 on.
+_STEPS = """
+select step.*, run.user_id, run.graph_id, run.graph_version, block.block_type
+  from graph_execution run
+  join (
+    select graph_exec_id, run_day, node_exec_id as id, min(seq) as added_seq,
+           (array_agg(detail order by seq))[1] ->> 'node_id' as node_id,
+           (array_agg(detail order by seq))[1] ->> 'block_id' as block_id,
+           (array_agg(at order by seq))[1] as added_time,
+           (array_agg(status order by seq desc))[1] as status,
+           (array_agg(at order by seq desc) filter (where status = 'QUEUED'))[1] as queued_time,
+           (array_agg(at order by seq desc) filter (where status = 'RUNNING'))[1] as started_time,
+           (array_agg(at order by seq desc) filter (where status in ('COMPLETED', 'FAILED')))[1]
+               as ended_time,
+           (array_agg(detail -> 'stats' order by seq desc) filter (where detail ? 'stats'))[1]
+               as stats,
+           (array_agg(detail -> 'execution_data' order by seq desc)
+               filter (where detail ? 'execution_data'))[1] as execution_data
+      from journal
+     where graph_exec_id = $1 and run_day = $3 and seq between $5 and $4
+       and type in ('node.added', 'node.updated')
+       and ($6::uuid[] is null or node_exec_id = any($6))
+     group by graph_exec_id, run_day, node_exec_id
+  ) step on step.graph_exec_id = run.id
+  left join block on block.id = step.block_id
+ where run.id = $1 and run.user_id = $2 and not run.is_deleted
+"""
+
+_ADDED = """
+select node_exec_id as id, seq as added_seq from journal
+ where graph_exec_id = $1 and run_day = $2 and seq between $4 + 1 and $3
+   and type = 'node.added' and ($5::text is null or detail ->> 'node_id' = $5)
+ order by seq limit $6
+"""
+_ADDED_IN_STATUS = """
+select id, added_seq from (
+    select node_exec_id as id, min(seq) as added_seq,
+           (array_agg(status order by seq desc))[1] as status,
+           (array_agg(detail order by seq))[1] ->> 'node_id' as node_id
+      from journal
+     where graph_exec_id = $1 and run_day = $2 and seq <= $3
+       and type in ('node.added', 'node.updated')
+     group by node_exec_id
+) step
+ where added_seq > $4 and ($5::text is null or node_id = $5) and status = any($7)
+ order by added_seq limit $6
+"""
+
+
+async def list_steps_as_of(
+    db: asyncpg.Pool,
+    past: Past,
+    node_id: str | None = None,
+    statuses: Sequence[ExecutionStatus] | None = None,
+    after: int = 0,
+    limit: int = 25,
+    *,
+    with_values: bool = True,
+) -> tuple[list[NodeExecutionResult], int | None]:
+    """Steps that a run had then, in the order of their creation, beyond the one of number `after`;
+    and the number to go on after, None when these were the last."""
+    place = (past.id, past.run_day, past.seq, after, node_id, limit + 1)
+    async with snapshot(db) as connection:
+        if statuses:
+            found = await connection.fetch(_ADDED_IN_STATUS, *place, list(map(str, statuses)))
+        else:
+            found = await connection.fetch(_ADDED, *place)
+        page = found[:limit]
+        if not page:
+            return [], None
+        ids = [row["id"] for row in page]
+        rows = await connection.fetch(
+            f"{_STEPS} order by step.added_seq", *past, page[0]["added_seq"], ids
+        )
+        types = INPUTS_AND_OUTPUTS if with_values else ()
+        # Without values a live page leaves execution data out, too.
+        bare = {} if with_values else {"execution_data": None}
+        told = [dict(row) | bare for row in rows]
+        steps = await build_steps(connection, told, types, past.seq)
+    return steps, page[-1]["added_seq"] if len(found) > limit else None
+
+
+# ---- many runs -----------------------------------------------------------------------------
+
+# What was not touched since is as it was; only the others have to be told from their journals.
+_RUNS = f"""
+select {_SAME}, {_THEN}
+  from graph_execution run
+ cross join lateral (
+    select run.status, run.stats, run.started_at, run.ended_at, run.is_shared
+     where run.updated_at <= $1
+     union all
+    select past.status, past.stats, past.started_at, past.ended_at, past.is_shared
+      from (select max(seq) as seq from journal
+             where graph_exec_id = run.id and run_day = {_DAY} and at <= $1) reached, {_PAST}
+     where run.updated_at > $1 and past.status is not null
+) past
+"""
+
+
+async def list_graph_executions_as_of(
+    db: asyncpg.Pool,
+    moment: datetime,
+    graph_id: str | None = None,
+    graph_version: int | None = None,
+    user_id: str | None = None,
+    statuses: Sequence[ExecutionStatus] | None = None,
+    created_time_gte: datetime | None = None,
+    created_time_lte: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 25,
+) -> GraphExecutionsPage:
+    """A page of the runs there were at `moment`, as they were then, newest first.
+
+    As `list_graph_executions`; `statuses` are those of then. A run whose journal retention has
+    dropped is there from its last entry on. Raises InvalidCursor.
+    """
+    where = Where("not run.is_deleted", "run.created_at <= $1")
+    where.args.append(moment)
+    where.add("run.user_id = {}", user_id)
+    where.add("run.graph_id = {}", graph_id)
+    where.add("run.graph_version = {}", graph_version)
+    where.add_any("past.status = any({})", statuses)
+    where.add("run.created_at >= {}", created_time_gte)
+    where.add("run.created_at <= {}", created_time_lte)
+    if cursor is not None:
+        created_at, run_id = cursors.decode(cursor)
+        where.add(f"(run.created_at, run.id) < ({where.arg(created_at)}, {{}})", run_id)
+    rows = await db.fetch(
+        f"{_RUNS} where {where} order by run.created_at desc, run.id desc"
+        f" limit {where.arg(limit + 1)}",
+        *where.args,
+    )
+    page = rows[:limit]
+    last = page[-1] if len(rows) > limit else None
+    return GraphExecutionsPage(
+        data=[GraphExecutionMeta.from_db(row) for row in page],
+        next_cursor=None if last is None else cursors.encode(last["created_at"], last["id"]),
+    )
