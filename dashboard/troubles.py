@@ -1,11 +1,16 @@
-"""Routes of what did not go through: refusals and dead letters."""
+"""Routes of what did not go through: refusals and dead letters, and putting these back."""
 
-from fastapi import APIRouter
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from dashboard.access import CurrentViewer, Operator
 from dashboard.answers import Cursor, Json, Limit, Listing, listing
-from dashboard.problems import not_found
+from dashboard.problems import ProblemError, not_found
 from dashboard.reads.troubles import (
     DeadLetter,
     DeadLetterItem,
@@ -15,7 +20,10 @@ from dashboard.reads.troubles import (
     list_refusals,
 )
 from dashboard.services import Served
+from storage.dead_letters import get_letter, put_back
+from streams.commands import Command
 from streams.outcomes import DeadReason, Refusal
+from streams.redriving import Letter, judge, redriven
 
 router = APIRouter(prefix="/v1", tags=["troubles"])
 
@@ -53,3 +61,66 @@ async def get_one_dead_letter(served: Served, dead_letter_id: str) -> Response:
     if found is None:
         raise not_found(f"dead letter {dead_letter_id}")
     return Json(found)
+
+
+class Redrive(BaseModel):
+    """`again`: even if it was redriven before."""
+
+    again: bool = False
+
+
+class RedrivenItem(BaseModel):
+    """Where the record is now. `outcome` is `dead` where it is already known to fail again."""
+
+    dead_letter_id: str
+    partition: int
+    offset: int
+    command_id: str | None
+    outcome: str
+
+
+@router.post(
+    "/dead-letters/{dead_letter_id}/redrive",
+    response_model=RedrivenItem,
+    status_code=HTTPStatus.ACCEPTED,
+    dependencies=[Operator],
+)
+async def redrive_dead_letter(
+    served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]
+) -> Response:
+    """Put the record on its topic once more, as it is; 409 when that was done before.
+
+    `Location` tells what becomes of its command, when it is one.
+    """
+    letter = await get_letter(served.db, dead_letter_id)
+    if letter is None:
+        raise not_found(f"dead letter {dead_letter_id}")
+
+    async def send(letter: Letter) -> tuple[int, int]:
+        sent = await served.sender.put(redriven(letter, letter.value))
+        return sent.partition, sent.offset
+
+    done = await put_back(served.db, [letter.id], send, again=asked.again)
+    if not done:
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "It was redriven already; `again` redrives it once more."
+        )
+    return _put(served.config.max_command_bytes, *done[0])
+
+
+def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:
+    judged = judge(redriven(letter, letter.value), max_bytes)
+    command = judged if isinstance(judged, Command) else None
+    partition, offset = place
+    told = RedrivenItem(
+        dead_letter_id=letter.id,
+        partition=partition,
+        offset=offset,
+        command_id=command and command.id,
+        outcome="dead" if command is None else "pending",
+    )
+    headers = {}
+    if command is not None:
+        path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
+        headers["Location"] = f"{path}?partition={partition}&offset={offset}"
+    return Json(told, HTTPStatus.ACCEPTED, headers)

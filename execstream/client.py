@@ -27,6 +27,7 @@ from storage.connect import connect
 from streams.commands import Command, SetKeyValue, type_of
 from streams.decoding import decode
 from streams.outcomes import Outcome
+from streams.redriving import Redriven
 from streams.topics import COMMANDS
 
 AnyCommand = Mapping[str, Any] | Command
@@ -136,6 +137,10 @@ class ExecutionClient(Writing):
                 return await self._outcome(prepared.command, sent, reply)
         except TimeoutError:
             raise OutcomeUnknown(command_id, timeout) from None
+
+    async def put(self, record: Redriven) -> Sent:
+        """Put a record of any kind on the commands topic; its place, once Kafka has it."""
+        return Sent(self._topic, *await self._producer.send(*record))
 
     async def database(self) -> asyncpg.Pool:
         """The pool to read from, opened when it is first asked for."""

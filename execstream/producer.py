@@ -7,7 +7,7 @@ is counted per partition, so that a steady flow would cost a request for nearly 
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -54,9 +54,9 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
 
 
 class _Waiting(NamedTuple):
-    key: bytes
-    value: bytes
-    headers: Iterable[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]]
     offset: asyncio.Future[int]
 
 
@@ -89,14 +89,19 @@ class Producer:
         await self._producer.stop()
 
     async def send(
-        self, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]] = ()
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
     ) -> tuple[int, int]:
-        """Partition and offset of a record, once Kafka has it.
+        """Partition and offset of a record, once Kafka has it; `partition` None: that of its key.
 
         Records are in their partition in the order of the calls. Raises aiokafka's KafkaError
         when Kafka does not take it.
         """
-        partition = partition_of(key, self._partitions)
+        if partition is None:
+            partition = partition_of(key or b"", self._partitions)
         offset = asyncio.get_running_loop().create_future()
         self._waiting[partition].append(_Waiting(key, value, headers, offset))
         self._begin_round()
@@ -200,17 +205,23 @@ class BulkProducer:
                 delivery.cancel()
             await self._producer.stop()
 
-    async def add(self, key: bytes | None, value: bytes, partition: int | None = None) -> None:
+    async def add(
+        self,
+        key: bytes | None,
+        value: bytes,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Take a record for the partition of its key, unless another one is told.
 
         Raises aiokafka's KafkaError when an earlier batch of the partition was not accepted.
         """
         if partition is None:
             partition = partition_of(key or b"", len(self._filling))
-        batch = self._filling[partition]
-        if batch.append(timestamp=None, key=key, value=value) is None:
+        record = {"timestamp": None, "key": key, "value": value, "headers": [*headers]}
+        if self._filling[partition].append(**record) is None:
             await self._send(partition)
-            self._filling[partition].append(timestamp=None, key=key, value=value)
+            self._filling[partition].append(**record)
         self.sent += 1
 
     @property

@@ -15,14 +15,15 @@ from streams.journal import Entry, EntryType
 from streams.outcomes import Applied, Duplicate, Refused
 from streams.rules import decide
 from streams.state import Run, Step
-from streams.statuses import ENDED, FINAL, ExecutionStatus
+from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, Table
 
 
 def fold(
-    run: Run | None, command: RunCommand, partition: int
+    run: Run | None, command: RunCommand, partition: int, table: Table = ALLOWED_FROM
 ) -> tuple[Run, list[Entry]] | Duplicate | Refused:
-    """Apply `command`, which came on `partition`: the run after it, and what happened."""
-    decision = decide(run, command)
+    """Apply `command`, which came on `partition`: the run after it, and what happened. Other
+    tables than the one that holds are for asking what would happen."""
+    decision = decide(run, command, table)
     if not isinstance(decision, list):
         return decision
     if run is None:

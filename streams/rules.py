@@ -27,15 +27,25 @@ from streams.commands import (
 from streams.journal import Detail, Entry, EntryType
 from streams.outcomes import Duplicate, Refusal, Refused
 from streams.state import Run, Step
-from streams.statuses import ENDED, ExecutionStatus, allowed_from, is_allowed
+from streams.statuses import (
+    ALLOWED_FROM,
+    ENDED,
+    ExecutionStatus,
+    Table,
+    allowed_from,
+    is_allowed,
+)
 
 Entries = list[Entry]
 
 _as_raw_values = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def decide(run: Run | None, command: RunCommand) -> Entries | Duplicate | Refused:
-    """What `command` does to `run`; None for a run that does not exist."""
+def decide(
+    run: Run | None, command: RunCommand, table: Table = ALLOWED_FROM
+) -> Entries | Duplicate | Refused:
+    """What `command` does to `run` (None for a run that does not exist), when the moves of `table`
+    are allowed."""
     if isinstance(command, CreateGraph):
         return _create(run, command)
     if run is None:
@@ -44,6 +54,8 @@ def decide(run: Run | None, command: RunCommand) -> Entries | Duplicate | Refuse
         return refused
     if run.is_deleted and not _may_still_be_erased(run, command):
         return Refused(Refusal.DELETED)
+    if move := _MOVES.get(type(command)):
+        return move(run, command, table)
     return _RULES[type(command)](run, command)
 
 
@@ -110,16 +122,16 @@ def _graph_created(command: CreateGraph) -> Entry:
     )
 
 
-def _start(run: Run, command: StartGraph) -> Entries | Refused:
-    return _move_run(run, command, ExecutionStatus.RUNNING, UNSET, started=True)
+def _start(run: Run, command: StartGraph, table: Table) -> Entries | Refused:
+    return _move_run(run, command, ExecutionStatus.RUNNING, UNSET, table, started=True)
 
 
-def _update(run: Run, command: UpdateGraph) -> Entries | Refused:
+def _update(run: Run, command: UpdateGraph, table: Table) -> Entries | Refused:
     if command.status is ExecutionStatus.INCOMPLETE:
         return _not_a_target(command.status)
     if command.status is not None:
         first_start = command.status is ExecutionStatus.RUNNING and run.started_at is None
-        return _move_run(run, command, command.status, command.stats, started=first_start)
+        return _move_run(run, command, command.status, command.stats, table, started=first_start)
     if command.stats is UNSET:
         return Refused(Refusal.NOTHING_TO_CHANGE)
     return [_entry(run, command, EntryType.GRAPH_UPDATED, detail=Detail(stats=command.stats))]
@@ -130,11 +142,12 @@ def _move_run(
     command: RunCommand,
     to: ExecutionStatus,
     stats: Raw | UnsetType,
+    table: Table,
     *,
     started: bool,
 ) -> Entries | Refused:
-    if not is_allowed(run.status, to):
-        return _illegal(run.status, to)
+    if not is_allowed(run.status, to, table):
+        return _illegal(run.status, to, table)
     detail = Detail(stats=stats, started=started)
     moved = _entry(run, command, EntryType.GRAPH_UPDATED, was=run.status, status=to, detail=detail)
     return [moved, *(_cascade(run, command, to) if to in ENDED else ())]
@@ -226,7 +239,7 @@ def _add_output(run: Run, command: AddNodeOutput) -> Entries | Refused:
     ]
 
 
-def _update_step(run: Run, command: UpdateNode) -> Entries | Refused:
+def _update_step(run: Run, command: UpdateNode, table: Table) -> Entries | Refused:
     to = command.status
     if to is ExecutionStatus.INCOMPLETE:
         return _not_a_target(to)
@@ -235,29 +248,29 @@ def _update_step(run: Run, command: UpdateNode) -> Entries | Refused:
     step = run.steps.get(command.node_exec_id)
     if step is None:
         return _unknown_step(command.node_exec_id)
-    if not is_allowed(step.status, to):
-        return _illegal(step.status, to)
+    if not is_allowed(step.status, to, table):
+        return _illegal(step.status, to, table)
     detail = Detail(execution_data=command.execution_data, stats=command.stats)
     return [_step_moved(run, command, step, to, 0, detail)]
 
 
-def _update_steps(run: Run, command: UpdateNodes) -> Entries | Refused:
+def _update_steps(run: Run, command: UpdateNodes, table: Table) -> Entries | Refused:
     to = command.status
     if to is ExecutionStatus.INCOMPLETE:
         return _not_a_target(to)
     if to is ExecutionStatus.QUEUED:
         return Refused(Refusal.MISSING_EXECUTION_DATA)
     known = {step_id: run.steps.get(step_id) for step_id in command.node_exec_ids}
-    movable = [step for step in known.values() if step and is_allowed(step.status, to)]
+    movable = [step for step in known.values() if step and is_allowed(step.status, to, table)]
     skipped: dict[str, str | None] = {
         step_id: step.status if step else None
         for step_id, step in known.items()
-        if not (step and is_allowed(step.status, to))
+        if not (step and is_allowed(step.status, to, table))
     }
     if not any(known.values()):
         return Refused(Refusal.UNKNOWN_NODE_EXECUTION, {"skipped": skipped})
     if not movable:
-        refused = _illegal(None, to)
+        refused = _illegal(None, to, table)
         return Refused(refused.reason, refused.detail | {"skipped": skipped})
     return [
         _step_moved(
@@ -325,8 +338,8 @@ def _input_added(command: RunCommand, seq: int, step_id: str, pin: str, value: R
     )
 
 
-def _illegal(found: ExecutionStatus | None, wanted: ExecutionStatus) -> Refused:
-    detail = {"found": found, "wanted": wanted, "allowed_from": allowed_from(wanted)}
+def _illegal(found: ExecutionStatus | None, wanted: ExecutionStatus, table: Table) -> Refused:
+    detail = {"found": found, "wanted": wanted, "allowed_from": allowed_from(wanted, table)}
     return Refused(Refusal.ILLEGAL_TRANSITION, detail)
 
 
@@ -338,13 +351,16 @@ def _unknown_step(step_id: str) -> Refused:
     return Refused(Refusal.UNKNOWN_NODE_EXECUTION, {"node_exec_id": step_id})
 
 
-_RULES: dict[type[RunCommand], Callable[[Run, Any], Entries | Refused]] = {
+# Those that ask the table, and the others.
+_MOVES: dict[type[RunCommand], Callable[[Run, Any, Table], Entries | Refused]] = {
     StartGraph: _start,
     UpdateGraph: _update,
+    UpdateNode: _update_step,
+    UpdateNodes: _update_steps,
+}
+_RULES: dict[type[RunCommand], Callable[[Run, Any], Entries | Refused]] = {
     ShareGraph: _share,
     DeleteGraph: _delete,
     AddNodeInput: _add_input,
     AddNodeOutput: _add_output,
-    UpdateNode: _update_step,
-    UpdateNodes: _update_steps,
 }

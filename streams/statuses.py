@@ -4,6 +4,7 @@ Runs (graph executions) and steps (node executions) share one table.
 `docs/state_machine.md` is generated from it.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -19,8 +20,10 @@ class ExecutionStatus(StrEnum):
 
 S = ExecutionStatus
 
+Table = Mapping[S, frozenset[S]]
+
 # Read a row as "to become X it must now be one of …".
-ALLOWED_FROM: dict[S, frozenset[S]] = {
+ALLOWED_FROM: Table = {
     S.QUEUED: frozenset({S.INCOMPLETE, S.TERMINATED, S.REVIEW}),
     S.RUNNING: frozenset({S.INCOMPLETE, S.QUEUED, S.TERMINATED, S.REVIEW}),
     S.COMPLETED: frozenset({S.RUNNING}),
@@ -36,12 +39,12 @@ ENDED = frozenset({S.COMPLETED, S.FAILED, S.TERMINATED})
 FINAL = frozenset(S) - frozenset().union(*ALLOWED_FROM.values())
 
 
-def is_allowed(was: S, to: S) -> bool:
+def is_allowed(was: S, to: S, table: Table = ALLOWED_FROM) -> bool:
     """Whether the table lets something in status `was` become `to`."""
-    return was in ALLOWED_FROM.get(to, ())
+    return was in table.get(to, ())
 
 
-def allowed_from(to: S) -> list[S]:
+def allowed_from(to: S, table: Table = ALLOWED_FROM) -> list[S]:
     """The sources of `to`, in the order of the enum, for messages and documents."""
-    sources = ALLOWED_FROM.get(to, frozenset())
+    sources = table.get(to, frozenset())
     return [status for status in S if status in sources]

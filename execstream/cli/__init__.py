@@ -38,8 +38,21 @@ for _place, _help in {
     "simulate": "Make the commands of simulated runs.",
     "listen": "Print what happens, as it happens.",
     "show": "Show one run with its steps.",
+    "diff": "What changed in a run between two moments.",
+    "explain": "The story of a run, or of one command, in sentences.",
+    "replay": "Rebuild everything from the log, with proof, and swap it in.",
+    "watch": "How everything fares, live.",
     "stats": "Figures over all runs: blocks.",
+    "alerts": "Blocks that fail and runs that are stuck: list, acknowledge, silence.",
+    "dlq": "Dead letters: list, show, redrive.",
+    "export": "Take what is known of runs out into a file.",
+    "rules": "The rules: test changed ones.",
+    "verify": "Check that what is stored and published follows from the journal.",
+    "offsets": "Where consumers are in their topics: show, rebase.",
+    "retention": "Let go of the journal and the steps of days long ago.",
+    "forget": "Erase everything about a person.",
     "config": "The settings: show.",
+    "doctor": "Look for what is wrong with servers, topics, tables and settings.",
 }.items():
     app.command(f"execstream.cli.{_place}:{_place}", name=_place, help=_help)
 app.command("execstream.cli.list:list_runs", name="list", help="List runs, newest first.")

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
+from agents.brokers import get_in
 from execstream.logs import configure_logging
 from execstream.settings import Settings, load_settings
 from storage.connect import connect
@@ -31,6 +32,7 @@ def start() -> Settings:
     """Settings of this process, with logging set up."""
     settings = load_settings()
     configure_logging(settings)
+    get_in(settings.kafka_security)
     return settings
 
 

@@ -12,10 +12,20 @@ from cyclopts.types import NonNegativeFloat, PositiveInt
 from msgspec.structs import asdict
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+from agents.brokers import get_in
 from execstream.cli.common import Json, err, out, print_json, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import EXAMPLES, read_graphs
-from execstream.cli.stack import LOGS, prepare, running_here, servers, workers
+from execstream.cli.stack import (
+    LOGS,
+    http_url,
+    page_here,
+    prepare,
+    running_here,
+    servers,
+    with_free_port,
+    workers,
+)
 from execstream.demo import Demo, Receipt
 from execstream.logs import configure_logging
 from execstream.settings import (
@@ -26,7 +36,7 @@ from execstream.settings import (
     read_settings,
     without_password,
 )
-from execstream.supervisor import WORKER, stop_signals
+from execstream.supervisor import ROLES, SERVER, WORKER, stop_signals
 
 COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
 RUNS_WITH_EXIT = 100
@@ -64,36 +74,47 @@ async def demo(
     performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
     configure_logging(read_settings())
     writing = asyncio.create_task(asyncio.to_thread(performance.write))
-    async with _pipeline() as settings:
+    async with _pipeline() as (settings, page):
         stop = stop_signals()
         await writing
+        _tell_page(page)
         async with show(performance, settings, with_events=rate > 0):
             await performance.perform(settings, stop)
-        receipt = await _receipt(performance, settings)
+        receipt = await _receipt(performance, settings, page)
         _tell(receipt, json=json)
         if not exit and not stop.done():
             err.print("Everything keeps running until Ctrl-C.")
+            _tell_page(page)
             await stop
     return 0 if receipt.is_good else 1
 
 
 @asynccontextmanager
-async def _pipeline() -> AsyncIterator[Settings]:
-    """Servers and workers: those of the settings, of a running `up`, or of this process."""
+async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
+    """Servers and workers: those of the settings, of a running `up`, or of this process; and where
+    the page is."""
     others = running_here()
     async with AsyncExitStack() as running:
-        settings, stack = read_settings(), None
+        settings, stack = with_free_port(read_settings()), None
         if names_servers(settings) or others:
-            settings = load_settings()
+            settings = with_free_port(load_settings())
+            get_in(settings.kafka_security)
         else:
             settings, stack = await running.enter_async_context(servers(settings))
         await prepare(settings)
-        if not any(name.startswith(WORKER) for name in others):
-            await running.enter_async_context(workers(settings, stack))
-        yield settings
+        page = page_here() if SERVER in others else None
+        url = page or http_url(settings)
+        works = any(name.startswith(WORKER) for name in others)
+        roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
+        await running.enter_async_context(workers(settings, stack, roles, url))
+        yield settings, url
 
 
-async def _receipt(performance: Demo, settings: Settings) -> Receipt:
+def _tell_page(url: str) -> None:
+    err.print(f"\nThe page: [bold underline]{url}[/]\n")
+
+
+async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
     columns = (TextColumn("Checking every row against an independent fold"), MofNCompleteColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("", total=performance.partitions_used)
@@ -101,6 +122,7 @@ async def _receipt(performance: Demo, settings: Settings) -> Receipt:
             "kafka": settings.kafka,
             "postgres": str(without_password(settings.postgres)),
             "redis": str(without_password(settings.redis)),
+            "http": page,
         }
         return await performance.receipt(settings, urls, lambda: progress.advance(task))
 

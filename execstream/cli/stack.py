@@ -38,6 +38,12 @@ def running_here() -> Mapping[str, int]:
     return pids
 
 
+def page_here() -> str | None:
+    """Where the HTTP server of that stack answers, if it has one."""
+    url: str | None = json.loads((LOCAL_STATE / "stack.json").read_text())["http_url"]
+    return url
+
+
 @asynccontextmanager
 async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, Stack]]:
     """Servers of this process, started again when they end; `settings` with their addresses."""

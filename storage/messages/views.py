@@ -20,7 +20,7 @@ class RunViews:
     """Least recently used runs go first. `block_types` may be replaced at any time.
 
     No run takes more than half of the cache: of one that would, values are shortened as if the
-    message were too large.
+    message were too large. `replayed`: all messages are marked as told once more.
     """
 
     def __init__(
@@ -28,12 +28,15 @@ class RunViews:
         prefix: str = "",
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_cache_bytes: int = MAX_CACHE_BYTES,
+        *,
+        replayed: bool = False,
     ) -> None:
         self.block_types: BlockTypes = {}
         self.size = 0  # bytes, an estimate
         self._prefix = prefix
         self._max_message_bytes = max_message_bytes
         self._max_cache_bytes = max_cache_bytes
+        self._replayed = replayed
         self._runs: OrderedDict[str, RunView] = OrderedDict()
 
     def message_for(self, event: Event) -> tuple[str, bytes]:
@@ -46,6 +49,7 @@ class RunViews:
         view = self._evolve(event)
         channel = execution_channel(self._prefix, view.user_id, view.graph_id, view.id)
         update = view.update(event, self.block_types)
+        update.replayed = self._replayed
         return channel, encode_update(update, self._max_message_bytes)
 
     def lacks(self, event: Event) -> bool:

@@ -1,5 +1,6 @@
 """What each event's message shows, compared with a slow computation from all events so far."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,7 +34,7 @@ from tests.agents.commands import (
 from tests.agents.retold import Json, exactly, payload
 
 
-def views(**settings: int) -> RunViews:
+def views(**settings: Any) -> RunViews:
     new = RunViews("prefix:", **settings)
     new.block_types = BLOCK_TYPES
     return new

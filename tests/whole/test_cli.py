@@ -19,8 +19,8 @@ from tests.worker import Installation, Worker, until
 
 NO_SERVERS = "No servers are named and no local stack runs here: run `execstream up`, or set "
 COMMANDS_OF_THE_PROGRAM = [
-    *("config", "demo", "emit", "list", "listen", "migrate"),
-    *("serve", "show", "simulate", "topics", "up", "worker"),
+    *("config", "demo", "diff", "dlq", "emit", "explain", "export", "list", "listen", "migrate"),
+    *("replay", "rules", "serve", "show", "simulate", "topics", "up", "worker"),
 ]
 
 
@@ -351,7 +351,7 @@ async def test_demo(program: Program) -> None:
     assert receipt["lost"] == receipt["refused"] == receipt["dead"] == 0
     assert receipt["sent"] == receipt["acknowledged"] == receipt["applied"] > 100
     assert receipt["events"] >= receipt["redis_messages"] > receipt["sent"]
-    assert set(receipt["urls"]) == {"kafka", "postgres", "redis"}
+    assert set(receipt["urls"]) == {"kafka", "postgres", "redis", "http"}
     assert "Nothing was lost" in told.err
 
 

@@ -11,6 +11,7 @@ from dashboard.app import PAGE
 from dashboard.config import Token
 from dashboard.server import Server
 from execstream import ExecutionClient
+from streams.topics import COMMANDS, EVENTS
 from tests.dashboard.page.browser import Tab
 from tests.dashboard.serving import SECRET, dashboard_config, serving
 from tests.orders import Orders
@@ -99,6 +100,42 @@ async def test_recovery_shows_what_went_wrong(tab: Tab, server: Server, run: Ord
     await tab.sees("(document.querySelector('[aria-label=\"Dead letters\"] details').open = true)")
 
     await tab.sees("document.querySelector('details').textContent.includes('\"type\": \"no\"')")
+
+
+async def test_tells_who_works_and_how_far_they_are(tab: Tab, server: Server, run: Orders) -> None:
+    """Up to when everything is there, which roles have a worker, and what each has yet to read."""
+    await tab.open(f"{server.url}/#/health")
+    await tab.sees("/Complete to .* · 0 gaps/.test(document.querySelector('.verdict').innerText)")
+    await tab.sees("document.querySelector('#pulse').innerText.includes('Complete to')")
+    await tab.sees(f"{_row('Workers', 'apply')}.includes('alive')")
+    await tab.sees(f"{_row('Workers', 'tally')}.includes('no worker')")
+    await tab.sees(f"/apply\\t.*\\t8\\t\\d+\\t0\\t/.test({_row('Progress', 'apply')})")
+
+    await tab.open(f"{server.url}/#/recovery")
+    await tab.sees(f"{_row('Topics', COMMANDS.name)}.includes('apply 0')")
+    await tab.sees(f"{_row('Topics', EVENTS.name)}.includes('bridge 0')")
+
+
+async def test_goes_on_without_kafka(
+    tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
+) -> None:
+    """What Kafka does not tell is said to be unknown; all else is there."""
+    config = dashboard_config(place.config, kafka_bootstrap="127.0.0.1:1")
+    async with serving(config, sender) as cut:
+        await tab.open(f"{cut.url}/#/health")
+        await tab.sees(
+            "/Kafka\\s+away/.test(document.querySelector('[aria-label=Servers]').innerText)"
+        )
+        await tab.sees(f"{_row('Progress', 'apply')}.includes('unknown')")
+        await tab.sees("document.querySelector('[aria-label=\"Runs ended\"] dd').innerText")
+        await tab.open("about:blank")
+        tab.troubles = [trouble for trouble in tab.troubles if "503" not in trouble]
+
+
+def _row(table: str, text: str) -> str:
+    """What the first row of a table that holds the text says."""
+    rows = f"[...document.querySelectorAll('table[aria-label={table}] tbody tr')]"
+    return f"{rows}.map(row => row.innerText).find(row => row.includes('{text}'))"
 
 
 async def test_blocks_show_failures_as_they_come(

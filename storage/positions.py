@@ -1,0 +1,55 @@
+"""Positions of the consumers that keep them in Postgres, and moving them to a topic made again."""
+
+from typing import NamedTuple
+
+import asyncpg
+
+
+class Stored(NamedTuple):
+    """Where a consumer is in a partition of `topic`; see `consumer_offset`."""
+
+    consumer: str
+    topic: str
+    partition: int
+    next_offset: int
+    base: int
+    published_offset: int
+    published_index: int
+
+
+_ALL = """
+select consumer, topic, partition, next_offset, base, published_offset, published_index
+  from consumer_offset order by consumer, topic, partition
+"""
+
+
+async def stored_positions(connection: asyncpg.Connection | asyncpg.Pool) -> list[Stored]:
+    """Of all consumers, by partition."""
+    return [Stored(*row) for row in await connection.fetch(_ALL)]
+
+
+# A raised epoch fences off workers that still run.
+_TO_THE_BEGINNING = """
+update consumer_offset set next_offset = 0, epoch = epoch + 1,
+       base = base + case when $3 then next_offset else 0 end
+ where consumer = $1 and topic = $2
+"""
+# Offsets of the topic that was will come again.
+_SET_APART = """
+update dead_letter
+   set topic = topic || ' before ' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+ where topic = $1
+"""
+
+
+async def rebase_commands(pool: asyncpg.Pool, topic: str) -> None:
+    """Go on at the beginning of a new topic of commands: sources go on where they were, and old
+    dead letters are set apart."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_TO_THE_BEGINNING, "apply", topic, True)
+        await connection.execute(_SET_APART, topic)
+
+
+async def rewind(pool: asyncpg.Pool, consumer: str, topic: str) -> None:
+    """Have `consumer` read a new topic from its beginning."""
+    await pool.execute(_TO_THE_BEGINNING, consumer, topic, False)

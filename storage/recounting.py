@@ -1,0 +1,179 @@
+"""What happened in a partition once more from its tables, and the totals recounted from it.
+
+All in one transaction of isolation repeatable_read, whose end drops the recounted totals.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import asyncpg
+
+from storage.migrate import quoted
+from storage.totals import commit_tally
+from storage.verifying import Differing, Table, differing
+from streams.tallying import Tally
+
+ROWS_AT_A_TIME = 2_000
+
+Place = tuple[int, int]
+
+_EVERYTHING = """
+select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id, seq,
+       node_exec_id, name, data, detail, was, status, null::text as user_id, null::text as key,
+       null::text as command_type, null::text as reason
+  from journal where source_partition = $1 and source_offset < $2
+union all
+select source_partition, source_offset, 0, 'command.refused', at, command_id, graph_exec_id, null,
+       null, null, null, detail, null, null, user_id, null, command_type, reason
+  from refusal where source_partition = $1 and source_offset < $2
+union all
+select source_partition, source_offset, 0, 'kv.changed', at, command_id, null, null,
+       node_exec_id, null, data, null, null, null, user_id, key, null, null
+  from kv_journal where source_partition = $1 and source_offset < $2
+order by source_offset, source_index
+"""
+
+
+async def everything(
+    connection: asyncpg.Connection, partition: int, end: int
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """Journal, refusals and key-values of a partition before offset `end`, in the order of their
+    sources; columns that a table does not have are null."""
+    rows: list[asyncpg.Record] = []
+    found = connection.cursor(_EVERYTHING, partition, end, prefetch=ROWS_AT_A_TIME)
+    async for row in found:
+        rows.append(row)
+        if len(rows) == ROWS_AT_A_TIME:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+_PARTLY_KEPT = """
+select id from unnest($1::uuid[]) as x(id)
+ where exists (select from graph_execution g where g.id = x.id and g.trimmed_at is not null
+                  and not exists (select from journal w
+                                   where w.graph_exec_id = g.id and w.seq = 1))
+    or exists (select from journal j where j.graph_exec_id = x.id
+                  and j.type = 'graph.deleted' and j.detail ->> 'hard' = 'true')
+"""
+
+
+async def partly_kept(connection: asyncpg.Connection, run_ids: Iterable[str]) -> set[str]:
+    """Which of the runs are erased, or have lost their journal to retention."""
+    rows = await connection.fetch(_PARTLY_KEPT, list(run_ids))
+    return {str(row["id"]) for row in rows}
+
+
+# ---- totals --------------------------------------------------------------------------------
+
+_BY_TIME = {
+    "block_minute": ("minute", "source_partition", "block_id"),
+    "block_hour": ("hour", "source_partition", "block_id"),
+    "node_day": ("day", "source_partition", "graph_id", "node_id"),
+    "graph_minute": ("minute", "source_partition", "graph_id"),
+    "user_day": ("day", "source_partition", "user_id"),
+    "block_error": ("hour", "source_partition", "block_id", "fingerprint"),
+}
+_OF_ALL_TIME = {
+    "block_total": ("source_partition", "block_id"),
+    "node_total": ("source_partition", "graph_id", "node_id"),
+}
+TOTALS = tuple(Table(name, key) for name, key in (_BY_TIME | _OF_ALL_TIME).items())
+
+_COUNTED = """
+select partition, published_offset, published_index from consumer_offset
+ where consumer = 'tally' and topic = $1
+"""
+
+
+async def counted(connection: asyncpg.Connection, topic: str) -> dict[int, Place]:
+    """Source of the last event that the tally has counted, by partition."""
+    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_COUNTED, topic)}
+
+
+class Unknown(NamedTuple):
+    """Days of a partition of which not all is told any more."""
+
+    partition: int
+    first: date
+    last: date
+
+
+_TRIMMED = """
+select source_partition, min(created_at)::date, max(updated_at)::date from graph_execution g
+ where trimmed_at is not null
+   and not exists (select from journal w where w.graph_exec_id = g.id and w.seq = 1)
+ group by source_partition, created_at::date
+"""
+
+
+async def trimmed_days(connection: asyncpg.Connection) -> list[Unknown]:
+    """Where and when runs were that retention has dropped the journal of."""
+    return [Unknown(*row) for row in await connection.fetch(_TRIMMED)]
+
+
+class Recount:
+    """The totals once more, in tables that only this session sees."""
+
+    def __init__(self, connection: asyncpg.Connection, schema: str, topic: str) -> None:
+        self._connection = connection
+        self._schema = quoted(schema)
+        self._topic = topic
+
+    async def begin(self) -> None:
+        """Make the tables; for this session they stand in for the schema's."""
+        for table in TOTALS:
+            await self._connection.execute(
+                f"""create temp table {table.name} (like {self._schema}.{table.name} including all)
+                    on commit drop"""
+            )
+        await self._connection.execute(
+            "create temp table unknown (partition int, first date, last date) on commit drop"
+        )
+
+    async def end(self) -> None:
+        """Drop them: the session sees the schema's again."""
+        names = ", ".join(f"pg_temp.{table.name}" for table in TOTALS)
+        await self._connection.execute(f"drop table {names}")
+
+    async def add(self, tally: Tally) -> None:
+        await commit_tally(self._connection, "tally", self._topic, [], tally)
+
+    async def differing(
+        self, partitions: Sequence[int], unknown: Iterable[Unknown]
+    ) -> list[Differing]:
+        """Totals of `partitions` that are not as recounted. Days that are `unknown`, and totals of
+        all time of their partitions, are left out."""
+        records = list(unknown)
+        await self._connection.copy_records_to_table("unknown", records=records)
+        found: list[Differing] = []
+        for table in TOTALS:
+            where = f"source_partition = any($1::int[]) and not exists ({_unknown(table)})"
+            recounted, stored = (
+                f"(select * from {schema}.{table.name} t where {where})"
+                for schema in ("pg_temp", self._schema)
+            )
+            found += await differing(self._connection, table, recounted, stored, [list(partitions)])
+        return found
+
+
+def _unknown(table: Table) -> str:
+    of_partition = "select from unknown u where u.partition = t.source_partition"
+    if table.name in _OF_ALL_TIME:
+        return of_partition
+    return f"{of_partition} and t.{table.key[0]}::date between u.first and u.last"
+
+
+def merged(unknown: Iterable[Unknown]) -> list[Unknown]:
+    """The same days, with spans that meet made one."""
+    spans: list[Unknown] = []
+    for one in sorted(unknown):
+        last = spans[-1] if spans else None
+        if last is None or last.partition != one.partition or last.last < one.first:
+            spans.append(one)
+        elif one.last > last.last:
+            spans[-1] = last._replace(last=one.last)
+    return spans

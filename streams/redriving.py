@@ -1,0 +1,131 @@
+"""Dead letters on their way back to the commands topic: what people change, and where they go.
+
+A redriven record names in its headers the dead letter that it was. One that fails again is a new
+dead letter with these headers, so that the two are found from each other.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from streams.commands import Command, SetKeyValue, type_of
+from streams.decoding import decode
+from streams.errors import Fatal
+from streams.outcomes import Dead, DeadReason
+
+REDRIVEN_FROM = "redriven_from"  # header: the id of the dead letter; its place is in the others
+_ORIGIN = (
+    REDRIVEN_FROM,
+    f"{REDRIVEN_FROM}.topic",
+    f"{REDRIVEN_FROM}.partition",
+    f"{REDRIVEN_FROM}.offset",
+)
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class NotEditable(Fatal):
+    """A value has no fields that could be set."""
+
+
+class Letter(NamedTuple):
+    """A dead letter as it is stored; `partition` and `offset` are where the record was."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    reason: DeadReason
+    detail: dict[str, Any]
+    received_at: datetime
+    redriven_at: datetime | None
+
+    @property
+    def redriven_from(self) -> str | None:
+        """The id of the dead letter that this one was before it was redriven."""
+        value = dict(self.headers).get(REDRIVEN_FROM)
+        return None if value is None else value.decode(errors="replace")
+
+
+class Redriven(NamedTuple):
+    """The record that a dead letter is put back as; `partition` None: that of its key."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int | None
+
+
+def redriven(letter: Letter, value: bytes | None) -> Redriven:
+    """The record for `letter` with `value`, its own or an edited one.
+
+    It goes where it was, or to the partition of its run when it was on a wrong one. An edited one
+    gets the key that it names.
+    """
+    headers = [header for header in letter.headers if header[0] not in _ORIGIN]
+    origin = (letter.id, letter.topic, letter.partition, letter.offset)
+    headers += [(name, str(one).encode()) for name, one in zip(_ORIGIN, origin, strict=True)]
+    if value != letter.value and (key := named_key(value)) not in (None, letter.key):
+        return Redriven(key, value, headers, None)
+    partition = letter.partition
+    if letter.reason is DeadReason.WRONG_PARTITION:
+        partition = letter.detail.get("expected", partition)
+    return Redriven(letter.key, value, headers, partition)
+
+
+def judge(record: Redriven, max_bytes: int) -> Command | Dead:
+    """What a worker will read in the record."""
+    return decode(record.key, record.value, max_bytes)
+
+
+class _Named(msgspec.Struct):
+    """What says the key; of any type, because this is not the place to judge commands."""
+
+    type: Any = None
+    graph_exec_id: Any = None
+    user_id: Any = None
+
+
+_read_named = msgspec.json.Decoder(_Named).decode
+_read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def named_key(value: bytes | None) -> bytes | None:
+    """The key that a command of these bytes has to have, as far as that can be read."""
+    try:
+        named = _read_named(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    is_key_value = named.type == type_of(SetKeyValue)
+    key = named.user_id if is_key_value else named.graph_exec_id
+    return key.encode() if isinstance(key, str) else None
+
+
+def with_fields(value: bytes | None, changes: Mapping[str, bytes]) -> bytes:
+    """`value` with fields replaced or added; all others keep their bytes.
+
+    `changes` are JSON by path; a dot leads into an object, which is made when it is missing.
+    Raises NotEditable where `value`, or what a path leads through, is no JSON object.
+    """
+    for path, json in changes.items():
+        value = _with_field(value or b"", path, path.split("."), json)
+    return value or b""
+
+
+def _with_field(value: bytes, path: str, names: list[str], json: bytes) -> bytes:
+    try:
+        fields = _read_fields(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotEditable(
+            f"{path} cannot be set: what holds it is no JSON object. Use --editor."
+        ) from None
+    name, *inner = names
+    if inner:
+        json = _with_field(bytes(fields.get(name, b"{}")), path, inner, json)
+    return msgspec.json.encode(fields | {name: Raw(json)})

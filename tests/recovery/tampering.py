@@ -1,0 +1,142 @@
+"""Changing single cells by hand, each in a row of its own; and what should be said of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from execstream.recovery.verify.report import Difference
+
+# By type: another value than the one that is there.
+_OTHER = {
+    "uuid": "gen_random_uuid()",
+    "text": "coalesce({0}, '') || 'x'",
+    "integer": "{0} + 1000",
+    "bigint": "{0} + 1000",
+    "numeric": "{0} + 1000",
+    "boolean": "not {0}",
+    "jsonb": """'{{"changed": 1}}'""",
+    "bytea": "'changed'",
+    "date": "{0} + 1",
+    "timestamp with time zone": "coalesce({0}, '2026-03-01') + interval '1 hour 1 second'",
+}
+_COLUMNS = """
+select attname, format_type(atttypid, null) from pg_attribute
+ where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows`: what to choose rows from (alias `t`), so that no two are of one run; `key`: what
+    names a row, as a difference does."""
+
+    name: str
+    key: tuple[str, ...]
+    rows: str
+    untold: frozenset[str] = frozenset()  # columns that nobody compares
+    chosen_by: frozenset[str] = frozenset()  # columns by which rows are found, beside the key
+
+    def fields(self, column: str) -> frozenset[str]:
+        """What a difference in `column` may be called: of a key's, the row is missing."""
+        if column in self.key:
+            return frozenset({"*"})
+        return frozenset({column, "*"} if column in self.chosen_by else {column})
+
+
+def _plain(name: str, *key: str) -> Table:
+    return Table(name, key, f"select t.* from {name} t")
+
+
+MENDED = [
+    Table("graph_execution", ("id",), "select t.* from graph_execution t where not is_deleted"),
+    Table(
+        "node_execution",
+        ("graph_exec_id", "id"),
+        """select distinct on (t.graph_exec_id) t.* from node_execution t
+            join graph_execution g on g.id = t.graph_exec_id and not g.is_deleted""",
+    ),
+    _plain("kv_data", "user_id", "key"),
+    _plain("block_minute", "minute", "source_partition", "block_id"),
+    _plain("block_hour", "hour", "source_partition", "block_id"),
+    _plain("node_day", "day", "source_partition", "graph_id", "node_id"),
+    _plain("graph_minute", "minute", "source_partition", "graph_id"),
+    _plain("user_day", "day", "source_partition", "user_id"),
+    _plain("block_error", "hour", "source_partition", "block_id", "fingerprint"),
+    _plain("block_total", "source_partition", "block_id"),
+    _plain("node_total", "source_partition", "graph_id", "node_id"),
+]
+TOLD_BY_TOPICS = [
+    Table(
+        "journal",
+        ("graph_exec_id", "seq"),
+        """select distinct on (t.graph_exec_id) t.* from journal t
+            join graph_execution g on g.id = t.graph_exec_id and not g.is_deleted
+           where seq > 1""",
+        chosen_by=frozenset({"source_partition", "source_offset"}),
+    ),
+    _plain("kv_journal", "source_partition", "source_offset"),
+    _plain("refusal", "source_partition", "source_offset"),
+    Table(
+        "dead_letter",
+        ("partition", "offset"),
+        "select t.* from dead_letter t",
+        untold=frozenset({"redriven_at"}),
+        chosen_by=frozenset({"topic"}),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A cell that was changed: of the row `key`."""
+
+    table: str
+    column: str
+    key: dict[str, Any]
+    fields: frozenset[str]  # what a difference may call it
+
+    def is_told_by(self, difference: Difference) -> bool:
+        """Whether `difference` names the cell."""
+        if difference.kind != self.table or difference.field not in self.fields:
+            return False
+        named = {
+            "graph_exec_id": difference.graph_exec_id,
+            "id": difference.node_exec_id or difference.graph_exec_id,
+        } | difference.place
+        return all(str(named.get(name)) == value for name, value in self.key.items())
+
+
+async def tamper(db: asyncpg.Pool, table: Table, number: int = 0) -> list[Change]:
+    """Change each column of `table` once, in the rows from `number` on."""
+    changes = []
+    columns = await db.fetch(_COLUMNS, table.name)
+    rows = await db.fetch(
+        f"select * from (select to_jsonb(r) as json from ({table.rows}) r) s offset $1 limit $2",
+        number,
+        len(columns),
+    )
+    for index, (column, kind) in enumerate(columns):
+        if column in table.untold:
+            continue
+        row = rows[index % len(rows)]["json"]
+        fields = table.fields(column)
+        change = Change(table.name, column, await _key(db, table, row), fields)
+        where = " and ".join(f"t.{_quoted(name)} = r.{_quoted(name)}" for name in table.key)
+        name = _quoted(column)
+        done = await db.execute(
+            f"""update {table.name} t set {name} = {_OTHER[kind].format("t." + name)}
+                  from jsonb_populate_record(null::{table.name}, $1::jsonb) r where {where}""",
+            row,
+        )
+        assert done == "UPDATE 1", (table.name, column, done)
+        changes.append(change)
+    return changes
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+async def _key(db: asyncpg.Pool, table: Table, row: str) -> dict[str, Any]:
+    return {name: await db.fetchval("select $1::jsonb ->> $2", row, name) for name in table.key}

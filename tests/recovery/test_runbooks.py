@@ -1,0 +1,257 @@
+"""Each runbook of docs/recovery.md, by its own commands."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from devstack import Addresses
+from streams.topics import CATALOGUE, COMMANDS, TOPICS
+from tests.agents.tallied import counted
+from tests.comparing import assert_rows_equal, reference_of
+from tests.orders import Order, Orders
+from tests.recovery.lived import simulated, tallying
+from tests.recovery.runbooks import Shell, Step, administer, own_database, steps_of
+from tests.recovery.test_offsets import lost_and_made_again
+from tests.worker import Installation, installation, until
+
+TABLES = (
+    *("graph_execution", "node_execution", "journal", "kv_data", "kv_journal", "refusal"),
+    *("dead_letter", "block", "block_minute", "block_hour", "block_total", "block_error"),
+    *("node_day", "node_total", "graph_minute", "user_day"),
+)
+# Old events need not be in the topic any more.
+_IS_READ = (
+    "select not bool_or(day_is_unread(day)) from (select distinct run_day from journal) d (day)"
+)
+_BLOCK = b'{"type": "block.define", "block_id": "b", "name": "Block", "block_type": "STANDARD"}'
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Addresses]:
+    """The servers, with a database of a test's own."""
+    async with own_database(stack) as own:
+        yield own
+
+
+@pytest.fixture
+async def place(database: Addresses, tmp_path: Path) -> AsyncIterator[Installation]:
+    """Topics and a database of a test's own."""
+    async with installation(database, tmp_path) as own:
+        yield own
+
+
+@pytest.fixture
+def shell(place: Installation, tmp_path: Path) -> Shell:
+    """A shell with the settings of `place`."""
+    return Shell(tmp_path, place.config)
+
+
+@asynccontextmanager
+async def working(place: Installation) -> AsyncIterator[None]:
+    """Workers of all roles; at the end everything is applied and counted."""
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(place.worker())
+        await running.enter_async_context(tallying(place))
+        bridge = await place.start_worker("bridge")
+        running.push_async_callback(bridge.stop)
+        yield
+        await place.drained()
+        await until(lambda: place.db.fetchval(_IS_READ))
+        assert bridge.is_alive
+
+
+async def rows_of(db: asyncpg.Pool) -> dict[str, list[str]]:
+    """Everything there is, by table, but for the names of topics."""
+    found = {}
+    for table in TABLES:
+        rows = await db.fetch(f"select (to_jsonb(t) - 'topic')::text from {table} t order by 1")
+        found[table] = [row[0] for row in rows]
+    return found
+
+
+async def lived(place: Installation) -> dict[str, list[str]]:
+    """Commands of many kinds, applied and counted; the rows they made."""
+    await place.producer.send_and_wait(place.topic(CATALOGUE.name), _BLOCK, b"block:b")
+    async with working(place):
+        await place.put([*simulated(300, seed=7), *_some_of_all()])
+        await until(lambda: place.db.fetchval("select count(*) from block"))
+    rows = await rows_of(place.db)
+    assert [table for table in TABLES if not rows[table]] == []
+    return rows
+
+
+def _some_of_all() -> list[Order]:
+    """What simulated runs need not have: a key-value, a failure, a refusal, a dead letter."""
+    run = Orders()
+    return [
+        *(run.create(run.node("a")), run.start(), run.move_step("a", "RUNNING")),
+        *(run.move_step("a", "FAILED", stats={"error": "boom"}), run.move("COMPLETED")),
+        *(run.start(), run.keep(), run.raw(b"bad")),
+    ]
+
+
+async def goes_on(place: Installation) -> None:
+    """What is sent now has its effect."""
+    run = Orders()
+    await place.put([run.create(run.node("a")), run.start()])
+    await place.drained()
+    found = await place.db.fetchval("select status from graph_execution where id = $1", run.run_id)
+    assert found == "RUNNING"
+
+
+async def test_lost_database(
+    stack: Addresses, database: Addresses, place: Installation, shell: Shell
+) -> None:
+    """Dropped, with the topics kept, it comes back with the same rows, and workers go on."""
+    mend, check = steps_of("Lost database")
+    rows = await lived(place)
+    name = database.postgres_dsn.rpartition("/")[2]
+    await administer(stack, f"drop database {name} with (force)")
+
+    await shell.run(mend, ADMIN_DSN=stack.postgres_dsn, DATABASE=name)
+
+    await place.db.expire_connections()
+    async with working(place):
+        await until(lambda: place.db.fetchval("select count(*) from block"))
+        assert await rows_of(place.db) == rows
+        await shell.run(check)
+        await goes_on(place)
+
+
+async def test_lost_topics(place: Installation, shell: Shell) -> None:
+    """All of them gone, with the database kept, its rows are the same, and workers go on."""
+    mend, check = steps_of("Lost topics")
+    rows = await lived(place)
+    await lost_and_made_again(place, *(topic.name for topic in TOPICS))
+
+    await shell.run(mend)
+
+    place.puts.clear()
+    async with working(place):
+        assert await rows_of(place.db) == rows
+        await goes_on(place)
+    await shell.run(check)
+
+
+async def test_wrong_rule(place: Installation, shell: Shell) -> None:
+    """What a wrong rule let happen is undone everywhere in Postgres."""
+    look, mend, check = steps_of("Wrong rule deployed")
+    run = Orders()
+    wrong = await place.start_worker("apply", program="tests.recovery.wrong_rule")
+    async with tallying(place):
+        await place.put([run.create(run.node("a")), run.start(), run.move_step("a", "COMPLETED")])
+        await place.drained()
+        await place.events()
+        await counted(place)
+        await wrong.stop()
+    assert await place.db.fetchval("select status from node_execution") == "COMPLETED"
+
+    assert run.named("a") in await shell.run(look)
+    assert await place.db.fetchval("select status from node_execution") == "COMPLETED"
+    await shell.run(mend)
+
+    await place.db.expire_connections()
+    async with working(place):
+        await assert_rows_equal(place.db, await reference_of(place))
+        assert await place.db.fetchval("select sum(ended) from block_total") == 0
+        await shell.run(check)
+        await goes_on(place)
+
+
+async def test_poisoned_topic(place: Installation, shell: Shell) -> None:
+    """Records that are no commands hold nobody up, and are put right."""
+    look, preview, mend = steps_of("Poisoned topic")
+    run, other = Orders(), Orders()
+    async with working(place):
+        await place.put([run.create(), run.order("graph.begin"), other.create(), other.start()])
+        await place.drained()
+        assert "unknown_type" in await shell.run(look)
+        await shell.run(preview)
+        await shell.run(mend)
+        statuses = await place.db.fetch("select status from graph_execution")
+        assert [row["status"] for row in statuses] == ["RUNNING", "RUNNING"]
+
+
+async def test_recreated_topic(place: Installation, shell: Shell) -> None:
+    """Workers go on in a topic of commands that was deleted and made again."""
+    mend, check = steps_of("Recreated topic")
+    rows = await lived(place)
+    await lost_and_made_again(place, COMMANDS.name)
+
+    await shell.run(mend)
+
+    place.puts.clear()
+    async with working(place):
+        assert await rows_of(place.db) == rows
+        await goes_on(place)
+        await shell.run(check)
+
+
+async def test_offset_beyond_retention(place: Installation, shell: Shell) -> None:
+    """Workers that were away for too long go on with what the topic still has."""
+    look, skip, check = steps_of("Offset beyond retention")
+    async with working(place):
+        await goes_on(place)
+    lost, left = Orders(), Orders()
+    on_three: list[Order] = [
+        order._replace(partition=3) for order in (lost.create(), left.create(), left.start())
+    ]
+    *_, (_, begin), _ = await place.put(on_three)
+    await delete_before(place, begin)
+
+    assert '"below"' in await shell.run(look)
+    await shell.run(filled_in(skip, place, begin))
+
+    async with working(place):
+        await place.drained()
+        found = {str(row["id"]) for row in await place.db.fetch("select id from graph_execution")}
+        assert (lost.run_id in found, left.run_id in found) == (False, True)
+    await shell.run(check)
+
+
+async def test_region_move(place: Installation, stack: Addresses, shell: Shell) -> None:
+    """The database moves, the topics begin anew, and workers there go on with the same rows."""
+    copy, mend, check = steps_of("Region move")
+    rows = await lived(place)
+    async with own_database(stack) as there:
+        await shell.run(copy, NEW_DSN=there.postgres_dsn)
+        await lost_and_made_again(place, *(topic.name for topic in TOPICS))
+        new = replace(
+            place.config,
+            postgres_dsn=there.postgres_dsn,
+            redis_prefix=f"{place.config.redis_prefix}new:",
+            group_prefix=f"{place.config.group_prefix}new",
+        )
+        async with asyncpg.create_pool(
+            there.postgres_dsn, min_size=1, server_settings={"search_path": new.schema}
+        ) as db:
+            moved = Installation(new, db, place.folder, place.producer, place.reader)
+            await Shell(shell.folder, new).run(mend)
+            async with working(moved):
+                assert await rows_of(db) == rows
+                await goes_on(moved)
+            await Shell(shell.folder, new).run(check)
+
+
+async def delete_before(place: Installation, offset: int) -> None:
+    """What retention does, on partition 3 of the commands."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    await admin.start()
+    try:
+        partition = TopicPartition(place.topic(COMMANDS.name), 3)
+        await admin.delete_records({partition: RecordsToDelete(offset)})
+    finally:
+        await admin.close()
+
+
+def filled_in(step: Step, place: Installation, offset: int) -> Step:
+    """The step with what its reader has to put in."""
+    commands = step.commands.replace("1234567", str(offset))
+    commands = commands.replace("execstream.consumer", f"{place.config.schema}.consumer")
+    return replace(step, commands=commands.replace(COMMANDS.name, place.topic(COMMANDS.name)))

@@ -1,0 +1,165 @@
+"""`verify`: silent about what is right, beside a load too; finds, names and mends what is not."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from devstack import Addresses
+from execstream.recovery.verify.report import Report
+from execstream.recovery.verify.run import Asked, verify
+from storage.personal import delete_personal
+from streams.topics import EVENTS
+from tests.agents.tallied import counted
+from tests.orders import Orders
+from tests.recovery.lived import erased, lived, settings_of, simulated, untold
+from tests.recovery.tampering import MENDED, TOLD_BY_TOPICS, Table, tamper
+from tests.worker import Installation
+
+SIMULATED = 2_500  # commands
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """An installation through which commands of all kinds went."""
+    async with lived(stack, tmp_path_factory.mktemp("logs"), SIMULATED) as own:
+        yield own
+
+
+async def verified(place: Installation, *ids: str, mending: bool = False) -> Report:
+    """The report on the runs of `ids`, or on everything."""
+    asked = Asked(ids)
+    return await verify(settings_of(place.config), asked, untold, mending=mending)
+
+
+async def assert_right(place: Installation) -> Report:
+    report = await verified(place)
+    assert report.differences == []
+    return report
+
+
+# ---- what is right -------------------------------------------------------------------------
+
+
+async def test_what_workers_made_is_right(place: Installation) -> None:
+    """After commands of all kinds nothing differs, and everything was looked at."""
+    report = await assert_right(place)
+
+    runs = await place.db.fetchval("select count(*) from graph_execution")
+    entries = await place.db.fetchval("select count(*) from journal")
+    assert (report.checked["runs"], report.checked["entries"]) == (runs, entries)
+    assert report.checked["commands"]["compared"] == len(place.puts)
+    assert report.checked["events"]["compared"] >= entries
+    assert report.checked["block_stats"]["compared"] > 0
+    assert report.left_out == []
+
+
+async def test_no_false_alarm_beside_a_load(place: Installation) -> None:
+    """While workers apply thousands of commands, verifications one after the other find nothing."""
+    load = asyncio.create_task(place.put(simulated(3_000, seed=2)))
+    for _ in range(3):
+        await assert_right(place)
+    await load
+    await place.drained()
+
+
+# ---- what is not ---------------------------------------------------------------------------
+
+
+async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
+    """One cell of every column of runs, steps, key-values and totals, each in a row of its own, is
+    named, and mended from the journal."""
+    changes = [change for table in MENDED for change in await tamper(place.db, table)]
+
+    report = await verified(place, mending=True)
+
+    for change in changes:
+        assert any(map(change.is_told_by, report.differences)), change
+    for one in report.differences:
+        # Of a run whose id was changed nothing else tells; totals have a live view beside them.
+        assert one.mend.endswith("--mend") or one.kind in ("journal", "block_stats"), one
+    await assert_right(place)
+
+
+@pytest.mark.parametrize("tables", [TOLD_BY_TOPICS[:1], TOLD_BY_TOPICS[1:]], ids=["runs", "others"])
+async def test_what_only_the_topics_tell_is_found(place: Installation, tables: list[Table]) -> None:
+    """One cell of every column of journals, refusals and dead letters is found against the topic of
+    commands, and nothing is mended by what is wrong."""
+    kept = {
+        table.name: await place.db.fetch(f"select r as row from {table.name} r") for table in tables
+    }
+    runs = await place.db.fetch("select * from graph_execution order by id")
+    changes = [change for table in tables for change in await tamper(place.db, table)]
+
+    report = await verified(place, mending=True)
+
+    for change in changes:
+        assert any(map(change.is_told_by, report.differences)), change
+    assert runs == await place.db.fetch("select * from graph_execution order by id")
+
+    await _put_back(place, kept)
+    await verified(place, mending=True)  # key-values followed what was changed
+    await assert_right(place)
+
+
+async def _put_back(place: Installation, kept: dict[str, list[asyncpg.Record]]) -> None:
+    async with place.db.acquire() as connection, connection.transaction():
+        for table, rows in kept.items():
+            await connection.execute(f"delete from {table}")
+            await connection.execute(
+                f"insert into {table} select * from unnest($1::{table}[])",
+                [tuple(row["row"]) for row in rows],
+            )
+
+
+async def test_what_is_not_kept_is_left_out(place: Installation) -> None:
+    """A run that was erased, and one whose journal retention has dropped, are no differences: days
+    of the totals on which they were are left out and named."""
+    trimmed = await place.db.fetchval(
+        "select id from graph_execution where status = 'COMPLETED' and not is_deleted limit 1"
+    )
+    await place.put(erased())
+    await place.drained()
+    await counted(place)
+    for table in ("journal", "node_execution"):
+        await place.db.execute(f"delete from {table} where graph_exec_id = $1", trimmed)
+    await place.db.execute("update graph_execution set trimmed_at = now() where id = $1", trimmed)
+
+    report = await assert_right(place)
+
+    assert any(line.startswith("totals of partition") for line in report.left_out)
+
+
+async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
+    """What the topic still has of a user of whom all rows were deleted is no difference."""
+    orders = Orders(user_id="forgotten")
+    await place.put([orders.keep(), orders.start(), orders.start(id="no UUID")])
+    await place.drained()
+    await counted(place)
+    gone = await delete_personal(place.db, orders.user_id)
+    assert min(gone["key_values"], gone["refusals"], gone["dead_letters"]) == 1
+
+    report = await assert_right(place)
+
+    assert "3 rows that commands of users made of whom nothing is kept" in report.left_out
+
+
+async def test_an_event_without_an_entry_is_found(place: Installation) -> None:
+    """An event that the journal does not know of is named, with its source."""
+    orders = Orders()
+    [(partition, _)] = await place.put([orders.create()])
+    await place.drained()
+    event = json.loads((await place.events())[partition][-1].value)
+    event["source"][2] += 1
+    value = json.dumps(event).encode()
+    await place.producer.send_and_wait(place.topic(EVENTS.name), value, partition=partition)
+
+    report = await verified(place)
+
+    [found] = [one for one in report.differences if one.kind == "event"]
+    assert (found.field, found.expected, found.found) == ("*", "missing", "there")
+    assert (found.graph_exec_id, found.place) == (orders.run_id, {"source": event["source"]})

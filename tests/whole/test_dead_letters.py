@@ -1,0 +1,230 @@
+"""`execstream dlq` on real dead letters: looked at, changed, and put back once."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from storage.connect import connect
+from storage.dead_letters import put_back
+from streams.redriving import Letter
+from tests.orders import Orders, encoded
+from tests.whole.program import Program, variables
+from tests.worker import Installation, until
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+@pytest.fixture
+def program(place: Installation, tmp_path: Path) -> Program:
+    """The program on this module's topics and tables."""
+    return Program(tmp_path, variables(place.config))
+
+
+async def buried(place: Installation, orders: Orders, *values: bytes) -> list[str]:
+    """Ids of the dead letters that these values of a run that exists became, in their order."""
+    await place.put([orders.create(), *map(orders.raw, values)])
+    await place.drained()
+    rows = await place.db.fetch(
+        """select id::text from dead_letter where key = $1 order by partition, "offset" """,
+        orders.run_id.encode(),
+    )
+    return [row["id"] for row in rows]
+
+
+def wrong_move(orders: Orders, **fields: Any) -> bytes:
+    """A command with a status that there is not, and numbers that no double holds."""
+    return encoded(orders.command("graph.update", status="DONE", **fields))
+
+
+async def test_a_letter_is_mended_and_redriven_once(program: Program, place: Installation) -> None:
+    """With its field set it takes effect, everything else as it was sent; its record names where
+    it came from; a second time says that it was done."""
+    orders = Orders()
+    value = wrong_move(orders)[:-1] + b',"stats":{"cost":12345678901234567890.125}}'
+    [letter] = await buried(place, orders, value)
+
+    done = await program("dlq", "redrive", letter, "--set", "status=RUNNING", "--json")
+
+    assert done.code == 0, done.err
+    receipt = done.json()
+    assert (receipt["id"], receipt["outcome"]) == (letter, "applied")
+    run = await place.db.fetchrow(
+        "select status, stats ->> 'cost' as cost from graph_execution where id = $1", orders.run_id
+    )
+    assert tuple(run) == ("RUNNING", "12345678901234567890.125")
+    [record] = [
+        one
+        for one in await place.commands()
+        if (one.partition, one.offset) == (receipt["partition"], receipt["offset"])
+    ]
+    origin = await place.db.fetchrow(
+        'select id::text, topic, partition::text, "offset"::text from dead_letter where id = $1',
+        letter,
+    )
+    assert [value.decode() for _, value in record.headers] == list(origin)
+    assert record.headers[0][0] == "redriven_from"
+
+    again = await program("dlq", "redrive", letter, "--json")
+    assert (again.code, again.out) == (0, "")
+    assert f"{letter} was redriven at" in again.err
+    twice = await program("dlq", "redrive", letter, "--set", "status=RUNNING", "--again", "--json")
+    assert twice.json()["outcome"] == "duplicate"
+
+
+async def test_one_that_fails_again(program: Program, place: Installation) -> None:
+    """It is a new dead letter that names the first, and the exit code is 1."""
+    [letter] = await buried(place, Orders(), b"no json")
+
+    done = await program("dlq", "redrive", letter, "--json")
+
+    assert (done.code, done.json()["outcome"], done.json()["reason"]) == (1, "dead", "not_json")
+    shown = (await program("dlq", "show", done.json()["dead_letter_id"], "--json")).json()
+    assert shown["redriven_from"] == letter
+    assert (shown["value"], shown["would_be"]) == ("no json", "dead again, not_json")
+
+    third = (await program("dlq", "redrive", shown["id"], "--json")).json()["dead_letter_id"]
+    shown = (await program("dlq", "show", third, "--json")).json()
+    assert shown["redriven_from"] == done.json()["dead_letter_id"]
+    assert [name for name, _ in shown["headers"]].count("redriven_from") == 1
+
+
+async def test_by_filter_in_order_and_not_too_fast(program: Program, place: Installation) -> None:
+    """All of a reason, in the order of their records; what was refused says so; a dry run and a
+    wrong path change nothing."""
+    orders = Orders()
+    await buried(place, orders, *(wrong_move(orders, v=2) for _ in range(3)))
+    moves = ("--reason", "unsupported_version", "--set", "v=1")
+
+    dry = await program("dlq", "redrive", *moves, "--set", "status=RUNNING", "--dry-run", "--json")
+    assert [one["would_be"] for one in dry.json_lines()] == ["graph.update"] * 3
+    wrong = await program("dlq", "redrive", *moves, "--set", "status.x=1")
+    assert (wrong.code, "status.x cannot be set" in wrong.err) == (1, True)
+    assert not await place.db.fetchval(
+        "select count(*) from dead_letter where reason = 'unsupported_version' and "
+        "redriven_at is not null"
+    )
+
+    done = await program(
+        "dlq", "redrive", *moves, "--set", "status=RUNNING", "--rate", "2", "--json"
+    )
+
+    assert done.code == 0, done.err
+    assert [one["outcome"] for one in done.json_lines()] == ["applied", "refused", "refused"]
+    assert done.json_lines()[1]["reason"] == "illegal_transition"
+    times = await place.db.fetchrow(
+        "select max(redriven_at) - min(redriven_at) as took, count(*) as letters "
+        "from dead_letter where reason = 'unsupported_version'"
+    )
+    assert (times["letters"], times["took"].total_seconds() >= 0.9) == (3, True)
+
+
+async def test_a_record_on_a_foreign_partition_goes_to_its_run(
+    program: Program, place: Installation
+) -> None:
+    """Redriven as it is, one that came on a wrong partition reaches its run."""
+    orders = Orders()
+    created = orders.create()
+    foreign = (place.partition_of(created) + 1) % 8
+    await place.put([created])
+    await place.drained()
+    await place.put([orders.start()._replace(partition=foreign)])
+    await place.drained()
+
+    done = await program("dlq", "redrive", "--reason", "wrong_partition", "--json")
+
+    assert done.json()["outcome"] == "applied", done.err
+    assert done.json()["partition"] == place.partition_of(created)
+
+
+async def test_an_editor_changes_the_value(place: Installation, tmp_path: Path) -> None:
+    """What the editor leaves is what is redriven, under the key that it names."""
+    orders, other = Orders(), Orders()
+    [letter] = await buried(place, orders, b"[]")
+    await place.put([other.create()])
+    new = tmp_path / "new.json"
+    new.write_bytes(other.start().value or b"")
+    editing = Program(tmp_path, variables(place.config) | {"EDITOR": f"cp {new}"})
+
+    done = await editing("dlq", "redrive", letter, "--editor", "--json")
+
+    assert done.json()["outcome"] == "applied", done.err
+    assert done.json()["partition"] == place.partition_of(other.start())
+
+
+async def test_list_and_what_is_not_there(program: Program, place: Installation) -> None:
+    """Newest first, by what was asked for; an unknown id and no id are told in a sentence."""
+    orders = Orders()
+    letters = await buried(place, orders, b"1", b'"x"')
+    listed = await program("dlq", "list", "--reason", "not_an_object", "--limit", "2", "--json")
+    assert [one["id"] for one in listed.json_lines()] == letters[::-1]
+    assert listed.json_lines()[0]["key"] == orders.run_id
+
+    for arguments in (("list",), ("show", letters[1]), ("redrive", letters[1], "--dry-run")):
+        told = await program("dlq", *arguments)
+        assert (told.code, letters[1] in told.out) == (0, True), told.err
+    done = await program("dlq", "redrive", letters[1])
+    assert (done.code, "1 redriven: 1 dead." in done.out) == (1, True)
+
+    unknown = await program("dlq", "redrive", str(uuid4()))
+    assert (unknown.code, unknown.err.startswith("There is no dead letter")) == (1, True)
+    nothing = await program("dlq", "redrive")
+    assert (nothing.code, nothing.err.startswith("Say which ones")) == (1, True)
+
+
+async def test_what_kafka_does_not_take_stays(place: Installation) -> None:
+    """Of a page, those that were sent are marked and the others are not."""
+    letters = await buried(place, Orders(), b"{", b"}")
+
+    async def send(letter: Letter) -> tuple[int, int]:
+        if letter.value == b"}":
+            raise ConnectionError("not now")
+        return 0, 0
+
+    db = await connect(place.config.postgres_dsn, place.config.schema)
+    try:
+        with pytest.raises(ConnectionError):
+            await put_back(db, letters, send)
+        assert await _redriven(place.db, letters) == [True, False]
+    finally:
+        await db.close()
+
+
+async def test_two_who_redrive_the_same(place: Installation) -> None:
+    """The second waits for the first, and then finds it done."""
+    letters = await buried(place, Orders(), b"{{")
+    db = await connect(place.config.postgres_dsn, place.config.schema)
+    others: list[asyncio.Task[list[Any]]] = []
+
+    async def someone_waits() -> bool:
+        return bool(
+            await place.db.fetchval(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
+                "and query like '%for update%' and application_name = 'execstream'"
+            )
+        )
+
+    async def send(letter: Letter) -> tuple[int, int]:
+        if not others:
+            others.append(asyncio.create_task(put_back(db, letters, send)))
+            await until(someone_waits)
+        return 0, 0
+
+    try:
+        assert len(await put_back(db, letters, send)) == 1
+        assert await others[0] == []
+    finally:
+        await db.close()
+
+
+async def _redriven(db: asyncpg.Pool, letters: list[str]) -> list[bool]:
+    rows = await db.fetch(
+        "select id::text, redriven_at is not null as is_so from dead_letter "
+        "where id = any ($1::uuid[])",
+        letters,
+    )
+    found = {row["id"]: row["is_so"] for row in rows}
+    return [found[letter] for letter in letters]
