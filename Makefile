@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test page check bench big faults fmt lint types clean
+.PHONY: compose-check test-containers help setup demo test page check bench big faults fmt lint types clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Makes .venv with everything in it; the others do it themselves
 
@@ -21,7 +21,7 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/pytest
 
-page: $(READY) ## Tests the page in Debian's chromium, which is installed when it is missing
+page: $(READY) ## Tests the page alone, in Debian's chromium
 	$(BIN)/pytest -m browser tests/dashboard/page
 
 check: lint types ## Everything that must be in order before a change goes in
@@ -36,6 +36,12 @@ big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
 
 faults: $(READY) ## Kills and stops workers and servers under load, and compares with the reference
 	$(BIN)/python -m tests.faults
+
+compose-check: $(READY) ## Brings docker-compose.yml up, sends runs, kills workers, and takes all down
+	$(BIN)/python -m tests.containers.compose_check
+
+test-containers: $(READY) ## Runs the integration tests against servers in containers
+	$(BIN)/python -m tests.containers
 
 fmt: $(READY) ## Formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet

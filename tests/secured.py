@@ -37,6 +37,7 @@ _SETTINGS = {
     "listener.name.plaintext.plain.sasl.jaas.config": _JAAS,
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": f"User:{USER};User:ANONYMOUS",  # the latter is the controller
+    "auto.create.topics.enable": "true",  # as it is by default
     "ssl.keystore.type": "PEM",
     "ssl.truststore.type": "PEM",
 }

@@ -11,6 +11,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
+from agents.brokers import access
 from execstream.settings import Settings
 from storage.connect import connect
 from storage.redis_positions import RedisPositions
@@ -78,7 +79,7 @@ class Observer:
         self._db = await connect(settings.postgres, settings.schema_)
         resources.push_async_callback(self._db.close)
         self._kafka = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka, enable_auto_commit=False, group_id=None
+            bootstrap_servers=settings.kafka, enable_auto_commit=False, group_id=None, **access()
         )
         resources.push_async_callback(self._kafka.stop)
         await self._kafka.start()

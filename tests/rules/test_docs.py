@@ -20,7 +20,7 @@ _FILE = re.compile(
     r"/[\w./-]*\.(?:json|md|py|sql|yaml)\b"
 )
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+_TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
 
 def anchors(text: str) -> set[str]:
@@ -56,5 +56,5 @@ def test_commands_that_are_shown_exist(name: str) -> None:
     """Blocks of shell use targets of the Makefile and commands of the program."""
     shown = "".join(_SHELL.findall((ROOT / name).read_text(encoding="utf-8")))
     targets = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert set(re.findall(r"^make (\w+)", shown, re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)) <= set(targets)
     assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)

@@ -56,7 +56,9 @@ class Program:
         return Result(process.returncode, *(part.decode() for part in said))
 
     @asynccontextmanager
-    async def running(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(
+        self, *arguments: str, stdout: int = asyncio.subprocess.PIPE
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run beside the test, which may end it; else it is killed at the end."""
         others = {name: os.environ[name] for name in os.environ if "EXECSTREAM_" not in name}
         own = {"PYTHONPATH": str(HOME), "COLUMNS": "160", **self.variables}
@@ -65,7 +67,7 @@ class Program:
             cwd=self.directory,
             env=others | own,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
         )
         try:

@@ -1,0 +1,33 @@
+# One image for every role: the arguments of `docker run` are those of `execstream`.
+#
+#   docker build --tag execstream .
+#   docker run --env-file .env execstream worker --role apply
+#
+# Packages come from pip's index. Where that is not pypi.org, or behind a proxy, name it:
+#   docker build --build-arg PIP_INDEX_URL --build-arg HTTPS_PROXY ...
+
+FROM python:3.11-slim AS build
+ARG PIP_INDEX_URL
+WORKDIR /build
+COPY ops/image ops/image
+RUN python -m venv --without-pip /opt/execstream \
+ && pip install --no-cache-dir --disable-pip-version-check --require-hashes -r ops/image/build.txt \
+ && pip --python /opt/execstream install --no-cache-dir --disable-pip-version-check \
+      --only-binary :all: --require-hashes -r ops/image/requirements.txt
+COPY . .
+RUN python -m hatchling build -t wheel -d /tmp/wheel \
+ && pip --python /opt/execstream install --no-cache-dir --disable-pip-version-check \
+      --no-deps /tmp/wheel/*.whl
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent execstream
+COPY --from=build /opt/execstream /opt/execstream
+COPY examples /opt/execstream/lib/python3.11/site-packages/examples
+COPY ops/image/healthcheck.py /usr/local/bin/healthcheck
+ENV PATH=/opt/execstream/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001
+WORKDIR /tmp
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["healthcheck"]
+ENTRYPOINT ["execstream"]
+CMD ["--help"]

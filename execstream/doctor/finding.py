@@ -1,0 +1,53 @@
+"""What a check says."""
+
+from enum import StrEnum
+
+import msgspec
+
+CLOCKS_APART = 2.0  # seconds; more of it makes times and lags wrong to look at
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"  # works, and somebody should know
+    FAILED = "failed"  # does not work, or will lose something
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One check of one part: what was found, and what to do unless it is ok."""
+
+    part: str
+    check: str
+    state: State
+    found: str
+    remedy: str | None = None
+
+
+class Examined:
+    """Makes the findings about one part."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def ok(self, check: str, found: str) -> Finding:
+        return Finding(self._part, check, State.OK, found)
+
+    def warning(self, check: str, found: str, remedy: str) -> Finding:
+        return Finding(self._part, check, State.WARNING, found, remedy)
+
+    def failed(self, check: str, found: str, remedy: str) -> Finding:
+        return Finding(self._part, check, State.FAILED, found, remedy)
+
+    def clock(self, theirs: float, before: float, after: float) -> Finding:
+        """Whether a clock that was read between two times of ours agrees with it; Unix seconds."""
+        apart = max(before - theirs, theirs - after, 0.0)
+        found = f"{apart:.1f} s from this machine's"
+        if apart < CLOCKS_APART:
+            return self.ok("clock", found)
+        return self.failed("clock", found, "Have both machines follow a time server (NTP).")
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line."""
+    told = " ".join(str(error).split()).rstrip(".")
+    return told or type(error).__name__

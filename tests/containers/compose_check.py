@@ -1,0 +1,149 @@
+"""`make compose-check`: docker-compose.yml really run, with work from this machine.
+
+1. Everything comes up; 200 simulated runs are sent at full speed.
+2. The apply worker is scaled to 3; while 200 further runs are sent, one of the three is killed.
+3. Back to one, which is killed while 200 further runs are sent, and started again.
+
+Each time the receipt must say that nothing was lost, and that every row is as an independent fold
+of the commands has it. Everything is taken down at the end; figures are printed.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.request import Request, urlopen
+
+from execstream.cli.graphs import EXAMPLES, read_graphs
+from execstream.demo import Demo, Receipt
+from execstream.settings import Settings
+from tests.containers import engine
+from tests.containers.composed import Composed, Failed, composed, docker
+
+RUNS = 200
+PACE = 1_500  # commands per second, while something else happens
+WORKERS = 3
+POLL = 0.05  # seconds
+PATIENCE = 60.0  # seconds
+
+Meanwhile = Callable[[Demo], Coroutine[Any, Any, None]]
+
+
+def say(text: str) -> None:
+    print(f"compose-check: {text}", flush=True)
+
+
+async def check(stack: Composed) -> None:
+    """All three parts; Failed when something is not as it must be."""
+    say("building the image")
+    await asyncio.to_thread(stack.build)
+    begun = time.monotonic()
+    await asyncio.to_thread(stack.up)
+    say(f"start to healthy: {time.monotonic() - begun:.1f} s")
+    confined(stack)
+    receipt = await performed(stack.settings(), rate=0)
+    say(f"commands/s through compose: {receipt.commands_per_second:,}")
+    runs_listed(stack)
+    await asyncio.to_thread(stack.up, WORKERS)
+    say(f"scaled to {WORKERS}: {len(stack.containers('apply'))} workers are healthy")
+    await performed(stack.settings(), PACE, one_of_three_is_killed(stack))
+    await asyncio.to_thread(stack.up)
+    say(f"scaled back: {len(stack.containers('apply'))} worker")
+    await performed(stack.settings(), 0, the_only_one_is_killed(stack))
+
+
+def confined(stack: Composed) -> None:
+    """Workers and the server run as no root, and can write nowhere but in /tmp."""
+    for service in ("apply", "tally", "bridge", "server"):
+        (container,) = stack.containers(service)
+        found = json.loads(docker("inspect", container))[0]
+        user = docker("exec", container, "id", "-u").strip()
+        if user == "0" or not found["HostConfig"]["ReadonlyRootfs"]:
+            raise Failed(f"{service} runs as user {user} on a root that can be written to.")
+    image = json.loads(docker("image", "inspect", found["Image"]))[0]
+    say(f"user {user}, read-only root; the image has {image['Size'] / 1e6:,.0f} MB")
+
+
+def runs_listed(stack: Composed) -> None:
+    """The HTTP server lets nobody in without the token, and lists runs to who has it."""
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    with urlopen(Request(f"{stack.url}/v1/executions", headers=headers), timeout=10) as answer:  # noqa: S310
+        if not json.load(answer)["data"]:
+            raise Failed("The server lists no runs.")
+
+
+def one_of_three_is_killed(stack: Composed) -> Meanwhile:
+    async def kill(demo: Demo) -> None:
+        chosen = stack.containers("apply")[0]
+        await until(lambda: sum(demo.outcomes) > 0)
+        await asyncio.to_thread(docker, "kill", chosen)
+        say("killed one of three workers in the middle")
+
+    return kill
+
+
+def the_only_one_is_killed(stack: Composed) -> Meanwhile:
+    async def kill(demo: Demo) -> None:
+        (container,) = stack.containers("apply")
+        await until(lambda: sum(demo.outcomes) > 0)
+        await asyncio.to_thread(docker, "kill", container)
+        producer = demo.producer
+        await until(lambda: producer is not None and producer.acknowledged == producer.sent > 0)
+        waiting = producer.sent - sum(demo.outcomes) if producer else 0
+        begun = time.monotonic()
+        await asyncio.to_thread(docker, "start", container)
+        await until(lambda: producer is not None and sum(demo.outcomes) >= producer.sent)
+        say(f"restart to lag 0: {time.monotonic() - begun:.1f} s, {waiting:,} commands waited")
+
+    return kill
+
+
+async def performed(settings: Settings, rate: float, meanwhile: Meanwhile | None = None) -> Receipt:
+    """The receipt of so many runs; Failed when it is not good."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "commands.jsonl")
+        demo = Demo(read_graphs(EXAMPLES), RUNS, rate, secrets.randbits(63), file)
+        await asyncio.to_thread(demo.write)
+        async with asyncio.TaskGroup() as tasks:
+            never = asyncio.get_running_loop().create_future()
+            tasks.create_task(demo.perform(settings, never))
+            if meanwhile is not None:
+                tasks.create_task(meanwhile(demo))
+        receipt = await demo.receipt(settings, {}, lambda: None)
+    say(
+        f"{receipt.runs} runs, {receipt.sent:,} commands: {receipt.acknowledged:,} acknowledged, "
+        f"{receipt.lost} lost, {len(receipt.differences)} differences"
+    )
+    if not receipt.is_good:
+        raise Failed("; ".join(receipt.differences) or "Commands were lost.")
+    return receipt
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - it happens in containers
+            await asyncio.sleep(POLL)
+
+
+def main() -> int:
+    if not engine.answers():
+        print(engine.ABSENT, file=sys.stderr)
+        return 1
+    failed = False
+    with composed() as stack:
+        try:
+            asyncio.run(check(stack))
+        except* (Failed, TimeoutError) as failures:
+            failed = True
+            print(stack.logs(), *map(repr, failures.exceptions), sep="\n", file=sys.stderr)
+    say("FAILED" if failed else "everything is taken down; nothing was lost")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Getting in at the brokers: what clients are made with."""
+
+import ast
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.brokers import CertificatesUnusable, Security, access, get_in
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    file
+    for package in ("agents", "dashboard", "execstream", "storage")
+    for file in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    get_in(Security())
+
+
+def clients() -> Iterator[tuple[str, ast.Call]]:
+    """Every place that makes a client of aiokafka."""
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=name)) if name.startswith("AIOKafka"):
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_every_client_gets_in_in_the_same_way() -> None:
+    """None is made without options that somebody hands over: those of `access`."""
+    made = list(clients())
+    assert made
+    assert [place for place, call in made if all(one.arg for one in call.keywords)] == []
+
+
+def test_plain() -> None:
+    """Nothing but the addresses is needed."""
+    get_in(Security())
+    assert access() == {"security_protocol": "PLAINTEXT", "ssl_context": None}
+
+
+def test_with_a_password() -> None:
+    """It is not in what a `Security` looks like in logs."""
+    security = Security("SASL_PLAINTEXT", "PLAIN", "ada", "secret")
+    get_in(security)
+    assert access()["sasl_plain_password"] == "secret"  # noqa: S105
+    assert "secret" not in repr(security)
+
+
+def test_tls_checks_names() -> None:
+    """Certificates have to be signed by somebody known, for the host that was named."""
+    get_in(Security("SSL"))
+    context = access()["ssl_context"]
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_file_that_is_missing() -> None:
+    """Is named before anything is connected to."""
+    with pytest.raises(CertificatesUnusable, match=r"/nowhere/ca\.pem.*No such file"):
+        get_in(Security("SSL", ca_file="/nowhere/ca.pem"))

@@ -1,0 +1,75 @@
+"""What docker-compose.yml promises, as far as it can be told without an engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+ONCE = {"migrate", "topics"}
+OURS = ONCE | {"apply", "tally", "bridge", "server"}
+
+_VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_bounded_and_watched(name: str) -> None:
+    """It has a limit of memory and of logs, a health check unless it runs once, and ports that
+    only this machine reaches."""
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["healthcheck"].get("disable", False) is (name in ONCE)
+    assert ("restart" in service) is (name not in ONCE)
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_what_runs_our_image_is_confined(name: str) -> None:
+    """No capabilities, and nothing to write to but /tmp."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
+    assert service["cap_drop"] == ["ALL"]
+    assert "volumes" not in service
+
+
+def test_workers_wait_for_what_they_need() -> None:
+    """Not only until something has been started, but until it is healthy or done."""
+    for name in OURS - ONCE:
+        waits = {on: how["condition"] for on, how in SERVICES[name]["depends_on"].items()}
+        assert {on for on, how in waits.items() if how == "service_completed_successfully"} == ONCE
+    for name in ONCE:
+        (how,) = SERVICES[name]["depends_on"].values()
+        assert how == {"condition": "service_healthy"}
+
+
+def test_workers_can_be_scaled() -> None:
+    """Nothing of theirs can be there only once."""
+    for name in ("apply", "tally", "bridge"):
+        assert not {"container_name", "ports", "hostname"} & SERVICES[name].keys()
+
+
+def test_volumes_have_names() -> None:
+    """Servers keep their data where `down` and `up` find it again."""
+    for name in ("kafka", "postgres", "redis"):
+        assert [mount.partition(":")[0] for mount in SERVICES[name]["volumes"]] == [name]
+
+
+def test_no_secret_is_in_the_file() -> None:
+    """Passwords and tokens have no default: without them nothing starts."""
+    for name, how, _ in _VARIABLE.findall(TEXT):
+        if "PASSWORD" in name or "TOKEN" in name:
+            assert how == "?", name
+
+
+def test_the_example_has_every_variable() -> None:
+    """Those that must be set are there and empty; the others with their default, as a comment."""
+    for name, how, default in _VARIABLE.findall(TEXT):
+        line = f"{name}=" if how == "?" else f"#{name}={default}"
+        assert re.search(f"^{re.escape(line)}", EXAMPLE, re.MULTILINE), line

@@ -1,0 +1,116 @@
+"""What Prometheus and Grafana are told to look at, and the image's packages."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+import agents.metrics
+import dashboard.metrics
+from execstream.settings import Settings
+from streams.topics import TOPICS
+
+ROOT = Path(__file__).parents[2]
+ALERTS = yaml.safe_load((ROOT / "ops/prometheus/alerts.yml").read_text())
+SCRAPES = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
+DASHBOARD = json.loads((ROOT / "ops/grafana/dashboards/execstream.json").read_text())
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+
+_NAME = re.compile(r"\b(?:execstream|process)_[a-z_]+")
+_LABELS = re.compile(r"(?:by|without) \(([^)]*)\)|\{([^}]*)\}")
+_LABEL = re.compile(r"\b([a-z]+)(?=\s*(?:[,=)!]|$))")
+_PROMETHEUS_OWN = {"job", "instance", "le"}
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in RULES)
+    for panel in DASHBOARD["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
+
+
+def samples() -> dict[str, set[str]]:
+    """The labels of every sample that a worker or the server can have, by its name."""
+    found: dict[str, set[str]] = {}
+    for collector, names in REGISTRY._collector_to_names.items():
+        for name in names:
+            found[name] = set(getattr(collector, "_labelnames", ()))
+    return found
+
+
+@pytest.mark.parametrize("expression", sorted(set(expressions())))
+def test_metrics_that_are_named_exist(expression: str) -> None:
+    """With the labels that the expression asks for."""
+    known = samples()
+    named = _NAME.findall(expression)
+    labels = {label for name in named for label in known.get(name, ())} | _PROMETHEUS_OWN
+    asked = {
+        label
+        for by, matching in _LABELS.findall(expression)
+        for label in _LABEL.findall(by or re.sub(r'"[^"]*"', "", matching))
+    }
+
+    assert set(named) <= known.keys()
+    assert asked <= labels
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    """What workers and the server count is also shown."""
+    shown = " ".join(expressions())
+    modules = (agents.metrics, dashboard.metrics)
+    names = {metric._name for m in modules for metric in vars(m).values() if is_metric(metric)}
+    assert names
+    assert {name for name in names if name not in shown} == set()
+
+
+def is_metric(value: object) -> bool:
+    return isinstance(value, MetricWrapperBase)
+
+
+def test_alerts_can_be_acted_upon() -> None:
+    """Each says how urgent it is, what is wrong and what to do."""
+    for rule in RULES:
+        assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
+        assert rule["annotations"].keys() == {"summary", "remedy"}, rule["alert"]
+
+
+def test_the_number_of_partitions_is_that_of_the_topics() -> None:
+    """The alert about partitions without an owner counts them."""
+    (rule,) = (rule for rule in RULES if rule["alert"] == "ExecstreamPartitionsWithoutOwner")
+    counts = {t.partitions for t in TOPICS if t.name.endswith(("commands.v1", "events.v1"))}
+    assert counts == {int(rule["expr"].rpartition("<")[2])}
+
+
+def test_ports_are_the_usual_ones() -> None:
+    """Prometheus asks where workers and the server listen when nothing else is set."""
+    fields = Settings.model_fields
+    for scrape in SCRAPES:
+        (target,) = scrape["dns_sd_configs"]
+        role = target["names"][0].replace("server", "http")
+        assert target["port"] == fields[f"{role}_port"].default
+
+
+def test_the_image_has_what_the_program_needs() -> None:
+    """The image's requirements are lines of requirements.txt, and cover those of pyproject.toml."""
+    every = _pinned(ROOT / "requirements.txt")
+    image = _pinned(ROOT / "ops/image/requirements.txt")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
+
+    assert image.items() <= every.items()
+    assert _pinned(ROOT / "ops/image/build.txt").items() <= every.items()
+    assert needed <= image.keys()
+
+
+def _pinned(file: Path) -> dict[str, frozenset[str]]:
+    """Version and hashes by package."""
+    lines = file.read_text().replace("\\\n", " ").splitlines()
+    parts = [line.split() for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(p[0].partition("==")[0]): frozenset(p) for p in parts}
