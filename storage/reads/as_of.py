@@ -185,7 +185,7 @@ async def list_steps_as_of(
     *,
     with_values: bool = True,
 ) -> tuple[list[NodeExecutionResult], int | None]:
-    """Steps that a run had then, in the order of their creation, beyond the one of number `after`;
+    """Steps that a run of any owner had then, in the order of creation, beyond number `after`;
     and the number to go on after, None when these were the last."""
     place = (past.id, past.run_day, past.seq, after, node_id, limit + 1)
     async with snapshot(db) as connection:
@@ -238,7 +238,7 @@ async def list_graph_executions_as_of(
     cursor: str | None = None,
     limit: int = 25,
 ) -> GraphExecutionsPage:
-    """A page of the runs there were at `moment`, as they were then, newest first.
+    """A page of the runs of all owners there were at `moment`, as they were then, newest first.
 
     As `list_graph_executions`; `statuses` are those of then. A run whose journal retention has
     dropped is there from its last entry on. Raises InvalidCursor.

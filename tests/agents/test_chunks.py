@@ -27,7 +27,7 @@ OVERRIDDEN = [
 # Ours alone.
 ADDED = {
     "ConsumerThread": {"jump", "_jump"},
-    "Consumer": {"jump", "_acquire", "_is_over", "_claim"},
+    "Consumer": {"end", "jump", "reclaim", "_acquire", "_is_over", "_claim"},
 }
 
 
