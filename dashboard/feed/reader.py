@@ -21,7 +21,7 @@ from dashboard.feed.retelling import Retelling
 from dashboard.feed.scopes import Scope, scopes_of
 from dashboard.feed.subscribers import Batch, Closed, Subscriber
 
-GATHER = 0.05  # seconds between two looks at Postgres, so that events come in batches
+GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for
 POLL_WITHOUT_REDIS = 0.25  # seconds
 
@@ -58,7 +58,11 @@ class Reader:
                 patience = POLL if listener.is_listening else POLL_WITHOUT_REDIS
                 await asyncio.wait_for(self._look.wait(), patience if self._subscribers else None)
             self._look.clear()
+            before = self.position
             await self._read()
+            if self.position != before:
+                # More will come soon, perhaps sooner than Redis can tell.
+                self.look()
             await asyncio.sleep(GATHER)
 
     # ---- for streams -----------------------------------------------------------------------

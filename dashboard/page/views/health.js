@@ -4,7 +4,7 @@ import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { clock, duration, instant, number, plural } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
-import { cell, empty, failure, figure, panel, table, time } from "../lib/parts.js";
+import { cell, failure, figure, panel, table, time } from "../lib/parts.js";
 import { link } from "../lib/route.js";
 import { showProgress } from "./recovery.js";
 
@@ -34,10 +34,12 @@ export async function show(root, { signal }) {
   await every(POLL, signal, async () => {
     const diagnostics = get("/v1/diagnostics", {}, { signal });
     diagnostics.catch(() => null); // told by each part that needs it
+    const workers = get("/v1/workers", {}, { signal });
+    workers.catch(() => null);
     await Promise.all(
       parts.map(async ([part, showPart, what]) => {
         try {
-          await showPart(part.body, signal, diagnostics);
+          await showPart(part.body, signal, diagnostics, workers);
         } catch (error) {
           if (!signal.aborted) fill(part.body, failure(error, what));
         }
@@ -87,9 +89,13 @@ async function showCompleteness(place, signal) {
   );
 }
 
-async function showServers(place, signal) {
+async function showServers(place, signal, _, workers) {
   const answer = await fetch("/readyz", { signal });
   const { status, ...servers } = await answer.json();
+  servers.kafka = await workers.then(
+    () => true,
+    () => false,
+  );
   fill(
     place,
     facts([
@@ -153,9 +159,8 @@ async function showEnded(place, _, diagnostics) {
 
 const runs = (count, filters) => h("a", { href: link("runs", filters) }, number(count));
 
-async function showWorkers(place, signal) {
-  const { data } = await get("/v1/workers", {}, { signal });
-  if (!data.length) return fill(place, empty("No worker has ever joined."));
+async function showWorkers(place, signal, _, workers) {
+  const { data } = await workers;
   const rows = data.flatMap(({ group, state, members }) =>
     members.length
       ? members.map((member) => workerRow(group, state, member))
@@ -163,7 +168,7 @@ async function showWorkers(place, signal) {
   );
   return fill(
     place,
-    table("Workers", ["State", "Group", "Worker", "Host", ["Partitions", "figure"], "Which"], rows),
+    table("Workers", ["State", "Group", "Host", ["Partitions", "figure"], "Which"], rows),
   );
 }
 
@@ -180,8 +185,7 @@ function workerRow(group, state, { client_id: client, host, partitions }) {
         state === "Stable" ? "alive" : state,
       ),
     ),
-    cell("Group", h("code", {}, group)),
-    cell("Worker", h("code", {}, client)),
+    cell("Group", h("code", { title: client }, group)),
     cell("Host", host),
     figure(
       "Partitions",
@@ -200,8 +204,7 @@ const absentRow = (group, state) =>
     {},
     cell("State", h("span", { class: "bad" }, "no worker")),
     cell("Group", h("code", {}, group)),
-    cell("Worker", "–"),
     cell("Host", "–"),
     figure("Partitions", 0),
-    cell("Which", state),
+    cell("Which", state === "Empty" || state === "Dead" ? "nothing is read" : state),
   );

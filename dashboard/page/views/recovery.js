@@ -112,8 +112,7 @@ async function showTopics(place, signal) {
     fill(place, topicTable(data));
   } catch (error) {
     if (signal.aborted) return;
-    if (error.isMissing) await showProgress(place, signal);
-    else fill(place, failure(error, "topics"));
+    fill(place, failure(error, "topics"));
   }
 }
 
@@ -125,25 +124,33 @@ function topicTable(topics) {
       "Topic",
       ["Partitions", "figure"],
       ["Records kept", "figure"],
-      ["Lag", "figure"],
+      "Lag of readers",
       "Per partition",
       "Meaning",
     ],
     topics.map(({ topic, meaning, partitions }) => {
-      const isRead = partitions.some(({ lag }) => lag !== null);
-      const lag = sum(partitions, (one) => one.lag ?? 0);
       return h(
         "tr",
         {},
         cell("Topic", h("code", {}, topic)),
         figure("Partitions", partitions.length),
         figure("Records kept", short(sum(partitions, (one) => one.end_offset - one.begin_offset))),
-        figure("Lag", isRead ? h("span", { class: lag > 0 ? "bad" : "good" }, number(lag)) : "–"),
+        cell("Lag of readers", lags(partitions)),
         cell("Per partition", h("span", { class: "parts" }, partitions.map(partitionBox))),
         cell("Meaning", h("span", { class: "hint" }, meaning)),
       );
     }),
   );
+}
+
+/** "apply 0 · tally 12": how many records each reader has before it. */
+function lags(partitions) {
+  const names = [...new Set(partitions.flatMap(({ consumers }) => Object.keys(consumers)))].sort();
+  if (!names.length) return h("span", { class: "hint" }, "no reader");
+  return names.map((name) => {
+    const lag = partitions.reduce((sum, one) => sum + (one.consumers[name]?.lag ?? 0), 0);
+    return h("span", { class: `lag ${lag > 0 ? "bad" : "good"}` }, `${name} ${number(lag)}`);
+  });
 }
 
 function partitionBox({ partition, end_offset: end, lag }) {
@@ -154,45 +161,58 @@ function partitionBox({ partition, end_offset: end, lag }) {
   return h("span", { class: lag > 0 ? "part behind" : "part", title: text }, partition);
 }
 
-/** What Postgres alone can tell: how far the consumers came. */
+/** How far each consumer has come, over all partitions of a topic. */
 export async function showProgress(place, signal) {
   try {
     const { data } = await get("/v1/progress", {}, { signal });
-    if (!data.length) return fill(place, empty("Nothing has been read yet."));
-    return fill(
-      place,
-      table(
-        "Progress",
-        [
-          "Consumer",
-          "Topic",
-          ["Partition", "figure"],
-          ["Next offset", "figure"],
-          ["Applied", "figure"],
-          ["Duplicate", "figure"],
-          ["Refused", "figure"],
-          ["Dead", "figure"],
-        ],
-        data.map((one) =>
-          h(
-            "tr",
-            {},
-            cell("Consumer", one.consumer),
-            cell("Topic", h("code", {}, one.topic)),
-            figure("Partition", one.partition),
-            figure("Next offset", number(one.next_offset)),
-            figure("Applied", number(one.applied)),
-            figure("Duplicate", number(one.duplicate)),
-            figure("Refused", number(one.refused)),
-            figure("Dead", number(one.dead)),
-          ),
-        ),
-      ),
-    );
+    fill(place, data.length ? progressTable(data) : empty("Nothing has been read yet."));
   } catch (error) {
-    return signal.aborted || fill(place, failure(error, "the progress of consumers"));
+    if (!signal.aborted) fill(place, failure(error, "the progress of consumers"));
   }
 }
+
+const OUTCOMES = ["applied", "duplicate", "refused", "dead"];
+
+function progressTable(data) {
+  const rows = Map.groupBy(data, ({ consumer, topic }) => `${consumer} ${topic}`);
+  return table(
+    "Progress",
+    [
+      "Consumer",
+      "Topic",
+      ["Partitions", "figure"],
+      ["Read", "figure"],
+      ["Lag", "figure"],
+      ...OUTCOMES.map((name) => [title(name), "figure"]),
+    ],
+    [...rows.values()].map(progressRow),
+  );
+}
+
+function progressRow(partitions) {
+  const [{ consumer, topic }] = partitions;
+  const sum = (name) => partitions.reduce((total, one) => total + one[name], 0);
+  const isKnown = partitions.every(({ lag }) => lag !== null);
+  const lag = sum("lag");
+  return h(
+    "tr",
+    {},
+    cell("Consumer", consumer),
+    cell("Topic", h("code", {}, topic)),
+    figure("Partitions", partitions.length),
+    figure("Read", number(sum("next_offset"))),
+    figure(
+      "Lag",
+      isKnown
+        ? h("span", { class: lag > 0 ? "bad" : "good" }, number(lag))
+        : h("span", { class: "hint", title: "Kafka does not answer" }, "unknown"),
+    ),
+    // Only commands have outcomes.
+    OUTCOMES.map((name) => figure(title(name), consumer === "apply" ? number(sum(name)) : "–")),
+  );
+}
+
+const title = (word) => word[0].toUpperCase() + word.slice(1);
 
 // ---- dead letters ------------------------------------------------------------------------
 

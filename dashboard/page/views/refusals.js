@@ -7,6 +7,7 @@ import { cell, empty, failure, table, time, valueView } from "../lib/parts.js";
 import { link } from "../lib/route.js";
 
 const PAGE = 50;
+const IN_A_LINE = 160; // characters
 
 /** An element and `load()`, which begins anew. */
 export function refusalsView(filters, signal) {
@@ -56,6 +57,20 @@ function rowOf(refusal, ofRun) {
           : h("a", { href: link(["runs", run]), title: run }, h("code", {}, shortId(run)))),
     ),
     cell("Owner", refusal.user_id),
-    cell("Detail", Object.keys(refusal.detail ?? {}).length ? valueView(refusal.detail) : null),
+    cell("Detail", detailOf(refusal.detail ?? {})),
   );
+}
+
+/** Short ones in a line: "found FAILED · wanted RUNNING"; long ones as they came. */
+function detailOf(detail) {
+  const parts = Object.entries(detail).map(
+    ([name, value]) => `${name.replaceAll("_", " ")} ${plain(value)}`,
+  );
+  const text = parts.join(" · ");
+  return text.length > IN_A_LINE ? valueView(detail) : text;
+}
+
+function plain(value) {
+  if (Array.isArray(value)) return value.map(plain).join(", ") || "none";
+  return typeof value === "object" ? JSON.stringify(value) : value;
 }
