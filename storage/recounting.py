@@ -14,7 +14,9 @@ from storage.totals import commit_tally
 from storage.verifying import Differing, Table, differing
 from streams.tallying import Tally
 
-ROWS_AT_A_TIME = 2_000
+ROWS_AT_A_TIME = 200
+OFFSETS_AT_A_TIME = 2_000  # which Postgres sorts together
+BYTES_AT_A_TIME = 8 * 1024 * 1024
 
 Place = tuple[int, int]
 
@@ -22,16 +24,24 @@ _EVERYTHING = """
 select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id, seq,
        node_exec_id, name, data, detail, was, status, null::text as user_id, null::text as key,
        null::text as command_type, null::text as reason
-  from journal where source_partition = $1 and source_offset < $2
+  from journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
 union all
 select source_partition, source_offset, 0, 'command.refused', at, command_id, graph_exec_id, null,
        null, null, null, detail, null, null, user_id, null, command_type, reason
-  from refusal where source_partition = $1 and source_offset < $2
+  from refusal where source_partition = $1 and source_offset >= $2 and source_offset < $3
 union all
 select source_partition, source_offset, 0, 'kv.changed', at, command_id, null, null,
        node_exec_id, null, data, null, null, null, user_id, key, null, null
-  from kv_journal where source_partition = $1 and source_offset < $2
+  from kv_journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
 order by source_offset, source_index
+"""
+
+
+_FIRST = """
+select least(
+    (select min(source_offset) from journal where source_partition = $1),
+    (select min(source_offset) from refusal where source_partition = $1),
+    (select min(source_offset) from kv_journal where source_partition = $1))
 """
 
 
@@ -40,15 +50,21 @@ async def everything(
 ) -> AsyncIterator[list[asyncpg.Record]]:
     """Journal, refusals and key-values of a partition before offset `end`, in the order of their
     sources; columns that a table does not have are null."""
-    rows: list[asyncpg.Record] = []
-    found = connection.cursor(_EVERYTHING, partition, end, prefetch=ROWS_AT_A_TIME)
-    async for row in found:
-        rows.append(row)
-        if len(rows) == ROWS_AT_A_TIME:
+    first = await connection.fetchval(_FIRST, partition)
+    if first is None:
+        return
+    for begin in range(first, end, OFFSETS_AT_A_TIME):
+        span = (partition, begin, min(begin + OFFSETS_AT_A_TIME, end))
+        rows: list[asyncpg.Record] = []
+        size = 0
+        async for row in connection.cursor(_EVERYTHING, *span, prefetch=ROWS_AT_A_TIME):
+            rows.append(row)
+            size += len(row["data"] or "") + len(row["detail"] or "")
+            if size > BYTES_AT_A_TIME:
+                yield rows
+                rows, size = [], 0
+        if rows:
             yield rows
-            rows = []
-    if rows:
-        yield rows
 
 
 _PARTLY_KEPT = """

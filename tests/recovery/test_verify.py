@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from devstack import Addresses
 from execstream.recovery.verify.report import Report
-from execstream.recovery.verify.run import Asked, verify
+from execstream.recovery.verify.run import Asked, NoSuchRun, verify
 from storage.personal import delete_personal
 from streams.topics import EVENTS
 from tests.agents.tallied import counted
@@ -58,6 +59,14 @@ async def test_what_workers_made_is_right(place: Installation) -> None:
     assert report.left_out == []
 
 
+async def test_named_runs(place: Installation) -> None:
+    """Only what was named is looked at, and what is not there is said not to be."""
+    [run_id] = await place.db.fetchrow("select id::text from graph_execution limit 1")
+    assert (await verified(place, run_id)).checked["runs"] == 1
+    with pytest.raises(NoSuchRun):
+        await verified(place, run_id, str(uuid4()))
+
+
 async def test_no_false_alarm_beside_a_load(place: Installation) -> None:
     """While workers apply thousands of commands, verifications one after the other find nothing."""
     load = asyncio.create_task(place.put(simulated(3_000, seed=2)))
@@ -82,6 +91,21 @@ async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
     for one in report.differences:
         # Of a run whose id was changed nothing else tells; totals have a live view beside them.
         assert one.mend.endswith("--mend") or one.kind in ("journal", "block_stats"), one
+    await assert_right(place)
+
+
+async def test_mending_beside_a_load(place: Installation) -> None:
+    """While workers and tally go on, mending neither disturbs them nor is undone by them."""
+    load = asyncio.create_task(place.put(simulated(3_000, seed=3)))
+    for table in MENDED:
+        await tamper(place.db, table)
+    report = await verified(place, mending=True)
+    await load
+    await place.drained()
+    await counted(place)
+    assert report.mended > len(MENDED)
+
+    await verified(place, mending=True)  # totals that had gone on since they were looked at
     await assert_right(place)
 
 

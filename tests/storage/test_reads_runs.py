@@ -49,6 +49,7 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
         "is_shared": False,
         "share_token": None,
         "is_dry_run": True,
+        "trimmed_at": None,
     }
     assert meta.credential_inputs is not None
     assert meta.credential_inputs["mail"].provider == "smtp"

@@ -34,8 +34,8 @@ from streams.errors import Fatal
 from streams.topics import BLOCK_STATS, COMMANDS, EVENTS
 
 
-class NeverApplied(Fatal):
-    """There is nothing to verify."""
+class NoSuchRun(Fatal):
+    """Neither a row nor a journal is there of a run that was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ async def verify(settings: Settings, asked: Asked, told: Told, *, mending: bool 
     ):
         checks = _Checks(settings, connection, reader, report, told)
         if asked.ids:
-            await RunChecks(connection, report, told).check_some(asked.ids)
+            await checks.named(asked.ids)
         elif asked.runs is not None:
             await checks.some(asked.runs)
         else:
@@ -94,6 +94,14 @@ class _Checks:
         self._commands, self._events = (
             settings.topic_prefix + topic.name for topic in (COMMANDS, EVENTS)
         )
+
+    async def named(self, run_ids: Sequence[str]) -> None:
+        await self._runs.check_some(run_ids)
+        self._report.checked |= {"runs": self._runs.runs, "entries": self._runs.entries}
+        if self._runs.runs < len(set(run_ids)):
+            raise NoSuchRun(
+                "Not all of these runs are there: `execstream list` shows those that are."
+            )
 
     async def some(self, number: int) -> None:
         await self._runs.check_some(await some_runs(self._connection, number))
