@@ -68,6 +68,7 @@ class Republisher:
             await self._publisher.publish([news])
         if letters:
             await self._publisher.publish([News(part, dead_letters=list(letters))])
+        part.published = max(part.published, after)
         REPUBLISHED.inc(count)
         if count or buried:
             log.info("republished", partition=part.number, events=count, dead=len(buried))

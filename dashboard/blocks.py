@@ -1,7 +1,7 @@
 """Routes of blocks and graphs: their names, and how often the steps of a block fail."""
 
-from datetime import timedelta
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel
@@ -13,6 +13,7 @@ from dashboard.problems import not_found
 from dashboard.reads.block_steps import BlockStep, list_block_steps
 from dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
 from dashboard.reads.live_blocks import BlockError, LiveBlock
+from dashboard.reads.tally_workers import ask_tally_workers
 from dashboard.services import Served
 from storage.reads import get_block_error_stats
 from streams.statuses import ExecutionStatus
@@ -48,6 +49,22 @@ async def get_blocks(served: Served, _: CurrentViewer) -> Response:
 async def get_graphs(served: Served, _: CurrentViewer) -> Response:
     """Names of all graphs."""
     return listing(await list_graphs(served.db))
+
+
+class LiveTable(BaseModel):
+    """Totals as the workers of the tally hold them. `missing`: partitions that none of them tells
+    of, and that are not in the sums."""
+
+    data: list[dict[str, Any]]
+    missing: list[int]
+    as_of: datetime
+
+
+@router.get("/live/{table}", response_model=LiveTable, dependencies=[Operator])
+async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> Response:
+    """The live tables of all workers of the tally, added up."""
+    data, missing = await ask_tally_workers(served.config.tally_urls, table)
+    return Json(LiveTable(data=data, missing=missing, as_of=now()))
 
 
 @router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[Operator])

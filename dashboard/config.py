@@ -28,6 +28,7 @@ class DashboardConfig:
     redis_prefix: str = ""
     group_prefix: str = "execstream"
     kafka_access: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tally_urls: tuple[str, ...] = ()
     max_command_bytes: int = MAX_COMMAND_BYTES
     tokens: tuple[Token, ...] = ()
 

@@ -29,6 +29,7 @@ _FORMS = {
     "redis_url": "like redis://user:password@host:6379/0",
     "topic_prefix": "letters, digits, dots, dashes and underscores",
     "alert_webhook_url": "like https://host/path",
+    "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
     "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
@@ -110,6 +111,12 @@ class Settings(BaseSettings):
     )
     apply_port: int = Field(8688, ge=0, le=65_535, description="of a worker of role apply; 0: none")
     tally_port: int = Field(8687, ge=0, le=65_535, description="of a worker of role tally; 0: none")
+    tally_urls: str | None = Field(
+        None,
+        pattern=r"^https?://[^,\s]+(?:,https?://[^,\s]+)*$",
+        description="where workers of role tally answer the HTTP server, with commas between; when "
+        "not set, the one of this machine",
+    )
     bridge_port: int = Field(
         8689, ge=0, le=65_535, description="of a worker of role bridge; 0: none"
     )

@@ -5,6 +5,7 @@ One entry per source partition. As JSON, blocks are what `execution.block-stats.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -66,6 +67,42 @@ def node_value(key: str, stats: LiveStats) -> dict[str, Any]:
         for when, counts in sorted(stats.recent.items())
     ]
     return {"graph_id": graph_id, "node_id": node_id, **_common(partition, stats), "days": days}
+
+
+def merged(values: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Totals over all source partitions, of what workers tell about theirs; by id.
+
+    `values` are those of `block_value`, or of `node_value`. Where two tell of one partition, which
+    has just changed hands, the one that has come further counts.
+    """
+    furthest: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for value in values:
+        key = (*_id_of(value), str(value["source_partition"]))
+        if key not in furthest or furthest[key]["position"] < value["position"]:
+            furthest[key] = value
+    sums: dict[tuple[str, ...], dict[str, Any]] = {}
+    for _, value in sorted(furthest.items()):
+        into = sums.setdefault(_id_of(value), _nothing(value))
+        for name in Totals.__struct_fields__:
+            into[name] += value[name]
+        recent = "minutes" if "minutes" in value else "days"
+        counts = {when: (ended, failed) for when, ended, failed in into[recent]}
+        for when, ended, failed in value[recent]:
+            before = counts.get(when, (0, 0))
+            counts[when] = (before[0] + ended, before[1] + failed)
+        into[recent] = [[when, *counted] for when, counted in sorted(counts.items())]
+    return list(sums.values())
+
+
+def _id_of(value: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(value[name] for name in ("block_id", "graph_id", "node_id") if name in value)
+
+
+def _nothing(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Like `value`, with nothing counted."""
+    ids = {name: value[name] for name in ("block_id", "graph_id", "node_id") if name in value}
+    recent = "minutes" if "minutes" in value else "days"
+    return {**ids, **dict.fromkeys(Totals.__struct_fields__, 0), recent: []}
 
 
 def encode_value(value: object) -> bytes:

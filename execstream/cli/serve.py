@@ -11,6 +11,8 @@ from execstream.client import ExecutionClient
 from execstream.settings import Settings
 from execstream.supervisor import end_with_supervisor, stop_signals
 
+LOOPBACK = "127.0.0.1"
+
 
 async def serve(*, host: str | None = None, port: Port | None = None, json: Json = False) -> int:
     """Answer HTTP requests until Ctrl-C or SIGTERM.
@@ -52,9 +54,16 @@ def _config(settings: Settings) -> DashboardConfig:
         redis_prefix=settings.redis_prefix,
         group_prefix=settings.group_prefix,
         kafka_access=access(),
+        tally_urls=_tally_urls(settings),
         max_command_bytes=settings.max_command_bytes,
         tokens=parse_tokens(settings.http_token or ""),
     )
+
+
+def _tally_urls(settings: Settings) -> tuple[str, ...]:
+    if settings.tally_urls is not None:
+        return tuple(settings.tally_urls.split(","))
+    return (f"http://{LOOPBACK}:{settings.tally_port}",) if settings.tally_port else ()
 
 
 def _tell(url: str, *, json: bool) -> None:

@@ -1,7 +1,8 @@
 """Each runbook of docs/recovery.md, by its own commands."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import Addresses
-from streams.topics import CATALOGUE, COMMANDS, TOPICS
+from streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, TOPICS
 from tests.agents.tallied import counted
 from tests.comparing import assert_rows_equal, reference_of
 from tests.orders import Order, Orders
@@ -58,15 +59,22 @@ def shell(place: Installation, tmp_path: Path) -> Shell:
 @asynccontextmanager
 async def working(place: Installation) -> AsyncIterator[None]:
     """Workers of all roles; at the end everything is applied and counted."""
-    async with AsyncExitStack() as running:
-        await running.enter_async_context(place.worker())
-        await running.enter_async_context(tallying(place))
-        bridge = await place.start_worker("bridge")
-        running.push_async_callback(bridge.stop)
+    workers = [await place.start_worker(role) for role in ("apply", "tally", "bridge")]
+    try:
         yield
         await place.drained()
         await until(lambda: place.db.fetchval(_IS_COUNTED))
-        assert bridge.is_alive
+        await until(lambda: _block_stats_are_there(place))
+        assert all(one.is_alive for one in workers)
+        await asyncio.gather(*(one.stop() for one in workers))
+    finally:
+        await asyncio.gather(*(one.kill() for one in workers if one.is_alive))
+
+
+async def _block_stats_are_there(place: Installation) -> bool:
+    """Whether the topic has as many values as there are totals, or more."""
+    ends = await place._ends(BLOCK_STATS.name)
+    return bool(sum(ends.values()) >= await place.db.fetchval("select count(*) from block_total"))
 
 
 async def rows_of(db: asyncpg.Pool) -> dict[str, list[str]]:
@@ -127,19 +135,26 @@ async def test_lost_database(
         await goes_on(place)
 
 
-async def test_lost_topics(place: Installation, shell: Shell) -> None:
-    """All of them gone, with the database kept, its rows are the same, and workers go on."""
-    mend, check = steps_of("Lost topics")
+async def test_lost_and_recreated_topics(place: Installation, shell: Shell) -> None:
+    """With the database kept its rows are the same, and workers go on: when all topics are gone,
+    and when one was made again, even after the others."""
+    mend_all, check_all = steps_of("Lost topics")
+    mend_one, check_one = steps_of("Recreated topic")
     rows = await lived(place)
     await lost_and_made_again(place, *(topic.name for topic in TOPICS))
-
-    await shell.run(mend)
-
-    place.puts.clear()
+    await shell.run(mend_all)
     async with working(place):
         assert await rows_of(place.db) == rows
         await goes_on(place)
-    await shell.run(check)
+    await shell.run(check_all)
+
+    rows = await rows_of(place.db)
+    await lost_and_made_again(place, COMMANDS.name)
+    await shell.run(mend_one)
+    async with working(place):
+        assert await rows_of(place.db) == rows
+        await goes_on(place)
+    await shell.run(check_one)
 
 
 async def test_wrong_rule(place: Installation, shell: Shell) -> None:
@@ -179,21 +194,6 @@ async def test_poisoned_topic(place: Installation, shell: Shell) -> None:
         await shell.run(mend)
         statuses = await place.db.fetch("select status from graph_execution")
         assert [row["status"] for row in statuses] == ["RUNNING", "RUNNING"]
-
-
-async def test_recreated_topic(place: Installation, shell: Shell) -> None:
-    """Workers go on in a topic of commands that was deleted and made again."""
-    mend, check = steps_of("Recreated topic")
-    rows = await lived(place)
-    await lost_and_made_again(place, COMMANDS.name)
-
-    await shell.run(mend)
-
-    place.puts.clear()
-    async with working(place):
-        assert await rows_of(place.db) == rows
-        await goes_on(place)
-        await shell.run(check)
 
 
 async def test_offset_beyond_retention(place: Installation, shell: Shell) -> None:

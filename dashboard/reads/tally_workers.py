@@ -1,0 +1,37 @@
+"""The live tables of the tally's workers, asked of each and put together."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+
+from streams.live import merged
+from streams.topics import EVENTS
+
+PATIENCE = 2.0  # seconds for a worker to answer
+
+
+async def ask_tally_workers(
+    urls: Sequence[str], table: str
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The sums of `table`, blocks or nodes, over all partitions that anybody of `urls` owns; and
+    the partitions that nobody told of."""
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        answers = await asyncio.gather(*(_ask(http, f"{url}/live/{table}") for url in urls))
+    told = {partition for answer in answers for partition in answer["partitions"]}
+    missing = sorted(set(range(EVENTS.partitions)) - told)
+    return merged(value for answer in answers for value in answer["data"]), missing
+
+
+async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """What a worker tells; one that does not answer owns nothing."""
+    try:
+        async with http.get(url) as answer:
+            answer.raise_for_status()
+            told: dict[str, Any] = json.loads(await answer.read())
+            return told
+    except (aiohttp.ClientError, TimeoutError):
+        return {"partitions": [], "data": []}
