@@ -69,6 +69,7 @@ class Program:
             stdin=asyncio.subprocess.PIPE,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=_heed_interrupts,
         )
         try:
             yield process
@@ -76,3 +77,8 @@ class Program:
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
+
+
+def _heed_interrupts() -> None:
+    """What runs in a shell's background ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
