@@ -19,7 +19,7 @@ from agents.cache import RunCache
 from agents.config import WorkerConfig
 from agents.failures import is_transient, note_retry, pauses, spawn
 from agents.folding import Work, decode_batch, fold_batch
-from agents.intake import Batch, Intake, note_fence
+from agents.intake import Batch, Intake
 from agents.loading import REFUSALS, is_stale, is_unstorable, load_states
 from agents.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from agents.publisher import Publisher
@@ -34,7 +34,6 @@ from streams.outcomes import Dead, DeadReason
 log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
-FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 # Each time somebody else was faster with another run of the batch; a fault of ours would never end.
 _FOLDINGS = 20
 
@@ -193,21 +192,9 @@ class Applier:
         self._unstorable.clear()
 
     def _give_up(self, batch: Batch) -> None:
-        """Somebody else owns a partition. Faust will say so soon; if it does not, nobody does, and
-        the schema was exchanged."""
         self._cache.clear()
         self._writing.hang_up()  # its prepared statements name types of the schema that was
-        if not self.intake.owns(batch):
-            return
-        note_fence(batch)
-        before = self.republished
-        self.intake.lose_all()
-
-        def check() -> None:
-            if self.republished is before and not self._is_closing:
-                self.intake.reclaim()
-
-        asyncio.get_running_loop().call_later(FENCED_PATIENCE, check)
+        self.intake.give_up(batch)
 
     # ---- helpers ---------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from streams.events import NOWHERE
 log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
 
@@ -139,12 +140,6 @@ class Batch(list[Portion]):
         return Batch([first]), Batch([rest])
 
 
-def note_fence(batch: Batch) -> None:
-    """Say and count that another worker has taken partitions of `batch` over."""
-    log.warning("fenced", partitions=[portion.owned.number for portion in batch])
-    FENCES.inc()
-
-
 class Intake:
     """What one agent reads. `on_owned` is told what is ours after each claim; `on_lost` is called
     whenever nothing is ours any more."""
@@ -164,6 +159,7 @@ class Intake:
         self._waiting: deque[Stretch] = deque()
         self._consumer: Any = None
         self._stopped = False
+        self._losses = 0
 
     def stop(self) -> None:
         """Deliver nothing more; what was delivered may still be committed."""
@@ -181,6 +177,7 @@ class Intake:
     # ---- assignment ------------------------------------------------------------------------
 
     def lose_all(self) -> None:
+        self._losses += 1
         self.owned.clear()
         self._waiting.clear()
         self._on_lost()
@@ -228,11 +225,21 @@ class Intake:
             part.stamp = stamp
         await self._consumer.jump({part.tp: part.next for part in parts}, stamp)
 
-    def reclaim(self) -> None:
-        """Claim what is assigned to us once more: no other worker has it, and yet we were fenced
-        off, because the schema was exchanged for a rebuilt one."""
-        log.warning("reclaims", topic=self.topic)
-        spawn(self._consumer.reclaim())
+    def give_up(self, batch: Batch) -> None:
+        """We were fenced off: somebody else owns a partition of `batch`. Faust will say so soon; if
+        it does not, nobody does, and the schema was exchanged for a rebuilt one."""
+        if not self.owns(batch):
+            return
+        log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+        FENCES.inc()
+        self.lose_all()
+        asyncio.get_running_loop().call_later(FENCED_PATIENCE, self._reclaim, self._losses)
+
+    def _reclaim(self, losses: int) -> None:
+        """Claim what is assigned to us once more, if Faust has said nothing since."""
+        if self._losses == losses and not self.owned and not self._stopped:
+            log.warning("reclaims", topic=self.topic)
+            spawn(self._consumer.reclaim())
 
     # ---- batches ---------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ def declare(app: App, config: WorkerConfig) -> None:
     progress = Progress(app.intakes, config.stall_after)
     line = Line(config.postgres_dsn, config.schema)
     redis: Redis = Redis.from_url(config.redis_url)
+    is_bridge = app.conf.id.endswith("-bridge")
     asking = asyncio.Lock()  # the line has room for one
 
     @app.timer(OBSERVE_EVERY)
@@ -118,14 +119,14 @@ def declare(app: App, config: WorkerConfig) -> None:
     @app.page(READY)
     async def readyz(web: Any, _: Any) -> Any:
         async with asking:
-            postgres, kafka, cache = await asyncio.gather(
+            answers = await asyncio.gather(
                 _answers(lambda: _ask_postgres(line)),
                 _answers(lambda: _ask_kafka(config.kafka_bootstrap)),
                 _answers(redis.ping),
             )
+        found = dict(zip(("postgres", "kafka", "redis"), answers, strict=True))
         # Nothing but the bridge waits for Redis.
-        is_ready = postgres and kafka and (cache or not app.conf.id.endswith("-bridge"))
-        found = {"postgres": postgres, "kafka": kafka, "redis": cache}
+        is_ready = all(found[server] for server in found if server != "redis" or is_bridge)
         return _answer(web, is_ready, {"status": "ready" if is_ready else "not ready", **found})
 
     @app.page(METRICS)

@@ -13,17 +13,15 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
 
-from agents.brokers import access
 from agents.failures import spawn
 from agents.intake import Owned
 from agents.metrics import PUBLISHED
+from agents.producers import LazyProducer
 from agents.timing import Phases
 
 log = structlog.get_logger(__name__)
 
-MAX_BATCH = 512 * 1024  # bytes
 MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become
 # Seconds until an acknowledgement must have come or failed; aiokafka gives up after 40, unless its
 # sending task has died: then nothing comes, and this ends the process.
@@ -54,14 +52,12 @@ class Publisher:
     """Publishes apart from the commits, merging what has gathered meanwhile."""
 
     def __init__(self, bootstrap: str, events: str, dead_letters: str, phases: Phases) -> None:
-        self._bootstrap = bootstrap
         self._events = events
         self._dead_letters = dead_letters
         self._phases = phases
         self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None]] = deque()
         self._publishing: asyncio.Task[Any] | None = None
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._producer = LazyProducer(bootstrap, max_request_size=MAX_REQUEST)
 
     async def add(self, news: Sequence[News], after: Awaitable[Any] | None) -> None:
         """Publish `news` once `after`, the republishing of their assignment, is through. Waits
@@ -79,18 +75,17 @@ class Publisher:
 
     async def publish(self, news: Sequence[News]) -> None:
         """Publish at once and wait for the acknowledgements; one call at a time."""
-        producer = await self._started()
+        producer = await self._producer.get()
         with self._phases.timed("publish"):
             await asyncio.gather(*(self._publish_partition(producer, one) for one in news))
 
     async def close(self) -> None:
         await self.drain()
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.close()
 
     async def start(self) -> None:
         """Connect, so that the first event need not wait for it."""
-        await self._started()
+        await self._producer.get()
 
     async def _publish_all(self) -> None:
         while self._backlog:
@@ -129,26 +124,6 @@ class Publisher:
         ]
         await asyncio.wait_for(asyncio.gather(*sent), ACK_PATIENCE)
         return news.dead_letters[-1].place if news.dead_letters else news.owned.published
-
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            while self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
-                    **access(),
-                    enable_idempotence=True,
-                    acks="all",
-                    max_batch_size=MAX_BATCH,
-                    max_request_size=MAX_REQUEST,
-                )
-                try:
-                    await producer.start()
-                    self._producer = producer
-                except KafkaConnectionError as error:
-                    await producer.stop()
-                    log.warning("broker_away", error=str(error))
-                    await asyncio.sleep(1)
-            return self._producer
 
 
 def _append(box: Any, saying: Saying) -> bool:

@@ -67,7 +67,7 @@ def declare(app: App, config: WorkerConfig) -> None:
         live.begin(parts, store.live)
         store.live = Live()
 
-    intake = Intake(config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=tallier.lost)
+    intake = Intake(config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear)
     tallier.intake = intake
     declare_pages(app, live)
 

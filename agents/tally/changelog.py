@@ -15,17 +15,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
 
-from agents.brokers import access
 from agents.last_records import last_values
+from agents.producers import LazyProducer
 from streams.events import NOWHERE
 from streams.tallying import Place
 
 log = structlog.get_logger(__name__)
-
-MAX_BATCH = 512 * 1024  # bytes
-BROKER_RETRY = 1.0  # seconds
 
 Saying = tuple[bytes, bytes]  # key and value
 
@@ -43,11 +39,11 @@ class Changelog:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.topic = topic
         self._bootstrap = bootstrap
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = LazyProducer(bootstrap)
 
     async def publish(self, sayings: Mapping[int, Sequence[Saying]]) -> None:
         """Append by partition, each in its order; return when all is acknowledged."""
-        producer = await self._started()
+        producer = await self._producer.get()
         await asyncio.gather(
             *(self._publish_partition(producer, number, some) for number, some in sayings.items())
         )
@@ -59,8 +55,7 @@ class Changelog:
         return dict.fromkeys(partitions, NOWHERE) | places
 
     async def close(self) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.close()
 
     async def _publish_partition(
         self, producer: AIOKafkaProducer, number: int, sayings: Sequence[Saying]
@@ -71,21 +66,3 @@ class Changelog:
             while todo and box.append(key=todo[0][0], value=todo[0][1], timestamp=None) is not None:
                 todo.popleft()
             await (await producer.send_batch(box, self.topic, partition=number))
-
-    async def _started(self) -> AIOKafkaProducer:
-        while self._producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                **access(),
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=MAX_BATCH,
-            )
-            try:
-                await producer.start()
-                self._producer = producer
-            except KafkaConnectionError as error:
-                await producer.stop()
-                log.warning("broker_away", error=str(error))
-                await asyncio.sleep(BROKER_RETRY)
-        return self._producer

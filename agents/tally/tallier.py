@@ -15,7 +15,7 @@ import structlog
 
 from agents.config import WorkerConfig
 from agents.failures import is_transient, note_retry, pauses, spawn
-from agents.intake import Batch, Intake, Portion, Record, note_fence
+from agents.intake import Batch, Intake, Portion, Record
 from agents.tally.live import LiveView
 from agents.timing import Phases
 from storage.lines import Line
@@ -26,7 +26,6 @@ from streams.tallying import Fact, Tally, decode_fact
 log = structlog.get_logger(__name__)
 
 CONSUMER = "tally"
-FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 
 
 @dataclass(slots=True)
@@ -47,12 +46,6 @@ class Tallier:
         self._phases = phases
         self._line = Line(config.postgres_dsn, config.schema)
         self._in_flight: asyncio.Task[None] | None = None
-        self._losses = 0
-
-    def lost(self) -> None:
-        """Nothing is ours any more."""
-        self._losses += 1
-        self._live.clear()
 
     async def tally(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
@@ -79,7 +72,8 @@ class Tallier:
                 break
             except Exception as error:
                 if sqlstate(error) == FENCED:
-                    self._give_up(work.batch)
+                    self._line.hang_up()  # it knows types of the schema that was
+                    self.intake.give_up(work.batch)
                     return
                 if not is_transient(error):
                     raise
@@ -89,22 +83,6 @@ class Tallier:
         work.batch.settle()
         if self.intake.owns(work.batch):
             self._live.add(work.tally)
-
-    def _give_up(self, batch: Batch) -> None:
-        """Somebody else owns a partition. Faust will say so soon; if it does not, nobody does, and
-        the schema was exchanged."""
-        self._line.hang_up()  # its prepared statements name types of the schema that was
-        if not self.intake.owns(batch):
-            return
-        note_fence(batch)
-        self.intake.lose_all()
-        losses = self._losses
-
-        def check() -> None:
-            if self._losses == losses and not self.intake.owned:
-                self.intake.reclaim()
-
-        asyncio.get_running_loop().call_later(FENCED_PATIENCE, check)
 
 
 def fold_batch(batch: Batch) -> Work:

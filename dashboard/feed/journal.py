@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from dashboard.feed.positions import BEGINNING, Ids, Place, Position, covers
-from dashboard.feed.retelling import Retelling
 from dashboard.feed.scopes import Scope
 from storage.migrate import quoted
 from storage.reads.node_executions import DAY_OF_RUN
+from storage.retelling import Retelling
 from streams.events import Event, encode_event
 from streams.topics import COMMANDS
 

@@ -17,9 +17,9 @@ from dashboard.feed.frames import frame
 from dashboard.feed.journal import Journal, Page
 from dashboard.feed.listener import Listener
 from dashboard.feed.positions import Position, covers, encode
-from dashboard.feed.retelling import Retelling
 from dashboard.feed.scopes import Scope, scopes_of
 from dashboard.feed.subscribers import Batch, Closed, Subscriber
+from storage.retelling import Retelling
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for

@@ -81,6 +81,10 @@ async def replay(
     if into is None:
         raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
     asked = Asked(source, begin, end)
+    return await _rebuild(into, asked, swap=swap, force=force, json=json)
+
+
+async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:
     settings = start()
     with counted(quiet=json) as tell:
         report = await replay_into(settings, into, asked, tell, swapping=swap, force=force)

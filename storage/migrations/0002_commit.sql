@@ -104,10 +104,12 @@ begin
                updated_at = excluded.updated_at,
                last_seq = excluded.last_seq
          where g.source_partition = excluded.source_partition
-           and g.last_seq < excluded.last_seq;
+           and g.last_seq < excluded.last_seq
+           -- Trimmed since its state was loaded: the steps of that state are gone.
+           and g.trimmed_at is not distinct from excluded.trimmed_at;
         get diagnostics written = row_count;
         if written <> cardinality(runs) then
-            raise exception 'a run was created elsewhere meanwhile' using errcode = 'XF002';
+            raise exception 'a run was created elsewhere or trimmed meanwhile' using errcode = 'XF002';
         end if;
     end if;
 

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from agents import applier as module
+from agents import intake
 from agents.failures import is_transient, pauses
 from devstack import Addresses
 from storage.effects import commit
@@ -99,7 +100,7 @@ async def test_who_is_fenced_writes_nothing(
 ) -> None:
     """Another worker takes the partitions over: what the first one folded has no effect, it gives
     everything up, and the second one does it instead."""
-    monkeypatch.setattr(module, "FENCED_PATIENCE", 1e6)
+    monkeypatch.setattr(intake, "FENCED_PATIENCE", 1e6)
     orders = Orders()
     some = life(orders, 0)
     await place.apply(*some[:3])
@@ -121,7 +122,7 @@ async def test_half_a_fenced_batch_is_none(
     place: Desk, rival: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of its two partitions was taken over: the batch fails as a whole."""
-    monkeypatch.setattr(module, "FENCED_PATIENCE", 1e6)
+    monkeypatch.setattr(intake, "FENCED_PATIENCE", 1e6)
     batch = place.batch([*life(Orders(), 0), *life(Orders(), 1)])
 
     await rival.claim(1)

@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from agents.intake import Owned
-from agents.publisher import MAX_BATCH, News, Publisher, Saying
+from agents.producers import MAX_BATCH
+from agents.publisher import News, Publisher, Saying
 from agents.republish import Republisher
 from agents.timing import Phases
 from devstack import Addresses

@@ -1,35 +1,15 @@
 """Forgetting a person, beside workers that know them."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from devstack import Addresses
 from tests.orders import Order, Orders
-from tests.whole.program import Program, variables
-from tests.worker import Installation, installation
+from tests.whole.program import Program
+from tests.worker import Installation
+
+pytestmark = pytest.mark.usefixtures("worker")
 
 SECRET = "something-personal"  # noqa: S105 - to be forgotten
 TABLES = ("graph_execution", "node_execution", "journal", "kv_journal", "kv_data", "refusal")
-
-
-@pytest.fixture(scope="module")
-async def place(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own, and a worker."""
-    async with (
-        installation(stack, tmp_path_factory.mktemp("logs")) as own,
-        own.worker(),
-    ):
-        yield own
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 def _traces(user_id: str) -> list[Order]:

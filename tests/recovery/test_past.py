@@ -1,82 +1,22 @@
 """Looking back: `show --as-of`, `list --as-of`, `diff` and `explain`, as people run them."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devstack import Addresses
 from execstream.recovery.differences import Change, differences
-from tests.orders import DAWN, Order, Orders, replaced
-from tests.whole.program import Program, variables
-from tests.worker import Installation, Worker, installation
+from tests.orders import DAWN
+from tests.recovery.told import Told
+from tests.whole.program import Program
 
 pytestmark = pytest.mark.usefixtures("worker")
 
 Json = Any
 
 
-@pytest.fixture(scope="module")
-async def place(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own."""
-    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
-        yield own
-
-
-@pytest.fixture(scope="module")
-async def worker(place: Installation) -> AsyncIterator[Worker]:
-    """A worker that applies what comes."""
-    async with place.worker() as running:
-        yield running
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
-
-
 def second(number: float) -> str:
     return f"{(DAWN + timedelta(seconds=number)).isoformat()[:-6]}Z"
-
-
-class Told:
-    """A run to which everything happened that can, by name of the command."""
-
-    def __init__(self) -> None:
-        self.orders = orders = Orders(user_id="ada-told")
-        self.commands: dict[str, Order] = {
-            "create": orders.create(orders.node("a", block_id="fetch"), graph_id="told"),
-            "start": orders.start(reply_to="somebody"),
-            "run a": orders.move_step("a", "RUNNING"),
-            "emit 1": orders.emit("a", "page", "one"),
-            "emit 2": orders.emit("a", "page", "two"),
-            "open b": orders.give("b", "text", "one"),
-            "run b": orders.move_step("b", "RUNNING"),
-            "end a": orders.move_step("a", "FAILED", stats={"error": "no\nanswer"}),
-            "run a again": orders.move_step("a", "RUNNING"),
-            "stranger": orders.order("graph.start", user_id="bob"),
-            "dead": orders.order("graph.update", status="DONE"),
-            "end": orders.move("COMPLETED", stats={"cost": 3}),
-        }
-        self.commands["end again"] = replaced(self.commands["end"], reply_to="who")
-
-    def id_of(self, name: str) -> str:
-        return self.orders.named(f"command/{list(self.commands).index(name) + 1}")
-
-
-@pytest.fixture(scope="module")
-async def told(place: Installation, worker: Worker) -> Told:
-    """That run, in the tables."""
-    run = Told()
-    await place.db.execute("insert into block values ('fetch', 'Fetch', 'STANDARD')")
-    await place.put(run.commands.values())
-    await place.drained()
-    return run
 
 
 # ---- show, list, diff --------------------------------------------------------------------------

@@ -2,27 +2,16 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
 from tests.orders import Order, Orders
-from tests.whole.program import Program, variables
-from tests.worker import Installation, Worker, installation, until
+from tests.whole.program import Program
+from tests.worker import Installation, Worker, until
 
 OLD = datetime.now(UTC) - timedelta(days=3)  # has partitions of its own
 OPEN = datetime.now(UTC) - timedelta(days=5)
 ANCIENT = datetime(2025, 3, 1, 12, tzinfo=UTC)  # lies in the default partitions
-
-
-@pytest.fixture(scope="module")
-async def place(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own."""
-    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
-        yield own
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +21,6 @@ async def worker(place: Installation) -> AsyncIterator[Worker]:
         tally = await place.start_worker("tally")
         yield running
         await tally.stop()
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 def _life(orders: Orders, day: datetime, *, ends: bool = True) -> list[Order]:

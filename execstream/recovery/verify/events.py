@@ -10,12 +10,12 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaConsumer
 
-from dashboard.feed.retelling import Retelling
 from execstream.recovery.verify.reading import Extent, records
 from execstream.recovery.verify.report import REPUBLISH, Difference, Report
 from storage import exact_json
 from storage.recounting import Place, Recount, everything, partly_kept
 from storage.refolding import forgotten
+from storage.retelling import Retelling
 from streams.events import NOWHERE, Event, encode_event
 from streams.tallying import Tally, decode_fact
 
