@@ -26,7 +26,7 @@ from agents.publisher import Publisher
 from agents.replies import Replies
 from agents.timing import Phases
 from storage.days import Days
-from storage.effects import commit, kafka_time
+from storage.effects import commit
 from storage.lines import Line
 from storage.progress import FENCED, sqlstate
 from streams.outcomes import Dead, DeadReason
@@ -41,10 +41,12 @@ _FOLDINGS = 20
 class Applier:
     """Holds what a worker of role `apply` keeps between batches."""
 
-    def __init__(self, config: WorkerConfig, publisher: Publisher, phases: Phases) -> None:
-        self.intake: Intake
+    def __init__(
+        self, config: WorkerConfig, intake: Intake, publisher: Publisher, phases: Phases
+    ) -> None:
         self.republished: Awaitable[Any] | None = None
         self._config = config
+        self._intake = intake
         self._publisher = publisher
         self._phases = phases
         self._replies = Replies(config.redis_url, config.redis_prefix)
@@ -55,7 +57,6 @@ class Applier:
         self._days = Days()
         self._unstorable: dict[tuple[int, int], Dead] = {}
         self._number = 0
-        self._committed = 0
         self._in_flight: asyncio.Task[Any] | None = None
         self._is_closing = False
 
@@ -75,6 +76,8 @@ class Applier:
 
     async def apply(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
+        if self._cache.has_many_key_values and self._in_flight is not None:
+            await self._in_flight  # without a pause between commits they would never be forgotten
         work = await self._fold(batch)
         if self._in_flight is not None:
             await self._in_flight
@@ -92,7 +95,7 @@ class Applier:
             with self._phases.timed("decode"):
                 decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
             for pause in pauses():
-                if self._is_closing or not self.intake.owns(batch):
+                if self._is_closing or not self._intake.owns(batch):
                     return None
                 self._number += 1
                 work = Work(batch, self._number, self._cache.generation)
@@ -125,14 +128,13 @@ class Applier:
     async def _commit(self, work: Work) -> bool:
         """Commit `work`, retrying what waiting cures; false when it is not ours any more."""
         for pause in pauses():
-            if not self.intake.owns(work.batch):
+            if not self._intake.owns(work.batch):
                 return False
             try:
                 connection = await self._writing.get()
-                now = kafka_time(work.batch[0].records[0].timestamp)
-                await self._days.ensure(connection, work.effects.days(), now)
+                await self._days.ensure(connection, work.effects.begun)
                 with self._phases.timed("commit"):
-                    await commit(connection, CONSUMER, self.intake.topic, work.moves, work.effects)
+                    await commit(connection, CONSUMER, self._intake.topic, work.moves, work.effects)
                 return True
             except Exception as error:
                 if not is_transient(error):
@@ -144,7 +146,6 @@ class Applier:
         """What follows from a commit."""
         work.batch.settle()
         work.count()
-        self._committed = work.number
         self._cache.trim(work.number)
         CACHE_RUNS.set(len(self._cache))
         CACHE_BYTES.set(self._cache.bytes)
@@ -194,7 +195,7 @@ class Applier:
     def _give_up(self, batch: Batch) -> None:
         self._cache.clear()
         self._writing.hang_up()  # its prepared statements name types of the schema that was
-        self.intake.give_up(batch)
+        self._intake.give_up(batch)
 
     # ---- helpers ---------------------------------------------------------------------------
 

@@ -34,7 +34,6 @@ def declare(app: App, config: WorkerConfig) -> None:
     publisher = Publisher(
         config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
     )
-    applier = Applier(config, publisher, phases)
     claiming = Line(config.postgres_dsn, config.schema)
     saving = Line(config.postgres_dsn, config.schema)
     republisher = Republisher(
@@ -48,13 +47,16 @@ def declare(app: App, config: WorkerConfig) -> None:
         applier.drop_states()
         applier.republished = spawn(republisher.republish(parts, applier.republished))
 
+    def lost() -> None:
+        applier.drop_states()
+
     intake = Intake(
         prefix + COMMANDS.name,
         PostgresPositions(claiming, CONSUMER),
         on_owned=owned,
-        on_lost=applier.drop_states,
+        on_lost=lost,
     )
-    applier.intake = intake
+    applier = Applier(config, intake, publisher, phases)
 
     @app.agent(app.read(intake), name="apply_commands")
     async def apply_commands(stream: Any) -> None:

@@ -20,7 +20,9 @@ def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
     origin = _origin(record, dead)
     size = _size(record)
     if size <= MAX_BYTES:
-        return Saying(place, record.key, record.value, [*record.headers, *origin])
+        # Our producer takes nothing that has neither; the header tells that there was no key.
+        key = b"" if record.key is None and record.value is None else record.key
+        return Saying(place, key, record.value, [*record.headers, *origin])
     key = (record.key or b"")[:MAX_KEY_IN_HEADER]
     return Saying(place, key, None, [*origin, ("dlq.omitted", str(size).encode())])
 
@@ -36,7 +38,7 @@ def _origin(record: Record, dead: Dead) -> Headers:
         ("dlq.original.partition", str(record.partition).encode()),
         ("dlq.original.offset", str(record.offset).encode()),
         ("dlq.original.timestamp", str(record.timestamp).encode()),
-        ("dlq.original.key", (record.key or b"")[:MAX_KEY_IN_HEADER]),
+        ("dlq.original.key", record.key and record.key[:MAX_KEY_IN_HEADER]),
         ("dlq.reason", dead.reason.encode()),
         ("dlq.detail", detail_json(dead.detail)),
     ]

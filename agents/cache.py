@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from streams.key_values import KeyValues
 from streams.state import Run
 
-# Bytes, measured on the simulated graphs.
+# Bytes, measured on the simulated graphs; `Run.extra` comes on top.
 _RUN, _STEP, _OUTCOME = 1_200, 900, 300
-_KEY_VALUES = 50_000  # entries
+_KEY_VALUES = 50_000  # entries, of some 250 bytes each
 
 
 @dataclass(slots=True)
@@ -56,9 +56,15 @@ class RunCache:
     def put(self, run: Run, batch: int) -> None:
         """Take in a run that `batch` needs, or weigh again one that it changed."""
         slot = self._slots.setdefault(run.id, _Slot(run, batch))
-        size = _RUN + _STEP * len(run.steps) + _OUTCOME * len(run.outcomes)
+        size = _RUN + _STEP * len(run.steps) + _OUTCOME * len(run.outcomes) + run.extra
         self.bytes += size - slot.bytes
         slot.bytes = size
+
+    @property
+    def has_many_key_values(self) -> bool:
+        """Whether `trim` forgets them once everything is committed."""
+        known = self.key_values
+        return len(known.written) + len(known.applied) > _KEY_VALUES
 
     def clear(self) -> None:
         self.generation += 1
@@ -74,5 +80,5 @@ class RunCache:
                 break
             del self._slots[run_id]
             self.bytes -= slot.bytes
-        if len(self.key_values.written) > _KEY_VALUES and committed >= self._latest:
+        if self.has_many_key_values and committed >= self._latest:
             self.key_values = KeyValues()

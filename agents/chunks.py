@@ -11,13 +11,14 @@ the consumer's thread, with the seek it follows and the offset the fetch went on
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import IllegalStateError, KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
@@ -33,6 +34,7 @@ _FAUST = logging.getLogger("faust")
 FETCH_MAX_WAIT = 50  # milliseconds; Faust's 1,500 lets a quiet partition wait that long
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
 BROKER_RETRY = 1.0  # seconds
+STOP_PATIENCE = 5.0  # seconds for what is under way at the end
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -44,6 +46,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         # Where the next fetch of a partition goes on: (seek number, offset).
         self._cursors: dict[TP, tuple[int, int]] = {}
+        self.fetched_at = time.monotonic()  # when the last fetch returned, with records or without
 
     async def on_start(self) -> None:
         await _until_broker_answers(super().on_start)
@@ -70,6 +73,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
         fetched: Any = await super()._fetch_records(*args, **options)
+        self.fetched_at = time.monotonic()
         # No await between taking the records and stamping them.
         for tp, records in fetched.items():
             if tp.topic in _intakes(self.app):
@@ -78,6 +82,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 if stamp:
                     self._cursors[tp] = (stamp, records[-1].offset + 1)
         return fetched
+
+    def end(self, tp: TP) -> int | None:
+        """See `Consumer.end`. Called from the main thread: whatever is looked at may be gone."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment and assignment.state_value(tp)
+        _, read = self._cursors.get(tp, (0, None))
+        if not state or read is None or state.lso is None or not state.has_valid_position:
+            return None
+        # Beyond the last record may be the marker of a transaction, which nobody reads.
+        return read if state.position >= state.lso else state.lso
 
 
 class Consumer(driver.Consumer):
@@ -111,11 +126,14 @@ class Consumer(driver.Consumer):
         await self._thread.jump(positions, stamp)
 
     def end(self, tp: TP) -> int | None:
-        """Where the topic ended at the last fetch; None before the first, or when not ours."""
-        try:
-            return self._thread.highwater(tp)
-        except IllegalStateError:
-            return None  # taken away in the consumer's thread, which tells us soon
+        """Where what may be read of the topic ended at the last fetch; None before the first, or
+        when it is not ours."""
+        return self._thread.end(tp)
+
+    @property
+    def fetched_at(self) -> float:
+        """When the last fetch returned, by `time.monotonic`."""
+        return self._thread.fetched_at
 
     async def reclaim(self) -> None:
         """Claim anew what is assigned, as if it had just been."""
@@ -152,7 +170,8 @@ class Consumer(driver.Consumer):
             owned = await intake.claim({tp: (earliest[tp], end[tp]) for tp in mine})
             if self._is_over(generation):
                 return False
-            await intake.take_over(owned, self)
+            if not await intake.take_over(owned, self):
+                return False
         return True
 
 
@@ -237,15 +256,19 @@ class App(faust.App):
         super().__init__(*args, **options)
 
     def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Let `close` finish what is under way when the app stops; nothing is fetched by then."""
+        """Let `close` finish what is under way when the app stops; nothing is fetched by then. All
+        such have STOP_PATIENCE together."""
         self._closers.append(close)
 
     async def on_stop(self) -> None:
         await super().on_stop()
         for intake in self.intakes.values():
             intake.stop()
-        for close in self._closers:
-            await close()
+        try:
+            async with asyncio.timeout(STOP_PATIENCE):
+                await asyncio.gather(*(close() for close in self._closers))
+        except TimeoutError:
+            log.warning("left_unfinished")  # to the next owner, as after a kill
 
     def read(self, intake: Intake) -> Any:
         """The channel to declare an agent on, for `intake`'s topic."""

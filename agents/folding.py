@@ -12,10 +12,10 @@ from agents.cache import RunCache
 from agents.intake import Batch, Owned, Portion, Record
 from agents.metrics import COMMANDS, DEAD_LETTERS, REFUSALS
 from agents.publisher import News, Saying
-from storage.effects import Effects
+from storage.effects import Effects, kafka_time
 from storage.progress import Move
 from streams.commands import Command, RunCommand, SetKeyValue, type_of
-from streams.decoding import decode
+from streams.decoding import asks, decode
 from streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from streams.fold import fold
 from streams.journal import Entry
@@ -32,6 +32,7 @@ from streams.outcomes import (
 from streams.state import Run
 
 _TRACE_HEADERS = ("traceparent", "tracestate")
+MAX_TRACE = 8 * 1024  # bytes of them; each event of a command carries them
 
 Decoded = list[list[Command | Dead]]  # by portion, by record
 
@@ -132,7 +133,10 @@ class _Folder:
             else:
                 self.move.dead += 1
                 self._bury(record, outcome)
-            if isinstance(command, Command) and command.reply_to is not None:
+            if isinstance(command, Dead):
+                if asking := asks(record.value, command):
+                    self.work.replies.append((*asking, outcome))
+            elif command.reply_to is not None:
                 self.work.replies.append((command.reply_to, command.id, outcome))
         self.work.moves.append(self.move)
         self.work.news.append(self.news)
@@ -161,6 +165,7 @@ class _Folder:
             return result
         if run is None:
             self.cache.put(result[0], self.work.number)  # weighed again after the batch
+            self.effects.begin(result[0], kafka_time(record.timestamp))
         run, entries = result
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):
@@ -201,4 +206,6 @@ def _trace(record: Record) -> Sequence[tuple[str, bytes | None]]:
     """The headers that are carried on to the events: a trace goes through."""
     if not record.headers:
         return ()
-    return [header for header in record.headers if header[0] in _TRACE_HEADERS]
+    trace = [header for header in record.headers if header[0] in _TRACE_HEADERS]
+    size = sum(len(name) + len(value or b"") for name, value in trace)
+    return trace if size <= MAX_TRACE else ()

@@ -29,6 +29,7 @@ from streams.events import NOWHERE
 log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+MAX_BYTES = 32 * 1024 * 1024  # of values in a batch, but for the last record's
 FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
@@ -54,13 +55,14 @@ class Record(Protocol):
 
 
 class Stretch(list[Record]):
-    """Records of one partition from one fetch, in order."""
+    """Records of one partition from one fetch, in order; `bytes`: of values not taken yet."""
 
-    __slots__ = ("base", "stamp", "tp")
+    __slots__ = ("base", "bytes", "stamp", "tp")
 
     def __init__(self, tp: TP, records: Iterable[Record], stamp: int, base: int) -> None:
         super().__init__(records)
         self.tp, self.stamp, self.base = tp, stamp, base
+        self.bytes = sum([len(record.value or b"") for record in self])
 
 
 @dataclass(slots=True)
@@ -211,13 +213,18 @@ class Intake:
             )
         return owned
 
-    async def take_over(self, owned: list[Owned], consumer: Any) -> None:
-        """Begin reading what was claimed. The consumer's lock is held."""
+    async def take_over(self, owned: list[Owned], consumer: Any) -> bool:
+        """Begin reading what was claimed; false when it was lost meanwhile. The consumer's lock is
+        held."""
         self._consumer = consumer
+        losses = self._losses
         await self._jump(owned)
+        if self._losses != losses:
+            return False
         self.owned = {part.number: part for part in owned}
         self._on_owned(owned)
         log.info("owns", topic=self.topic, positions={p.number: p.next for p in owned})
+        return True
 
     async def _jump(self, parts: list[Owned]) -> None:
         stamp = next(_stamps)
@@ -247,16 +254,16 @@ class Intake:
         self._waiting.extend(stretches)
 
     async def take(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
-        """A batch of at most `limit` records from what was received and what stands in Faust's
-        `queue`; empty when there is nothing."""
+        """A batch of at most `limit` records and about MAX_BYTES from what was received and what
+        stands in Faust's `queue`; empty when there is nothing."""
         # No more than a batch needs: what stays in the queue holds the fetching back.
-        while not queue.empty() and sum(map(len, self._waiting)) < limit:
+        while not queue.empty() and self._has_room(limit):
             self.receive(queue.get_nowait().value)
         portions: dict[int, Portion] = {}
         behind: list[Owned] = []
         holes: dict[TP, int] = {}
-        room = limit
-        while self._waiting and room > 0 and not self._stopped:
+        room, space = limit, MAX_BYTES
+        while self._waiting and room > 0 and space > 0 and not self._stopped:
             stretch = self._waiting[0]
             part = self.owned.get(stretch.tp.partition)
             if part is None or stretch.stamp != part.stamp:
@@ -265,7 +272,7 @@ class Intake:
                 part.stamp = _NO_STAMP  # until the seek back, everything of it is stale
                 behind.append(part)
             else:
-                records = self._trim(stretch, part, room)
+                records, size = self._trim(stretch, part, room, space)
                 if not records:
                     continue
                 if records[0].offset > part.next:
@@ -274,21 +281,34 @@ class Intake:
                 portion.records.extend(records)
                 part.next = portion.next_offset
                 room -= len(records)
+                space -= size
         if behind:
             await self._seek_back(behind)
         if holes:
             await self._check_holes(holes)
         return Batch(portions[number] for number in sorted(portions))
 
-    def _trim(self, stretch: Stretch, part: Owned, room: int) -> list[Record]:
-        """What of `stretch` is news to `part`, at most `room` records; the rest keeps waiting."""
+    def _has_room(self, limit: int) -> bool:
+        waiting = self._waiting
+        return sum(map(len, waiting)) < limit and sum(one.bytes for one in waiting) < MAX_BYTES
+
+    def _trim(
+        self, stretch: Stretch, part: Owned, room: int, space: int
+    ) -> tuple[list[Record], int]:
+        """What of `stretch` is news to `part`, at most `room` records, of which the last is the
+        first to fill `space` bytes; and their bytes. The rest keeps waiting."""
         if stretch[0].offset < stretch.base:
             crash("The consumer moved back unasked.", partition=part.number)
         begin = bisect_left(stretch, part.next, key=_offset_of)
         records = stretch[begin : begin + room]
+        sizes = list(itertools.accumulate([len(record.value or b"") for record in records]))
+        if sizes and sizes[-1] > space:
+            del records[bisect_left(sizes, space) + 1 :]
         if begin + len(records) == len(stretch):
             self._waiting.popleft()
-        return records
+        size = sizes[len(records) - 1] if records else 0
+        stretch.bytes -= size
+        return records, size
 
     async def _seek_back(self, behind: list[Owned]) -> None:
         async with self._consumer.lock:

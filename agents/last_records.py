@@ -7,12 +7,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from agents.brokers import access
 
 
-async def last_values(bootstrap: str, topic: str, partitions: Sequence[int]) -> dict[int, bytes]:
+async def last_values(
+    bootstrap: str, topic: str, partitions: Sequence[int]
+) -> dict[int, bytes | None]:
     """The value of the last record by partition; empty partitions are left out.
 
-    Topics without transaction markers only: the last offset must hold a record.
+    None where the last record has no value, and where the end is a transaction's marker.
     """
-    found: dict[int, bytes] = {}
+    found: dict[int, bytes | None] = {}
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **access(),
@@ -31,6 +33,10 @@ async def last_values(bootstrap: str, topic: str, partitions: Sequence[int]) -> 
             for tp, records in (await reader.getmany(timeout_ms=500)).items():
                 found[tp.partition] = records[-1].value
                 wanted.discard(tp)
+            for tp in tuple(wanted):
+                if await reader.position(tp) >= end[tp]:
+                    found[tp.partition] = None
+                    wanted.discard(tp)
     finally:
         await reader.stop()
     return found

@@ -37,6 +37,10 @@ FENCES = Counter("execstream_fences", "Batches given up because another worker h
 FOLDED_AGAIN = Counter(
     "execstream_batches_folded_again", "Batches folded again because their states were stale."
 )
+REPLIES_LOST = Counter(
+    "execstream_replies_lost",
+    "Replies that Redis did not take; it was away, or is too slow for their number.",
+)
 PARTITIONS = Gauge("execstream_partitions_owned", "Partitions this worker owns.", ["topic"])
 LAG_RECORDS = Gauge(
     "execstream_lag_records",

@@ -26,7 +26,9 @@ MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can beco
 # Seconds until an acknowledgement must have come or failed; aiokafka gives up after 40, unless its
 # sending task has died: then nothing comes, and this ends the process.
 ACK_PATIENCE = 120.0
-BACKLOG = 8  # batches that may wait before committing waits too
+# What may wait before committing waits too.
+BACKLOG = 8  # batches
+BACKLOG_BYTES = 64 * 1024 * 1024  # of values in them
 
 
 @dataclass(slots=True)
@@ -47,6 +49,11 @@ class News:
     events: list[Saying] = field(default_factory=list)
     dead_letters: list[Saying] = field(default_factory=list)
 
+    @property
+    def bytes(self) -> int:
+        """Of the values."""
+        return sum([len(one.value or b"") for one in (*self.events, *self.dead_letters)])
+
 
 class Publisher:
     """Publishes apart from the commits, merging what has gathered meanwhile."""
@@ -55,17 +62,20 @@ class Publisher:
         self._events = events
         self._dead_letters = dead_letters
         self._phases = phases
-        self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None]] = deque()
+        self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None, int]] = deque()
+        self._bytes = 0  # of values in it, and of those on their way
         self._publishing: asyncio.Task[Any] | None = None
         self._producer = LazyProducer(bootstrap, max_request_size=MAX_REQUEST)
 
     async def add(self, news: Sequence[News], after: Awaitable[Any] | None) -> None:
         """Publish `news` once `after`, the republishing of their assignment, is through. Waits
         only when too much has gathered."""
-        self._backlog.append((news, after))
+        size = sum(one.bytes for one in news)
+        self._backlog.append((news, after, size))
+        self._bytes += size
         if self._publishing is None or self._publishing.done():
             self._publishing = spawn(self._publish_all())
-        elif len(self._backlog) > BACKLOG:
+        elif len(self._backlog) > BACKLOG or self._bytes > BACKLOG_BYTES:
             await self._publishing
 
     async def drain(self) -> None:
@@ -90,13 +100,16 @@ class Publisher:
     async def _publish_all(self) -> None:
         while self._backlog:
             merged: dict[int, News] = {}
+            merged_bytes = 0
             while self._backlog:
-                news, after = self._backlog.popleft()
+                news, after, size = self._backlog.popleft()
+                merged_bytes += size
                 if after is not None:
                     await after
                 for one in news:
                     _merge(merged, one)
             await self.publish(list(merged.values()))
+            self._bytes -= merged_bytes
 
     async def _publish_partition(self, producer: AIOKafkaProducer, news: News) -> None:
         acknowledged = await asyncio.gather(

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from agents.failures import spawn
+from agents.metrics import REPLIES_LOST
 from storage.channels import encode_reply, reply_channel
+from storage.redis_positions import open_redis
 from streams.outcomes import Outcome
 
 log = structlog.get_logger(__name__)
@@ -25,9 +27,9 @@ class Replies:
     """Sends in the background, in order, one pipeline at a time."""
 
     def __init__(self, redis_url: str, prefix: str) -> None:
-        self._redis: Redis = Redis.from_url(redis_url)
+        self._redis = open_redis(redis_url)
         self._prefix = prefix
-        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[tuple[str, bytes]] = deque()
         self._sending: asyncio.Task[Any] | None = None
 
     def add(self, replies: Sequence[tuple[str, str, Outcome]]) -> None:
@@ -35,8 +37,11 @@ class Replies:
         for reply_to, command_id, outcome in replies:
             channel = reply_channel(self._prefix, reply_to)
             self._waiting.append((channel, encode_reply(command_id, outcome)))
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft()
+            REPLIES_LOST.inc()
         if self._waiting and (self._sending is None or self._sending.done()):
-            self._sending = asyncio.create_task(self._send_all())
+            self._sending = spawn(self._send_all())
 
     async def close(self) -> None:
         if self._sending is not None:
@@ -48,8 +53,10 @@ class Replies:
             pipeline = self._redis.pipeline(transaction=False)
             for channel, message in self._waiting:
                 pipeline.publish(channel, message)
+            count = len(self._waiting)
             self._waiting.clear()
             try:
                 await pipeline.execute()
             except (RedisError, OSError) as error:
-                log.warning("replies_lost", error=repr(error))
+                REPLIES_LOST.inc(count)
+                log.warning("replies_lost", replies=count, error=repr(error))

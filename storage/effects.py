@@ -47,7 +47,10 @@ class _StepChange:
 
 @dataclass(slots=True)
 class Effects:
-    """Collects while a batch is folded; `freeze` makes the rows."""
+    """Collects while a batch is folded; `freeze` makes the rows.
+
+    `begun`: days that runs began on, each with the day on which Kafka had the record.
+    """
 
     entries: list[Row] = field(default_factory=list)
     key_values: list[Row] = field(default_factory=list)
@@ -55,6 +58,7 @@ class Effects:
     dead_letters: list[Row] = field(default_factory=list)
     run_rows: list[Row] = field(default_factory=list)
     step_rows: list[Row] = field(default_factory=list)
+    begun: set[tuple[date, date]] = field(default_factory=set)
     _runs: dict[str, _RunChange] = field(default_factory=dict)
     _steps: dict[tuple[str, str], _StepChange] = field(default_factory=dict)
 
@@ -62,12 +66,12 @@ class Effects:
     def erased(self) -> list[str]:
         return [run_id for run_id, change in self._runs.items() if change.erased]
 
-    def days(self) -> set[date]:
-        """The days whose partitions the rows go to."""
-        return {run_day(change.run) for change in self._runs.values()}
-
     def touched(self) -> Iterable[str]:
         return self._runs
+
+    def begin(self, run: Run, received_at: datetime) -> None:
+        """`run` began, by a record that Kafka had then."""
+        self.begun.add((run_day(run), received_at.date()))
 
     def add_entry(self, run: Run, entry: Entry, partition: int, offset: int, index: int) -> None:
         """`entry` happened to `run`, which has evolved by it."""

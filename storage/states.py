@@ -125,11 +125,12 @@ async def load_key_values(
 ) -> None:
     """Add to `known` what is stored of (user, key) `places` and (user, command id) `commands`."""
     missing = [place for place in places if place not in known.written]
+    written = await connection.fetch(_WRITTEN, *_columns(missing))
+    applied = await connection.fetch(_APPLIED, *_columns(commands))
+    # Only now: what is noted is not asked for again, and a query may fail.
     known.written.update(dict.fromkeys(missing))
-    for row in await connection.fetch(_WRITTEN, *_columns(missing)):
-        known.written[row["user_id"], row["key"]] = row["updated_at"]
-    for row in await connection.fetch(_APPLIED, *_columns(commands)):
-        known.applied.add((row["user_id"], str(row["command_id"])))
+    known.written.update({(row["user_id"], row["key"]): row["updated_at"] for row in written})
+    known.applied.update((row["user_id"], str(row["command_id"])) for row in applied)
 
 
 def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -5,10 +5,12 @@ first reason of the contract's order. `wrong_partition` and `not_storable` need 
 told elsewhere.
 """
 
+import re
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 
 from streams.commands import (
     COMMAND_TYPES,
@@ -17,11 +19,13 @@ from streams.commands import (
     AnyCommand,
     Command,
     CreateGraph,
+    Name,
     SetKeyValue,
     ShareGraph,
     UpdateGraph,
     UpdateNode,
     UpdateNodes,
+    Uuid,
 )
 from streams.outcomes import Dead, DeadReason
 from streams.text import clean_json, clean_text, may_need_cleaning
@@ -47,9 +51,29 @@ _PINS: dict[type[Command], str] = {
     AddNodeOutput: "output_name",
 }
 
+# Of these nothing is read any more, not even who sent it.
+_UNREAD = (
+    DeadReason.TOO_LARGE,
+    DeadReason.TOO_DEEP,
+    DeadReason.NOT_JSON,
+    DeadReason.NOT_AN_OBJECT,
+)
+
+
+class _Asking(Struct):
+    id: Uuid
+    reply_to: Name
+
+
 _command = msgspec.json.Decoder(AnyCommand)
+_asking = msgspec.json.Decoder(_Asking)
 _any_json = msgspec.json.Decoder(Raw)
 _header = msgspec.json.Decoder(dict[str, Raw])
+_objects = msgspec.json.Decoder(list[dict[str, Raw]])
+
+# Where in a command something is wrong, as msgspec ends its messages.
+_PLACE = re.compile(r" - at (?:`key` in )?`([^`]*)`\Z")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`\Z")
 
 
 def decode(
@@ -66,15 +90,26 @@ def decode(
         if not value.isascii():
             value.decode()  # msgspec does not look inside raw values
         command = _command.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        diagnosis = _diagnose(value, error)
-        last = _with_last_of_equal_keys(value, diagnosis)
-        if last is None:
-            return diagnosis
-        command = last
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        looked_at = _look_closely(value)
+        if isinstance(looked_at, Dead):
+            return looked_at
+        command = looked_at
     if command.v not in (VERSION, None):
         return _unsupported(command.v)
     return _check_fields(command, value) or _check_key(command, key) or command
+
+
+def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
+    """What a record that is dead asks for: (reply_to, command id); None when it does not, or when
+    that cannot be read."""
+    if value is None or dead.reason in _UNREAD:
+        return None
+    try:
+        asking = _asking.decode(value)
+    except msgspec.DecodeError:
+        return None
+    return asking.reply_to, asking.id
 
 
 def depth(json: bytes) -> int:
@@ -98,8 +133,9 @@ def depth(json: bytes) -> int:
     return deepest
 
 
-def _diagnose(value: bytes, error: Exception) -> Dead:
-    """Why msgspec would not have it, in the contract's order."""
+def _look_closely(value: bytes) -> Command | Dead:
+    """Why msgspec would not have it, in the contract's order; or the command it is all the same:
+    of equal keys the last wins, and msgspec judges each of them."""
     try:
         value.decode()
         _any_json.decode(value)
@@ -114,19 +150,23 @@ def _diagnose(value: bytes, error: Exception) -> Dead:
     kind = _parsed(header.get("type"))
     if not isinstance(kind, str) or kind not in COMMAND_TYPES:
         return Dead(DeadReason.UNKNOWN_TYPE, {"type": _quoted(kind)})
-    message, _, path = str(error).partition(" - at `")
-    return _invalid(path.rstrip("`") or "$", message)
-
-
-def _with_last_of_equal_keys(value: bytes, diagnosis: Dead) -> Command | None:
-    """The command that `value` is when of equal keys the last wins; msgspec judges each of them."""
-    if diagnosis.reason not in (DeadReason.INVALID_FIELD, DeadReason.UNKNOWN_TYPE):
-        return None
+    with suppress(KeyError, msgspec.DecodeError):  # what else it is is judged below
+        nodes = _objects.decode(header["starting_nodes"])
+        header["starting_nodes"] = Raw(msgspec.json.encode(nodes))
     try:
-        command: Command = _command.decode(msgspec.json.encode(_header.decode(value)))
-    except msgspec.DecodeError:
-        return None
+        command: Command = _command.decode(msgspec.json.encode(header))
+    except msgspec.DecodeError as error:
+        return _misfit(str(error))
     return command
+
+
+def _misfit(text: str) -> Dead:
+    """The dead letter for a complaint of msgspec's."""
+    place = _PLACE.search(text)
+    path, message = (place[1], text[: place.start()]) if place else ("$", text)
+    if missing := _MISSING.match(message):
+        path += f".{missing[1]}"
+    return _invalid(path, message)
 
 
 def _parsed(raw: Raw | None) -> Any:

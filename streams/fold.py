@@ -17,6 +17,10 @@ from streams.rules import decide
 from streams.state import Run, Step
 from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, Table
 
+# Bytes of memory, about.
+_SKIPPED = 112  # an id with its status
+_PIN = 64  # beside its characters
+
 
 def fold(
     run: Run | None, command: RunCommand, partition: int, table: Table = ALLOWED_FROM
@@ -60,6 +64,8 @@ def _remember(run: Run, entry: Entry) -> None:
     outcome = run.outcomes.get(entry.command_id)
     if outcome is None:
         skipped = None if entry.detail.skipped is UNSET else entry.detail.skipped
+        if skipped is not None:
+            run.extra += _SKIPPED * len(skipped)
         run.outcomes[entry.command_id] = Applied(
             first=entry.seq,
             last=entry.seq,
@@ -116,7 +122,9 @@ def _node_added(run: Run, entry: Entry) -> None:
 
 
 def _input_added(run: Run, entry: Entry) -> None:
-    run.steps[cast(str, entry.node_exec_id)].pins.add(cast(str, entry.name))
+    pin = cast(str, entry.name)
+    run.steps[cast(str, entry.node_exec_id)].pins.add(pin)
+    run.extra += _PIN + len(pin)
 
 
 def _output_added(run: Run, entry: Entry) -> None:
@@ -134,9 +142,14 @@ def _node_updated(run: Run, entry: Entry) -> None:
     elif status in FINAL:
         step.ended_time = entry.at
     if status in FINAL:
-        step.stats = None  # nothing can be added to them any more
+        _keep_stats(run, step, None)  # nothing can be added to them any more
     elif entry.detail.stats is not UNSET:
-        step.stats = bytes(entry.detail.stats)
+        _keep_stats(run, step, bytes(entry.detail.stats))
+
+
+def _keep_stats(run: Run, step: Step, stats: bytes | None) -> None:
+    run.extra += len(stats or b"") - len(step.stats or b"")
+    step.stats = stats
 
 
 _EVOLVE: dict[EntryType, Callable[[Run, Entry], None]] = {

@@ -57,6 +57,7 @@ class Run:
     trimmed_at: datetime | None = None
     steps: dict[str, Step] = field(default_factory=dict)
     outcomes: dict[str, Applied] = field(default_factory=dict)
+    extra: int = 0  # bytes, about, of what may be of any size: pins, stats, ids of skipped steps
     _by_node: dict[str, list[Step]] = field(default_factory=dict)
     _cursors: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -84,6 +85,7 @@ class Run:
     def erase(self) -> None:
         """Forget everything but the tombstone."""
         self.is_erased = True
+        self.extra = 0
         self.is_shared, self.share_token_hash, self.shared_at = False, None, None
         for forgotten in (self.steps, self.outcomes, self._by_node, self._cursors):
             forgotten.clear()

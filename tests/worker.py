@@ -146,20 +146,23 @@ class Installation:
     async def put(self, orders: Iterable[Order]) -> list[Place]:
         """Put records on the commands topic, each where its key says unless it names a partition;
         where they are."""
-        sent = [
-            await self.producer.send(
-                self.topic(COMMANDS.name),
-                order.value,
-                order.key,
-                partition=self.partition_of(order),
-                timestamp_ms=order.timestamp,
-                headers=list(order.headers),
-            )
-            for order in orders
-        ]
+        sent = [await self._send(order) for order in orders]
         places = [(place.partition, place.offset) for place in await asyncio.gather(*sent)]
         self.puts += places
         return places
+
+    async def _send(self, order: Order) -> Any:
+        """The future of the record's place."""
+        about: dict[str, Any] = {"key": order.key, "value": order.value}
+        about["headers"] = list(order.headers)
+        topic, partition = self.topic(COMMANDS.name), self.partition_of(order)
+        if order.key is None and order.value is None:  # aiokafka refuses to send that by itself
+            batch = self.producer.create_batch()
+            batch.append(timestamp=order.timestamp, **about)
+            return await self.producer.send_batch(batch, topic, partition=partition)
+        return await self.producer.send(
+            topic, partition=partition, timestamp_ms=order.timestamp, **about
+        )
 
     @staticmethod
     def partition_of(order: Order) -> int:

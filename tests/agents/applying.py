@@ -25,7 +25,7 @@ from tests.names import lent_names
 from tests.orders import Order
 
 TOPIC = "commands"
-NOON = 1_772_366_400_000  # Kafka's time of all records, in milliseconds
+NOON = 1_772_366_400_000  # Kafka's time of records that name none, in milliseconds
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,26 @@ class Desk:
 
     db: asyncpg.Pool
     applier: Applier
+    intake: Intake
     said: Said
     ends: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     reference: Reference = field(default_factory=Reference)
 
     @property
     def owned(self) -> dict[int, Owned]:
-        return self.applier.intake.owned
+        return self.intake.owned
 
     async def claim(self, *partitions: int) -> None:
         """Take partitions over, as a new assignment does."""
-        intake = self.applier.intake
         bounds = {TP(TOPIC, number): (0, 2**62) for number in partitions}
-        await intake.take_over(await intake.claim(bounds), Still())
+        await self.intake.take_over(await self.intake.claim(bounds), Still())
 
     def batch(self, orders: Iterable[Order]) -> Batch:
         """A batch of these orders, each of which names its partition."""
         batch = Batch()
         for number, some in groupby(sorted(orders, key=_partition), key=_partition):
             records = [
-                Record(number, self.ends[number] + index, one.key, one.value)
+                Record(number, self.ends[number] + index, one.key, one.value, timestamp=_time(one))
                 for index, one in enumerate(some)
             ]
             batch.append(Portion(self.owned[number], self.ends[number], list(records)))
@@ -129,6 +129,10 @@ def _partition(order: Order) -> int:
     return order.partition or 0
 
 
+def _time(order: Order) -> int:
+    return NOON if order.timestamp is None else order.timestamp
+
+
 @asynccontextmanager
 async def desk(servers: Addresses, partitions: int = 2) -> AsyncIterator[Desk]:
     """A desk that owns that many partitions, on tables of its own."""
@@ -156,12 +160,12 @@ async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]
     """A desk on the tables that are there; it owns nothing yet."""
     line = Line(config.postgres_dsn, config.schema)
     said = Said()
-    applier = Applier(config, said, Phases())
-    applier.intake = Intake(TOPIC, PostgresPositions(line, CONSUMER))
+    intake = Intake(TOPIC, PostgresPositions(line, CONSUMER))
+    applier = Applier(config, intake, said, Phases())
     # What fails is told by the task that is awaited; the process of the tests shall go on.
     with patch("agents.failures.crash"):
         try:
-            yield Desk(db, applier, said)
+            yield Desk(db, applier, intake, said)
         finally:
             await applier.close()
             await line.close()

@@ -1,13 +1,14 @@
 """What a worker does when a commit does not simply succeed, on real tables."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
 from agents import applier as module
-from agents import intake
+from agents import cache, intake
 from agents.failures import is_transient, pauses
 from devstack import Addresses
 from storage.effects import commit
@@ -139,7 +140,7 @@ async def test_a_run_created_elsewhere_meanwhile(place: Desk, rival: Desk) -> No
     orders, neighbour = Orders(), Orders()
     first = place.batch(life(orders, 0))
     await rival.claim(1)
-    place.applier.intake.owned.pop(1)
+    place.owned.pop(1)
     second = rival.batch([*life(orders, 1), *life(neighbour, 1)])
     for record in [*first[0].records, *second[0].records]:
         place.reference.feed(record.partition, record.offset, record.key, record.value)
@@ -207,13 +208,78 @@ async def test_the_journal_of_a_day_goes_to_its_partition(place: Desk) -> None:
     old = far.create(at="2020-01-01T00:00:00Z")
     await place.apply(near.create()._replace(partition=0), old._replace(partition=0))
 
-    where = await place.db.fetch(
-        "select graph_exec_id, tableoid::regclass::text as name from journal"
-    )
-    assert {str(row["graph_exec_id"]): row["name"] for row in where} == {
+    assert await _journals(place) == {
         near.run_id: "journal_20260301",
         far.run_id: "journal_other",
     }
+
+
+async def test_days_are_judged_record_by_record(place: Desk) -> None:
+    """What is wrong with one record's Kafka time sends nobody else's journal elsewhere, and lets no
+    absurd day have a partition."""
+    old, early, near, absurd = Orders(), Orders(), Orders(), Orders()
+    await place.apply(
+        old.create(at="2020-01-01T00:00:00Z")._replace(timestamp=0),
+        early.create(at="2026-02-01T00:00:00Z"),
+        near.create(),
+        absurd.create(at="2030-01-01T00:00:00Z"),
+        old.start()._replace(timestamp=4_000_000_000_000),
+    )
+
+    assert await _journals(place) == {
+        old.run_id: "journal_other",
+        early.run_id: "journal_20260201",
+        near.run_id: "journal_20260301",
+        absurd.run_id: "journal_other",
+    }
+
+
+async def test_a_producer_without_a_clock_spoils_no_day(place: Desk) -> None:
+    """A day of which the default partition has a row never gets one of its own."""
+    now = datetime.now(UTC)
+    first, second = Orders(), Orders()
+    await place.apply(first.create(at=now.isoformat())._replace(timestamp=0))
+    await place.apply(
+        second.create(at=now.isoformat())._replace(timestamp=int(now.timestamp() * 1000))
+    )
+
+    name = f"journal_{now:%Y%m%d}"
+    assert await _journals(place) == {first.run_id: name, second.run_id: name}
+
+
+async def _journals(place: Desk) -> dict[str, str]:
+    """The partition that has the journal of each run."""
+    where = await place.db.fetch(
+        "select distinct graph_exec_id, tableoid::regclass::text as name from journal"
+    )
+    return {str(row["graph_exec_id"]): row["name"] for row in where}
+
+
+async def test_key_values_are_forgotten_when_there_are_too_many(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the next batch is folded while the one before is being committed, without an end."""
+    monkeypatch.setattr(cache, "_KEY_VALUES", 20)
+    orders = Orders()
+    batches = [
+        [orders.keep(f"k{number}") for number in range(3)]
+        + [orders.keep("k0", at="2020-01-01T00:00:00Z")]
+        for _ in range(20)
+    ]
+    again = batches[0]
+
+    for some in [*batches, again]:
+        batch = place.batch(some)
+        for record in batch[0].records:
+            place.reference.feed(record.partition, record.offset, record.key, record.value)
+        await place.applier.apply(batch)
+        known = place.applier._cache.key_values
+        assert len(known.written) + len(known.applied) <= 20 + 6
+    await place.settled()
+
+    await assert_as_told(place)
+    assert place.reference.counts["refused"] == 21
+    assert place.reference.counts["duplicate"] == 3
 
 
 def test_waiting_never_ends_and_never_grows_long() -> None:

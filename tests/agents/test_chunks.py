@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -26,7 +28,7 @@ OVERRIDDEN = [
 ]
 # Ours alone.
 ADDED = {
-    "ConsumerThread": {"jump", "_jump"},
+    "ConsumerThread": {"end", "jump", "_jump"},
     "Consumer": {"end", "jump", "reclaim", "_acquire", "_is_over", "_claim"},
 }
 
@@ -81,6 +83,18 @@ async def test_settings_of_the_consumer_are_there() -> None:
     started = inspect.getsource(AIOKafkaConsumer.start)
     assert "self._fetch_max_wait_ms" in started
     assert "self._isolation_level" in started
+
+
+async def test_where_a_partition_stands_is_there() -> None:
+    """Under these names aiokafka keeps it."""
+    tp = TopicPartition("topic", 0)
+    subscription = SubscriptionState()
+    subscription.assign_from_user([tp])
+    state = subscription.subscription.assignment.state_value(tp)
+    state.reset_to(7)
+
+    assert (state.lso, state.has_valid_position, state.position) == (None, True, 7)
+    assert ".lso = " in inspect.getsource(fetcher)
 
 
 def test_the_producer_takes_our_settings() -> None:

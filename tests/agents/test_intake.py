@@ -4,7 +4,8 @@ Faults are injected where Faust would make them: in what is delivered.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -40,14 +41,23 @@ class Consumer:
         self.jumps: list[tuple[dict[int, int], int]] = []
         self.earliest: dict[TP, int] = {}
         self.is_lost = False
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
         if self.is_lost:
             raise IllegalStateError
         self.jumps.append(({tp.partition: at for tp, at in positions.items()}, stamp))
+        self.meanwhile()
 
     async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
         return {tp: self.earliest.get(tp, 0) for tp in tps}
+
+
+@dataclass
+class Delivery:
+    """What stands in Faust's queue."""
+
+    value: list[Stretch]
 
 
 class Reading:
@@ -226,6 +236,39 @@ async def test_a_batch_of_a_lost_assignment_is_not_ours(reading: Reading) -> Non
     )
 
     assert not reading.intake.owns(batch)
+    assert await reading.take() == []
+
+
+async def test_what_is_lost_during_the_seek_is_not_taken_over(reading: Reading) -> None:
+    """Else a worker would go on with what was given to another one."""
+    reading.intake.lose_all()
+    claimed = await reading.intake.claim({TP(TOPIC, 0): (0, 100)})
+    reading.consumer.meanwhile = reading.intake.lose_all
+
+    assert not await reading.intake.take_over(claimed, reading.consumer)
+    assert reading.intake.owned == {}
+
+    reading.consumer.meanwhile = lambda: None
+    assert await reading.intake.take_over(claimed, reading.consumer)
+    assert set(reading.intake.owned) == {0}
+
+
+async def test_a_batch_holds_so_many_bytes(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few records these are; what stays in the queue holds the fetching back."""
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    for first in (10, 14, 18, 22):
+        records = [Record(0, first + index, b"key", b"valu") for index in range(4)]
+        await reading.queue.put(Delivery([Stretch(TP(TOPIC, 0), records, reading.stamp, first)]))
+
+    assert await reading.take() == [10, 11, 12]
+    assert reading.queue.qsize() == 3
+    assert await reading.take() == [13, 14, 15]
+    assert await reading.take() == [16, 17, 18]
+    assert await reading.take(1) == [19]
+    assert await reading.take() == [20, 21, 22]
+    assert await reading.take() == [23, 24, 25]
     assert await reading.take() == []
 
 

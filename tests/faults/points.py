@@ -186,9 +186,10 @@ def _arm_claims(striking: Striking) -> None:
         striking.die_at(Point.CLAIMED)
         return positions
 
-    async def take_over_and_die(self: Intake, owned: Any, consumer: Any) -> None:
-        await take_over(self, owned, consumer)
+    async def take_over_and_die(self: Intake, owned: Any, consumer: Any) -> bool:
+        is_ours = await take_over(self, owned, consumer)
         striking.die_at(Point.TAKEN_OVER)
+        return is_ours
 
     _replace(PostgresPositions, claim=claim_and_die)
     _replace(Intake, take_over=take_over_and_die)

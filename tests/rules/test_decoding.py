@@ -4,11 +4,14 @@ Which bad record gets which reason is tested on whole workers, `tests/whole/test
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from execstream.reference.reading import DeadError, read
 from streams.commands import (
@@ -19,8 +22,9 @@ from streams.commands import (
     StartGraph,
     UpdateGraph,
 )
-from streams.decoding import MAX_QUOTE, decode, depth
+from streams.decoding import MAX_QUOTE, asks, decode, depth
 from streams.outcomes import Dead, DeadReason, detail_json
+from streams.redriving import NOT_READABLE
 from tests.exploring import exploring
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD
@@ -204,3 +208,68 @@ def test_of_equal_keys_the_last_wins() -> None:
 
     assert isinstance(command, StartGraph)
     assert (command.id, command.user_id) == ("143299a9-2ce9-4788-9ea9-5217b7c0a7ec", "ada")
+
+
+def test_of_equal_keys_of_a_starting_node_the_last_wins() -> None:
+    """And of equal pins; what is no list of nodes is nobody's business where it is not read."""
+    node = b'{"node_id":5,"block_id":"b","inputs":[],"inputs":{"a":1,"a":2},"node_id":"n"}'
+    orders = Orders()
+    created, started = orders.create(orders.node("n")), orders.start()
+    before, _, after = (created.value or b"").partition(b'"starting_nodes":[')
+    value = before + b'"starting_nodes":[' + node + after[after.index(b"]") :]
+    other = b'{"id":1,"starting_nodes":{},' + (started.value or b"")[1:]
+
+    command = decode(created.key, value)
+
+    assert isinstance(command, CreateGraph)
+    assert [(one.node_id, bytes(one.inputs["a"])) for one in command.starting_nodes] == [
+        ("n", b"2")
+    ]
+    assert read(created.key, value, LIMIT)["starting_nodes"][0]["inputs"] == {"a": 2}
+    assert isinstance(decode(started.key, other), StartGraph)
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda o: o.create(o.node("n", inputs={"": 1})), "$.starting_nodes[0].inputs"),
+        (lambda o: o.create({"node_id": "n", "inputs": {}}), "$.starting_nodes[0].block_id"),
+        (lambda o: o.order("node.output", node_exec_id=o.named("n")), "$.output_name"),
+        (lambda o: o.move("` - at `$.x`"), "$.status"),
+        (lambda o: o.order("graph.update", stats=[]), "$.stats"),
+        (lambda o: o.create(starting_nodes=5), "$.starting_nodes"),
+    ],
+)
+def test_the_path_of_what_is_invalid(make: Callable[[Orders], Order], path: str) -> None:
+    """In the words of the command, also of what is missing and of keys."""
+    order = make(Orders())
+
+    dead = decode(order.key, order.value)
+
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.detail["path"]) == (DeadReason.INVALID_FIELD, path)
+
+
+@pytest.mark.parametrize("name", DEAD)
+def test_who_asks_is_read_of_what_is_dead(name: str) -> None:
+    """Wherever a command's id and `reply_to` can be told; nowhere else."""
+    reason, make = DEAD[name]
+    order = make(Orders())[-1]
+    fields = _fields(order.value)
+    dead = Dead(DeadReason(reason))
+    if fields is None or reason in ("too_large", "too_deep", "not_json", "not_an_object"):
+        assert asks(order.value, dead) is None
+        return
+
+    fields |= {"reply_to": Raw(b'"me"'), "id": Raw(b'"143299a9-2ce9-4788-9ea9-5217b7c0a7ec"')}
+    asked = asks(msgspec.json.encode(fields), dead)
+    assert asked == ("me", "143299a9-2ce9-4788-9ea9-5217b7c0a7ec")
+    for field, wrong in (("id", b"5"), ("id", b'"x"'), ("reply_to", b"null"), ("reply_to", b'"*"')):
+        assert asks(msgspec.json.encode(fields | {field: Raw(wrong)}), dead) is None
+
+
+def _fields(value: bytes | None) -> dict[str, Raw] | None:
+    try:
+        return msgspec.json.decode(value or b"", type=dict[str, Raw])
+    except NOT_READABLE:
+        return None

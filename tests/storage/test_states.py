@@ -126,3 +126,23 @@ async def test_key_values_are_known_as_they_are_stored(
 
     assert known.written == {("ada", "k"): DAWN, ("ada", "other"): None, ("eve", "k"): None}
     assert known.applied == {("ada", command_id)}
+
+
+async def test_what_could_not_be_asked_is_asked_again(
+    place: Desk, connection: asyncpg.Connection
+) -> None:
+    """A query that fails leaves nothing behind that looks like an answer."""
+    orders = Orders()
+    await apply(place, orders.keep("k", at=DAWN.isoformat()))
+    known = KeyValues()
+    about = ([("ada", "k")], [("ada", orders.named("command/1"))])
+    config = place.applier._config
+    dead = await Line(config.postgres_dsn, config.schema).get()
+    await dead.close()
+
+    with pytest.raises(asyncpg.InterfaceError):
+        await load_key_values(dead, known, *about)
+    await load_key_values(connection, known, *about)
+
+    assert known.written == {("ada", "k"): DAWN}
+    assert known.applied == set(about[1])

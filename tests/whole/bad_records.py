@@ -228,6 +228,7 @@ DEAD: dict[str, Case] = {
         "invalid_field",
         lambda o: [replaced(o.start(), at="now")._replace(key=b"x")],
     ),
+    "neither key nor value": Case("not_json", lambda _: [Order(None, None, partition=3)]),
     "no key": Case("key_mismatch", under(lambda _: None)),
     "an empty key": Case("key_mismatch", under(lambda _: b"")),
     "a binary key": Case("key_mismatch", under(lambda _: b"\xff\x00")),

@@ -1,19 +1,23 @@
 """Bad records: each gets its reason, none harms its neighbours, and the worker lives on."""
 
+import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from redis.asyncio import Redis
 
 from execstream.reference import read_json
+from storage.channels import reply_channel
 from streams.topics import COMMANDS
 from tests.comparing import assert_equal, reference_of
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD, Case
 from tests.whole.understood_records import REFUSED, STRANGE
-from tests.worker import Installation, Place, Worker
+from tests.worker import PATIENCE, Installation, Place, Worker
 
 ALL = DEAD | REFUSED | STRANGE
 
@@ -123,6 +127,74 @@ async def test_headers_may_be_anything(place: Installation, worker: Worker) -> N
     letter = await letter_of(place, places[1])
     assert list(letter.headers[: len(GARBAGE)]) == GARBAGE
     assert worker.is_alive
+
+
+@pytest.mark.parametrize(("size", "is_carried"), [(8 * 1024 - 10, True), (8 * 1024 - 9, False)])
+async def test_a_trace_goes_through_unless_it_is_large(
+    place: Installation, worker: Worker, size: int, is_carried: bool
+) -> None:
+    """Every event of a command carries it, so that it must not be of any size."""
+    orders = Orders()
+    headers = [("tracestate", b"x" * size), ("other", b"")]
+    keep = orders.keep(user_id=orders.run_id, key=orders.run_id)
+    await place.put(
+        one._replace(headers=headers)
+        for one in (orders.create(orders.node("n")), orders.create(), keep)
+    )
+    await place.drained()
+
+    found = [
+        record
+        for records in (await place.events()).values()
+        for record in records
+        if record.key == orders.run_id.encode()
+    ]
+    assert len(found) == 4
+    for record in found:
+        assert list(record.headers) == (headers[:1] if is_carried else [])
+    assert worker.is_alive
+
+
+async def test_who_asks_is_told_of_dead_letters(place: Installation, worker: Worker) -> None:
+    """Wherever the command's id and `reply_to` can be read."""
+    told = {
+        name: DEAD[name]
+        for name in (
+            *("version 2", "an unknown type", "an unknown status", "another run's key"),
+            *("a foreign partition", "1e200000", "an output that is not storable"),
+        )
+    }
+    made = {name: case.make(Orders()) for name, case in told.items()}
+    asking = {name: _asking(orders[-1]) for name, orders in made.items()}
+    await place.put(order for orders in made.values() for order in orders[:-1])
+    await place.drained()
+    async with (
+        Redis.from_url(place.config.redis_url) as redis,
+        redis.pubsub() as messages,
+    ):
+        channel = reply_channel(place.config.redis_prefix, "asker")
+        await messages.subscribe(channel)
+        await place.put(asking.values())
+        replies: dict[str, tuple[str, str]] = {}
+        async with asyncio.timeout(PATIENCE):
+            while len(replies) < len(asking):
+                message = await messages.get_message(timeout=1)
+                if message and message["type"] == "message":
+                    reply = json.loads(message["data"])
+                    replies[reply["command_id"]] = (reply["outcome"], reply["reason"])
+
+    ids = {
+        name: re.findall(rb'"id": ?"([^"]*)"', order.value or b"")[0]
+        for name, order in asking.items()
+    }
+    assert {name: replies[ids[name].decode()] for name in asking} == {
+        name: ("dead", case.expected) for name, case in told.items()
+    }
+    assert worker.is_alive
+
+
+def _asking(order: Order) -> Order:
+    return order._replace(value=b'{"reply_to":"asker",' + (order.value or b"")[1:])
 
 
 async def test_aborted_records_were_never_there(place: Installation, worker: Worker) -> None:
@@ -249,7 +321,8 @@ async def test_dead_letters_are_kept_byte_for_byte(place: Installation, worker: 
         at = _origin(letter)
         row, record = rows[at], records[at]
         assert letter.value == row["value"] == record.value
-        assert letter.key == row["key"] == record.key
+        assert row["key"] == record.key
+        assert letter.key == (b"" if record.key is record.value is None else record.key)
         count = len(record.headers)
         assert letter.headers[:count] == record.headers
         assert dict(letter.headers[count:]) == {
@@ -257,7 +330,7 @@ async def test_dead_letters_are_kept_byte_for_byte(place: Installation, worker: 
             "dlq.original.partition": str(record.partition).encode(),
             "dlq.original.offset": str(record.offset).encode(),
             "dlq.original.timestamp": str(record.timestamp).encode(),
-            "dlq.original.key": record.key or b"",
+            "dlq.original.key": record.key,
             "dlq.reason": row["reason"].encode(),
             "dlq.detail": dict(letter.headers)["dlq.detail"],
         }
