@@ -1,8 +1,9 @@
 """What a worker tells whoever watches it: `/livez`, `/readyz` and `/metrics`.
 
 Alive is who makes progress: a partition that has lag and whose position has not moved for half a
-minute makes the worker not alive, whatever the reason. Starting is recovering, so a
-restart does no harm when the reason is elsewhere, and helps when it is here.
+minute, or of which nothing was heard for so long, makes the worker not alive, whatever the reason;
+so does what is assigned and not taken over for twice as long. Starting is recovering, so a restart
+does no harm when the reason is elsewhere, and helps when it is here.
 """
 
 import asyncio
@@ -12,20 +13,21 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiokafka.client import AIOKafkaClient
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agents.brokers import access
-from agents.chunks import App
+from agents.chunks import App, Consumer
 from agents.config import WorkerConfig
 from agents.failures import is_transient
-from agents.intake import Intake, Owned
+from agents.intake import Owned
 from agents.metrics import LAG_RECORDS, LAG_SECONDS, PARTITIONS, POSITION_TIMESTAMP
 from storage.lines import Line
 
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
 OBSERVE_EVERY = 1.0  # seconds
 READY_WITHIN = 2.0  # seconds for each server to answer
+SETTLING = 2  # times as long as for progress: a rebalance alone may take half a minute
 
 
 @dataclass(slots=True)
@@ -42,22 +45,23 @@ class _Seen:
 
     owned: Owned
     done: int
-    moved_at: float  # when it last moved or had no lag
+    moved_at: float  # when it last moved, or a fetch found that it had no lag
     current_at: float  # Unix time when it last had no lag, or became ours
 
 
 class Progress:
-    """Watches how the owned partitions of `intakes` move."""
+    """Watches how the partitions of an app move that it owns, and that it comes to own them."""
 
-    def __init__(self, intakes: dict[str, Intake], stall_after: float) -> None:
-        self._intakes = intakes
+    def __init__(self, app: App, stall_after: float) -> None:
+        self._app = app
         self._stall_after = stall_after
         self._seen: dict[TP, _Seen] = {}
+        self._settled_at = time.monotonic()
 
     def observe(self) -> None:
         """Look at every partition; sets the gauges of lag."""
         seen: dict[TP, _Seen] = {}
-        for topic, intake in self._intakes.items():
+        for topic, intake in self._app.intakes.items():
             PARTITIONS.labels(topic).set(len(intake.owned))
             ends = intake.ends()
             for owned in intake.owned.values():
@@ -68,24 +72,47 @@ class Progress:
             for gauge in (LAG_RECORDS, LAG_SECONDS, POSITION_TIMESTAMP):
                 gauge.remove(tp.topic, str(tp.partition))
         self._seen = seen
+        if not self.unsettled():
+            self.excuse()
+
+    def unsettled(self) -> list[str]:
+        """Topics of which nothing is ours although it is assigned, or is being assigned."""
+        try:
+            assigned = {tp.topic for tp in self._app.consumer.assignment()}
+        except ConsumerNotStarted:
+            return []  # no broker has answered yet
+        return [
+            topic
+            for topic, intake in sorted(self._app.intakes.items())
+            if not intake.owned and (self._app.rebalancing or topic in assigned)
+        ]
+
+    def excuse(self) -> None:
+        """Whatever is not settled has just begun to be so."""
+        self._settled_at = time.monotonic()
 
     def stalled(self) -> list[str]:
-        """Partitions with lag that have not moved for `stall_after` seconds, as topic[number]."""
-        long_ago = time.monotonic() - self._stall_after
-        return [
+        """Partitions that have not moved for `stall_after` seconds, as topic[number], and topics
+        that have not been settled for SETTLING times as long."""
+        now = time.monotonic()
+        partitions = [
             f"{tp.topic}[{tp.partition}]"
             for tp, seen in sorted(self._seen.items())
-            if seen.moved_at < long_ago
+            if seen.moved_at < now - self._stall_after
         ]
+        is_settling = self._settled_at >= now - SETTLING * self._stall_after
+        return partitions if is_settling else partitions + self.unsettled()
 
     def _look(self, owned: Owned, lag: int) -> _Seen:
         before = self._seen.get(owned.tp)
+        now = time.monotonic()
         if before is None or before.owned is not owned:
-            return _Seen(owned, owned.done, time.monotonic(), time.time())
+            return _Seen(owned, owned.done, now, time.time())
         if not lag:
             before.current_at = time.time()
-        if not lag or owned.done != before.done:
-            before.moved_at, before.done = time.monotonic(), owned.done
+            before.moved_at = max(before.moved_at, cast(Consumer, self._app.consumer).fetched_at)
+        if owned.done != before.done:
+            before.moved_at, before.done = now, owned.done
         return before
 
 
@@ -100,15 +127,25 @@ def _set_gauges(owned: Owned, lag: int, seen: _Seen) -> None:
 
 def declare(app: App, config: WorkerConfig) -> None:
     """Declare the probes of `app`, and the timer that watches its progress."""
-    progress = Progress(app.intakes, config.stall_after)
+    progress = Progress(app, config.stall_after)
     line = Line(config.postgres_dsn, config.schema)
     redis: Redis = Redis.from_url(config.redis_url)
     is_bridge = app.conf.id.endswith("-bridge")
     asking = asyncio.Lock()  # the line has room for one
 
+    async def ask_kafka() -> None:
+        client = AIOKafkaClient(bootstrap_servers=config.kafka_bootstrap, **access())
+        try:
+            await client.bootstrap()
+        finally:
+            await client.close()
+
     @app.timer(OBSERVE_EVERY)
     async def observe() -> None:
         progress.observe()
+        # A worker that waits for a broker does what it should.
+        if progress.unsettled() and not await _answers(ask_kafka):
+            progress.excuse()
 
     @app.page(LIVE)
     async def livez(web: Any, _: Any) -> Any:
@@ -121,7 +158,7 @@ def declare(app: App, config: WorkerConfig) -> None:
         async with asking:
             answers = await asyncio.gather(
                 _answers(lambda: _ask_postgres(line)),
-                _answers(lambda: _ask_kafka(config.kafka_bootstrap)),
+                _answers(ask_kafka),
                 _answers(redis.ping),
             )
         found = dict(zip(("postgres", "kafka", "redis"), answers, strict=True))
@@ -176,11 +213,3 @@ async def _ask_postgres(line: Line) -> None:
     except BaseException:
         line.hang_up()
         raise
-
-
-async def _ask_kafka(bootstrap: str) -> None:
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, **access())
-    try:
-        await client.bootstrap()
-    finally:
-        await client.close()

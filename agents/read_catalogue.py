@@ -65,6 +65,8 @@ async def _commit(intake: Intake, line: Line, batch: Batch) -> None:
             break
         except Exception as error:
             if sqlstate(error) == FENCED:
+                line.hang_up()  # it knows types of the schema that was
+                intake.give_up(batch)
                 return
             if not is_transient(error):
                 raise

@@ -59,7 +59,6 @@ def declare(app: App, config: WorkerConfig) -> None:
     phases = Phases()
     changelog = Changelog(config.kafka_bootstrap, config.topic_prefix + BLOCK_STATS.name)
     live = LiveView(app, changelog)
-    tallier = Tallier(config, live, phases)
     line = Line(config.postgres_dsn, config.schema)
     store = TallyPositions(line)
 
@@ -68,7 +67,7 @@ def declare(app: App, config: WorkerConfig) -> None:
         store.live = Live()
 
     intake = Intake(config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear)
-    tallier.intake = intake
+    tallier = Tallier(config, intake, live, phases)
     declare_pages(app, live)
 
     @app.agent(app.read(intake), name="tally_stats")

@@ -30,15 +30,21 @@ _COLUMNS = "id, type, at, alert::text as alert, tries"
 
 # ---- Redis -----------------------------------------------------------------------------------
 
+# Longer than publishing may take: who was stopped in the middle has given up when others go on.
+IDLE_LIMIT = "15s"
+
+# Not `skip locked`: what comes later would overtake what another publisher has in its hands.
 _UNPUBLISHED = f"""
 select {_COLUMNS} from alert_message where published_at is null
- order by id limit {MOST_AT_ONCE} for update skip locked
+ order by id limit {MOST_AT_ONCE} for update
 """
 _PUBLISHED = "update alert_message set published_at = now() where id = any($1)"
 
 
 async def take_unpublished(connection: asyncpg.Connection) -> list[Message]:
-    """Messages that nobody has published; ours until the transaction ends."""
+    """Messages that nobody has published, in their order; ours until the transaction ends. Waits
+    for who has them now."""
+    await connection.execute(f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
     return _messages(await connection.fetch(_UNPUBLISHED))
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from storage import exact_json
 from storage.reads.errors import InvalidCursor
-from storage.reads.querying import Where
+from storage.reads.querying import Where, at_least_one
 from streams.alerting import Kind, Severity, title
 
 IDLE_LIMIT = "10s"  # after which a worker that was stopped in the middle loses the lock
@@ -247,7 +247,9 @@ async def get_alert(db: asyncpg.Pool | asyncpg.Connection, alert_id: int) -> Ale
 async def list_alerts(
     db: asyncpg.Pool, *, is_open: bool | None = None, cursor: str | None = None, limit: int = 25
 ) -> tuple[list[Alert], str | None]:
-    """A page of alerts, the open ones first, the newest of each first; and the next cursor."""
+    """A page of alerts, the open ones first, the newest of each first; and the next cursor.
+    ValueError unless `limit` is at least 1."""
+    at_least_one(limit=limit)
     where = Where()
     where.add("(closed_at is null) = {}", is_open)
     if cursor is not None:

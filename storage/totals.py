@@ -133,10 +133,15 @@ def _total_rows(
 _FIRST_DAY = date(1970, 1, 1)
 
 
+# Of a partition, in the live table of nodes: those that something was counted of last. There is no
+# limit to the nodes of all graphs that there ever were.
+MOST_NODES = 20_000
+
+
 @dataclass(slots=True)
 class Live:
-    """What the live tables begin with: entries by key, and the newest minute and day by
-    partition."""
+    """What the live tables begin with: entries by key, of nodes the one touched last at the end;
+    and the newest minute and day by partition."""
 
     blocks: dict[str, LiveStats] = field(default_factory=dict)
     nodes: dict[str, LiveStats] = field(default_factory=dict)
@@ -155,8 +160,13 @@ select source_partition, block_id, {_PLACE}, {_FIGURES}
   from block_total where source_partition = any($1)
 """
 _NODE_TOTALS = f"""
-select source_partition, graph_id, node_id, {_PLACE}, {_FIGURES}
-  from node_total where source_partition = any($1)
+select n.*
+  from unnest($1::int[]) as wanted(partition)
+ cross join lateral (
+    select source_partition, graph_id, node_id, {_PLACE}, {_FIGURES}
+      from node_total where source_partition = wanted.partition
+     order by position_offset desc, position_index desc limit {MOST_NODES}) n
+ order by position_offset, position_index
 """
 _NEWEST_MINUTES = """
 select source_partition, max(newest) from block_total where source_partition = any($1) group by 1
@@ -184,6 +194,22 @@ select n.source_partition, n.graph_id, n.node_id, n.day - date '1970-01-01', n.e
 """
 
 
+_WANTED_NODES = """
+  from unnest($1::int[], $2::text[], $3::text[]) as wanted(source_partition, graph_id, node_id)
+  join node_total t using (source_partition, graph_id, node_id)
+"""
+_TOTALS_OF = f"""
+select source_partition, graph_id, node_id, {_PLACE}, {_FIGURES} {_WANTED_NODES}
+"""
+_DAYS_OF = f"""
+select source_partition, graph_id, node_id, d.day - date '1970-01-01', d.ended, d.failed
+{_WANTED_NODES}
+ cross join generate_series(0, {RECENT_DAYS - 1}) as ago
+  join node_day d using (source_partition, graph_id, node_id)
+ where d.day = t.newest - ago and d.ended > 0
+"""
+
+
 async def load_live(connection: asyncpg.Connection, partitions: Sequence[int]) -> Live:
     """The totals of `partitions`, as they are committed, with their recent past."""
     live = Live()
@@ -195,16 +221,38 @@ async def load_live(connection: asyncpg.Connection, partitions: Sequence[int]) -
         for row in await connection.fetch(_MINUTES, list(minutes), list(minutes.values())):
             partition, block_id, minute, *counts = row
             live.blocks[block_key(partition, block_id)].recent[minute] = tuple(counts)
-        for row in await connection.fetch(_NODE_TOTALS, partitions):
-            partition, graph_id, node_id, offset, index, *figures = row
-            live.nodes[node_key(partition, graph_id, node_id)] = _stats(offset, index, figures)
         days = dict(await connection.fetch(_NEWEST_DAYS, partitions))
-        for row in await connection.fetch(_DAYS, list(days), list(days.values())):
-            partition, graph_id, node_id, day, *counts = row
-            live.nodes[node_key(partition, graph_id, node_id)].recent[day] = tuple(counts)
+        live.nodes = _nodes(
+            await connection.fetch(_NODE_TOTALS, partitions),
+            await connection.fetch(_DAYS, list(days), list(days.values())),
+        )
     live.newest_minute = {partition: minute_of(minute) for partition, minute in minutes.items()}
     live.newest_day = {partition: (day - _FIRST_DAY).days for partition, day in days.items()}
     return live
+
+
+async def load_nodes(
+    connection: asyncpg.Connection, nodes: Sequence[tuple[int, str, str]]
+) -> dict[str, LiveStats]:
+    """The totals of some nodes, (source partition, graph, node), with the recent days up to the
+    newest of each."""
+    wanted = list(zip(*nodes, strict=True))
+    return _nodes(
+        await connection.fetch(_TOTALS_OF, *wanted), await connection.fetch(_DAYS_OF, *wanted)
+    )
+
+
+def _nodes(totals: Sequence[Row], days: Sequence[Row]) -> dict[str, LiveStats]:
+    """Rows of nodes by key, with the days of those that are there."""
+    nodes = {
+        node_key(partition, graph_id, node_id): _stats(offset, index, figures)
+        for partition, graph_id, node_id, offset, index, *figures in totals
+    }
+    for partition, graph_id, node_id, day, *counts in days:
+        stats = nodes.get(node_key(partition, graph_id, node_id))
+        if stats is not None:
+            stats.recent[day] = (counts[0], counts[1])
+    return nodes
 
 
 def _stats(offset: int, index: int, figures: list[Any]) -> LiveStats:

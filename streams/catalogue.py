@@ -3,12 +3,14 @@
 Keys are `block:<block_id>` and `graph:<graph_id>:<version>`; a null value takes an entry away.
 """
 
+import re
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from streams.commands import Name, Version
+from streams.redriving import NOT_READABLE
 from streams.text import clean_text
 
 BlockType = Literal[
@@ -52,6 +54,7 @@ Definition = DefineBlock | DefineGraph
 CatalogueKey = BlockKey | GraphKey
 
 _decode = msgspec.json.Decoder(Definition).decode
+_DIGITS = re.compile(r"[0-9]{1,10}")  # as many as the greatest version has
 
 
 class NotInCatalogue(ValueError):
@@ -68,7 +71,7 @@ def decode_catalogue(
     try:
         value.decode()
         definition = _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_READABLE as error:
         raise NotInCatalogue(str(error)) from error
     if named != key_of(definition):
         raise NotInCatalogue(f"The key says {named}, the value {key_of(definition)}")
@@ -86,10 +89,15 @@ def key_of(definition: Definition) -> CatalogueKey:
 
 
 def _decode_key(key: bytes | None) -> CatalogueKey:
+    """The key alone says which entry a null value takes away, so it is judged as fields are."""
     kind, _, rest = (key or b"").decode(errors="replace").partition(":")
-    if kind == "block" and rest:
-        return BlockKey(rest)
     graph_id, _, version = rest.rpartition(":")
-    if kind == "graph" and graph_id and version.isascii() and version.isdigit():
-        return GraphKey(graph_id, int(version))
+    try:
+        if kind == "block":
+            return BlockKey(msgspec.convert(rest, Name))
+        if kind == "graph" and _DIGITS.fullmatch(version):
+            graph_id = msgspec.convert(graph_id, Name)
+            return GraphKey(graph_id, msgspec.convert(int(version), Version))
+    except msgspec.ValidationError as error:
+        raise NotInCatalogue(f"The key {key!r} names nothing: {error}") from error
     raise NotInCatalogue(f"The key {key!r} is neither block:<id> nor graph:<id>:<version>")

@@ -81,10 +81,13 @@ class Fault(NamedTuple):
     masked: str
 
 
-@lru_cache(maxsize=4_096)  # what fails, fails again
 def judge(text: str) -> Fault:
     """The class and fingerprint of an error's text."""
-    text = text[:MOST_READ]
+    return _judge(text[:MOST_READ])  # cut before it is kept: texts have any length
+
+
+@lru_cache(maxsize=4_096)  # what fails, fails again
+def _judge(text: str) -> Fault:
     masked = mask(text)
     fingerprint = blake2b(masked.encode("utf-8", "replace"), digest_size=8).hexdigest()
     return Fault(classify(text), fingerprint, masked)

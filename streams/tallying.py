@@ -19,6 +19,7 @@ Dry runs count everywhere but in what users pay.
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -38,6 +39,7 @@ _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MINUTE - 1
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _PLAIN = 18  # digits that always fit into 64 bits
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Place = tuple[int, int]  # offset and index of a source, in its partition
 
 
@@ -45,7 +47,7 @@ class Fact(Struct):
     """What the tally reads of an event."""
 
     type: str
-    at: datetime
+    at: Moment
     source: Source
     graph_exec_id: str = ""
     graph_id: str = ""
@@ -54,9 +56,9 @@ class Fact(Struct):
     node_exec_id: str = ""
     node_id: str = ""
     block_id: str = ""
-    added_time: datetime | None = None
-    started_time: datetime | None = None
-    ended_time: datetime | None = None
+    added_time: Moment | None = None
+    started_time: Moment | None = None
+    ended_time: Moment | None = None
     status: str | UnsetType = UNSET
     stats: Raw | UnsetType = UNSET
 
@@ -133,7 +135,10 @@ class Tally:
         self.node_places: dict[tuple[int, str, str], Place] = {}
 
     def count(self, fact: Fact) -> None:
-        """Add what `fact` says; most types say nothing that is counted."""
+        """Add what `fact` says; most types say nothing that is counted.
+
+        What no worker of ours wrote may raise `NOT_READABLE` (`redriving`), and nothing is added.
+        """
         counted = _COUNTED.get(fact.type)
         if counted is not None:
             counted(self, fact)
@@ -162,6 +167,7 @@ class Tally:
         ended = fact.ended_time or fact.at
         failed = fact.status == ExecutionStatus.FAILED
         stats = _stats_of(fact)
+        error = _text(stats.error) if failed else ""
         cost = amount(stats.cost)
         tokens = amount(stats.input_token_count) + amount(stats.output_token_count)
         more = Totals(ended=1, failed=int(failed), cost=cost, tokens=tokens)
@@ -176,7 +182,7 @@ class Tally:
         if not fact.dry_run:
             self._charge(fact, ended, more)
         if failed:
-            self._node_failed(fact, block, ended, judge(_text(stats.error)))
+            self._node_failed(fact, block, ended, judge(error))
 
     def _node_failed(self, fact: Fact, block: BlockMinute, ended: datetime, fault: Fault) -> None:
         block.error_classes[fault.kind] = block.error_classes.get(fault.kind, 0) + 1

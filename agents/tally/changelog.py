@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from agents.last_records import last_values
 from agents.producers import LazyProducer
 from streams.events import NOWHERE
+from streams.redriving import NOT_READABLE
 from streams.tallying import Place
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,7 @@ Saying = tuple[bytes, bytes]  # key and value
 
 
 class _Published(msgspec.Struct):
+    source_partition: int
     position: Place
 
 
@@ -49,10 +51,9 @@ class Changelog:
         )
 
     async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
-        """The place of the last value in each of `partitions`."""
+        """The place of the last value in each of `partitions`; NOWHERE where that tells none."""
         values = await last_values(self._bootstrap, self.topic, partitions)
-        places = {number: _decode(value).position for number, value in values.items()}
-        return dict.fromkeys(partitions, NOWHERE) | places
+        return {number: _place(number, values.get(number)) for number in partitions}
 
     async def close(self) -> None:
         await self._producer.close()
@@ -66,3 +67,19 @@ class Changelog:
             while todo and box.append(key=todo[0][0], value=todo[0][1], timestamp=None) is not None:
                 todo.popleft()
             await (await producer.send_batch(box, self.topic, partition=number))
+
+
+def _place(partition: int, value: bytes | None) -> Place:
+    """How far `value` at the end of `partition` came. NOWHERE when it is no value of ours, or one
+    was taken away, as anybody may in a compacted topic: then all values are published again."""
+    if not value:
+        return NOWHERE
+    try:
+        published = _decode(value)
+        if published.source_partition == partition:
+            return published.position
+        found = f"a value of partition {published.source_partition}"
+    except NOT_READABLE as error:
+        found = str(error)
+    log.error("foreign_record_at_the_end", partition=partition, found=found)
+    return NOWHERE

@@ -3,10 +3,14 @@
 `block_stats` is published as it changes, `node_stats` is only looked at. Both hold what is
 committed, never more. Values change in place with every commit and are set, which makes them
 news, once per tick.
+
+There is no end of nodes, so of each partition about MOST_NODES are held. Of the others Postgres
+knows, and when something is counted of one, it is loaded from there.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import structlog
 
@@ -16,7 +20,7 @@ from agents.intake import Owned
 from agents.metrics import TABLE_KEYS
 from agents.tally.changelog import Changelog, Saying
 from agents.tally.tables import LiveTable
-from storage.totals import Live
+from storage.totals import MOST_NODES, Live
 from streams.live import (
     RECENT_DAYS,
     RECENT_MINUTES,
@@ -69,20 +73,44 @@ class LiveView:
 
     # ---- changes ---------------------------------------------------------------------------
 
-    def add(self, tally: Tally) -> None:
-        """`tally` was committed."""
+    def unknown_nodes(self, tally: Tally) -> list[tuple[int, str, str]]:
+        """Nodes in `tally` that are ours and not held: (source partition, graph, node)."""
+        held = self.node_stats.data.data
+        return [
+            node
+            for node in tally.node_places
+            if node[0] in self.owned
+            and (key := node_key(*node)) not in held
+            and key not in self._changed_nodes
+        ]
+
+    def add(self, tally: Tally, loaded: Mapping[str, LiveStats]) -> None:
+        """`tally` was committed; `loaded`: the unknown nodes in it, as they were then."""
         for (partition, block_id, minute), block in tally.blocks.items():
             if partition in self.owned:
                 key = block_key(partition, block_id)
                 place = tally.block_places[partition, block_id]
                 stats = _touched(self.block_stats, self._changed_blocks, key, place)
-                _add(stats, self._newest_minute, partition, minute, block.totals)
+                stats.add(minute, block.totals)
+                _remember_newest(self._newest_minute, partition, minute)
+        self._changed_nodes |= loaded
         for (partition, graph_id, node_id, day), totals in tally.nodes.items():
             if partition in self.owned:
                 key = node_key(partition, graph_id, node_id)
                 place = tally.node_places[partition, graph_id, node_id]
                 stats = _touched(self.node_stats, self._changed_nodes, key, place)
-                _add(stats, self._newest_day, partition, day, totals)
+                if key not in loaded:
+                    stats.add(day, totals)
+                _remember_newest(self._newest_day, partition, day)
+        self._evict()
+
+    def _evict(self) -> None:
+        """Let go of the nodes that were not touched for longest. Not while a batch is between its
+        commit and `add`: what it did not find unknown must still be there."""
+        held = self.node_stats.data.data
+        excess = max(0, len(held) - MOST_NODES * len(self.owned))
+        for key in list(islice(held, excess)):
+            del held[key]
 
     async def tick(self) -> None:
         """Write to the tables what has changed, and publish what is news in `block_stats`."""
@@ -102,6 +130,7 @@ class LiveView:
         changed, self._changed_nodes = self._changed_nodes, {}
         for key, stats in changed.items():
             stats.forget(self._newest_day[partition_of_key(key)] - RECENT_DAYS)
+            self.node_stats.data.data.pop(key, None)  # what was touched last stands at the end
             self.node_stats[key] = stats
         self.node_stats.take_news()
 
@@ -148,9 +177,5 @@ def _touched(table: LiveTable, changed: dict[str, LiveStats], key: str, place: P
     return stats
 
 
-def _add(
-    stats: LiveStats, newest: dict[int, int], partition: int, when: int, totals: Totals
-) -> None:
-    stats.add(when, totals)
-    if when > newest.get(partition, when - 1):
-        newest[partition] = when
+def _remember_newest(newest: dict[int, int], partition: int, when: int) -> None:
+    newest[partition] = max(newest.get(partition, when), when)

@@ -6,22 +6,22 @@ offset.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
 import structlog
 
 from agents.config import WorkerConfig
 from agents.failures import is_transient, note_retry, pauses, spawn
-from agents.intake import Batch, Intake, Portion, Record
+from agents.intake import Batch, Intake, Owned, Record
 from agents.tally.live import LiveView
 from agents.timing import Phases
 from storage.lines import Line
 from storage.progress import FENCED, Move, sqlstate
-from storage.totals import commit_tally
-from streams.tallying import Fact, Tally, decode_fact
+from storage.totals import commit_tally, load_nodes
+from streams.live import LiveStats
+from streams.redriving import NOT_READABLE
+from streams.tallying import Tally, decode_fact
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +30,25 @@ CONSUMER = "tally"
 
 @dataclass(slots=True)
 class Work:
-    """A folded batch, ready to be committed."""
+    """A folded batch, ready to be committed. `loaded`: nodes that the live table did not hold, as
+    they are after the commit."""
 
     batch: Batch
     tally: Tally = field(default_factory=Tally)
     moves: list[Move] = field(default_factory=list)
+    loaded: dict[str, LiveStats] = field(default_factory=dict)
+
+
+Attempt = Callable[[Work], Awaitable[None]]
 
 
 class Tallier:
     """Holds what a worker of role `tally` keeps between batches."""
 
-    def __init__(self, config: WorkerConfig, live: LiveView, phases: Phases) -> None:
-        self.intake: Intake
+    def __init__(
+        self, config: WorkerConfig, intake: Intake, live: LiveView, phases: Phases
+    ) -> None:
+        self._intake = intake
         self._live = live
         self._phases = phases
         self._line = Line(config.postgres_dsn, config.schema)
@@ -61,28 +68,40 @@ class Tallier:
         await self._line.close()
 
     async def _settle(self, work: Work) -> None:
+        if await self._insist("commit", work, self._commit):
+            work.batch.settle()
+            # Nothing else is committed between the two, so what is loaded has this batch in it.
+            if await self._insist("live_nodes", work, self._load_nodes):
+                self._live.add(work.tally, work.loaded)
+
+    async def _commit(self, work: Work) -> None:
+        connection = await self._line.get()
+        with self._phases.timed("commit"):
+            await commit_tally(connection, CONSUMER, self._intake.topic, work.moves, work.tally)
+
+    async def _load_nodes(self, work: Work) -> None:
+        if unknown := self._live.unknown_nodes(work.tally):
+            work.loaded = await load_nodes(await self._line.get(), unknown)
+
+    async def _insist(self, what: str, work: Work, attempt: Attempt) -> bool:
+        """Make `attempt` until it works; false when the batch is not ours any more."""
         for pause in pauses():
-            if not self.intake.owns(work.batch):
-                return
-            try:
-                with self._phases.timed("commit"):
-                    connection = await self._line.get()
-                    topic = self.intake.topic
-                    await commit_tally(connection, CONSUMER, topic, work.moves, work.tally)
+            if not self._intake.owns(work.batch):
                 break
+            try:
+                await attempt(work)
+                return self._intake.owns(work.batch)
             except Exception as error:
                 if sqlstate(error) == FENCED:
                     self._line.hang_up()  # it knows types of the schema that was
-                    self.intake.give_up(work.batch)
-                    return
+                    self._intake.give_up(work.batch)
+                    break
                 if not is_transient(error):
                     raise
-                note_retry("commit", error)
+                note_retry(what, error)
                 self._line.hang_up()
                 await asyncio.sleep(pause)
-        work.batch.settle()
-        if self.intake.owns(work.batch):
-            self._live.add(work.tally)
+        return False
 
 
 def fold_batch(batch: Batch) -> Work:
@@ -90,10 +109,7 @@ def fold_batch(batch: Batch) -> Work:
     work = Work(batch)
     for portion in batch:
         owned = portion.owned
-        counted = 0
-        for fact in _news(portion):
-            work.tally.count(fact)
-            counted += 1
+        counted = sum(_count(work.tally, owned, record) for record in portion.records)
         move = Move(
             owned.number, portion.expected, owned.epoch, portion.next_offset, *owned.published
         )
@@ -102,28 +118,21 @@ def fold_batch(batch: Batch) -> Work:
     return work
 
 
-def _news(portion: Portion) -> Iterator[Fact]:
-    """The events of `portion` that were not counted before."""
-    owned = portion.owned
-    for record in portion.records:
-        fact = _understood(record)
-        if fact is not None:
-            place = fact.source[1:]
-            if place > owned.published:
-                owned.published = place
-                yield fact
-
-
-def _understood(record: Record) -> Fact | None:
-    """The event of `record`; None, and an error in the log, for what nobody of us wrote."""
-    problem: Any = "source"
+def _count(tally: Tally, owned: Owned, record: Record) -> bool:
+    """Count the event of `record`, unless it was counted before. What nobody of us wrote is left
+    out, with an error in the log."""
     try:
         fact = decode_fact(record.value or b"")
-    except msgspec.DecodeError as error:
-        problem = str(error)
-    else:
         if fact.source[0] == record.partition:
-            return fact
-    place = {"partition": record.partition, "offset": record.offset}
-    log.error("not_an_event", **place, error=problem)
-    return None
+            place = fact.source[1:]
+            is_news = place > owned.published
+            if is_news:
+                tally.count(fact)
+                owned.published = place
+            return is_news
+        problem = "source"
+    except NOT_READABLE as error:
+        problem = str(error)
+    place_in_topic = {"partition": record.partition, "offset": record.offset}
+    log.error("not_an_event", **place_in_topic, error=problem)
+    return False

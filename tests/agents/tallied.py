@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.request import urlopen
 
@@ -15,7 +16,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from streams.topics import BLOCK_STATS, EVENTS
-from tests.worker import Installation, until
+from tests.worker import PATIENCE, Installation, until
 
 Figures = dict[Any, tuple[Any, ...]]
 
@@ -191,6 +192,19 @@ async def differences(place: Installation) -> list[str]:
     return found
 
 
+async def agreed(place: Installation) -> None:
+    """Return when totals and rows agree; AssertionError with what does not when they never do."""
+    found: list[str] = []
+
+    async def do_agree() -> bool:
+        found[:] = await differences(place)
+        return not found
+
+    with suppress(TimeoutError):
+        await until(do_agree)
+    assert not found
+
+
 def differing(name: str, expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
     """What is not the same, in words; empty when everything is."""
     return [
@@ -205,6 +219,11 @@ async def totals(place: Installation) -> Figures:
     return await figures(place.db, _TOTALS, 1)
 
 
+async def stored_totals(place: Installation) -> Figures:
+    """Of all blocks, as `block_total` has them."""
+    return await figures(place.db, _STORED_TOTALS, 1)
+
+
 async def node_totals(place: Installation) -> Figures:
     """Of all nodes, as `node_day` adds up."""
     return await figures(place.db, _NODE_TOTALS, 2)
@@ -212,14 +231,16 @@ async def node_totals(place: Installation) -> Figures:
 
 async def published(place: Installation) -> Figures:
     """Of all blocks, as a consumer of `execution.block-stats.v1` has them: for each key the value
-    with the greatest position."""
+    with the greatest position, of equal ones the later, since the last null."""
     ends = await place._ends(BLOCK_STATS.name)
     wanted = {number: end for number, end in ends.items() if end}
     records = await place._read(BLOCK_STATS.name, lambda seen: _is_read(seen, wanted))
     newest: dict[bytes | None, dict[str, Any]] = {}
     for record in records:
-        value = json.loads(record.value)
-        if record.key not in newest or newest[record.key]["position"] < value["position"]:
+        value = json.loads(record.value or b"null")
+        if value is None:
+            newest.pop(record.key, None)
+        elif record.key not in newest or newest[record.key]["position"] <= value["position"]:
             newest[record.key] = value
     return summed(list(newest.values()), "block_id")
 
@@ -256,7 +277,7 @@ def _get(url: str) -> bytes:
 
 
 async def eventually_equal(
-    name: str, expected: Figures, found: Any, patience: float = 15.0
+    name: str, expected: Figures, found: Any, patience: float = PATIENCE
 ) -> list[str]:
     """The differences that remain between `expected` and the answer of `found` until there are
     none, or `patience` seconds are over."""

@@ -1,15 +1,39 @@
 """The tally as a process: what it shows, what a restart leaves, and what kills do not change."""
 
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faust.types import TP
+from msgspec.structs import astuple
 
+from agents.config import WorkerConfig
+from agents.intake import Batch, Intake, Owned, Portion
 from agents.tally import page
+from agents.tally.changelog import Changelog, Saying
+from agents.tally.live import LiveView
+from agents.tally.tallier import Tallier, fold_batch
+from agents.tally_stats import TallyPositions
+from agents.timing import Phases
+from agents.worker import build_app
 from devstack import Addresses
 from devstack.ports import free_ports
 from storage.block_figures import get_block_figures, get_top_errors
 from storage.connect import connect
+from storage.lines import Line
+from storage.migrate import migrate
+from storage.totals import MOST_NODES
+from streams.events import NOWHERE
+from streams.live import LiveStats
+from streams.tallying import Place
+from streams.topics import BLOCK_STATS, EVENTS
 from tests.agents import tallied, torturing
+from tests.agents.applying import Record, Still
+from tests.names import Names
 from tests.orders import DAWN, Orders
 from tests.worker import Installation, Worker, installation, until
 
@@ -98,6 +122,212 @@ async def test_figures_of_blocks_are_read_from_the_totals(stack: Addresses, tmp_
     assert block.error_classes == {"quota": 1}
     assert (error.masked, error.failures) == ("HTTP <n> for <n>", 1)
     assert str(error.graph_exec_id) == orders.run_id
+
+
+RUN = "0198c8f0-0000-7000-8000-0000000000aa"
+
+
+def moved(place: int, **fields: Any) -> bytes:
+    """An event: a step failed; its source is at `place` in partition 0."""
+    about = {"type": "node.updated", "at": DAWN.isoformat(), "source": [0, place, 0]}
+    about |= {"block_id": "block", "graph_id": "graph", "node_id": "node", "user_id": "ada"}
+    about |= {"graph_exec_id": RUN, "node_exec_id": RUN}
+    return json.dumps(about | {"status": "FAILED", "stats": {"error": "boom"}} | fields).encode()
+
+
+DEEP = b"[" * 100_000
+# What nobody of us wrote, the source above all that is counted.
+FOREIGN: dict[str, bytes | None] = {
+    "no value": None,
+    "empty": b"",
+    "no JSON": b"{",
+    "null": b"null",
+    "no UTF-8": moved(50).replace(b"boom", b"\xff"),
+    "a name that is no UTF-8": moved(50).replace(b"ada", b"\xff"),
+    "deep": moved(50)[:-1] + b', "more": ' + DEEP + b"}",
+    "deep stats": moved(50, stats=None).replace(b"null", DEEP),
+    "no stats": moved(50, stats=5),
+    "half a surrogate": moved(50, stats={"error": "\ud800"}),
+    "a time of no zone": moved(50, at="2026-03-01T06:30:00"),
+    "another's partition": moved(50, source=[1, 50, 0]),
+    "no source": moved(50, source=None),
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN.keys())
+def test_what_is_no_event_counts_nothing(foreign: bytes | None) -> None:
+    """Nothing of it, and what comes after it counts as ever."""
+    work = fold_batch(batch([moved(1), foreign, moved(2)]))
+
+    alone = fold_batch(batch([moved(1), moved(2)]))
+    [move] = work.moves
+    assert (move.applied, move.duplicate, move.next) == (2, 1, 3)
+    assert (move.published_offset, move.published_index) == (2, 0)
+    assert vars(work.tally) == vars(alone.tally)
+
+
+def batch(values: Sequence[bytes | None], owned: Owned | None = None) -> Batch:
+    """The next one of partition 0 of the events, nothing of which was counted before."""
+    if owned is None:
+        owned = Owned(TP("events", 0), epoch=1, base=0, published=NOWHERE, next=0, done=0)
+    portion = Portion(owned, owned.next)
+    for value in values:
+        record: Any = Record(0, owned.next, b"", value, topic=owned.tp.topic)
+        portion.records.append(record)
+        owned.next += 1
+    return Batch([portion])
+
+
+@asynccontextmanager
+async def running(place: Installation) -> AsyncIterator[Worker]:
+    """A tally worker that is alive and well at the end."""
+    worker = await begun(place)
+    yield worker
+    assert worker.is_alive, worker.log()[-5:]
+    assert await worker.stop() == 0
+
+
+class Unheard(Changelog):
+    """A topic that nobody ever wrote to, and nobody can."""
+
+    def __init__(self) -> None:
+        super().__init__("", BLOCK_STATS.name)
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+        return dict.fromkeys(partitions, NOWHERE)
+
+    async def publish(self, sayings: Mapping[int, Sequence[Saying]]) -> None:
+        pass
+
+
+_MANY_NODES = """
+insert into node_total
+select 0, 'graph', 'node' || n, n, 0, $1, n, 0, n, 0, 0, n, n, n from generate_series(0, $2) as n
+"""
+_DAYS_OF_NODES = """
+insert into node_day
+select $1::date - ago, 0, 'graph', 'node' || n, 1, 0, 1, 0, 0, 1, 1, 1
+  from generate_series(0, 1) as n, generate_series(0, 2) as ago
+"""
+_NODE = """
+select t.position_offset, t.added, t.added_failed, t.ended, t.failed, t.terminated,
+       t.duration_ms, t.cost, t.tokens,
+       (select array_agg(array[d.day - date '1970-01-01', d.ended, d.failed] order by d.day)
+          from node_day d where d.node_id = t.node_id and d.day > $2)
+  from node_total t where t.node_id = $1
+"""
+
+
+async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) -> None:
+    """Of more nodes than the table holds those that were silent for longest are not loaded, and
+    let go when others come; what is counted of one then is added to all there was."""
+    await migrate(stack.postgres_dsn, names.schema)
+    config = WorkerConfig(
+        stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url, schema=names.schema
+    )
+    line = Line(stack.postgres_dsn, names.schema)
+    db = await line.get()
+    await db.execute(_MANY_NODES, DAWN.date(), MOST_NODES)
+    await db.execute(_DAYS_OF_NODES, DAWN.date())
+    app: Any = build_app("tally", config)
+    view = LiveView(app, Unheard())
+    store = TallyPositions(line)
+    intake = Intake("events", store, lambda parts: view.begin(parts, store.live))
+    tallier = Tallier(config, intake, view, Phases())
+    [owned] = await intake.claim({TP("events", 0): (0, 0)})
+    await intake.take_over([owned], Still())
+
+    async def fail(*nodes: str) -> None:
+        """A step of each of them, in one batch."""
+        place = MOST_NODES + owned.next
+        values = [moved(place + i, node_id=node) for i, node in enumerate(nodes, 1)]
+        await tallier.tally(batch(values, owned))
+        await tallier.close()
+
+    async def differing() -> list[str]:
+        await view.tick()
+        held = view.node_stats.data.data
+        wanted = {
+            node: await db.fetchrow(_NODE, node, DAWN.date() - timedelta(days=2))
+            for node in touched
+        }
+        return [node for node, row in wanted.items() if told(held[f"0|graph/{node}"]) != tuple(row)]
+
+    held = view.node_stats.data.data
+    assert len(held) == MOST_NODES
+    assert "0|graph/node0" not in held
+    await fail("node0", "node0", "fresh", "node5")
+    touched = ["node0", "fresh", "node5", f"node{MOST_NODES}"]
+    assert not await differing()
+    await fail("node0", "fresh")  # evicts what stands first, node1
+    assert "0|graph/node1" not in held
+    assert not await differing()
+    await fail("node1", "node0")
+    touched.append("node1")
+    assert not await differing()
+    assert len(held) <= MOST_NODES + len(touched)
+    app.consumer._thread.thread_loop.close()
+    await line.close()
+
+
+def told(stats: LiveStats) -> tuple[Any, ...]:
+    """As `_NODE` has it."""
+    recent = [[day, *counts] for day, counts in sorted(stats.recent.items())]
+    return (stats.place[0], *astuple(stats.totals), recent or None)
+
+
+async def test_foreign_records_stop_nothing(stack: Addresses, tmp_path: Path) -> None:
+    """Among the events they are skipped. At the end of the tally's own topic, where a worker looks
+    how far the one before it came, they tell nothing: all values are published again."""
+    orders = Orders()
+    ends = (None, b"", b"{", b"null", moved(1), b'{"position": "\xff"}', DEEP, b'{"a":' + DEEP)
+
+    async def end_with(topic: str, *values: bytes | None) -> None:
+        for number, value in enumerate(values):
+            name = place.topic(topic)
+            await place.producer.send_and_wait(name, value, b"0|block", partition=number)
+
+    async def lives() -> Any:
+        return worker.said("live")
+
+    async with installation(stack, tmp_path) as place, place.worker():
+        await end_with(EVENTS.name, *ends)
+        await end_with(BLOCK_STATS.name, *ends)
+        async with running(place) as worker:
+            await place.put([orders.create(), orders.give("a"), orders.move_step("a", "RUNNING")])
+            await place.put([orders.move_step("a", "COMPLETED", stats={"cost": 7})])
+            await place.drained()
+            await tallied.agreed(place)
+            await until(lives)
+        await end_with(BLOCK_STATS.name, *[None] * BLOCK_STATS.partitions)
+        async with running(place) as worker:
+            [live] = await until(lives)
+        totals = await tallied.totals(place)
+
+    assert live["missing"] == live["blocks"] == 1
+    assert totals["block",] == (1, 0, 1, 0, 0, 1_000, 7)
+
+
+_IS_IN_THE_WAY = """
+select exists (select from pg_stat_activity where $1 = any(pg_blocking_pids(pid)))
+"""
+
+
+async def test_it_stops_while_its_commit_waits(stack: Addresses, tmp_path: Path) -> None:
+    """For whatever reason, and for however long: the next owner counts what it left."""
+    orders = Orders()
+
+    async with installation(stack, tmp_path) as place, place.worker():
+        worker = await begun(place)
+        async with place.db.acquire() as other, other.transaction():
+            holder = await other.fetchval("select pg_backend_pid()")
+            await other.execute("select from consumer_offset where consumer = 'tally' for update")
+            await place.put([orders.create(), orders.give("a")])
+            await until(lambda: place.db.fetchval(_IS_IN_THE_WAY, holder))
+            assert await worker.stop() == 0
+        async with running(place):
+            await place.drained()
+            await tallied.agreed(place)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Errors of the same kind are recognised as one, and it is told whose move it is."""
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -96,3 +97,14 @@ def test_no_text_takes_long(piece: str) -> None:
     judge(text)
 
     assert time.perf_counter() - begun < 0.1
+
+
+def test_of_a_long_text_little_is_kept() -> None:
+    """What fails again is known; megabytes of what it said are not held for that."""
+    tracemalloc.start()
+    for number in range(5):
+        judge(f"{number} failed " + "a" * 1_000_000)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 100_000

@@ -1,19 +1,26 @@
 """What workers tell about themselves: that they make progress, whom they reach, what they count."""
 
+import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
+from agents.probes import SETTLING
 from devstack.ports import free_ports
-from streams.topics import COMMANDS
+from streams.topics import CATALOGUE, COMMANDS
 from tests.orders import Order, Orders
+from tests.storage.proxy import cable
 from tests.worker import Installation, Worker, until
 
-STALL = 1.0  # seconds
+STALL = 4.0  # seconds; a fetch that finds nothing takes one
 
 
 class Probed:
@@ -38,6 +45,31 @@ class Probed:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    async def is_alive(self) -> bool:
+        try:
+            return (await self.get("/livez"))[0] == HTTPStatus.OK
+        except aiohttp.ClientConnectionError:
+            return False  # it has only been started
+
+    async def is_stalled(self) -> bool:
+        return not await self.is_alive()
+
+    async def stalled(self) -> list[str]:
+        return list(json.loads((await self.get("/livez"))[1])["stalled"])
+
+
+@asynccontextmanager
+async def probing(place: Installation, **options: Any) -> AsyncIterator[Probed]:
+    """A worker that has only been started."""
+    [port] = free_ports(1)
+    worker = await place.start_worker("apply", http_port=port, stall_after=STALL, **options)
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Probed(worker, port, http)
+        assert worker.is_alive
+    finally:
+        await worker.stop()
+
 
 @pytest.fixture
 async def probed(place: Installation) -> AsyncIterator[Probed]:
@@ -52,6 +84,24 @@ async def probed(place: Installation) -> AsyncIterator[Probed]:
 def _life() -> list[Order]:
     orders = Orders()
     return [orders.create(orders.node("n")), orders.start(), orders.move("COMPLETED")]
+
+
+@asynccontextmanager
+async def transacting(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=place.config.schema
+    )
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def _is_at(place: Installation, partition: int, offset: int) -> bool:
+    """Whether the commands before `offset` are committed."""
+    statement = "select next_offset from consumer_offset where consumer = $1 and partition = $2"
+    return (await place.db.fetchval(statement, "apply", partition) or 0) >= offset
 
 
 async def test_what_became_of_commands_is_counted(place: Installation, probed: Probed) -> None:
@@ -89,27 +139,75 @@ async def test_what_became_of_commands_is_counted(place: Installation, probed: P
 async def test_alive_is_who_makes_progress(place: Installation, probed: Probed) -> None:
     """With lag and a position that does not move, a worker is not alive; it is again as soon as
     it moves."""
-    status, _ = await probed.get("/livez")
-    assert status == HTTPStatus.OK
+    await until(lambda: _owns(probed, CATALOGUE.name))
+    assert await probed.is_alive()
 
     async with place.db.acquire() as other, other.transaction():
         await other.execute("lock table consumer_offset in access exclusive mode")
         await place.put(_life())
 
-        async def is_stalled() -> bool:
-            return (await probed.get("/livez"))[0] == HTTPStatus.SERVICE_UNAVAILABLE
-
-        await until(is_stalled)
-        stalled = json.loads((await probed.get("/livez"))[1])["stalled"]
+        await until(probed.is_stalled)
+        stalled = await probed.stalled()
         assert [one.split("[")[0] for one in stalled] == [place.topic(COMMANDS.name)]
         assert await probed.metric("execstream_lag_records") == 3
         assert await probed.metric("execstream_lag_seconds") >= STALL
 
-    async def is_alive() -> bool:
-        return (await probed.get("/livez"))[0] == HTTPStatus.OK
-
-    await until(is_alive)
+    await until(probed.is_alive)
     await place.drained()
+
+
+async def test_who_hears_nothing_is_not_alive(place: Installation) -> None:
+    """An idle worker is, for as long as its fetches return."""
+    async with probing(place, program="tests.whole.deaf_worker") as probed:
+        await until(lambda: _owns(probed, CATALOGUE.name))
+        await asyncio.sleep(2 * STALL)
+        assert await probed.is_alive()
+        probed.worker.process.send_signal(signal.SIGRTMIN)
+        await until(probed.is_stalled)
+
+        assert place.topic(COMMANDS.name) + "[0]" in await probed.stalled()
+
+
+async def test_who_comes_to_own_nothing_is_not_alive(place: Installation) -> None:
+    """As long as what is assigned is not taken over; but while no broker answers, whoever waits
+    for one does what it should."""
+    address = f"kafka://{place.config.kafka_bootstrap}"
+    async with cable(address) as (line, near), place.db.acquire() as other:
+        held = other.transaction()
+        await held.start()
+        await other.execute("lock table consumer_offset in access exclusive mode")
+        async with probing(place, kafka_bootstrap=near.removeprefix("kafka://")) as probed:
+            await until(probed.is_alive)
+            await until(probed.is_stalled)
+            topics = {place.topic(COMMANDS.name), place.topic(CATALOGUE.name)}
+            assert set(await probed.stalled()) == topics
+            line.cut()
+            await until(probed.is_alive)
+            await asyncio.sleep(SETTLING * STALL + 1)
+            assert await probed.is_alive()
+            line.mend()
+            await until(probed.is_stalled)
+            await held.rollback()
+            await until(probed.is_alive)
+            await until(lambda: _owns(probed, COMMANDS.name))
+
+
+async def _owns(probed: Probed, name: str) -> bool:
+    return any(line["topic"].endswith(name) for line in probed.worker.said("owns"))
+
+
+async def test_what_ends_a_transaction_is_no_lag(place: Installation, probed: Probed) -> None:
+    """Its marker has an offset, which nobody ever reads."""
+    async with transacting(place) as producer:
+        topic = place.topic(COMMANDS.name)
+        async with producer.transaction():
+            for order in _life():
+                await producer.send(topic, order.value, order.key, partition=0)
+    await until(lambda: _is_at(place, 0, 3))
+    await asyncio.sleep(2 * STALL)
+
+    assert await probed.metric("execstream_lag_records") == 0
+    assert (await probed.get("/livez"))[0] == HTTPStatus.OK
 
 
 async def test_ready_tells_whom_it_reaches(probed: Probed) -> None:
