@@ -52,8 +52,8 @@ class PositionsInRedis:
 
     async def _committed(self, topic: str) -> dict[int, int]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, **access())
-        await admin.start()
         try:
+            await admin.start()
             offsets = await admin.list_consumer_group_offsets(self._group)
         finally:
             await admin.close()

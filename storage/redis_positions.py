@@ -5,7 +5,7 @@ source of the last event that was published, and `published` counts the messages
 Redis may forget all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -21,22 +21,24 @@ PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
 _source = msgspec.json.Decoder(Source | None)
 
 # A script, because it is atomic like MULTI, costs a tenth of it per message, and can look first:
-# what lies at or below the stored position was published before, by another bridge or by a first
-# try whose answer got lost.
+# what lies below the stored position was published before, by another bridge, which cuts its
+# groups elsewhere, or by a first try whose answer got lost.
 _PUBLISH = """
 local published, at = 0, 1
 while at <= #ARGV do
   local partition, next, source, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local stored = redis.call('HGET', KEYS[1], partition)
+  local stored = tonumber(redis.call('HGET', KEYS[1], partition) or -1)
   at = at + 4
-  if not stored or tonumber(stored) < tonumber(next) then
-    for message = at, at + 2 * count - 1, 2 do
-      redis.call('PUBLISH', ARGV[message], ARGV[message + 1])
+  if stored < tonumber(next) then
+    for message = at, at + 3 * count - 1, 3 do
+      if stored <= tonumber(ARGV[message]) then
+        redis.call('PUBLISH', ARGV[message + 1], ARGV[message + 2])
+        published = published + 1
+      end
     end
     redis.call('HSET', KEYS[1], partition, next, partition .. ':source', source)
-    published = published + count
   end
-  at = at + 2 * count
+  at = at + 3 * count
 end
 redis.call('HINCRBY', KEYS[1], 'published', published)
 return published
@@ -66,11 +68,12 @@ class Place:
 
 @dataclass(slots=True)
 class Publication:
-    """One partition's messages, as (channel, message) in order, and its place after them."""
+    """One partition's messages, as (offset of its event, channel, message) in order, and its place
+    after them."""
 
     partition: int
     place: Place
-    messages: list[tuple[str, bytes]] = field(default_factory=list)
+    messages: list[tuple[int, str, bytes]] = field(default_factory=list)
 
 
 class RedisPositions:
@@ -90,6 +93,12 @@ class RedisPositions:
                 source = _source.decode(stored.get(name + b":source", b"null"))
                 places[int(name)] = Place(int(value), source)
         return places
+
+    async def skip_to(self, begins: Mapping[int, int]) -> None:
+        """Go on at `begins`, by partition, where it is known to be less far."""
+        for partition, place in (await self.load()).items():
+            if place.next_offset < (begin := begins.get(partition, 0)):
+                await self._redis.hset(self.key, str(partition), str(begin))
 
     async def published(self) -> int:
         """How many messages were ever published, as far as Redis remembers."""

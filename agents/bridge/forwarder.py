@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
 import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
@@ -22,6 +21,7 @@ from storage.messages.views import RunViews
 from storage.redis_positions import Place, Publication, RedisPositions
 from storage.run_history import load_interface_blocks
 from streams.events import Event, Source, decode_event
+from streams.redriving import NOT_READABLE
 
 log = structlog.get_logger(__name__)
 
@@ -44,13 +44,13 @@ class Step:
         self._bytes = self._messages = 0
 
     def add(self, partition: int, place: Place, message: tuple[str, bytes] | None) -> None:
-        """Say `message`, if there is one, and be at `place` then."""
+        """Say `message` of the event before `place`, if there is one, and be at `place` then."""
         part = self.parts.get(partition)
         if part is None:
             part = self.parts[partition] = Publication(partition, place)
         part.place = place
         if message is not None:
-            part.messages.append(message)
+            part.messages.append((place.next_offset - 1, *message))
             self._bytes += len(message[1])
             self._messages += 1
 
@@ -175,7 +175,7 @@ def _understood(record: Record) -> Event | None:
     """The event of `record`; None, and an error in the log, for what nobody of us wrote."""
     try:
         return decode_event(record.value or b"")
-    except msgspec.DecodeError as error:
+    except NOT_READABLE as error:
         place = {"partition": record.partition, "offset": record.offset}
         log.error("not_an_event", **place, error=str(error))
         return None

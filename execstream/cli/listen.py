@@ -1,16 +1,32 @@
-"""`execstream listen`: what happens to runs and steps, as Redis tells it."""
+"""`execstream listen`: what happens to runs and steps, as Redis tells it.
 
+Message by message as they are said, which the event buses do not show; so what is said while Redis
+cannot be heard is missing here, and that is told.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
-from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from execstream.cli.common import Json, err, out, print_json, start
 from execstream.cli.words import update_text
+from storage import exact_json
+from storage.buses.subscription import Subscription
 from storage.channels import execution_channel
 
-_decode = msgspec.json.Decoder().decode
+RECONNECT = 0.5  # seconds
+
+# What reading a message raises that nobody of us wrote.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 async def listen(
@@ -29,18 +45,48 @@ async def listen(
     """
     settings = start()
     channel = execution_channel(settings.redis_prefix, user, graph, execution)
-    async for payload in _updates(settings.redis, channel):
-        if json:
+    async for message in _messages(settings.redis, channel):
+        try:
+            payload = _payload(message)
+            line = None if json else update_text(payload)
+        except _UNREADABLE as error:
+            _say(f"Not understood: a message of {len(message):,} bytes ({type(error).__name__})")
+            continue
+        if line is None:
             print_json(payload)
         else:
-            out.print(update_text(payload), soft_wrap=True)
+            out.print(line, soft_wrap=True)
 
 
-async def _updates(redis_url: str, channel: str) -> AsyncIterator[dict[str, Any]]:
-    async with Redis.from_url(redis_url) as redis, redis.pubsub() as pubsub:
-        await pubsub.psubscribe(channel)
-        async for message in pubsub.listen():
-            if message["type"] == "pmessage":
-                yield _decode(message["data"])["payload"]
-            else:
-                err.print(f"Listening to {channel}", soft_wrap=True, markup=False)
+def _payload(message: bytes) -> dict[str, Any]:
+    match exact_json.decode(message):
+        case {"payload": dict() as payload} if "event_type" in payload:
+            return payload
+    raise ValueError("without a payload")
+
+
+async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
+    """What is said on `channel`, without an end. Raises a RedisError or OSError when Redis is away
+    from the beginning."""
+    is_first = True
+    while True:
+        subscription = Subscription(redis_url, channel, is_pattern=True)
+        is_heard = False
+        try:
+            await subscription.open()
+            _say(f"Listening to {channel}")
+            is_first, is_heard = False, True
+            while True:
+                yield await subscription.receive()
+        except (RedisError, OSError):
+            if is_first:
+                raise
+            if is_heard:
+                _say("Redis is away; what is said until it is back is not told here.")
+            await asyncio.sleep(RECONNECT)
+        finally:
+            await subscription.close()
+
+
+def _say(text: str) -> None:
+    err.print(text, soft_wrap=True, markup=False)

@@ -40,7 +40,9 @@ def update_text(payload: Mapping[str, Any]) -> Text:
         run, what, pins = payload["graph_exec_id"], "step", payload["output_data"]
     place = "" if what == "run" else f"  {payload['node_exec_id']}"
     emitted = sum(len(values) for values in pins.values())
-    line = Text(f"{run} {payload['seq']:>5}  {what:<4} ")
+    seq = "-" if payload["seq"] is None else payload["seq"]  # a state that somebody made by hand
+    line = Text(f"{run} {seq:>5}  {what:<4} ")
     line.append_text(status_text(payload["status"]))
     line.append(f"  {payload['user_id']}  {payload['graph_id']}{place}", "dim")
-    return line.append(f"  {emitted} outputs" if emitted else "", "dim")
+    line.append(f"  {emitted} outputs" if emitted else "", "dim")
+    return line.append("  told once more" if payload.get("replayed") else "", "dim")

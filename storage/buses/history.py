@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from datetime import UTC
 
 import asyncpg
-from msgspec import Raw
 
 from storage.buses.scope import EVERY, Scope
 from storage.lines import Line
 from storage.messages.views import RunViews
 from storage.reads.querying import Where
-from storage.run_history import Head, load_interface_blocks
-from storage.states import entry_of, load_runs
+from storage.run_history import (
+    HEAD_COLUMNS,
+    Head,
+    begun,
+    head_of,
+    is_known,
+    load_interface_blocks,
+    whole_entry,
+)
 from streams.events import NOWHERE, Source, run_event
-from streams.fold import evolve, new_run
-from streams.journal import Entry, EntryType
+from streams.fold import evolve
 from streams.state import Run
-from streams.statuses import ExecutionStatus
 
 ENTRIES_AT_ONCE = 200
 
@@ -97,14 +101,13 @@ class History:
         where.add("run.graph_id = {}", None if scope.graph_id == EVERY else scope.graph_id)
         where.add_id("run.id = {}", None if scope.graph_exec_id == EVERY else scope.graph_exec_id)
         rows = await connection.fetch(
-            f"""select run.id, run.created_at, run.status, run.started_at, run.ended_at,
-                       min(entry.seq) as first, max(entry.seq) as last
+            f"""select {HEAD_COLUMNS}, min(entry.seq) as first, max(entry.seq) as last
                   from journal entry join graph_execution run on run.id = entry.graph_exec_id
                  where {where} group by run.id order by min(entry.source_offset)""",
             *where.args,
         )
         return [
-            _Stretch(str(row["id"]), _head(row), first=row["first"], last=row["last"])
+            _Stretch(str(row["id"]), head_of(row), first=row["first"], last=row["last"])
             for row in rows
         ]
 
@@ -131,45 +134,20 @@ async def _messages(
         if not rows:  # erased meanwhile
             return
         for row in rows:
-            entry = _entry(row)
-            run = run or await _begun(connection, stretch.run_id, entry, row["source_partition"])
-            if not _is_known(run, entry):
+            entry = whole_entry(row)
+            run = run or await begun(connection, stretch.run_id, entry)
+            if not is_known(run, entry):
                 continue
             evolve(run, entry)
             event = run_event(run, entry, _source(row))
-            if entry.seq < first:
-                views.replay(event)
-                continue
             if entry.seq > 1 and views.lacks(event):
                 views.resume(event, stretch.head)
-            yield entry.seq, views.message_for(event)[1]
+            if entry.seq < first:
+                views.replay(event)
+            else:
+                yield entry.seq, views.message_for(event)[1]
         seq = rows[-1]["seq"]
-
-
-async def _begun(connection: asyncpg.Connection, run_id: str, first: Entry, partition: int) -> Run:
-    """The run before `first`, the first entry that its journal has."""
-    if first.type is EntryType.GRAPH_CREATED:
-        return new_run(run_id, first, partition)
-    return (await load_runs(connection, [run_id], {run_id: first.seq}))[run_id]
-
-
-def _is_known(run: Run, entry: Entry) -> bool:
-    """False for an entry of a step whose beginning was erased."""
-    step_id = entry.node_exec_id
-    return step_id is None or step_id in run.steps or entry.type is EntryType.NODE_ADDED
-
-
-def _entry(row: asyncpg.Record) -> Entry:
-    entry = entry_of(row)
-    if row["data"] is not None:
-        entry.data = Raw(row["data"].encode())
-    return entry
 
 
 def _source(row: asyncpg.Record) -> Source:
     return (row["source_partition"], row["source_offset"], row["source_index"])
-
-
-def _head(row: asyncpg.Record) -> Head:
-    status = ExecutionStatus(row["status"])
-    return Head(row["created_at"], status, row["started_at"], row["ended_at"])

@@ -2,11 +2,13 @@
 
 Sources tell where it stands: in each partition, everything of its scope up to the last source it
 told was told. So after a cut it asks the journal for what came after that, up to what is committed
-now, and drops what it then hears again.
+now, and drops what it then hears again. What an operator has told once more is passed on as such,
+and changes nothing of this: it may be older or newer than where the listener stands.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,10 +50,11 @@ class Counts:
 
 
 class Listening:
-    """Events, as an async iterator without an end; close it, or use it as a context.
+    """Events, as an async iterator that ends when it is closed; it is its own context.
 
     Entering the context returns when everything that is committed from then on will be told.
-    Waiting for an event may be cancelled and begun again without losing one.
+    Waiting for an event may be cancelled and begun again without losing one. Whoever waits may be
+    another task than the one that closes.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Listening:
         self._subscription: Subscription | None = None
         self._is_new = True
         self._is_closed = False
+        self._turn = asyncio.Lock()
+        self._work: asyncio.Timeout | None = None  # what `aclose` has to end
         # By partition: the place from which on events are told, and the last one that was.
         self._since: dict[int, Place] = {}
         self._last: dict[int, Place] = {}
@@ -72,7 +77,9 @@ class Listening:
         self._told: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        await self._connect()
+        async with self._until_closed():
+            if not self._is_closed:
+                await self._connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,24 +89,43 @@ class Listening:
         return self
 
     async def __anext__(self) -> ExecutionEvent:
-        while not self._is_closed:
-            try:
-                event = await self._next(await self._connect())
-            except _CUT_OFF as error:
-                await self._hang_up(error)
-            else:
-                if event is not None:
-                    return event
+        async with self._until_closed():
+            while not self._is_closed:
+                try:
+                    event = await self._next(await self._connect())
+                except _CUT_OFF as error:
+                    await self._hang_up(error)
+                else:
+                    if event is not None:
+                        return event
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop listening."""
+        """Stop listening; whoever waits for an event is told that there are no more."""
         self._is_closed = True
-        if self._missed is not None:
-            await self._missed.aclose()
-        if self._subscription is not None:
-            await self._subscription.close()
-        await self._history.close()
+        if self._work is not None:
+            self._work.reschedule(0)
+            self._work = None
+            self._history.hang_up()  # a Postgres that is silent would not hear a cancellation
+        async with self._turn:
+            if self._missed is not None:
+                await self._missed.aclose()
+            if self._subscription is not None:
+                await self._subscription.close()
+            await self._history.close()
+
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncGenerator[None]:
+        """What is done within ends when the listener is closed, however long it would wait."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(None) as self._work:
+                    yield
+            except TimeoutError:
+                if not self._is_closed:
+                    raise
+            finally:
+                self._work = None
 
     # ---- the line --------------------------------------------------------------------------
 
@@ -163,8 +189,9 @@ class Listening:
         self._told = {}
 
     def _news(self, event: ExecutionEvent | None) -> ExecutionEvent | None:
-        """The event, unless it was told before; one that somebody made by hand always is news."""
-        if event is None or event.source is None:
+        """The event, unless it was told before; one that somebody made by hand always is news, and
+        so is a replayed one."""
+        if event is None or event.source is None or event.replayed:
             return event
         partition, *place = event.source
         if tuple(place) <= self._last.get(partition, NOWHERE):
@@ -180,7 +207,7 @@ class Listening:
         except ValidationError as invalid:
             # Values may be anybody's; where they are wrong may be told.
             wrong = [".".join(map(str, error["loc"])) for error in invalid.errors()]
-        except (ValueError, ArithmeticError) as error:
+        except (ValueError, ArithmeticError, RecursionError) as error:
             wrong = [type(error).__name__]
         self._counts.unparsable += 1
         log.error("not_an_event", bytes=len(message), wrong=wrong)

@@ -88,7 +88,7 @@ class RedisExecutionEventBus:
 
 
 class ThreadedListening:
-    """Events, as an iterator without an end; close it, or use it as a context.
+    """Events, as an iterator that ends when it is closed; it is its own context.
 
     Entering the context returns when everything that is committed from then on will be told.
     """
@@ -114,7 +114,7 @@ class ThreadedListening:
             raise StopIteration from None
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; a thread that waits for an event is told that there are no more."""
         self._thread.run(self._events.aclose())
 
 

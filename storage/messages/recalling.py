@@ -17,6 +17,8 @@ async def recall(
     heads = await load_heads(connection, missing)
     before = {run_id: event.seq or 0 for run_id, event in missing.items()}
     async for event in earlier_events(connection, before, heads):
+        if event.seq != 1 and views.lacks(event):
+            views.resume(event, heads[str(event.graph_exec_id)])
         views.replay(event)
     for run_id, event in missing.items():
         if views.lacks(event):

@@ -29,22 +29,23 @@ BlockTypes = Mapping[str, str]
 
 
 class RunView:
-    """One run. `is_partial`: its journal is gone, so each message tells what its event tells."""
+    """One run before `event`, which must be its first unless `head` is all that is known of it."""
 
-    def __init__(self, event: Event, head: Head | None = None, *, is_partial: bool = False) -> None:
+    def __init__(self, event: Event, head: Head | None = None) -> None:
         self.id = cast(str, event.graph_exec_id)
         self.user_id = cast(str, event.user_id)
         self.graph_id = cast(str, event.graph_id)
         self.graph_version = cast(int, event.graph_version)
-        self.is_partial = is_partial
         self.last_seq = cast(int, event.seq) - 1
-        self.status: ExecutionStatus | None = head.status if head else None
-        self.started_at: datetime | None = head.started_at if head else None
-        self.ended_at: datetime | None = head.ended_at if head else None
+        self.status: ExecutionStatus | None = None
+        self.started_at: datetime | None = None
+        self.ended_at: datetime | None = None
         self.forget()
+        if head is not None:
+            self._begin_at(head)
 
     def forget(self) -> None:
-        """Keep only what outlives the run's journal."""
+        """Keep only what outlives an erasure."""
         self.inputs: Raw | None = None
         self.credential_inputs: Raw | None = None
         self.nodes_input_masks: Raw | None = None
@@ -56,12 +57,21 @@ class RunView:
         self.size = RUN_BYTES  # bytes of memory, an estimate
         self._enough = 0
 
+    def _begin_at(self, head: Head) -> None:
+        self.status = head.status
+        self.started_at = head.started_at
+        self.ended_at = head.ended_at
+        self.inputs = self._keep(head.inputs)
+        self.credential_inputs = self._keep(head.credential_inputs)
+        self.nodes_input_masks = self._keep(head.nodes_input_masks)
+        self.preset_id = head.preset_id
+        self.is_shared = head.is_shared
+        self.stats = self._read(head.stats)
+
     # ---- the fold --------------------------------------------------------------------------
 
     def evolve(self, event: Event) -> None:
         """Let `event`, the next of this run, take effect."""
-        if self.is_partial:
-            self.forget()
         self._evolve[event.type](self, event)
         self.last_seq = cast(int, event.seq)
 
@@ -98,15 +108,13 @@ class RunView:
         self.started_at = event.started_at or None
         self.ended_at = event.ended_at or None
         if event.stats is not UNSET:
-            stats = read_stats(GraphExecutionStats, event.stats, graph_exec_id=self.id)
-            self.stats = None if stats is None else _in_readers_names(stats)
+            self.stats = self._read(event.stats)
 
     def _shared(self, event: Event) -> None:
         self.is_shared = bool(event.is_shared)
 
     def _deleted(self, event: Event) -> None:
         if event.hard:
-            self.is_partial = True
             self.forget()
 
     def _step_moved(self, event: Event) -> None:
@@ -120,12 +128,18 @@ class RunView:
         data = cast(Raw, event.data).copy()
         self.size += self._step(event).add_output(cast(str, event.name), data)
 
-    def _keep(self, payload: Raw | msgspec.UnsetType) -> Raw | None:
-        if payload is UNSET:
+    def _keep(self, payload: Raw | msgspec.UnsetType | None) -> Raw | None:
+        if payload is UNSET or payload is None:
             return None
         # A copy, for `payload` would keep the whole record in memory.
         self.size += len(payload)
         return payload.copy()
+
+    def _read(self, stored: Raw | None) -> Raw | None:
+        if stored is None:
+            return None
+        stats = read_stats(GraphExecutionStats, stored, graph_exec_id=self.id)
+        return None if stats is None else _in_readers_names(stats)
 
     def _step(self, event: Event) -> StepView:
         step_id = cast(str, event.node_exec_id)

@@ -45,7 +45,7 @@ class RunViews:
         When what was before the event is not known (`lacks`), it tells what the event tells.
         """
         if self.lacks(event):
-            self._put(RunView(event, is_partial=event.seq != 1))
+            self._put(RunView(event))
         view = self._evolve(event)
         channel = execution_channel(self._prefix, view.user_id, view.graph_id, view.id)
         update = view.update(event, self.block_types)
@@ -72,7 +72,7 @@ class RunViews:
 
     def resume(self, event: Event, head: Head | None) -> None:
         """Go on with `event` of a run of whose past no more than `head` is left."""
-        self._put(RunView(event, head, is_partial=True))
+        self._put(RunView(event, head))
 
     def trim(self) -> None:
         """Forget runs until the rest fits; the last one used always stays."""

@@ -26,6 +26,7 @@ class EventPlace(BaseModel):
     command_id: str | None = None
     source: tuple[int, int, int] | None = None  # partition, offset, index
     truncated: bool = False
+    replayed: bool = False  # told once more, for those who lost it; maybe told before
 
 
 class GraphExecutionEvent(GraphExecution, EventPlace):

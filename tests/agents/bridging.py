@@ -16,11 +16,11 @@ from storage.lines import Line
 from storage.messages.views import RunViews
 from storage.progress import Move, claim
 from storage.redis_positions import RedisPositions, open_redis
+from storage.states import load_runs
 from streams.commands import RunCommand
-from streams.events import Event, encode_event
+from streams.events import Event, encode_event, run_event
 from streams.fold import fold
-from streams.state import Run
-from tests.agents.commands import BLOCK_TYPES
+from tests.agents.commands import BLOCK_TYPES, DAWN, RUN_ID
 from tests.agents.retold import Json, exactly
 from tests.names import Names
 
@@ -53,7 +53,7 @@ class Bridging:
         await self.redis.aclose()
 
 
-def batch_of(values: Iterable[bytes], first_offset: int = 0, partition: int = 0) -> Batch:
+def batch_of(values: Iterable[bytes | None], first_offset: int = 0, partition: int = 0) -> Batch:
     """Records of one partition that the bridge owns."""
     owned = Owned(
         tp=TP(TOPIC, partition),
@@ -64,7 +64,7 @@ def batch_of(values: Iterable[bytes], first_offset: int = 0, partition: int = 0)
         done=first_offset,
     )
     records = [
-        ConsumerRecord(TOPIC, partition, offset, 0, 0, None, value, None, 0, len(value), ())
+        ConsumerRecord(TOPIC, partition, offset, 0, 0, None, value, None, 0, len(value or b""), ())
         for offset, value in enumerate(values, start=first_offset)
     ]
     return Batch([Portion(owned, first_offset, records)])
@@ -102,25 +102,35 @@ class Listener:
         return bool(answer["type"] == "pong")
 
 
-async def store(line: Line, life: Sequence[RunCommand]) -> Run:
-    """Commit the run's life as a worker does, and the catalogue with it."""
+async def store(line: Line, commands: Sequence[RunCommand], first_offset: int = 0) -> list[Event]:
+    """Commit what happens to the run as a worker does that has just begun, and the catalogue with
+    it; the events that follow."""
     connection = await line.get()
-    effects = Effects()
-    run: Run | None = None
-    for offset, command in enumerate(life):
+    effects, events = Effects(), []
+    run = (await load_runs(connection, [RUN_ID])).get(RUN_ID)
+    for offset, command in enumerate(commands, start=first_offset):
         outcome = fold(run, command, 0)
         if not isinstance(outcome, tuple):
             continue
         run, entries = outcome
         for index, entry in enumerate(entries):
             effects.add_entry(run, entry, 0, offset, index)
-    assert run is not None
+            events.append(run_event(run, entry, (0, offset, index)))
     effects.freeze()
     [row] = await claim(connection, "apply", "commands", {0: 0})
-    move = Move(0, row["next_offset"], row["epoch"], len(life), -1, -1)
+    move = Move(0, row["next_offset"], row["epoch"], first_offset + len(commands), -1, -1)
     await commit(connection, "apply", "commands", [move], effects)
     await _define_blocks(connection)
-    return run
+    return events
+
+
+async def trim(line: Line) -> None:
+    """Let the journal and the steps of the run go, as retention does when everybody has read it."""
+    connection = await line.get()
+    await claim(connection, "tally", "events", {0: 0})
+    await connection.execute("update consumer_offset set published_offset = 1000")
+    day = DAWN.date()
+    assert await connection.fetchval("select trim_day($1, $2)", day, DAWN) == 1
 
 
 async def _define_blocks(connection: asyncpg.Connection) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from devstack import Addresses
 from devstack.ports import HOST, free_ports
 from devstack.redis import prepare
 from devstack.server import Server
+from storage.buses.history import History
+from storage.buses.scope import Scope
+from storage.channels import MAX_MESSAGE_BYTES
 from storage.migrate import migrate
 from storage.redis_positions import Place, Publication
 from streams.commands import (
@@ -20,13 +24,14 @@ from streams.commands import (
     AddNodeOutput,
     DeleteGraph,
     RunCommand,
+    ShareGraph,
     StartGraph,
     UpdateGraph,
     UpdateNode,
 )
 from streams.events import encode_event
 from streams.statuses import ExecutionStatus
-from tests.agents.bridging import Bridging, Listener, batch_of, store
+from tests.agents.bridging import Bridging, Listener, batch_of, store, trim
 from tests.agents.commands import BLOCK_TYPES, STEP_IDS, common, creation, events_of
 from tests.agents.retold import exactly, payload
 from tests.names import Names
@@ -114,6 +119,48 @@ async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Li
     assert closing["started_at"] == "2026-03-01T06:30:01Z"
 
 
+@pytest.mark.parametrize("is_new", [False, True], ids=["one bridge", "a bridge per event"])
+async def test_a_trimmed_run_tells_what_its_row_has(
+    bridging: Bridging, listener: Listener, stack: Addresses, names: Names, is_new: bool
+) -> None:
+    """What the run was given and how it ended; and what is added to it afterwards, whole."""
+    life = life_of_an_output_step()
+    life[0] = creation(inputs=Raw(b'{"x":1.50}'), preset_id="p", credential_inputs=Raw(b'{"c":1}'))
+    await store(bridging.line, life)
+    await trim(bridging.line)
+    give: dict[str, Any] = {"node_id": "node", "block_id": "plain", "new_node_exec_id": STEP}
+    move: dict[str, Any] = {"node_exec_id": STEP, "status": ExecutionStatus.FAILED}
+    later: list[RunCommand] = [
+        ShareGraph(**common(9, 9), is_shared=True, share_token_hash="0" * 64),
+        AddNodeInput(**common(10, 10), **give, input_name="a", input_data=Raw(b"1")),
+        AddNodeInput(**common(11, 11), **give, input_name="b", input_data=Raw(b"2")),
+        UpdateNode(**common(12, 12), **move),
+        DeleteGraph(**common(13, 13)),
+    ]
+    events = await store(bridging.line, later, first_offset=len(life))
+
+    for offset, event in enumerate(events):
+        bridge = Bridging(stack.postgres_dsn, stack.redis_url, names) if is_new else bridging
+        await bridge.forward([event], first_offset=offset)
+        if is_new:
+            await bridge.close()
+
+    heard = await listener.hear(len(events))
+    shared, _, _, second, failed, deleted = heard
+    for told in (shared, deleted):
+        assert told["inputs"] == {"x": Decimal("1.50")}
+        assert (told["credential_inputs"], told["preset_id"]) == ({"c": 1}, "p")
+        assert (told["status"], told["is_shared"]) == ("COMPLETED", True)
+        assert told["stats"]["duration"] == 2.5
+    assert (second["status"], second["input_data"]) == ("INCOMPLETE", {"a": 1, "b": 2})
+    assert (failed["status"], failed["input_data"]) == ("FAILED", {"a": 1, "b": 2})
+    assert second["add_time"] == failed["add_time"] == "2026-03-01T06:30:10Z"
+    history = History(bridging.line, Scope("ada"), MAX_MESSAGE_BYTES)
+    after, until = second["source"][1:], (len(life) + len(later), -1)
+    missed = history.missed({0: tuple(after)}, {0: until}, {})
+    assert [exactly(message)["payload"] async for _, _, message in missed] == heard[4:]
+
+
 async def test_what_comes_again_is_not_told_again(
     bridging: Bridging, listener: Listener, stack: Addresses, names: Names
 ) -> None:
@@ -136,19 +183,19 @@ async def test_what_comes_again_is_not_told_again(
 
 
 async def test_what_nobody_wrote_is_stepped_over(bridging: Bridging, listener: Listener) -> None:
-    """Bytes that are no event, and events that are of no run, move the position silently."""
+    """What is no event, and events that are of no run, move the position silently."""
     [created] = events_of([creation()])
-    refused = b'{"type":"command.refused","at":"2026-03-01T06:30:00Z","command_id":"c","source":'
-    values = [b"rubbish", refused + b"[0,0,0]}", encode_event(created), refused + b"[0,9,0]}"]
     created.source = (0, 1, 0)
-    values[2] = encode_event(created)
+    refused = b'{"type":"command.refused","at":"2026-03-01T06:30:00Z","command_id":"c","source":'
+    foreign = [b"rubbish", b"", None, b"null", b'{"type":"\xff"}', b'{"x":' + b"[" * 100_000]
+    values = [*foreign, refused + b"[0,0,0]}", encode_event(created), refused + b"[0,9,0]}"]
 
     await bridging.forwarder.forward(batch_of(values, first_offset=7))
 
     [message] = await listener.hear(1)
     assert message["id"] == created.graph_exec_id
     assert await listener.silence()
-    assert await bridging.positions.load() == {0: Place(11, (0, 9, 0))}
+    assert await bridging.positions.load() == {0: Place(7 + len(values), (0, 9, 0))}
 
 
 async def test_a_publication_whose_answer_got_lost_is_not_repeated(
@@ -156,8 +203,8 @@ async def test_a_publication_whose_answer_got_lost_is_not_repeated(
 ) -> None:
     """Trying again after an unknown outcome publishes once, partition by partition."""
     channel = f"{names.redis_prefix}execution_event/a/b/c"
-    first = Publication(0, Place(10, (0, 9, 0)), [(channel, b'{"payload":{"n":1}}')])
-    other = Publication(1, Place(5, (1, 4, 0)), [(channel, b'{"payload":{"n":2}}')])
+    first = Publication(0, Place(10, (0, 9, 0)), [(9, channel, b'{"payload":{"n":1}}')])
+    other = Publication(1, Place(5, (1, 4, 0)), [(4, channel, b'{"payload":{"n":2}}')])
 
     assert await bridging.positions.publish([first]) == 1
     assert await bridging.positions.publish([first, other]) == 1
@@ -166,6 +213,26 @@ async def test_a_publication_whose_answer_got_lost_is_not_repeated(
     assert await listener.hear(2) == [{"n": 1}, {"n": 2}]
     assert await listener.silence()
     assert await bridging.positions.published() == 2
+
+
+async def test_two_bridges_at_once_repeat_nothing(
+    bridging: Bridging, listener: Listener, stack: Addresses, names: Names
+) -> None:
+    """One that does not know yet that it lost its partition groups the same events otherwise."""
+    events = events_of(life_of_an_output_step())
+    zombie = Bridging(stack.postgres_dsn, stack.redis_url, names)
+    await bridging.forward(events[:3])
+    await zombie.forward(events[:5])
+    await bridging.forward(events[3:4], first_offset=3)
+    await bridging.forward(events[4:], first_offset=4)
+
+    heard = await listener.hear(len(events))
+
+    assert [message["seq"] for message in heard] == [event.seq for event in events]
+    assert await listener.silence()
+    assert await bridging.positions.published() == len(events)
+    assert await bridging.positions.load() == {0: Place(len(events), events[-1].source)}
+    await zombie.close()
 
 
 async def test_many_messages_go_out_in_order(bridging: Bridging, listener: Listener) -> None:

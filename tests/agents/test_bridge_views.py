@@ -89,7 +89,7 @@ def test_a_run_that_is_not_known_up_to_an_event_is_missing() -> None:
 
 
 def test_an_erased_run_tells_what_its_event_tells() -> None:
-    """With the journal gone, a value is told without the state around it, never kept."""
+    """With the journal gone, a value is told without the state around it."""
     add = AddNodeInput(
         **common(1, 1), node_id="node", block_id="out", input_name="x", input_data=Raw(b"1.0")
     )

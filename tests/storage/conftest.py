@@ -3,9 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
 from devstack import Addresses
+from storage.lines import Line
+from storage.messages.views import RunViews
+from storage.migrate import migrate
+from tests.names import Names
 from tests.storage.factories import Tables, fresh_tables
+from tests.storage.hearing import Scene
+from tests.storage.histories import History
+from tests.storage.proxy import cable
 
 
 @pytest.fixture
@@ -13,3 +21,14 @@ async def tables(stack: Addresses) -> AsyncIterator[Tables]:
     """Migrated tables that only this test uses."""
     async with fresh_tables(stack.postgres_dsn) as fresh:
         yield fresh
+
+
+@pytest.fixture
+async def scene(stack: Addresses, names: Names) -> AsyncIterator[Scene]:
+    """Tables, and Redis at the far end of a cable."""
+    await migrate(stack.postgres_dsn, names.schema)
+    line = Line(stack.postgres_dsn, names.schema)
+    views = RunViews(names.redis_prefix)
+    async with Redis.from_url(stack.redis_url) as redis, cable(stack.redis_url) as (between, url):
+        yield Scene(stack, names, History(line), redis, views, between, url)
+    await line.close()

@@ -21,6 +21,11 @@ class Cable:
         self._flows.set()
         self._is_cut = False
 
+    @property
+    def connections(self) -> int:
+        """How many ends are plugged in."""
+        return len(self._writers)
+
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -40,6 +45,12 @@ class Cable:
     def block(self) -> None:
         """Pass nothing on, and let nobody notice."""
         self._flows.clear()
+
+    def hang(self) -> None:
+        """End all connections; new ones are taken, and nothing comes of them."""
+        self.cut()
+        self._is_cut = False
+        self.block()
 
     def mend(self) -> None:
         """Let connections through."""
@@ -76,6 +87,7 @@ async def cable(url: str) -> AsyncIterator[tuple[Cable, str]]:
     between = Cable(parts.hostname or "", parts.port or 0)
     await between.open()
     try:
-        yield between, parts._replace(netloc=f"127.0.0.1:{between.port}").geturl()
+        user, at, _ = parts.netloc.rpartition("@")
+        yield between, parts._replace(netloc=f"{user}{at}127.0.0.1:{between.port}").geturl()
     finally:
         await between.close()

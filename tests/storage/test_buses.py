@@ -1,98 +1,21 @@
-"""Event buses: every event once, in order, though the listener is cut off meanwhile."""
+"""Event buses: every event once, in order; what is told once more; what nobody can parse."""
 
 import asyncio
-import random
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pytest
-from pydantic import TypeAdapter
-from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from devstack import Addresses
 from execstream.reference import read_json
-from storage import AsyncRedisExecutionEventBus, RedisExecutionEventBus, exact_json
-from storage.buses import subscription
-from storage.lines import Line
-from storage.messages.views import RunViews
-from storage.migrate import migrate
+from storage import AsyncRedisExecutionEventBus, RedisExecutionEventBus
 from storage.models import ExecutionEvent, GraphExecution, NodeExecutionEvent, NodeExecutionResult
-from streams.events import Event
-from tests.names import Names
 from tests.orders import Orders
 from tests.storage.factories import DAWN, OWNER
-from tests.storage.histories import History
-from tests.storage.proxy import Cable, cable
+from tests.storage.hearing import PATIENCE, Scene, heard, life
 
-PATIENCE = 20.0  # seconds
 RUN = {"id": "r", "user_id": OWNER, "graph_id": "graph", "graph_version": 1, "status": "RUNNING"}
-
-
-@dataclass
-class Scene:
-    """Tables, a teller of events who may be silent, and buses to listen on."""
-
-    servers: Addresses
-    names: Names
-    history: History
-    redis: Redis
-    views: RunViews
-    cable: Cable
-    redis_url: str  # of the near end of the cable
-    told: list[Event] = field(default_factory=list)
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """What a bus has to know."""
-        return {
-            "redis_url": self.redis_url,
-            "postgres_dsn": self.servers.postgres_dsn,
-            "schema": self.names.schema,
-            "redis_prefix": self.names.redis_prefix,
-        }
-
-    async def happen(self, orders: Iterable[Any]) -> list[Event]:
-        """Commit commands and tell of them as the bridge does."""
-        events = await self.history.take((order.key, order.value) for order in orders)
-        for event in events:
-            channel, message = self.views.message_for(event)
-            await self.redis.publish(channel, message)
-        self.told += events
-        return events
-
-
-@pytest.fixture
-async def scene(stack: Addresses, names: Names) -> AsyncIterator[Scene]:
-    await migrate(stack.postgres_dsn, names.schema)
-    line = Line(stack.postgres_dsn, names.schema)
-    views = RunViews(names.redis_prefix)
-    async with Redis.from_url(stack.redis_url) as redis, cable(stack.redis_url) as (between, url):
-        yield Scene(stack, names, History(line), redis, views, between, url)
-    await line.close()
-
-
-def life(orders: Orders, *, values: int = 3) -> list[Any]:
-    """A run from its creation to its end."""
-    return [
-        orders.create(orders.node("a", inputs={"x": 0.1})),
-        orders.start(),
-        orders.move_step("a", "RUNNING"),
-        *(orders.emit("a", data=number) for number in range(values)),
-        orders.move_step("a", "COMPLETED"),
-        orders.give("b", data="text"),
-        orders.move("COMPLETED", stats={"cost": 3, "walltime": 1.5}),
-    ]
-
-
-async def heard(events: Any, count: int) -> list[ExecutionEvent]:
-    """The next `count` events."""
-    async with asyncio.timeout(PATIENCE):
-        return [await anext(events) for _ in range(count)]
 
 
 async def test_events_come_as_they_happen(scene: Scene) -> None:
@@ -115,108 +38,38 @@ async def test_events_come_as_they_happen(scene: Scene) -> None:
     assert found[-1].status == "COMPLETED"
 
 
-async def test_a_gap_is_filled_from_the_journal(scene: Scene) -> None:
-    """What was said while the listener was away comes once and in order, as it was said: of runs
-    it knew, of runs that began and ended meanwhile, and nothing of what was before."""
-    before, known, unknown, later = (Orders() for _ in range(4))
-    await scene.happen(life(before))
-    steps = life(known, values=400)  # more than a page of the journal
-    async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
-        first = await scene.happen(steps[:5])
-        found = await heard(events, len(first))
-        scene.cable.cut()
-        missed = await scene.happen(steps[5:])
-        missed += await scene.happen(life(unknown))
-        scene.cable.mend()
-        found += await heard(events, len(missed))
-        last = await scene.happen(life(later))
-        found += await heard(events, len(last))
-
-    assert bus.counts.cut_off == 1
-    for orders in (known, unknown, later):
-        told = [event for event in scene.told if event.graph_exec_id == orders.run_id]
-        assert [_payload(event) for event in found if _run_of(event) == orders.run_id] == [
-            _payload(event) for event in _as_told(scene, told)
-        ]
-    assert len(found) == len(first) + len(missed) + len(last)
-
-
-async def test_what_is_heard_again_is_not_told_again(scene: Scene) -> None:
-    """A bridge that begins again repeats itself; so does the end of a gap."""
-    orders = Orders()
+async def test_what_is_told_once_more_is_marked(scene: Scene) -> None:
+    """It comes though it was heard before, or before anything was heard, and takes nothing away."""
+    old, orders = Orders(), Orders()
     steps = life(orders)
+    past = await scene.commit(life(old))
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
+        await scene.replay(past)
         told = await scene.happen(steps[:4])
-        again = [scene.views.message_for(event) for event in told]
-        found = await heard(events, len(told))
-        scene.cable.cut()
-        told += await scene.happen(steps[4:6])
-        scene.cable.mend()
-        found += await heard(events, len(told) - len(found))
-        for channel, message in again:
-            await scene.redis.publish(channel, message)
-        told += await scene.happen(steps[6:])
-        found += await heard(events, len(told) - len(found))
+        await scene.replay(told)
+        found = await heard(events, len(past) + 2 * len(told))
 
-    assert [event.seq for event in found] == [event.seq for event in told]
+    assert _marks(found) == [
+        *((True, event.seq) for event in past),
+        *((False, event.seq) for event in told),
+        *((True, event.seq) for event in told),
+    ]
+    assert bus.counts.unparsable == 0
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_cuts_at_any_time_lose_nothing(scene: Scene, seed: int) -> None:
-    """Many runs at once, cut off again and again, in the midst of filling a gap too: every event
-    once, those of a run in order."""
-    chance = random.Random(seed)
-    lives = [life(Orders(), values=30) for _ in range(6)]
-    async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
-        found: list[ExecutionEvent] = []
-        while any(lives):
-            steps = chance.choice([life for life in lives if life])
-            taken = [steps.pop(0) for _ in range(min(len(steps), chance.randrange(1, 9)))]
-            await scene.happen(taken)
-            chance.choice([scene.cable.cut, scene.cable.mend, scene.cable.mend])()
-            if chance.random() < 0.5:
-                with suppress(TimeoutError):
-                    found.append(await asyncio.wait_for(anext(events), 0.05))
-        scene.cable.mend()
-        found += await heard(events, len(scene.told) - len(found))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(events), 0.2)
-
-    for run_id in {_run_of(event) for event in found}:
-        told = [event.seq for event in scene.told if event.graph_exec_id == run_id]
-        assert [event.seq for event in found if _run_of(event) == run_id] == told
-
-
-async def test_a_redis_that_falls_silent_is_noticed(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection nobody ended is given up when not even a question is answered."""
-    monkeypatch.setattr(subscription, "SILENCE", 0.1)
-    orders = Orders()
-    async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
-        scene.cable.block()
-        waiting = asyncio.create_task(heard(events, 1))
-        told = await scene.happen([orders.create()])
-        await until(lambda: bus.counts.cut_off > 0)
-        scene.cable.mend()
-        [found] = await waiting
-
-    assert found.seq == told[0].seq
-
-
-async def test_an_erased_run_is_told_by_its_end(scene: Scene) -> None:
-    """Of a run that was erased while the listener was away, the closing event is left."""
+async def test_what_is_told_once_more_may_be_ahead(scene: Scene) -> None:
+    """The bridge has not told it yet: then it tells it, and what is before it, all the same."""
     orders = Orders()
     steps = life(orders)
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
-        first = await scene.happen(steps)
-        await heard(events, len(first))
-        scene.cable.cut()
-        [closing] = await scene.happen([orders.order("graph.delete", hard=True)])
-        scene.cable.mend()
-        [found] = await heard(events, 1)
+        await scene.happen(steps[:2])
+        behind = await scene.commit(steps[2:])
+        await scene.replay([*scene.told, *behind])
+        await scene.tell(behind, scene.views)
+        found = await heard(events, 2 * len(scene.told) + 2 * len(behind))
 
-    assert (found.seq, _run_of(found)) == (closing.seq, orders.run_id)
+    live = [event for event in found if not event.replayed]
+    assert [event.seq for event in live] == [event.seq for event in [*scene.told, *behind]]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +82,7 @@ async def test_an_erased_run_is_told_by_its_end(scene: Scene) -> None:
         b'{"payload": 1}',
         b'{"payload": {"event_type": "odd"}}',
         b"1e9999999999999999999",
+        b"[" * 100_000,
     ],
 )
 async def test_what_nobody_can_parse_is_counted_and_logged(scene: Scene, message: bytes) -> None:
@@ -313,6 +167,7 @@ async def test_states_can_be_published_by_hand(scene: Scene) -> None:
         "command_id": None,
         "source": None,
         "truncated": False,
+        "replayed": False,
     }
 
 
@@ -367,23 +222,5 @@ async def test_threads_listen_too(scene: Scene) -> None:
     assert nothing is None
 
 
-def _as_told(scene: Scene, events: Iterable[Event]) -> list[ExecutionEvent]:
-    views = RunViews(scene.names.redis_prefix)
-    adapter: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
-    messages: list[Any] = [exact_json.decode(views.message_for(event)[1]) for event in events]
-    return [adapter.validate_python(message["payload"]) for message in messages]
-
-
-def _payload(event: ExecutionEvent) -> dict[str, Any]:
-    return event.model_dump()
-
-
-def _run_of(event: ExecutionEvent) -> str:
-    return event.id if isinstance(event, GraphExecution) else event.graph_exec_id
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Return when it holds; it happens in another task."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+def _marks(events: Iterable[ExecutionEvent]) -> list[tuple[bool, int | None]]:
+    return [(event.replayed, event.seq) for event in events]
