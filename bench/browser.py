@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -295,7 +295,7 @@ async def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         async with everything(Path(state)) as (place, tab, url):
-            measures = {
+            measures: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
                 "messages": lambda: messages(place, tab, url, options.rate, options.seconds),
                 "block_figures": lambda: block_figures(place, tab, url),
                 "long_run": lambda: long_run(place, tab, url, options.steps),

@@ -2,11 +2,12 @@
 
     python bench/replay.py [--commands 1000000] [--rate 200] [--beside 60]
 
-Starts servers and workers of its own, which apply that many simulated commands first; how fast is
-told as `live`. Then `execstream replay` rebuilds them twice: `beside` is with commands coming in
-at `rate`, whose latency is told with and without it, and `alone` is without. A figure counts only
-because the replay compares all rows, totals and counts of both schemas by their hashes. Memory
-is that of its processes together, at most; load average is printed beside.
+Starts servers of its own, puts that many simulated commands on the topic, and starts workers; how
+fast these apply them is told as `live`. Then `execstream replay` rebuilds them twice: `beside` is
+with commands coming in at `rate`, whose latency is told with and without it, and `alone` is
+without. A figure counts only because the replay compares all rows, totals and counts of both
+schemas by their hashes. Memory is that of its processes together, at most; load average is
+printed beside.
 """
 
 import argparse
@@ -101,8 +102,7 @@ async def _most_memory(root: psutil.Process) -> int:
 async def compare(
     stack: devstack.Stack, environment: dict[str, str], count: int, rate: float, seconds: float
 ) -> None:
-    """Fill, apply, and replay; tell all figures."""
-    await fill(stack, count)
+    """Wait until all is applied, and replay it; tell all figures."""
     live = await applied(stack, count)
     tell("live", {"commands": count, "commands_per_second": round(count / live)})
     tell("latency without", await measure(stack, rate, seconds))
@@ -129,6 +129,7 @@ async def main() -> None:
         try:
             await migrate(stack.postgres_dsn)
             await apply_topics(stack.kafka_bootstrap)
+            await fill(stack, options.commands)
             for role in ("apply", "tally"):
                 command = (sys.executable, "-m", "execstream", "worker", "--role", role)
                 workers.append(await asyncio.create_subprocess_exec(*command, env=environment))

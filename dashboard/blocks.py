@@ -46,9 +46,9 @@ async def get_blocks(served: Served, _: CurrentViewer) -> Response:
 
 
 @router.get("/graphs", response_model=Listing[Graph])
-async def get_graphs(served: Served, _: CurrentViewer) -> Response:
-    """Names of all graphs."""
-    return listing(await list_graphs(served.db))
+async def get_graphs(served: Served, viewer: CurrentViewer) -> Response:
+    """Names of the graphs; a token bound to a user sees those that its runs are of."""
+    return listing(await list_graphs(served.db, viewer.user_id))
 
 
 class LiveTable(BaseModel):

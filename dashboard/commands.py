@@ -7,25 +7,31 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
+import structlog
+from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from dashboard.access import CurrentViewer, Viewer
 from dashboard.answers import Json, now
-from dashboard.problems import ProblemError, not_found
-from dashboard.reads.outcomes import find_outcome, look_at
-from dashboard.services import Sent, Served, Services
-from streams.commands import Command, SetKeyValue, type_of
+from dashboard.problems import RETRY_AFTER, ProblemError, not_found
+from dashboard.services import Served, Services
+from storage.outcomes import find_outcome, look_at
+from streams.commands import Command
 from streams.decoding import decode
-from streams.errors import Transient
+from streams.errors import NotDelivered, OutcomeUnknown
 from streams.outcomes import Dead, DeadReason, reply
+from streams.redriving import NOT_READABLE, named_key
+from streams.topics import COMMANDS
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"])
 
 MOST_PATIENCE = 30  # seconds
+DELIVERY_PATIENCE = 10.0  # seconds for Kafka to take a command
 
-_KEY_VALUE = type_of(SetKeyValue)
+log = structlog.get_logger(__name__)
+
 _WAIT = re.compile(r"\bwait=(\d{1,9})\b")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -81,15 +87,13 @@ async def post_command(
     """Send a command. 202 when Kafka has it, or 200 with its outcome when that was waited for."""
     command = await _read(request, served, viewer)
     wait = _WAIT.search(prefer)
-    if wait is not None and int(wait[1]) > 0:
-        patience = min(int(wait[1]), MOST_PATIENCE)
-        headers = {"Preference-Applied": f"wait={patience}"}
-        try:
-            outcome = await served.sender.call(command, timeout=patience)
-        except Transient:
-            return _accepted(command, None, headers)
-        return Json(reply(command.id, outcome), headers=headers)
-    return _accepted(command, await served.sender.send(command), {})
+    try:
+        if wait is not None and int(wait[1]) > 0:
+            return await _waited_for(served, command, min(int(wait[1]), MOST_PATIENCE))
+        sent = await served.sender.send(command, DELIVERY_PATIENCE)
+    except (NotDelivered, KafkaError) as error:
+        raise _not_taken(command, error) from error
+    return _accepted(command, sent.partition, sent.offset, {})
 
 
 @router.get(
@@ -114,12 +118,33 @@ async def get_outcome(
     if recorded is not None and viewer.user_id in (None, recorded.user_id):
         return Json(reply(command_id, recorded.outcome))
     if recorded is None and partition is not None and offset is not None:
-        place = await look_at(served.db, served.config.topic_prefix, partition, offset)
+        topic = served.config.topic_prefix + COMMANDS.name
+        place = await look_at(served.db, topic, partition, offset)
         if place.dead is not None and viewer.user_id is None:  # whose it was is not known
             return Json(reply(command_id, place.dead))
-        if not place.is_reached:
+        if place.source is None:
             return _pending(command_id, {"Retry-After": "1"})
     raise not_found(f"outcome of command {command_id} of {key} so far")
+
+
+async def _waited_for(served: Services, command: Command, patience: int) -> Response:
+    headers = {"Preference-Applied": f"wait={patience}"}
+    try:
+        outcome = await served.sender.call(command, patience)
+    except OutcomeUnknown as unknown:
+        return _accepted(command, *unknown.place, headers)
+    return Json(reply(command.id, outcome), headers=headers)
+
+
+def _not_taken(command: Command, error: Exception) -> ProblemError:
+    """Kafka is away, or would not have the command; it may have taken it all the same."""
+    log.warning("command_not_taken", error=repr(error)[:200])
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Kafka did not confirm the command: send it again with this id, and it counts once.",
+        RETRY_AFTER,
+        command_id=command.id,
+    )
 
 
 async def _read(request: Request, served: Services, viewer: Viewer) -> Command:
@@ -130,8 +155,8 @@ async def _read(request: Request, served: Services, viewer: Viewer) -> Command:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the command as application/json."
         )
     most = served.config.max_command_bytes
-    fields = _completed(await _body(request, most))
-    judged = decode(_key(fields), msgspec.json.encode(fields), most)
+    value = _completed(await _body(request, most))
+    judged = decode(named_key(value), value, most)
     if isinstance(judged, Dead):
         raise _dead(judged)
     if viewer.user_id not in (None, judged.user_id):
@@ -148,25 +173,13 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def _completed(body: bytes) -> dict[str, Any]:
-    """The fields of a command, its payloads untouched; `id` and `at` are filled in."""
+def _completed(body: bytes) -> bytes:
+    """The command with `id` and `at` filled in; what it has is left as it is."""
     try:
         fields = _decode(body)
-    except msgspec.DecodeError:
-        judged = decode(b"", body)
-        reason = judged if isinstance(judged, Dead) else Dead(DeadReason.NOT_JSON)
-        raise _dead(reason) from None
-    return {"id": str(uuid4()), "at": now(), **fields}
-
-
-def _key(fields: dict[str, Any]) -> bytes:
-    """The record's key: the run or, of key-values, the user."""
-    is_key_value = bytes(fields.get("type", b"")) == msgspec.json.encode(_KEY_VALUE)
-    raw = fields.get("user_id" if is_key_value else "graph_exec_id", b'""')
-    try:
-        return msgspec.json.decode(raw, type=str).encode()
-    except msgspec.DecodeError:
-        return b""
+    except NOT_READABLE:
+        return body
+    return msgspec.json.encode({"id": str(uuid4()), "at": now(), **fields})
 
 
 def _dead(dead: Dead) -> ProblemError:
@@ -179,11 +192,10 @@ def _dead(dead: Dead) -> ProblemError:
     )
 
 
-def _accepted(command: Command, sent: Sent | None, headers: dict[str, str]) -> Response:
-    location = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
-    if sent is not None:
-        location += f"?partition={sent.partition}&offset={sent.offset}"
-    return _pending(command.id, headers | {"Location": location})
+def _accepted(command: Command, partition: int, offset: int, headers: dict[str, str]) -> Response:
+    path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
+    location = {"Location": f"{path}?partition={partition}&offset={offset}"}
+    return _pending(command.id, headers | location)
 
 
 def _pending(command_id: str, headers: dict[str, str]) -> Response:

@@ -12,6 +12,7 @@ from dashboard.answers import Cursor, Json, Limit, Listing, listing, now, unchan
 from dashboard.documents import EVENTS
 from dashboard.past import AsOf, AsOfTime, reached, run_as_of, steps_as_of
 from dashboard.problems import not_found
+from dashboard.reads.catalogue import catalogue_position
 from dashboard.reads.runs import Run, StatusCounts, count_by_status, find_run, list_steps
 from dashboard.services import Served, Services
 from storage.models import GraphExecutionMeta, GraphExecutionWithNodes, NodeExecutionResult
@@ -101,7 +102,10 @@ async def get_run(
     """One run with its steps and all their values, as it is or as it was."""
     run = await visible_run(served, viewer, graph_exec_id)
     past = None if as_of is None else await reached(served, run, as_of)
-    etag = _etag(run.last_seq if past is None else past.seq, is_trimmed=bool(run.trimmed_at))
+    last_seq = run.last_seq if past is None else past.seq
+    # Inputs and outputs are those of blocks of certain kinds.
+    kinds = await catalogue_position(served.db)
+    etag = _etag(last_seq, kinds, "whole" if run.trimmed_at is None else "trimmed")
     if answer := unchanged(request, etag):
         return answer
     if past is not None:
@@ -187,6 +191,7 @@ def _next(events: list[Event], run: Run) -> str | None:
     return str(last) if last and last < run.last_seq else None
 
 
-def _etag(last_seq: int, *, is_trimmed: bool = False) -> str:
-    """Of what is told by the entries up to `last_seq`. Weak: `as_of` is of the moment."""
-    return f'W/"{last_seq}{"-trimmed" if is_trimmed else ""}"'
+def _etag(*states: object) -> str:
+    """Of what these told: the last entry, and what else it hangs on. Weak: `as_of` is of the
+    moment."""
+    return f'W/"{"-".join(map(str, states))}"'

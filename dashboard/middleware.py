@@ -63,8 +63,13 @@ def _add_headers(message: Message) -> None:
     headers.setdefault("Cache-Control", REVALIDATE if "etag" in headers else "no-store")
 
 
-def _count(scope: Scope, status: int, seconds: float) -> None:
+def route_of(scope: Scope) -> str:
+    """The template of the route that a request came to, which tells nothing of who sent it."""
     route: Any = scope.get("route")
-    path = getattr(route, "path", "") or "page"  # files of the page have no route of their own
+    return getattr(route, "path", "") or "page"  # files of the page have no route of their own
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    path = route_of(scope)
     metrics.REQUESTS.labels(scope["method"], path, status).inc()
     metrics.REQUEST_SECONDS.labels(path).observe(seconds)

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import structlog
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -16,12 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dashboard.feed.positions import InvalidPosition
+from dashboard.middleware import route_of
 from storage import exact_json
 from storage.reads import InvalidCursor, NotYetHappened, PastIsGone
+from streams.errors import NotDelivered
 from streams.moments import NoMoment
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = "2"  # seconds
+RETRY_AFTER = {"Retry-After": "2"}  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +94,8 @@ def tell_problems(app: FastAPI) -> None:
         asyncpg.PostgresConnectionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.OperatorInterventionError,
+        KafkaError,
+        NotDelivered,
     ):
         app.add_exception_handler(away, _away)
     app.add_exception_handler(Exception, _unforeseen)
@@ -137,10 +142,11 @@ async def _away(_: Request, error: Exception) -> Response:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "A server behind this one does not answer: try again.",
-        {"Retry-After": RETRY_AFTER},
+        RETRY_AFTER,
     )
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    log.error("unforeseen", path=request.url.path, exc_info=error)
+    # The route, not the path that was asked for: share tokens are part of that.
+    log.error("unforeseen", route=route_of(request.scope), exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something unforeseen happened; it is logged.")

@@ -1,7 +1,7 @@
 """The HTTP server: the application on a socket, until it is told to stop."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -16,6 +16,8 @@ from streams.errors import Fatal
 
 STOP_WITHIN = 5  # seconds for requests that are under way
 BACKLOG = 2048  # connections that wait to be taken: all browsers come back at once
+
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening there is asked for
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,18 @@ class TokenMissing(Fatal):
         )
 
 
+def require_token(host: str, tokens: Collection[object]) -> None:
+    """Raises TokenMissing where more than this machine could come in without any."""
+    if not tokens and not is_loopback(host):
+        raise TokenMissing(host)
+
+
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches what listens there."""
+    reached = _LOOPBACK_OF.get(host, host)
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
+
+
 class Server:
     """One server. `url` is where it answers."""
 
@@ -47,11 +61,9 @@ class Server:
         self, config: DashboardConfig, sender: CommandSender, host: str, port: int
     ) -> None:
         """Takes the port (0: a free one). Raises PortTaken, TokenMissing."""
-        if not config.tokens and not is_loopback(host):
-            raise TokenMissing(host)
+        require_token(host, config.tokens)
         self._socket = _listen(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = url_of(host, self._socket.getsockname()[1])
         self._has_failed = False
         self._app = build_app(config, sender, self._fail)
         self._server = _Uvicorn(self._app)

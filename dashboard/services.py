@@ -27,16 +27,21 @@ class Sent(Protocol):
 
 
 class CommandSender(Protocol):
-    """Sends commands that were judged already."""
+    """Sends commands that were judged already.
 
-    async def send(self, command: Command) -> Sent:
+    Raises streams.errors.NotDelivered when Kafka did not confirm one in time, and aiokafka's
+    KafkaError when it does not take it.
+    """
+
+    async def send(self, command: Command, timeout: float) -> Sent:  # noqa: ASYNC109
         """Return when Kafka has the command."""
 
     async def put(self, record: Redriven) -> Sent:
         """Put a record back that was a dead letter; return when Kafka has it."""
 
     async def call(self, command: Command, timeout: float) -> Outcome:  # noqa: ASYNC109
-        """Send and wait for the outcome. Raises streams.errors.Transient when nothing was heard."""
+        """Send and wait for the outcome. Raises streams.errors.OutcomeUnknown when Kafka has it,
+        and nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
@@ -80,6 +80,9 @@ async def get_stream(
     user_id: str | None = None,
     graph_id: str | None = None,
     graph_exec_id: str | None = None,
+    types: Annotated[
+        Literal["graph"] | None, Query(description="Only events of runs, not of their steps.")
+    ] = None,
     last_event_id: Annotated[str, Header(description="The last id that was received.")] = "",
 ) -> Response:
     """What happens, as it happens: to a run, to all of a graph or user, or to all.
@@ -96,5 +99,5 @@ async def get_stream(
     run_id = None
     if graph_exec_id is not None:
         run_id = str((await visible_run(served, viewer, graph_exec_id)).id)
-    scope = Scope(viewer.narrow(user_id), graph_id, run_id)
+    scope = Scope(viewer.narrow(user_id), graph_id, run_id, types)
     return EventStream(served.feed, served.feed.frames(scope, after))

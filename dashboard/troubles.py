@@ -4,8 +4,8 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Body
-from pydantic import BaseModel
+from fastapi import APIRouter, Body, Query
+from pydantic import AwareDatetime, BaseModel
 from starlette.responses import Response
 
 from dashboard.access import CurrentViewer, Operator
@@ -20,7 +20,7 @@ from dashboard.reads.troubles import (
     list_refusals,
 )
 from dashboard.services import Served
-from storage.dead_letters import get_letter, put_back
+from storage.dead_letters import Filter, get_letter, put_back
 from streams.commands import Command
 from streams.outcomes import DeadReason, Refusal
 from streams.redriving import Letter, judge, redriven
@@ -48,10 +48,17 @@ async def get_refusals(
 
 @router.get("/dead-letters", response_model=Listing[DeadLetterItem], dependencies=[Operator])
 async def get_dead_letters(
-    served: Served, reason: DeadReason | None = None, cursor: Cursor = None, limit: Limit = 25
+    served: Served,
+    reason: DeadReason | None = None,
+    since: Annotated[AwareDatetime | None, Query(description="Received then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Received before.")] = None,
+    redriven: bool | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
 ) -> Response:
     """Records that could not be understood or stored, newest first."""
-    return listing(*await list_dead_letters(served.db, reason, cursor, limit))
+    wanted = Filter((), reason, since, until, redriven)
+    return listing(*await list_dead_letters(served.db, wanted, cursor, limit))
 
 
 @router.get("/dead-letters/{dead_letter_id}", response_model=DeadLetter, dependencies=[Operator])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from execstream.buses import RedisExecutionEventBus as RedisExecutionEventBus
     from execstream.client import ExecutionClient as ExecutionClient
     from execstream.errors import Dead as Dead
+    from execstream.errors import NotDelivered as NotDelivered
     from execstream.errors import OutcomeUnknown as OutcomeUnknown
     from execstream.errors import Refused as Refused
 
@@ -19,6 +20,7 @@ _HOMES = {
     "RedisExecutionEventBus": "execstream.buses",
     "ExecutionClient": "execstream.client",
     "Dead": "execstream.errors",
+    "NotDelivered": "execstream.errors",
     "OutcomeUnknown": "execstream.errors",
     "Refused": "execstream.errors",
 }
@@ -27,6 +29,7 @@ __all__ = [
     "AsyncRedisExecutionEventBus",
     "Dead",
     "ExecutionClient",
+    "NotDelivered",
     "OutcomeUnknown",
     "RedisExecutionEventBus",
     "Refused",

@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import asyncpg
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from execstream.ids import uuid7
 from storage.channels import reply_channel
-from streams.commands import Command, RunCommand
 from streams.outcomes import Applied, Dead, DeadReason, Duplicate, Outcome, Refusal, Refused
 
 RECONNECT = 0.5  # seconds
@@ -107,61 +105,3 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
     node_exec_id, updated = reply.get("node_exec_id"), reply.get("updated")
     applied = Applied(first, last, node_exec_id, updated, detail.get("skipped"))
     return Duplicate(applied) if reply["outcome"] == "duplicate" else applied
-
-
-_PLACE = """
-select base from consumer_offset
- where consumer = 'apply' and topic = $1 and partition = $2 and next_offset > $3
-"""
-_DEAD_LETTER = """
-select reason, detail from dead_letter where topic = $1 and partition = $2 and "offset" = $3
-"""
-_REFUSAL = """
-select reason, detail from refusal where source_partition = $1 and source_offset = $2
-"""
-_ENTRIES = """
-select min(seq) as first, max(seq) as last, count(*) as entries, min(source_offset) as source,
-       (array_agg(node_exec_id order by seq))[1]::text as node_exec_id,
-       (array_agg(detail -> 'skipped' order by seq))[1] as skipped
-  from journal where graph_exec_id = $1 and command_id = $2
-"""
-_KEY_VALUE = """
-select source_offset from kv_journal where user_id = $1 and command_id = $2
-"""
-
-
-async def recorded_outcome(
-    db: asyncpg.Pool, command: Command, topic: str, partition: int, offset: int
-) -> Outcome | None:
-    """The outcome of the command at that place, or None while nothing is recorded of it.
-
-    Nothing ever is when its run was erased after it.
-    """
-    base = await db.fetchval(_PLACE, topic, partition, offset)
-    if base is None:
-        return None  # the workers have not come that far
-    if dead := await db.fetchrow(_DEAD_LETTER, topic, partition, offset):
-        return Dead(DeadReason(dead["reason"]), dead["detail"])
-    source = offset + base
-    if refused := await db.fetchrow(_REFUSAL, partition, source):
-        return Refused(Refusal(refused["reason"]), refused["detail"])
-    if isinstance(command, RunCommand):
-        return await _journaled(db, command, source)
-    first = await db.fetchval(_KEY_VALUE, command.user_id, command.id)
-    return first if first is None else _first_or_again(Applied(), first, source)
-
-
-async def _journaled(db: asyncpg.Pool, command: RunCommand, source: int) -> Outcome | None:
-    row = await db.fetchrow(_ENTRIES, command.graph_exec_id, command.id)
-    if row["first"] is None:
-        return None
-    skipped = row["skipped"]
-    if skipped is None:
-        applied = Applied(row["first"], row["last"], row["node_exec_id"])
-    else:
-        applied = Applied(row["first"], row["last"], None, row["entries"], skipped)
-    return _first_or_again(applied, row["source"], source)
-
-
-def _first_or_again(applied: Applied, first_source: int, source: int) -> Applied | Duplicate:
-    return Duplicate(applied) if first_source < source else applied

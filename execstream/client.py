@@ -13,17 +13,18 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import asyncpg
-import msgspec
 from msgspec.structs import replace
 
 from agents.brokers import get_in
-from execstream.answers import Answers, recorded_outcome
-from execstream.errors import OutcomeUnknown
+from execstream.answers import Answers
+from execstream.errors import NotDelivered, OutcomeUnknown
 from execstream.ids import uuid7
 from execstream.producer import Producer
 from execstream.settings import Settings, load_settings, read_settings
 from execstream.writing import TIMEOUT, Writing
+from storage import exact_json
 from storage.connect import connect
+from storage.outcomes import recorded_outcome
 from streams.commands import Command, SetKeyValue, type_of
 from streams.decoding import decode
 from streams.outcomes import Outcome
@@ -38,8 +39,6 @@ LOOK_INTERVAL = 0.25  # seconds
 LOOK_INTERVAL_WITHOUT_REPLIES = 0.05  # seconds
 
 _KEY_VALUE = type_of(SetKeyValue)
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Sent(NamedTuple):
@@ -61,7 +60,7 @@ class ExecutionClient(Writing):
 
     Addresses default to the settings of the environment, or to the local stack. Redis and
     Postgres are connected to when they are first needed: `send` needs neither. Leaving the
-    context sends what is still waiting.
+    context sends what somebody still waits for.
     """
 
     def __init__(
@@ -97,25 +96,36 @@ class ExecutionClient(Writing):
             await self._pool.close()
 
     async def send(
-        self, command: AnyCommand, *, headers: Mapping[str, bytes] | None = None
+        self,
+        command: AnyCommand,
+        timeout: float | None = None,  # noqa: ASYNC109 - callers think in seconds, not in scopes
+        *,
+        headers: Mapping[str, bytes] | None = None,
     ) -> Sent:
         """Send a command; returns its place once Kafka has it.
 
         Args:
             command: a dict as in contract section 2, or one of `streams.commands`. `id` and `at`
-                are filled in where a dict lacks them; NaN becomes null.
+                are filled in where a dict lacks them; NaN becomes null, and a Decimal a number.
+            timeout: seconds; without it a broker that is away is waited for.
             headers: carried on to the events: `traceparent`, `tracestate`.
 
         Raises:
+            NotDelivered: Kafka did not confirm it for `timeout` seconds.
             ValueError: it would become a dead letter; nothing was sent.
             aiokafka.errors.KafkaError: Kafka did not take it.
         """
-        return await self._deliver(self._prepare(command), headers)
+        prepared = self._prepare(command)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._deliver(prepared, headers)
+        except TimeoutError:
+            raise NotDelivered(timeout or 0, prepared.command.id) from None
 
     async def call(
         self,
         command: AnyCommand,
-        timeout: float = TIMEOUT,  # noqa: ASYNC109 - callers think in seconds, not in scopes
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
         *,
         headers: Mapping[str, bytes] | None = None,
     ) -> Outcome:
@@ -124,23 +134,34 @@ class ExecutionClient(Writing):
         A `reply_to` that the command names is replaced by the client's own.
 
         Raises:
-            OutcomeUnknown: nothing was heard for `timeout` seconds.
+            OutcomeUnknown: Kafka has it, but nothing was heard for `timeout` seconds.
+            NotDelivered: Kafka did not confirm it for `timeout` seconds.
             ValueError: it would become a dead letter; nothing was sent.
             aiokafka.errors.KafkaError: Kafka did not take it.
         """
         answers = await self._replies()
         prepared = self._prepare(command, reply_to=answers.name)
         command_id = prepared.command.id
+        sent: Sent | None = None
         try:
             async with asyncio.timeout(timeout), answers.expected(command_id) as reply:
                 sent = await self._deliver(prepared, headers)
                 return await self._outcome(prepared.command, sent, reply)
         except TimeoutError:
-            raise OutcomeUnknown(command_id, timeout) from None
+            if sent is None:
+                raise NotDelivered(timeout, command_id) from None
+            raise OutcomeUnknown(command_id, timeout, (sent.partition, sent.offset)) from None
 
     async def put(self, record: Redriven) -> Sent:
-        """Put a record of any kind on the commands topic; its place, once Kafka has it."""
-        return Sent(self._topic, *await self._producer.send(*record))
+        """Put a record of any kind on the commands topic; its place, once Kafka has it.
+
+        Raises NotDelivered, or aiokafka's KafkaError when Kafka does not take it.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return Sent(self._topic, *await self._producer.send(*record))
+        except TimeoutError:
+            raise NotDelivered(TIMEOUT) from None
 
     async def database(self) -> asyncpg.Pool:
         """The pool to read from, opened when it is first asked for."""
@@ -190,12 +211,12 @@ def _record(command: AnyCommand, reply_to: str | None) -> tuple[bytes, bytes]:
     """Key and value, whether right or wrong."""
     if isinstance(command, Command):
         typed = replace(command, reply_to=reply_to or command.reply_to)
-        return str(typed.key).encode(), _encode(typed)
+        return str(typed.key).encode(), exact_json.encode(typed)
     fields = {"id": uuid7(), "at": datetime.now(UTC), **command}
     if reply_to is not None:
         fields["reply_to"] = reply_to
     key = fields.get("user_id" if fields.get("type") == _KEY_VALUE else "graph_exec_id", "")
-    return str(key).encode(), _encode(fields)
+    return str(key).encode(), exact_json.encode(fields)
 
 
 def _settings(**addresses: str | None) -> Settings:

@@ -1,8 +1,10 @@
-"""What a writing method of `ExecutionClient` raises when the command had no effect."""
+"""What `ExecutionClient` raises when a command had no effect, or none that is known."""
 
 from typing import Any
 
-from streams.errors import ExecstreamError, Fatal, Transient
+from streams.errors import ExecstreamError, Fatal, NotDelivered, OutcomeUnknown, Transient
+
+__all__ = ["Dead", "NotConfigured", "NotDelivered", "OutcomeUnknown", "Refused", "Unreachable"]
 
 
 class NotConfigured(Fatal):
@@ -41,17 +43,3 @@ class Dead(_WithoutEffect):
     @classmethod
     def _what_happened(cls, command_id: str) -> str:
         return f"Command {command_id} became a dead letter"
-
-
-class OutcomeUnknown(Transient):
-    """Kafka has the command, but nobody told in time what became of it.
-
-    It may still take effect. Sent again with the same id, it does so only once.
-    """
-
-    def __init__(self, command_id: str, timeout: float) -> None:
-        super().__init__(
-            f"Nothing was heard of command {command_id} for {timeout:g} s. Is a worker running? "
-            "Send it again with the same id to learn what became of it."
-        )
-        self.command_id = command_id

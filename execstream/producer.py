@@ -8,6 +8,7 @@ is counted per partition, so that a steady flow would cost a request for nearly 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -27,6 +28,7 @@ INTERVAL_ALONE = 0.005  # seconds between requests at least, for a record that n
 INTERVAL = 0.015  # seconds between requests at least, for all others
 BATCH_BYTES = 512 * 1024
 TOPIC_PATIENCE = 5.0  # seconds until a topic that no broker knows counts as missing
+LAST_PATIENCE = 2.0  # seconds at the end for records whose senders have given up
 
 
 async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
@@ -63,7 +65,9 @@ class _Waiting(NamedTuple):
 class Producer:
     """Sends records of one topic and tells where each one is.
 
-    Records that come within some milliseconds share a request. `close` sends what still waits.
+    Records that come within some milliseconds share a request. `close` sends what somebody still
+    waits for. A record whose sender gives up, cancelled, is dropped unless it is under way: while
+    a broker is away, nothing piles up.
     """
 
     def __init__(self, bootstrap: str, topic: str) -> None:
@@ -74,6 +78,7 @@ class Producer:
         self._waiting: defaultdict[int, deque[_Waiting]] = defaultdict(deque)
         # One batch per partition at a time, so that none can overtake another.
         self._unacknowledged: dict[int, asyncio.Future[Any]] = {}
+        self._awaited: set[asyncio.Future[int]] = set()
         self._round: asyncio.Task[None] | None = None
         self._last_round = 0.0  # the loop's time
 
@@ -82,11 +87,14 @@ class Producer:
         self._producer, self._partitions = await _start(self._bootstrap, self._topic)
 
     async def close(self) -> None:
-        """Return when Kafka has everything, or has refused it."""
-        while self._round or self._unacknowledged:
-            underway = [*self._unacknowledged.values()]
-            await asyncio.wait([*underway, self._round] if self._round else underway)
-        await self._producer.stop()
+        """Return when Kafka has everything that is waited for, or has refused it."""
+        while self._awaited:
+            await asyncio.wait(self._awaited)
+        try:
+            async with asyncio.timeout(LAST_PATIENCE):
+                await self._producer.stop()
+        except TimeoutError:  # the broker is away, and nobody waits for what it has not got
+            await self._producer.client.close()
 
     async def send(
         self,
@@ -103,9 +111,18 @@ class Producer:
         if partition is None:
             partition = partition_of(key or b"", self._partitions)
         offset = asyncio.get_running_loop().create_future()
-        self._waiting[partition].append(_Waiting(key, value, headers, offset))
+        record = _Waiting(key, value, headers, offset)
+        self._waiting[partition].append(record)
+        self._awaited.add(offset)
         self._begin_round()
-        return partition, await offset
+        try:
+            return partition, await offset
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is under way already
+                self._waiting[partition].remove(record)
+            raise
+        finally:
+            self._awaited.discard(offset)
 
     def _begin_round(self) -> None:
         if self._round is None:

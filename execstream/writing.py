@@ -7,11 +7,9 @@ took effect before, by its id, counts as well. `at` is when it happened, now by 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, TypeVar
 
 import asyncpg
-from pydantic import BaseModel
 
 from execstream import errors
 from execstream.ids import uuid7
@@ -24,6 +22,7 @@ from storage.models import (
     NodeExecutionStats,
 )
 from storage.reads import get_graph_execution, get_node_execution
+from storage.share_tokens import SHORTEST, hash_share_token
 from streams.outcomes import Applied, Dead, Duplicate, Outcome, Refused
 from streams.rules import derived_id
 
@@ -38,8 +37,9 @@ class Writing(ABC):
     """One method per kind of change.
 
     All raise `execstream.Refused` and `execstream.Dead` when the command changed nothing,
-    `execstream.OutcomeUnknown` when nothing is heard within `timeout` seconds, and ValueError,
-    before anything is sent, when the arguments make no valid command.
+    within `timeout` seconds `execstream.NotDelivered` when Kafka did not confirm it and
+    `execstream.OutcomeUnknown` when nothing is heard of it, and ValueError, before anything is
+    sent, when the arguments make no valid command.
     """
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Writing(ABC):
             user_id=user_id,
             graph_exec_id=graph_exec_id,
             status=status,
-            stats=_document(stats),
+            stats=stats,
         )
         return await self._run(user_id, graph_exec_id)
 
@@ -151,15 +151,22 @@ class Writing(ABC):
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> None:
-        """Share a run with who holds the token, or stop it; only the token's hash travels."""
-        token_hash = sha256(share_token.encode()).hexdigest() if share_token else None
+        """Share a run with who holds the token, or stop it; only the token's hash travels.
+
+        `storage.share_tokens` makes tokens; one of less than 22 characters is a ValueError.
+        """
+        if is_shared and share_token is not None and len(share_token) < SHORTEST:
+            raise ValueError(
+                f"A share token of {len(share_token)} characters can be guessed: it needs "
+                f"{SHORTEST}. `storage.share_tokens.new_share_token` makes one."
+            )
         await self._effect(
             "graph.share",
             (shared_at, command_id, timeout),
             user_id=user_id,
             graph_exec_id=execution_id,
             is_shared=is_shared,
-            share_token_hash=token_hash,
+            share_token_hash=hash_share_token(share_token) if share_token else None,
         )
 
     async def delete_graph_execution(
@@ -258,7 +265,7 @@ class Writing(ABC):
             node_exec_id=node_exec_id,
             status=status,
             execution_data=execution_data,
-            stats=_document(stats),
+            stats=stats,
         )
         return await self._step(user_id, graph_exec_id, node_exec_id)
 
@@ -282,7 +289,7 @@ class Writing(ABC):
             graph_exec_id=graph_exec_id,
             node_exec_ids=node_exec_ids,
             status=status,
-            stats=_document(stats),
+            stats=stats,
         )
         return applied.updated or 0
 
@@ -340,10 +347,6 @@ class Writing(ABC):
             await self.database(), node_exec_id, graph_exec_id=graph_exec_id, user_id=user_id
         )
         return _still_there(step, node_exec_id)
-
-
-def _document(stats: BaseModel | Document | None) -> Document | None:
-    return stats.model_dump(mode="json") if isinstance(stats, BaseModel) else stats
 
 
 def _still_there(found: T | None, execution_id: str) -> T:

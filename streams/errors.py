@@ -14,3 +14,29 @@ class Transient(ExecstreamError):
 
 class Fatal(ExecstreamError):
     """Trying again will not help; somebody has to change something."""
+
+
+class NotDelivered(Transient):
+    """Kafka did not confirm in time that it has a record; it may come to have it all the same."""
+
+    def __init__(self, timeout: float, command_id: str | None = None) -> None:
+        what = "the record" if command_id is None else f"command {command_id}"
+        again = "" if command_id is None else " Send it again with the same id: it counts once."
+        super().__init__(f"Kafka did not confirm {what} within {timeout:g} s.{again}")
+        self.command_id = command_id
+
+
+class OutcomeUnknown(Transient):
+    """Kafka has the command, but nobody told in time what became of it.
+
+    It may still take effect. Sent again with the same id, it does so only once. `place`: its
+    partition and offset.
+    """
+
+    def __init__(self, command_id: str, timeout: float, place: tuple[int, int]) -> None:
+        super().__init__(
+            f"Nothing was heard of command {command_id} for {timeout:g} s. Is a worker running? "
+            "Send it again with the same id to learn what became of it."
+        )
+        self.command_id = command_id
+        self.place = place

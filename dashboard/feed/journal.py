@@ -138,12 +138,14 @@ def _statement(scope: Scope) -> tuple[str, list[object]]:
         of_entry += f""" and exists (
             select from graph_execution run where run.id = entry.graph_exec_id {of_user} {of_graph}
         )"""
+    if scope.types:
+        of_entry += " and starts_with(type, 'graph.')"
     return _EVENTS.format(
         source=_SOURCE,
         source_without_index=_SOURCE_WITHOUT_INDEX,
         of_entry=of_entry,
-        of_refusal=_NOTHING if of_graph else f"{of_run} {of_user}",
-        of_key_value=_NOTHING if of_graph or of_run else of_user,
+        of_refusal=_NOTHING if of_graph or scope.types else f"{of_run} {of_user}",
+        of_key_value=_NOTHING if of_graph or of_run or scope.types else of_user,
     ), args
 
 

@@ -27,10 +27,23 @@ async def list_blocks(db: asyncpg.Pool) -> list[Block]:
     return [Block(**row) for row in rows]
 
 
-async def list_graphs(db: asyncpg.Pool) -> list[Graph]:
-    """All graphs, by name; the newest version first."""
-    rows = await db.fetch(
-        """select id as graph_id, version as graph_version, name, description
-             from graph order by name, id, version desc"""
+_GRAPHS = """
+select id as graph_id, version as graph_version, name, description from graph
+ where $1::text is null or (id, version) in (
+    select graph_id, graph_version from graph_execution where user_id = $1 and not is_deleted
+ )
+ order by name, id, version desc
+"""
+
+
+async def list_graphs(db: asyncpg.Pool, user_id: str | None) -> list[Graph]:
+    """All graphs, or those that a user has runs of, by name; the newest version first."""
+    return [Graph(**row) for row in await db.fetch(_GRAPHS, user_id)]
+
+
+async def catalogue_position(db: asyncpg.Pool) -> int:
+    """How far the catalogue's topic has been read; what blocks are holds until that moves."""
+    place = await db.fetchval(
+        "select sum(next_offset)::bigint from consumer_offset where consumer = 'catalogue'"
     )
-    return [Graph(**row) for row in rows]
+    return place or 0

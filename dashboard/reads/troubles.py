@@ -8,12 +8,14 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
+from storage.dead_letters import Filter, find_letters, get_letter
 from storage.reads import InvalidCursor
-from storage.reads.querying import Where, parse_id
+from storage.reads.querying import Where
+from streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024
 
-_Place = tuple[datetime, int, int]
+_Place = tuple[datetime, int, int]  # when, and partition and offset
 _decode_place = msgspec.json.Decoder(_Place).decode
 
 
@@ -43,7 +45,10 @@ async def list_refusals(
     where.add("user_id = {}", user_id)
     where.add_id("graph_exec_id = {}", graph_exec_id)
     where.add("reason = {}", reason)
-    _go_on(where, "(at, source_partition, source_offset)", cursor)
+    if cursor is not None:
+        time, partition, offset = _place(cursor)
+        place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
+        where.add(f"(at, source_partition, source_offset) < {place}", offset)
     rows = await db.fetch(
         f"""select command_id, graph_exec_id, user_id, command_type, reason, detail, at,
                 source_partition, source_offset
@@ -82,54 +87,45 @@ class DeadLetterItem(BaseModel):
     detail: dict[str, Any]
     received_at: datetime
     redriven_at: datetime | None
+    redriven_from: str | None
 
 
 class DeadLetter(DeadLetterItem):
-    """With the beginning of its value, as far as that is text, and its headers in base64."""
+    """With the beginning of its value and its headers, as far as these are text."""
 
     value: str | None
     headers: list[tuple[str, str | None]]
 
 
-_COLUMNS = """id, topic, partition, "offset", key, coalesce(length(value), 0) as bytes, reason,
-    detail, received_at, redriven_at"""
-
-
 async def list_dead_letters(
-    db: asyncpg.Pool, reason: str | None, cursor: str | None, limit: int
+    db: asyncpg.Pool, wanted: Filter, cursor: str | None, limit: int
 ) -> tuple[list[DeadLetterItem], str | None]:
     """A page of dead letters, and the cursor of the next one."""
-    where = Where()
-    where.add("reason = {}", reason)
-    _go_on(where, '(received_at, partition, "offset")', cursor)
-    rows = await db.fetch(
-        f"""select {_COLUMNS} from dead_letter where {where}
-            order by received_at desc, partition desc, "offset" desc
-            limit {where.arg(limit + 1)}""",
-        *where.args,
-    )
-    items = [DeadLetterItem(**_fields(row)) for row in rows[:limit]]
-    last = items[-1] if len(rows) > limit else None
+    before = None if cursor is None else _place(cursor)
+    found = await find_letters(db, wanted, limit + 1, newest=True, before=before)
+    items = [DeadLetterItem(**_fields(one.letter, one.bytes)) for one in found[:limit]]
+    last = items[-1] if len(found) > limit else None
     return items, None if last is None else _cursor(last.received_at, last.partition, last.offset)
-
-
-_ONE = f"""
-select {_COLUMNS}, substr(value, 1, {MOST_VALUE_BYTES}) as value, headers
-  from dead_letter where id = $1
-"""
 
 
 async def get_dead_letter(db: asyncpg.Pool, dead_letter_id: str) -> DeadLetter | None:
     """A dead letter, or None."""
-    row = await db.fetchrow(_ONE, parse_id(dead_letter_id))
-    return None if row is None else DeadLetter(**_fields(row))
+    letter = await get_letter(db, dead_letter_id)
+    if letter is None:
+        return None
+    value = letter.value
+    told = {
+        "value": None if value is None else _text(value[:MOST_VALUE_BYTES]),
+        "headers": [(name, _text(one)) for name, one in letter.headers],
+    }
+    return DeadLetter(**_fields(letter, len(value or b"")) | told)
 
 
-def _fields(row: asyncpg.Record) -> dict[str, Any]:
-    return dict(row) | {
-        "id": str(row["id"]),
-        "key": _text(row["key"]),
-        **({"value": _text(row["value"])} if "value" in row else {}),
+def _fields(letter: Letter, size: int) -> dict[str, Any]:
+    return letter._asdict() | {
+        "key": _text(letter.key),
+        "bytes": size,
+        "redriven_from": letter.redriven_from,
     }
 
 
@@ -137,15 +133,12 @@ def _text(found: bytes | None) -> str | None:
     return None if found is None else found.decode(errors="replace")
 
 
-def _go_on(where: Where, columns: str, cursor: str | None) -> None:
-    if cursor is None:
-        return
+def _place(cursor: str) -> _Place:
     try:
-        place = _decode_place(urlsafe_b64decode(cursor))
+        place: _Place = _decode_place(urlsafe_b64decode(cursor))
     except ValueError as error:
         raise InvalidCursor(cursor) from error
-    time, partition, offset = place
-    where.add(f"{columns} < ({where.arg(time)}, {where.arg(partition)}, {{}})", offset)
+    return place
 
 
 def _cursor(*place: datetime | int) -> str:

@@ -15,7 +15,7 @@ from storage.models import (
 )
 from storage.reads import cursors
 from storage.reads.graph_execution import BARE_RUN_COLUMNS, RUN_COLUMNS
-from storage.reads.querying import Where, parse_id, snapshot
+from storage.reads.querying import Where, at_least_one, parse_id, snapshot
 
 # The id settles ties, so that the order is the same on every page.
 NEWEST_FIRST = "order by created_at desc, id desc"
@@ -60,7 +60,7 @@ async def list_graph_executions(
     asked for with the same filters. Without values, what runs were given is None. Raises
     InvalidCursor.
     """
-    _at_least_one(limit=limit)
+    at_least_one(limit=limit)
     where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
     if cursor is not None:
         created_at, run_id = cursors.decode(cursor)
@@ -107,7 +107,7 @@ async def get_graph_executions_paginated(
 
     The deeper the page, the longer it takes: `list_graph_executions` does not have that flaw.
     """
-    _at_least_one(page=page, page_size=page_size)
+    at_least_one(page=page, page_size=page_size)
     where = _filters(user_id, graph_id, None, statuses, created_time_gte, created_time_lte)
     async with snapshot(db) as connection:
         total = await _count(connection, where)
@@ -197,9 +197,3 @@ async def _count(db: asyncpg.Pool | asyncpg.Connection, where: Where) -> int:
         f"select count(*) from graph_execution where {where}", *where.args
     )
     return total
-
-
-def _at_least_one(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}, but must be 1 or more.")

@@ -45,6 +45,13 @@ def parse_id(text: str) -> UUID | None:
         return None
 
 
+def at_least_one(**values: int) -> None:
+    """ValueError for the first of `values` that is less."""
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}, but must be 1 or more.")
+
+
 @asynccontextmanager
 async def snapshot(db: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
     """A connection whose statements all see the tables as they were at the first of them."""

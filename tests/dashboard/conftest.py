@@ -1,4 +1,4 @@
-"""One installation with its workers, and one server, for all tests of a module."""
+"""A bridge, and one server, for all tests of a module."""
 
 from collections.abc import AsyncIterator
 
@@ -6,27 +6,10 @@ import httpx
 import pytest
 
 from dashboard.server import Server
-from devstack import Addresses
 from execstream import ExecutionClient
 from tests.dashboard.serving import PATIENCE, dashboard_config, serving
 from tests.whole.program import variables
-from tests.worker import Installation, Worker, installation, until
-
-
-@pytest.fixture(scope="module")
-async def place(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own."""
-    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
-        yield own
-
-
-@pytest.fixture(scope="module")
-async def worker(place: Installation) -> AsyncIterator[Worker]:
-    """A worker that applies what comes, for as long as the module runs."""
-    async with place.worker() as running:
-        yield running
+from tests.worker import Installation, Worker, until
 
 
 @pytest.fixture(scope="module")

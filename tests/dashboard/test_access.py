@@ -1,5 +1,6 @@
 """Who may see what: tokens, tokens of one user, loopback only without any, and share links."""
 
+import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
@@ -29,6 +30,14 @@ FOR_OPERATORS = (
     "/v1/workers",
     "/metrics",
 )
+FOR_USERS = {
+    *("/livez", "/readyz", "/v1/me", "/v1/shared/{token}"),
+    "/v1/executions",
+    "/v1/executions/counts",
+    *(f"/v1/executions/{{graph_exec_id}}{part}" for part in PATHS_OF_A_RUN),
+    *("/v1/blocks", "/v1/graphs", "/v1/refusals", "/v1/stream"),
+    *("/v1/commands", "/v1/commands/{key}/{command_id}"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,38 @@ async def test_a_bound_token_sees_its_user_only(
         assert (await of_ada.get(path)).status_code == 404
     me = (await of_ada.get("/v1/me")).json()
     assert me == {"user_id": ADA, "token_required": True}
+
+
+async def test_a_bound_token_knows_the_graphs_of_its_user(
+    of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders], place: Installation
+) -> None:
+    """The versions that the user's runs are of; names that others gave to theirs are not told."""
+    for graph_id, version in (("graph", 1), ("graph", 2), ("secret-of-bob", 1)):
+        await place.db.execute("insert into graph values ($1, $2, $1)", graph_id, version)
+    await place.put([Orders(user_id=BOB).create(graph_id="secret-of-bob")])
+    await place.drained()
+    everything = {"Authorization": "Bearer another-of-the-tests"}
+
+    told, all_told = [
+        [(one["graph_id"], one["graph_version"]) for one in answer.json()["data"]]
+        for answer in (
+            await of_ada.get("/v1/graphs"),
+            await of_ada.get("/v1/graphs", headers=everything),
+        )
+    ]
+
+    assert told == [("graph", 1)]
+    assert all_told == [("graph", 2), ("graph", 1), ("secret-of-bob", 1)]
+
+
+async def test_a_bound_token_gets_nothing_else(of_ada: httpx.AsyncClient) -> None:
+    """Of no route but those of its user's runs, and those that need no token."""
+    paths = (await of_ada.get("/openapi.json")).json()["paths"]
+    assert set(paths) >= FOR_USERS
+    for path in set(paths) - FOR_USERS:
+        for method in paths[path]:
+            answer = await of_ada.request(method, re.sub("{.*?}", "nodes", path), json={})
+            assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing here.")
 
 
 async def test_a_bound_token_orders_for_its_user_only(

@@ -109,6 +109,10 @@ async def test_values_arrive_as_they_were_sent(
         (b'{"type":"graph.start","user_id":7}', "invalid_field"),
         (b'{"type":"graph.start","user_id":"a","graph_exec_id":"x"}', "invalid_field"),
         (b'{"type":["graph.start"]}', "unknown_type"),
+        (b'{"x":' + b"[" * 1_100 + b"]" * 1_100 + b"}", "too_deep"),
+        (b"[" * 1_100 + b"]" * 1_100, "too_deep"),
+        (b'{"\xff":1}', "not_json"),
+        (b'{"type":"graph.start","user_id":"\xff"}', "not_json"),
     ],
 )
 async def test_what_would_become_a_dead_letter(

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from streams.topics import CATALOGUE
 from tests.orders import Orders
-from tests.worker import Installation
+from tests.worker import Installation, until
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -112,6 +113,35 @@ async def test_etags_change(http: httpx.AsyncClient, place: Installation) -> Non
     assert (answer.status_code, answer.json()["status"]) == (200, "RUNNING")
 
 
+async def test_etags_change_with_the_catalogue(
+    http: httpx.AsyncClient, place: Installation
+) -> None:
+    """What a block is tells what the outputs of a run are."""
+    orders = Orders()
+    answer = {"name": "answer", "value": 42}
+    output = orders.node("out", block_id="told-later", inputs=answer)
+    await place.put([orders.create(output, at="2025-12-01T00:00:00Z")])
+    await place.drained()
+    path = f"/v1/executions/{orders.run_id}"
+    before = await http.get(path)
+    assert before.json()["outputs"] == {}
+    block = {"block_id": "told-later", "name": "Output", "block_type": "OUTPUT"}
+    await place.producer.send_and_wait(
+        place.topic(CATALOGUE.name),
+        json.dumps({"type": "block.define"} | block).encode(),
+        b"block:told-later",
+    )
+
+    async def is_known() -> Any:
+        return await place.db.fetchval("select id from block where id = 'told-later'")
+
+    await until(is_known)
+
+    after = await http.get(path, headers={"If-None-Match": before.headers["ETag"]})
+
+    assert (after.status_code, after.json()["outputs"]) == (200, {"answer": [42]})
+
+
 async def test_pages_of_steps(http: httpx.AsyncClient, run: Orders) -> None:
     """In the order of their creation, filtered, and without values if that is wished for."""
     path = f"/v1/executions/{run.run_id}/nodes"
@@ -187,6 +217,28 @@ async def test_dead_letters(http: httpx.AsyncClient, place: Installation) -> Non
     [strange] = [one for one in letters if one["bytes"] == 9]
     told = await get(http, f"/v1/dead-letters/{strange['id']}")
     assert (told["value"], told["key"], told["headers"]) == ("no json \ufffd", orders.run_id, [])
+
+
+async def test_dead_letters_by_what_they_are(http: httpx.AsyncClient, place: Installation) -> None:
+    """By reason and time, and whether they were redriven; one that was once says from which."""
+    orders = Orders()
+    await place.put([orders.raw(b"{}")])
+    await place.drained()
+    [first] = (await get(http, "/v1/dead-letters", reason="unknown_type"))["data"]
+    assert (await http.post(f"/v1/dead-letters/{first['id']}/redrive", json={})).is_success
+    await place.drained()
+
+    async def found(**filters: Any) -> list[str]:
+        told = await get(http, "/v1/dead-letters", reason="unknown_type", **filters)
+        return [one["id"] for one in told["data"]]
+
+    assert await found(redriven=True) == [first["id"]]
+    [second] = await found(redriven=False)
+    told = await get(http, f"/v1/dead-letters/{second}")
+    assert told["redriven_from"] == first["id"]
+    assert ["redriven_from", first["id"]] in told["headers"]
+    assert await found(until=first["received_at"]) == []
+    assert await found(since=first["received_at"]) == [second, first["id"]]
 
 
 async def test_deleted_runs_are_not_there(http: httpx.AsyncClient, place: Installation) -> None:

@@ -87,6 +87,24 @@ async def test_scopes(server: Server, place: Installation) -> None:
     assert sorted(map(source, told_all)) == sorted({*map(source, told_user + told_graph)})
 
 
+async def test_events_of_runs_only(server: Server, place: Installation) -> None:
+    """Those of steps, refusals and key-values are left out, live and from the journal."""
+    orders = Orders(user_id="ada-of-types")
+    asked = {"user_id": orders.user_id, "types": "graph"}
+    async with Subscription(server.url, **asked) as own:
+        begin = await own.next("snapshot")
+        await place.put([orders.create(orders.node("a")), orders.start(), orders.start()])
+        await place.put([orders.keep(), orders.emit("a"), orders.move("FAILED")])
+        live = await own.events(3)
+    async with Subscription(server.url, begin.id, **asked) as again:
+        told = await again.events(3)
+
+    assert live == told
+    kinds = [event["type"] for event in live]
+    assert kinds == ["graph.created", "graph.updated", "graph.updated"]
+    assert live[2]["status"] == "FAILED"
+
+
 async def test_a_stream_of_a_user_resumes(server: Server, place: Installation) -> None:
     """Also streams over many runs go on where they were, with the events of theirs only."""
     ada, bob = Orders(user_id="ada-resumes"), Orders(user_id="bob-resumes")
@@ -134,6 +152,7 @@ async def test_an_id_of_another_database(server: Server) -> None:
         ({"graph_exec_id": "nonsense"}, {}, 404),
         ({}, {"Last-Event-ID": "nonsense"}, 400),
         ({}, {"Last-Event-ID": "0.-1.0"}, 400),
+        ({"types": "node"}, {}, 422),
     ],
 )
 async def test_what_cannot_be_streamed(

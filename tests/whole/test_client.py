@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,12 @@ from msgspec import Raw
 from devstack import Addresses
 from execstream import Dead, ExecutionClient, OutcomeUnknown, Refused
 from execstream.ids import uuid7
-from storage.models import ExecutionStatus, GraphExecutionStats, GraphExecutionWithNodes
+from storage.models import (
+    ExecutionStatus,
+    GraphExecutionStats,
+    GraphExecutionWithNodes,
+    NodeExecutionStats,
+)
 from storage.reads import get_execution_kv_data, get_graph_execution_by_share_token
 from streams.commands import AddNodeOutput
 from streams.outcomes import Applied, DeadReason, Duplicate, Refusal
@@ -326,6 +332,36 @@ async def test_a_life_of_a_run(client: ExecutionClient) -> None:
     kept = await client.set_execution_kv_data(OWNER, first, "memory", {"n": 1})
     assert kept == {"n": 1}
     assert await get_execution_kv_data(await client.database(), OWNER, "memory") == {"n": 1}
+
+
+async def test_numbers_keep_their_digits(client: ExecutionClient) -> None:
+    """What no float holds is a number still, in models, in documents and in values."""
+    run = await created(client)
+    about: Mapping[str, Any] = {"user_id": OWNER, "graph_exec_id": run.id}
+    step = run.node_executions[0].node_exec_id
+    exact = Decimal("12345678901234567890.123")
+
+    stats = NodeExecutionStats.model_validate({"price": exact})
+    told = await client.update_node_execution_status(step, S.RUNNING, stats=stats, **about)
+    assert told.stats is not None
+    assert told.stats.model_extra == {"price": exact}
+    await client.upsert_execution_output(step, "out", exact, **about)
+    ended = await client.update_node_execution_status(
+        step, S.COMPLETED, stats={"price": exact}, **about
+    )
+    assert ended.stats is not None
+    assert ended.stats.model_extra == {"price": exact}
+    assert ended.output_data == {"out": [exact]}
+
+
+async def test_tokens_that_can_be_guessed(client: ExecutionClient) -> None:
+    """Nothing is shared with a short one; to stop sharing, any will do."""
+    run = await created(client)
+    for token in ("", "x" * 21):
+        with pytest.raises(ValueError, match=r"can be guessed.*new_share_token"):
+            await client.update_graph_execution_share_status(run.id, OWNER, True, token)
+    await client.update_graph_execution_share_status(run.id, OWNER, True, "x" * 22)
+    await client.update_graph_execution_share_status(run.id, OWNER, False, "x")
 
 
 async def test_sharing(place: Installation, client: ExecutionClient) -> None:

@@ -1,5 +1,6 @@
 """Canaries: share tokens are known by their hash only, and payloads never get into logs."""
 
+import logging
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from storage.reads import get_graph_execution_by_share_token
 from storage.share_tokens import SHORTEST, hash_share_token, new_share_token
 from tests.agents.bridging import Listener
 from tests.agents.test_bridge_worker import bridge
+from tests.dashboard.serving import dashboard_config, site
 from tests.orders import Order, Orders, replaced
 from tests.whole.program import variables
 from tests.worker import Installation, installation
@@ -27,10 +29,14 @@ OWNER = "ada"
 
 
 async def test_tokens_and_payloads_stay_where_they_belong(
-    stack: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Addresses,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The token is nowhere at all and its hash neither in events nor in messages, while it opens
     the run; no log, at its most talkative, has anything of what was sent."""
+    caplog.set_level(logging.WARNING, "httpx")  # whose client tells of what it asks for
     monkeypatch.setenv("EXECSTREAM_LOG_LEVEL", "debug")
     token = new_share_token()
     async with AsyncExitStack() as held:
@@ -51,11 +57,13 @@ async def test_tokens_and_payloads_stay_where_they_belong(
         shared = await get_graph_execution_by_share_token(db, token)
         await db.close()
         stored = await _everything(place)
-        said = repr(logs) + worker.log_file.read_text() + teller.log_file.read_text()
+        await _open_the_link(place, token)
+        said = repr(logs) + caplog.text + worker.log_file.read_text() + teller.log_file.read_text()
 
     assert shared is not None
     assert shared.id == run_id
     told = [record.value.decode() for records in events.values() for record in records]
+    assert "unforeseen" in said
     assert CANARY in repr(messages)
     assert any(CANARY in event for event in told)
     for text in (repr(messages), *told):
@@ -107,6 +115,17 @@ def _bad(run_id: str) -> list[Order]:
         replaced(orders.emit("node", data={"text": CANARY}), node_exec_id=str(uuid4())),
         replaced(orders.emit("node", data={"text": CANARY, "n": 1}), output_name=""),
     ]
+
+
+async def _open_the_link(place: Installation, token: str) -> None:
+    """Over HTTP, also when that goes wrong as nobody has foreseen."""
+    async with (
+        ExecutionClient() as client,
+        site(dashboard_config(place.config), client) as http,
+    ):
+        assert (await http.get(f"/v1/shared/{token}")).status_code == 200
+        await place.db.execute("alter table graph rename to gone")
+        assert (await http.get(f"/v1/shared/{token}")).status_code == 500
 
 
 async def _everything(place: Installation) -> str:

@@ -21,6 +21,7 @@ import { refusalsView } from "./refusals.js";
 
 const POLL = 5_000; // milliseconds
 const PAGE = 50;
+// As in streams/outcomes.py (a test compares them).
 const DEAD = [
   "too_large",
   "too_deep",

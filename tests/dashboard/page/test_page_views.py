@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from dashboard.app import PAGE
 from dashboard.config import Token
 from dashboard.server import Server
 from execstream import ExecutionClient
+from streams.outcomes import DeadReason, Refusal
 from streams.topics import COMMANDS, EVENTS
 from tests.dashboard.page.browser import Tab
 from tests.dashboard.serving import SECRET, dashboard_config, serving
@@ -217,6 +219,14 @@ def test_is_made_of_nothing_but_modules() -> None:
     for file in _sources("*.html"):
         text = file.read_text()
         assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=|https?://", text)
+
+
+@pytest.mark.parametrize(("name", "reasons"), [("DEAD", DeadReason), ("REFUSED", Refusal)])
+def test_reasons(name: str, reasons: type[StrEnum]) -> None:
+    """What can be filtered by is what there is."""
+    text = (PAGE / "views" / "recovery.js").read_text()
+    [listed] = re.findall(rf"^const {name} = \[(.*?)\];", text, re.DOTALL | re.MULTILINE)
+    assert re.findall(r'"(\w+)"', listed) == list(reasons)
 
 
 def _sources(pattern: str) -> list[Path]:
