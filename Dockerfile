@@ -1,9 +1,10 @@
 # One image for every role: the arguments of `docker run` are those of `execstream`.
 #
 #   docker build --tag execstream .
-#   docker run --env-file .env execstream worker --role apply
+#   docker run --env-file FILE execstream worker --role apply
 #
-# Packages come from pip's index. Where that is not pypi.org, or behind a proxy, name it:
+# FILE has variables of docs/settings.md; the .env of docker-compose.yml is none such. Packages come
+# from pip's usual index. Where another is meant, or a proxy, name it:
 #   docker build --build-arg PIP_INDEX_URL --build-arg HTTPS_PROXY ...
 
 FROM python:3.11-slim AS build

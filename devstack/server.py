@@ -88,12 +88,14 @@ class Server:
             await asyncio.sleep(POLL_INTERVAL)
 
     async def stop(self) -> None:
-        """End the server in good order, or by force after `STOP_TIMEOUT`."""
+        """End the server in good order, or by force after `STOP_TIMEOUT` or when cancelled."""
         if self._process is None:
             return
         self._process.send_signal(self.stop_signal)
-        await _until(lambda: self.pid is None, STOP_TIMEOUT)
-        await self.kill()
+        try:
+            await _until(lambda: self.pid is None, STOP_TIMEOUT)
+        finally:
+            await self.kill()
 
     async def kill(self) -> None:
         """End the server and its children with SIGKILL; return when they are gone."""

@@ -93,12 +93,17 @@ class Stack(Addresses):
         self._note()
 
     async def stop(self) -> None:
-        """End the servers within 10 seconds and give the directory back; may be repeated."""
+        """End the servers within 10 seconds, or at once when cancelled, and give the directory
+        back; may be repeated."""
         (self.state / DESCRIPTION).unlink(missing_ok=True)
-        await asyncio.gather(*(server.stop() for server in self._servers.values()))
-        self._servers.clear()
-        (self.state / RECORD).unlink(missing_ok=True)
-        self._lock.close()
+        try:
+            async with asyncio.TaskGroup() as stopping:
+                for server in self._servers.values():
+                    stopping.create_task(server.stop())
+        finally:
+            self._servers.clear()
+            (self.state / RECORD).unlink(missing_ok=True)
+            self._lock.close()
 
     def _note(self) -> None:
         running = {

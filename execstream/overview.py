@@ -18,8 +18,6 @@ from streams.statuses import ExecutionStatus
 MOST_BLOCKS = 10
 MOST_ALERTS = 5
 
-OUTCOMES = ("applied", "duplicate", "refused", "dead")
-
 
 class Overview(BaseModel):
     """How everything fares.

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         8 * _MIB, ge=1024, description="larger commands become dead letters"
     )
     max_message_bytes: int = Field(
-        16 * _MIB, ge=1024, description="larger Redis messages are shortened"
+        16 * _MIB, ge=4096, description="larger Redis messages are shortened"
     )
     http_host: str = Field("127.0.0.1", min_length=1, description="where the HTTP server listens")
     http_port: int = Field(8686, ge=0, le=65_535, description="of the HTTP server; 0: a free one")

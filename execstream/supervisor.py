@@ -91,7 +91,7 @@ class Supervisor:
         if self._logs is None:
             return os.fdopen(os.dup(sys.stderr.fileno()), "wb")
         self._logs.mkdir(parents=True, exist_ok=True)
-        return (self._logs / f"{process_name(role)}.log").open("ab")
+        return _log_file(self._logs, role).open("ab")
 
     async def _keep(self, role: str) -> None:
         pause = FIRST_PAUSE
@@ -100,7 +100,8 @@ class Supervisor:
             code = await self._children[role].wait()
             if time.monotonic() - started > STABLE_AFTER:
                 pause = FIRST_PAUSE
-            log.warning("worker.ended", role=role, exit_code=code, restart_in=pause)
+            why = {} if self._logs is None else {"log": str(_log_file(self._logs, role))}
+            log.warning("worker.ended", role=role, exit_code=code, restart_in=pause, **why)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             await self._start(role)
@@ -113,6 +114,10 @@ class Supervisor:
 def process_name(role: str) -> str:
     """What the process of a role is called among others."""
     return role if role == SERVER else f"{WORKER}{role}"
+
+
+def _log_file(logs: Path, role: str) -> Path:
+    return logs / f"{process_name(role)}.log"
 
 
 def _command(role: str) -> tuple[str, ...]:
@@ -143,19 +148,37 @@ def _watch(supervisor: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def cancel_on_sigterm() -> None:
+    """From now on SIGTERM cancels the task that says so, as Ctrl-C does by itself; whoever runs it
+    sees asyncio's CancelledError."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _this_task().cancel)
+
+
 def stop_signals() -> asyncio.Future[int]:
     """Done when this process is asked to end: the exit code, 130 for Ctrl-C and 0 for SIGTERM.
 
-    A second signal ends the process as if nobody had listened.
+    A second signal cancels the task that asks here, which then waits no longer for what ends.
     """
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
+    task = _this_task()
 
     def ask(code: int) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        if asked.cancelled():
+            return  # Ctrl-C came just before somebody listened here, and asyncio heeds it
+        if asked.done():
+            task.cancel()
+            return
+        loop.remove_signal_handler(signal.SIGINT)
         asked.set_result(code)
 
     loop.add_signal_handler(signal.SIGINT, ask, 128 + signal.SIGINT)
     loop.add_signal_handler(signal.SIGTERM, ask, 0)
     return asked
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("Signals are heeded by a task.")
+    return task

@@ -1,4 +1,5 @@
-"""The real servers, started once per test session, and names that keep tests apart on them."""
+"""The real servers, started once per test session, and names that keep tests apart on them; and
+one installation with its worker for all tests of a module, since workers take seconds to start."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from devstack import Addresses, Stack, start
 from tests.names import Names, lent_names
+from tests.worker import Installation, Worker, installation
 
 # Path of the stack.json of a stack that runs already: quicker while writing tests.
 RUNNING_STACK = "EXECSTREAM_TEST_STACK"
@@ -60,3 +62,19 @@ async def names(stack: Addresses) -> AsyncIterator[Names]:
     """Names that only this test uses on the servers of `stack`."""
     async with lent_names(stack) as fresh:
         yield fresh
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """Topics and tables of this module's own; modules that need others say so."""
+    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+async def worker(place: Installation) -> AsyncIterator[Worker]:
+    """A worker that applies what comes, for as long as the module runs."""
+    async with place.worker() as running:
+        yield running

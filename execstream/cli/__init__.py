@@ -1,8 +1,10 @@
 """The `execstream` program: one file per group of commands, imported when it is used.
 
-Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command line, 130 Ctrl-C.
+Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command line, 130 Ctrl-C. Of
+`demo` the receipt decides; a `worker` that ends in good order ends with 0 always.
 """
 
+import asyncio
 import sys
 
 from cyclopts import App, CycloptsError
@@ -48,7 +50,7 @@ for _place, _help in {
     "export": "Take what is known of runs out into a file.",
     "rules": "The rules: test changed ones.",
     "verify": "Check that what is stored and published follows from the journal.",
-    "offsets": "Where consumers are in their topics: show, rebase.",
+    "offsets": "Where consumers are in their topics: show, rebase, skip.",
     "retention": "Let go of the journal and the steps of days long ago.",
     "forget": "Erase everything about a person.",
     "config": "The settings: show.",
@@ -62,6 +64,8 @@ def main() -> None:
     """Run the program with the arguments of the process."""
     try:
         app()
+    except asyncio.CancelledError:
+        sys.exit(0)  # by SIGTERM, while something was starting or ending
     except ExecstreamError as error:
         sys.exit(str(error))
     except Exception as error:

@@ -1,13 +1,24 @@
 """`execstream alerts`: what fails or is stuck, and what people do about it."""
 
 import getpass
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from rich.table import Table
 from rich.text import Text
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import (
+    Json,
+    Limit,
+    opened,
+    out,
+    print_json,
+    start,
+    table,
+    tell_more,
+)
 from execstream.cli.words import moment
 from storage.alerts import Alert, acknowledge, list_alerts, silence
 from streams.alerting import Severity
@@ -30,7 +41,7 @@ class NoSuchAlert(Fatal):
 async def list_(
     *,
     every: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    limit: int = 25,
+    limit: Limit = 25,
     json: Json = False,
 ) -> None:
     """List alerts that are open, newest first.
@@ -39,16 +50,20 @@ async def list_(
     ----------
     every
         Those that are over, too, after the open ones.
-    limit
-        How many at most.
     """
     settings = start()
     async with opened(settings) as db:
-        found, _ = await list_alerts(db, is_open=None if every else True, limit=limit)
+        found, more = await list_alerts(db, is_open=None if every else True, limit=limit)
     if json:
         for alert in found:
-            print_json(alert.model_dump(mode="json"))
-        return
+            print_json(alert)
+    else:
+        out.print(_table(found))
+    if more is not None:
+        tell_more()
+
+
+def _table(found: Sequence[Alert]) -> Table:
     rows = table("id", "severity", "opened", "state", "where", "what")
     for alert in found:
         rows.add_row(
@@ -59,7 +74,7 @@ async def list_(
             " ".join(filter(None, [alert.block_id, alert.graph_exec_id])),
             alert.title,
         )
-    out.print(rows)
+    return rows
 
 
 @alerts.command(name="acknowledge")
@@ -102,7 +117,7 @@ def _print(alert_id: int, alert: Alert | None, *, json: bool) -> None:
             f"There is no alert {alert_id}: `execstream alerts list --all` shows those there are."
         )
     if json:
-        print_json(alert.model_dump(mode="json"))
+        print_json(alert)
     else:
         out.print(f"{alert.id}: {_state(alert)}", markup=False)
 

@@ -1,12 +1,13 @@
-"""What commands share: settings, the two consoles, and JSON on stdout."""
+"""What commands share: settings, the two consoles, options, and JSON on stdout."""
 
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import asyncpg
-import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
@@ -15,17 +16,29 @@ from rich.table import Table
 from agents.brokers import get_in
 from execstream.logs import configure_logging
 from execstream.settings import Settings, load_settings
+from storage import exact_json
 from storage.connect import connect
+from streams.errors import Fatal
+from streams.moments import NoMoment, parse_instant
 
 # Whether to print data as JSON: one document, or one line per item.
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))]
 
+Limit = Annotated[int, Parameter(validator=Number(gte=1), help="How many at most.")]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SPAN = re.compile(r"(\d{1,5})([smhd])")
+
 _WIDE = 240  # columns, where nobody's terminal sets a limit
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False)
+
+
+class NoSince(Fatal):
+    """What `--since` says cannot be read."""
 
 
 def start() -> Settings:
@@ -56,5 +69,22 @@ def table(first: str, *others: str) -> Table:
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on stdout, now: others may be reading along."""
-    print(msgspec.json.encode(value).decode(), flush=True)
+    """One line of JSON on stdout, now: others may be reading along. Numbers keep their value."""
+    print(exact_json.encode(value).decode(), flush=True)
+
+
+def tell_more() -> None:
+    """Say that a list was cut."""
+    err.print("There are more: raise --limit.")
+
+
+def since(text: str, now: datetime) -> datetime:
+    """A time, or a span before `now` like 90s, 5m, 1h or 7d. Raises NoSince."""
+    if match := _SPAN.fullmatch(text):
+        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return parse_instant(text)
+    except NoMoment:
+        raise NoSince(
+            f"{text!r} is neither a span like 5m, 1h or 7d nor a time like 2026-03-01T06:30:00Z."
+        ) from None

@@ -2,8 +2,9 @@
 
 from cyclopts import App
 
-from execstream.cli.common import Json, out, print_json, table
-from execstream.settings import Settings, load_settings, names_servers, read_settings, variable
+from execstream.cli.common import Json, err, out, print_json, table
+from execstream.errors import NotConfigured
+from execstream.settings import Settings, load_settings, read_settings, variable
 
 config = App(name="config", help="The settings, read from the environment.")
 
@@ -11,9 +12,11 @@ config = App(name="config", help="The settings, read from the environment.")
 @config.command
 def show(*, json: Json = False) -> None:
     """Show every setting by its variable; passwords are left out."""
-    settings = read_settings()
-    if not names_servers(settings):
+    try:
         settings = load_settings()
+    except NotConfigured as missing:
+        settings = read_settings()
+        err.print(str(missing), soft_wrap=True, markup=False)
     if json:
         print_json(settings.shown())
         return

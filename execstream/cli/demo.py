@@ -4,20 +4,21 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from msgspec.structs import asdict
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from agents.brokers import get_in
 from execstream.cli.common import Json, err, out, print_json, table
 from execstream.cli.demo_view import show
-from execstream.cli.graphs import EXAMPLES, read_graphs
+from execstream.cli.graphs import EXAMPLES, Graphs, read_graphs
+from execstream.cli.progress import counted
 from execstream.cli.stack import (
     LOGS,
+    check_http,
     http_url,
     page_here,
     prepare,
@@ -36,10 +37,11 @@ from execstream.settings import (
     read_settings,
     without_password,
 )
-from execstream.supervisor import ROLES, SERVER, WORKER, stop_signals
+from execstream.supervisor import ROLES, SERVER, WORKER, cancel_on_sigterm, stop_signals
 
 COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
 RUNS_WITH_EXIT = 100
+CHECKING = "Checking every row against an independent fold"
 
 
 async def demo(
@@ -48,7 +50,7 @@ async def demo(
     rate: NonNegativeFloat = 500,
     seed: int | None = None,
     exit: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the flag's name
-    graphs: Path = EXAMPLES,
+    graphs: Graphs = EXAMPLES,
     json: Json = False,
 ) -> int:
     """Run agent graphs through the pipeline, and get a receipt at the end or at Ctrl-C.
@@ -69,6 +71,7 @@ async def demo(
     graphs
         Directory of graphs to run.
     """
+    cancel_on_sigterm()
     chosen = seed if seed is not None else secrets.randbits(63)
     wanted = RUNS_WITH_EXIT if exit and runs is None else runs
     performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
@@ -94,6 +97,9 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
     """Servers and workers: those of the settings, of a running `up`, or of this process; and where
     the page is."""
     others = running_here()
+    page = page_here() if SERVER in others else None
+    if page is None:
+        check_http(read_settings())
     async with AsyncExitStack() as running:
         settings, stack = with_free_port(read_settings()), None
         if names_servers(settings) or others:
@@ -102,7 +108,6 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         else:
             settings, stack = await running.enter_async_context(servers(settings))
         await prepare(settings)
-        page = page_here() if SERVER in others else None
         url = page or http_url(settings)
         works = any(name.startswith(WORKER) for name in others)
         roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
@@ -115,16 +120,14 @@ def _tell_page(url: str) -> None:
 
 
 async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
-    columns = (TextColumn("Checking every row against an independent fold"), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("", total=performance.partitions_used)
-        urls = {
-            "kafka": settings.kafka,
-            "postgres": str(without_password(settings.postgres)),
-            "redis": str(without_password(settings.redis)),
-            "http": page,
-        }
-        return await performance.receipt(settings, urls, lambda: progress.advance(task))
+    urls = {
+        "kafka": settings.kafka,
+        "postgres": str(without_password(settings.postgres)),
+        "redis": str(without_password(settings.redis)),
+        "http": page,
+    }
+    with counted() as told:
+        return await performance.receipt(settings, urls, partial(told, CHECKING))
 
 
 def _tell(receipt: Receipt, *, json: bool) -> None:
@@ -139,6 +142,8 @@ def _tell(receipt: Receipt, *, json: bool) -> None:
         for name, figure in fields.items():
             rows.add_row(name.replace("_", " "), f"{figure:,}")
         out.print(rows)
+    if receipt.others:
+        err.print(f"{receipt.others:,} commands of others came meanwhile: the outcomes count them.")
     for line in (_verdict(receipt), *differences):
         err.print(line, soft_wrap=True, markup=False)
 

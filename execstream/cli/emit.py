@@ -3,41 +3,38 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
-from execstream.cli.common import err, print_json, start
+from execstream.cli.common import Json, err, print_json, start
 from execstream.producer import BulkProducer
-from streams.commands import SetKeyValue, type_of
+from streams.redriving import NOT_READABLE, named_key
 from streams.topics import COMMANDS
 
 _GRAPH_EXEC_ID = re.compile(rb'"graph_exec_id"\s*:\s*"([^"\\]+)"')
 
 
-class _Header(msgspec.Struct):
-    """What says the key; of any type, because this is not the place to judge commands."""
-
-    type: Any = None
-    graph_exec_id: Any = None
-    user_id: Any = None
-
-    @property
-    def key(self) -> bytes | None:
-        is_key_value = self.type == type_of(SetKeyValue)
-        key = self.user_id if is_key_value else self.graph_exec_id
-        return key.encode() if isinstance(key, str) and key else None
+class _AnyObject(msgspec.Struct):
+    """A JSON object, whatever is in it: this is not the place to judge commands."""
 
 
-_read = msgspec.json.Decoder(_Header).decode
+_read = msgspec.json.Decoder(_AnyObject).decode
+
+
+def _no_option(_type: object, file: Path) -> None:
+    """A name that begins with a hyphen is taken for the sake of the one that is nothing else."""
+    if str(file).startswith("-") and file != Path("-"):
+        raise ValueError(f"Unknown option {file}; a file of that name is ./{file}")
 
 
 async def emit(
-    file: Annotated[Path, Parameter(allow_leading_hyphen=True)] = Path("-"),
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)] = Path("-"),
     /,
     *,
     raw: Annotated[bool, Parameter(negative="")] = False,
+    _json: Json = False,  # it is always JSON
 ) -> int:
     """Send commands, one JSON object per line, and say how many Kafka has.
 
@@ -58,8 +55,8 @@ async def emit(
                 value = line.rstrip(b"\r\n")
                 if raw:
                     await producer.add(_key_in(value), value)
-                elif value and (header := _header(value)):
-                    await producer.add(header.key, value)
+                elif value and _is_object(value):
+                    await producer.add(named_key(value), value)
                 elif value:
                     wrong += 1
                     err.print(f"Line {number} is no JSON object.", soft_wrap=True)
@@ -67,16 +64,17 @@ async def emit(
     return 1 if wrong or producer.acknowledged < producer.sent else 0
 
 
-def _header(value: bytes) -> _Header | None:
+def _is_object(value: bytes) -> bool:
     try:
-        return _read(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        _read(value)
+    except NOT_READABLE:
+        return False
+    return True
 
 
 def _key_in(value: bytes) -> bytes | None:
     """The key, as far as it can be read out of what may be no JSON."""
-    if header := _header(value):
-        return header.key
+    if _is_object(value):
+        return named_key(value)
     found = _GRAPH_EXEC_ID.search(value)
     return found[1] if found else None

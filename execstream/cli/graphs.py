@@ -1,12 +1,17 @@
 """The graphs that `simulate` and `demo` walk."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from execstream.simulation import BadGraphError, Graph, load_graphs
 from streams.errors import Fatal
 
 # In a checkout; who has installed only the package names a directory.
 EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
+
+Graphs = Annotated[Path, Parameter(show_default=lambda _: "examples/graphs")]
 
 
 class BadGraphs(Fatal):

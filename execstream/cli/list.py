@@ -1,11 +1,23 @@
 """`execstream list`: runs, newest first."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.table import Table
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import (
+    Json,
+    Limit,
+    opened,
+    out,
+    print_json,
+    start,
+    table,
+    tell_more,
+)
 from execstream.cli.words import moment, status_text
+from storage.models import GraphExecutionMeta
 from storage.reads import list_graph_executions, list_graph_executions_as_of
 from streams.moments import parse_instant
 from streams.statuses import ExecutionStatus
@@ -17,7 +29,7 @@ async def list_runs(
     graph: str | None = None,
     status: Annotated[list[ExecutionStatus] | None, Parameter(negative="")] = None,
     as_of: str | None = None,
-    limit: int = 25,
+    limit: Limit = 25,
     json: Json = False,
 ) -> None:
     """List runs, newest first.
@@ -32,8 +44,6 @@ async def list_runs(
         Only runs in this status; may be repeated.
     as_of
         Runs there were at a time like 2026-03-01T14:03:00Z, in the status they had then.
-    limit
-        How many at most.
     """
     when = None if as_of is None else parse_instant(as_of)
     filters: dict[str, Any] = {
@@ -49,10 +59,16 @@ async def list_runs(
             page = await list_graph_executions_as_of(db, when, **filters)
     if json:
         for run in page.data:
-            print_json(run.model_dump(mode="json"))
-        return
+            print_json(run)
+    else:
+        out.print(_table(page.data))
+    if page.next_cursor is not None:
+        tell_more()
+
+
+def _table(runs: Sequence[GraphExecutionMeta]) -> Table:
     rows = table("run", "status", "created", "user", "ended", "graph")
-    for run in page.data:
+    for run in runs:
         rows.add_row(
             run.id,
             status_text(run.status),
@@ -61,4 +77,4 @@ async def list_runs(
             moment(run.ended_at),
             f"{run.graph_id} {run.graph_version}",
         )
-    out.print(rows)
+    return rows

@@ -1,14 +1,17 @@
 """`execstream show`: one run with its steps, inputs and outputs."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import asyncpg
 from cyclopts import Parameter
 from rich.text import Text
 
+from dashboard.reads.catalogue import list_blocks
 from execstream.cli.common import Json, opened, out, print_json, start, table
 from execstream.cli.words import moment, status_text
-from storage.models import GraphExecutionWithNodes
+from storage.models import GraphExecutionWithNodes, NodeExecutionResult
+from storage.models.stats import error_text
 from storage.reads import (
     find_past,
     get_graph_execution,
@@ -43,10 +46,11 @@ async def show(
             run = await _run(db, graph_exec_id)
         else:
             run = await run_at(db, graph_exec_id, when)
+        blocks = {block.block_id: block.name for block in await list_blocks(db)}
     if json:
-        print_json(run.model_dump(mode="json"))
+        print_json(run)
     else:
-        _print(run)
+        _print(run, blocks)
 
 
 async def _run(db: asyncpg.Pool, graph_exec_id: str) -> GraphExecutionWithNodes:
@@ -71,7 +75,7 @@ async def run_at(db: asyncpg.Pool, graph_exec_id: str, when: Moment) -> GraphExe
     return run
 
 
-def _print(run: GraphExecutionWithNodes) -> None:
+def _print(run: GraphExecutionWithNodes, blocks: Mapping[str, str]) -> None:
     out.print(Text.assemble("run      ", run.id, "  ", status_text(run.status)))
     out.print(f"graph    {run.graph_id} version {run.graph_version}", markup=False)
     out.print(f"user     {run.user_id}", markup=False)
@@ -81,20 +85,30 @@ def _print(run: GraphExecutionWithNodes) -> None:
         ("ended", run.ended_at),
     ):
         out.print(f"{name:<8} {moment(time)}")
+    if run.stats is not None and run.stats.error:
+        out.print(f"error    {run.stats.error}", markup=False, soft_wrap=True)
     out.print(f"inputs   {', '.join(run.inputs) or '-'}", markup=False)
     out.print(f"outputs  {', '.join(run.outputs) or '-'}", markup=False)
     if run.trimmed_at:
         out.print(f"Retention dropped its steps, outputs and journal at {moment(run.trimmed_at)}.")
         return
-    steps = table("step", "status", "in", "out", "added", "ended", "node")
+    steps = table("step", "status", "block", "in", "out", "added", "ended", "error", "node")
     for step in run.node_executions:
         steps.add_row(
             step.node_exec_id,
             status_text(step.status),
+            Text(blocks.get(step.block_id, step.block_id)),
             str(len(step.input_data)),
             str(sum(map(len, step.output_data.values()))),
             moment(step.add_time),
             moment(step.end_time),
+            Text(_error(step)),
             step.node_id,
         )
     out.print(steps)
+
+
+def _error(step: NodeExecutionResult) -> str:
+    """Why it failed, in one line."""
+    error = error_text(step.stats.error) if step.stats is not None else None
+    return " ".join((error or "").split())

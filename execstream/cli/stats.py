@@ -1,8 +1,7 @@
 """`execstream stats`: how blocks fare."""
 
 import asyncio
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import asyncpg
@@ -11,19 +10,12 @@ from rich.live import Live
 from rich.table import Table
 
 from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import since as begin_of
 from storage.block_figures import BlockFigures, get_block_figures
-from streams.errors import Fatal
 
 REFRESH = 1.0  # seconds
 
 stats = App(name="stats", help="Figures over all runs, from the totals of the tally.")
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SPAN = re.compile(r"(\d{1,5})([smhd])")
-
-
-class NoSpan(Fatal):
-    """A span of time cannot be read."""
 
 
 @stats.command
@@ -38,42 +30,43 @@ async def blocks(
     Parameters
     ----------
     since
-        How far to look back: a number and s, m, h or d; whole minutes.
+        How far to look back, in whole minutes: a number and s, m, h or d, or a time like
+        2026-03-01T14:03:00Z.
     watch
         Show it again every second until Ctrl-C.
     """
-    span = _span(since)
+    begin_of(since, datetime.now(UTC))  # tells what is wrong before anything is opened
     settings = start()
     async with opened(settings) as db:
         if watch and not json:
-            await _watch(db, span)
+            await _watch(db, since)
             return
-        figures = await _figures(db, span)
+        figures = await _figures(db, since)
         while json and watch:
             _print_json(figures)
             await asyncio.sleep(REFRESH)
-            figures = await _figures(db, span)
+            figures = await _figures(db, since)
     if json:
         _print_json(figures)
     else:
         out.print(_table(figures))
 
 
-async def _watch(db: asyncpg.Pool, span: timedelta) -> None:
-    with Live(_table(await _figures(db, span)), console=out, auto_refresh=False) as shown:
+async def _watch(db: asyncpg.Pool, since: str) -> None:
+    with Live(_table(await _figures(db, since)), console=out, auto_refresh=False) as shown:
         while True:
             await asyncio.sleep(REFRESH)
-            shown.update(_table(await _figures(db, span)), refresh=True)
+            shown.update(_table(await _figures(db, since)), refresh=True)
 
 
-async def _figures(db: asyncpg.Pool, span: timedelta) -> list[BlockFigures]:
+async def _figures(db: asyncpg.Pool, since: str) -> list[BlockFigures]:
     now = datetime.now(UTC)
-    return await get_block_figures(db, now - span, now)
+    return await get_block_figures(db, begin_of(since, now), now)
 
 
 def _print_json(figures: list[BlockFigures]) -> None:
     for one in figures:
-        print_json(one.model_dump(mode="json") | {"error_rate": one.error_rate})
+        print_json(one.model_dump() | {"error_rate": one.error_rate})
 
 
 def _table(figures: list[BlockFigures]) -> Table:
@@ -96,10 +89,3 @@ def _duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ""
     return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:.1f} s"
-
-
-def _span(text: str) -> timedelta:
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise NoSpan(f"{text!r} is no span of time: say for instance 5m, 1h or 7d.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -6,10 +6,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from execstream.cli.common import Json, Port, err, out, print_json
-from execstream.cli.stack import LOGS, http_url, prepare, servers, with_free_port, workers
+from execstream.cli.stack import (
+    LOGS,
+    check_http,
+    http_url,
+    prepare,
+    servers,
+    with_free_port,
+    workers,
+)
 from execstream.logs import configure_logging
 from execstream.settings import Settings, read_settings
-from execstream.supervisor import ROLES, SERVER, stop_signals
+from execstream.supervisor import ROLES, SERVER, cancel_on_sigterm, stop_signals
 
 
 async def up(
@@ -33,16 +41,20 @@ async def up(
     http_port
         Of the HTTP server; instead of EXECSTREAM_HTTP_PORT. Another is taken when it is not free.
     """
+    cancel_on_sigterm()
     settings = with_free_port(read_settings(), http_port)
     configure_logging(settings)
+    if serve_too:
+        check_http(settings)
     async with AsyncExitStack() as running:
         local, stack = await running.enter_async_context(servers(settings))
         await prepare(local)
         url = http_url(local) if serve_too else None
         roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
         await running.enter_async_context(workers(local, stack, roles, url))
+        stop = stop_signals()
         _tell(local, url, json=json)
-        return await stop_signals()
+        return await stop
 
 
 def _tell(local: Settings, url: str | None, *, json: bool) -> None:

@@ -77,6 +77,6 @@ async def _show(looker: Overviewer, seen: Overview) -> None:
 
 def _tell(seen: Overview, *, json: bool) -> None:
     if json:
-        print_json(seen.model_dump(mode="json"))
+        print_json(seen)
     else:
         out.print(View(seen))

@@ -33,9 +33,15 @@ class Outcomes(NamedTuple):
         return Outcomes(*(now - then for now, then in zip(self, before, strict=True)))
 
 
+class Judged(NamedTuple):
+    """Outcomes of all commands so far, and how far that is: the next offset by partition."""
+
+    outcomes: Outcomes
+    places: Offsets
+
+
 _OUTCOMES = """
-select coalesce(sum(applied), 0)::bigint, coalesce(sum(duplicate), 0)::bigint,
-       coalesce(sum(refused), 0)::bigint, coalesce(sum(dead), 0)::bigint
+select partition, next_offset, applied, duplicate, refused, dead
   from consumer_offset where consumer = 'apply' and topic = $1
 """
 _POSITIONS = """
@@ -95,9 +101,11 @@ class Observer:
     ) -> None:
         await self._resources.aclose()
 
-    async def outcomes(self) -> Outcomes:
+    async def judged(self) -> Judged:
         """Outcomes of all commands so far."""
-        return Outcomes(*await self._db.fetchrow(_OUTCOMES, self._commands))
+        rows = await self._db.fetch(_OUTCOMES, self._commands)
+        outcomes = (sum(row[name] for row in rows) for name in Outcomes._fields)
+        return Judged(Outcomes(*outcomes), {row["partition"]: row["next_offset"] for row in rows})
 
     async def applied(self, ends: Offsets) -> bool:
         """Whether the workers have come to these ends of the commands."""

@@ -1,7 +1,7 @@
 """Sending simulated runs, and waiting until everything has been seen to take effect."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from execstream.demo.checking import Share, check
-from execstream.demo.observer import Observer, Outcomes
+from execstream.demo.observer import Judged, Observer, Offsets, Outcomes
 from execstream.demo.receipt import Receipt
 from execstream.producer import BulkProducer
 from execstream.sending import send_catalogue, send_paced
@@ -21,13 +21,14 @@ INTERLEAVED = 20  # runs at a time: few, so that some complete soon
 ENDLESS = 10**9  # runs
 POLL = 0.1  # seconds
 STATUS_POLL = 0.5  # seconds; counting runs is dearer than the rest
+LOOKS_KEPT = 36_000  # an hour of them
 PATIENCE = 60.0  # seconds without any progress until the rest counts as lost
 
 
 class _Figures(NamedTuple):
     """Of all time, as far as it is remembered."""
 
-    outcomes: Outcomes
+    judged: Judged
     events: int
     redis_messages: int
 
@@ -39,9 +40,9 @@ class Demo:
         started: simulated time begins here; no run is older.
         names: of graphs and blocks, by id.
         producer: counts what was sent and acknowledged, once there is one.
-        outcomes: of the commands of this demo, so far.
+        outcomes: of the commands since this demo began, those of others among them.
         statuses: how many runs are in each.
-        events: published for this demo, so far.
+        events: published since then.
         redis_messages: the same on Redis.
     """
 
@@ -61,12 +62,10 @@ class Demo:
         self._rate = rate
         self._seed = seed
         self._file = file
-        self._events_seen: list[tuple[float, int]] = []  # the loop's time, events until then
-
-    @property
-    def partitions_used(self) -> int:
-        """How many partitions commands were sent to."""
-        return len(self.producer.begins) if self.producer else 0
+        # The loop's time, and events until then.
+        self._events_seen: deque[tuple[float, int]] = deque(maxlen=LOOKS_KEPT)
+        self._before: Offsets = {}  # where the workers were
+        self._after: Offsets = {}
 
     def write(self) -> None:
         """Write the commands into the file, unless they are endless and written as they go."""
@@ -80,6 +79,7 @@ class Demo:
             known = await send_catalogue(settings, self._graphs)
             await self._until(lambda: seen.catalogued(known))  # now the workers are ready, too
             figures = await self._figures(seen)
+            self._before = figures.judged.places
             # Simulated time may be ahead of the clock: there may be younger runs of older demos.
             statuses = await seen.statuses(self.started)
             watching = [
@@ -101,24 +101,28 @@ class Demo:
             self.statuses = await seen.statuses(self.started) - statuses
 
     async def receipt(
-        self, settings: Settings, urls: dict[str, str], on_checked: Callable[[], None]
+        self, settings: Settings, urls: dict[str, str], on_progress: Callable[[int, int], None]
     ) -> Receipt:
-        """Check the rows and sum up; `on_checked` is called after each partition."""
+        """Check the rows and sum up; `on_progress` is told how many commands of how many are
+        checked. When all is good, the file goes."""
         producer = self.producer
         if producer is None:
             raise RuntimeError("There is no receipt before the performance.")
         shares = [
-            Share(self._file, producer.sent, partition, producer.partitions, begin)
-            for partition, begin in producer.begins.items()
+            Share(self._file, producer.sent, partition, producer.partitions, begin, end)
+            for partition, end in self._after.items()
+            if (begin := self._before.get(partition, 0)) < end
         ]
-        verdicts = await check(settings, shares, on_checked)
+        verdicts = await check(settings, shares, on_progress)
+        others = sum(verdict.others for verdict in verdicts)
         seconds = max(self._end - self._begun, POLL)
-        return Receipt(
+        receipt = Receipt(
             runs=sum(verdict.runs for verdict in verdicts),
             sent=producer.sent,
             acknowledged=producer.acknowledged,
+            others=others,
             **self.outcomes._asdict(),
-            lost=producer.acknowledged - sum(self.outcomes),
+            lost=producer.acknowledged + others - sum(self.outcomes),
             seconds=round(seconds, 3),
             commands_per_second=round(producer.sent / seconds),
             events=self.events,
@@ -126,6 +130,9 @@ class Demo:
             urls=urls,
             differences=[line for verdict in verdicts for line in verdict.differences],
         )
+        if receipt.is_good:
+            self._file.unlink()
+        return receipt
 
     def _simulation(self) -> Simulation:
         return simulate(
@@ -143,7 +150,7 @@ class Demo:
 
     async def _figures(self, seen: Observer) -> _Figures:
         events = sum((await seen.event_ends()).values())
-        return _Figures(await seen.outcomes(), events, await seen.published())
+        return _Figures(await seen.judged(), events, await seen.published())
 
     async def _watch(self, seen: Observer, before: _Figures) -> None:
         while True:
@@ -153,7 +160,8 @@ class Demo:
     async def _look(self, seen: Observer, before: _Figures) -> None:
         """Bring the figures up to date."""
         now = await self._figures(seen)
-        self.outcomes = now.outcomes.since(before.outcomes)
+        self.outcomes = now.judged.outcomes.since(before.judged.outcomes)
+        self._after = now.judged.places
         self.events = now.events - before.events
         self.redis_messages = now.redis_messages - before.redis_messages
         self._events_seen.append((asyncio.get_running_loop().time(), self.events))

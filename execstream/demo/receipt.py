@@ -8,6 +8,7 @@ import msgspec
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of contract section 7.
 
+    `others`: commands that somebody else sent meanwhile; the outcomes are of these, too.
     `seconds`: from the first command sent to the last event acknowledged. `differences` says
     where rows are not as the independent fold has them; empty is as it must be.
     """
@@ -15,6 +16,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     sent: int
     acknowledged: int
+    others: int
     applied: int
     duplicate: int
     refused: int

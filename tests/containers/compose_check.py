@@ -114,7 +114,7 @@ async def performed(settings: Settings, rate: float, meanwhile: Meanwhile | None
             tasks.create_task(demo.perform(settings, never))
             if meanwhile is not None:
                 tasks.create_task(meanwhile(demo))
-        receipt = await demo.receipt(settings, {}, lambda: None)
+        receipt = await demo.receipt(settings, {}, lambda _done, _total: None)
     say(
         f"{receipt.runs} runs, {receipt.sent:,} commands: {receipt.acknowledged:,} acknowledged, "
         f"{receipt.lost} lost, {len(receipt.differences)} differences"

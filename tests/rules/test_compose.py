@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from execstream.settings import Settings, variable
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
@@ -59,6 +61,18 @@ def test_volumes_have_names() -> None:
     """Servers keep their data where `down` and `up` find it again."""
     for name in ("kafka", "postgres", "redis"):
         assert [mount.partition(":")[0] for mount in SERVICES[name]["volumes"]] == [name]
+
+
+def test_the_server_asks_the_tally() -> None:
+    """For its live tables, at the port where the tally listens."""
+    asked = SERVICES["server"]["environment"]["EXECSTREAM_TALLY_URLS"]
+    assert asked == f"http://tally:{Settings.model_fields['tally_port'].default}"
+
+
+def test_alerts_can_be_set() -> None:
+    """All that is to be said about them reaches the role that raises them."""
+    wanted = {variable(name) for name in Settings.model_fields if name.startswith("alert")}
+    assert wanted <= SERVICES["tally"]["environment"].keys()
 
 
 def test_no_secret_is_in_the_file() -> None:

@@ -19,6 +19,8 @@ _FILE = re.compile(
     r"(?<![\w./-])(?:agents|bench|dashboard|devstack|docs|examples|execstream|storage|streams|tests)"
     r"/[\w./-]*\.(?:json|md|py|sql|yaml)\b"
 )
+_LOGGED = re.compile(r"\blog\.(?:debug|info|warning|error|critical)\(\s*\"([\w.]+)\"")
+_TOLD = re.compile(r"^\| (`[^|]+`) \| (?:debug|info|warning|error|critical) \|", re.MULTILINE)
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
@@ -58,3 +60,12 @@ def test_commands_that_are_shown_exist(name: str) -> None:
     targets = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
     assert set(re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)) <= set(targets)
     assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)
+
+
+def test_every_event_that_is_logged_is_told() -> None:
+    """What stands in a log can be looked up, and nothing is told of that is not logged."""
+    packages = ("agents", "dashboard", "execstream", "storage", "streams")
+    sources = (path.read_text() for name in packages for path in (ROOT / name).rglob("*.py"))
+    logged = {event for source in sources for event in _LOGGED.findall(source)}
+    rows = _TOLD.findall((ROOT / "docs/operations.md").read_text(encoding="utf-8"))
+    assert logged == {event.strip("`") for row in rows for event in row.split(", ")}

@@ -18,10 +18,7 @@ from tests.whole.program import Program, variables
 from tests.worker import Installation, Worker, until
 
 NO_SERVERS = "No servers are named and no local stack runs here: run `execstream up`, or set "
-COMMANDS_OF_THE_PROGRAM = [
-    *("config", "demo", "diff", "dlq", "emit", "explain", "export", "list", "listen", "migrate"),
-    *("replay", "rules", "serve", "show", "simulate", "topics", "up", "worker"),
-]
+COMMANDS_OF_THE_PROGRAM = sorted(name for name in app if not name.startswith("-"))
 
 
 @pytest.fixture
@@ -83,6 +80,13 @@ async def test_local_stack(place: Installation, tmp_path: Path) -> None:
     assert told.json()["EXECSTREAM_KAFKA_BOOTSTRAP"] == place.config.kafka_bootstrap
 
 
+async def test_config_show_without_servers(lost_program: Program) -> None:
+    """Where servers are missing that is said, and everything else is shown."""
+    told = await lost_program("config", "show", "--json")
+    assert (told.code, told.json()["EXECSTREAM_SCHEMA"]) == (0, "execstream")
+    assert told.err.startswith(NO_SERVERS)
+
+
 async def test_config_show_hides_passwords(tmp_path: Path) -> None:
     """Addresses are shown without their passwords, everything by its variable."""
     dsn = "postgresql://me:s3cret@db/x"
@@ -103,12 +107,14 @@ async def test_wrong_settings_are_named_together(tmp_path: Path) -> None:
         "EXECSTREAM_POSTGRES_DSN": "mysql://me:s3cret@db",
         "EXECSTREAM_SCHEMA": "No Schema",
         "EXECSTREAM_MAX_COMMAND_BYTES": "8MB",
+        "EXECSTREAM_MAX_MESSAGE_BYTES": "4095",  # ids might be shortened
     }
     told = await Program(tmp_path, wrong)("topics", "check")
     assert told.code == 1
     assert "EXECSTREAM_POSTGRES_DSN must be like postgresql://" in told.err
     assert "EXECSTREAM_SCHEMA is 'No Schema' and must be" in told.err
     assert "EXECSTREAM_MAX_COMMAND_BYTES is '8MB'" in told.err
+    assert "EXECSTREAM_MAX_MESSAGE_BYTES is '4095'" in told.err
     assert "s3cret" not in told.err
 
 
@@ -225,6 +231,26 @@ async def test_emit_names_wrong_lines(program: Program, place: Installation) -> 
     assert sum(after.values()) - sum(before.values()) == 2
 
 
+async def test_emit_goes_on_after_what_nobody_can_read(program: Program) -> None:
+    """Text that is no UTF-8 and objects nested by the thousand are lines like others."""
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    lines = b"\n".join([b"{}", deep, b'{"a":"\xff"}', b"{}"])
+
+    told = await program("emit", stdin=lines)
+    raw = await program("emit", "--raw", "--json", stdin=lines)
+
+    assert (told.code, told.json()) == (1, {"sent": 3, "acknowledged": 3})
+    assert told.err == "Line 2 is no JSON object.\n"
+    assert (raw.code, raw.json(), raw.err) == (0, {"sent": 4, "acknowledged": 4}, "")
+
+
+async def test_emit_knows_its_options(lost_program: Program) -> None:
+    """What looks like an option is not the name of a file."""
+    told = await lost_program("emit", "--rwa")
+    assert (told.code, told.out) == (2, "")
+    assert "Unknown option --rwa" in told.err
+
+
 async def test_emit_raw(program: Program, place: Installation) -> None:
     """Lines go as they are; keys are taken from what can be read."""
     lines = [b'{"graph_exec_id": "raw-1", broken', b"\xff\xfe", b"", b'{"user_id":"u"}']
@@ -247,7 +273,9 @@ async def test_simulate_is_repeatable(lost_program: Program) -> None:
     """The same seed makes the same bytes, needs no server, and another seed makes others."""
     files = [lost_program.directory / name for name in "abc"]
     for file, seed in zip(files, "112", strict=True):
-        made = await lost_program("simulate", "--runs=3", "--seed", seed, "--to", str(file))
+        made = await lost_program(
+            "simulate", "--runs=3", "--seed", seed, "--to", str(file), "--json"
+        )
         assert made.code == 0
         assert made.json() == {"written": len(file.read_bytes().splitlines())}
     first, second, third = (file.read_bytes() for file in files)
@@ -262,7 +290,7 @@ async def test_simulate_sends(program: Program, place: Installation, worker: Wor
     told = await program("simulate", "--runs", "3")
 
     assert told.code == 0
-    assert told.json()["sent"] == told.json()["acknowledged"] > 100
+    assert told.json()["sent"] == told.json()["acknowledged"] > 30
     await place.drained()
     assert await place.db.fetchval("select count(*) from refusal") == refused
 
@@ -272,26 +300,6 @@ async def test_no_graphs(lost_program: Program) -> None:
     told = await lost_program("simulate", "--graphs", ".", "--to", "x")
     assert (told.code, told.out) == (1, "")
     assert "holds no *.json file" in told.err
-
-
-async def test_listen(program: Program, place: Installation, worker: Worker) -> None:
-    """What happens to a run is printed as it happens, until Ctrl-C."""
-    assert worker.is_alive
-    orders, lines = a_run()
-    bridge = await place.start_worker("bridge")
-    async with program.running("listen", "--execution", orders.run_id, "--json") as listener:
-        assert listener.stdout
-        assert listener.stderr
-        await listener.stderr.readline()  # it listens
-
-        await program("emit", stdin=b"\n".join(lines))
-
-        said = [json.loads(await listener.stdout.readline()) for _ in range(6)]
-        listener.send_signal(signal.SIGINT)
-        assert await listener.wait() == 128 + signal.SIGINT
-    await bridge.stop()
-    assert [payload["seq"] for payload in said] == [1, 2, 3, 4, 5, 6]
-    assert said[0]["event_type"] == "graph_execution_update"
 
 
 # ---- workers ------------------------------------------------------------------------------------
@@ -336,51 +344,3 @@ async def _none_runs(pids: set[int]) -> bool:
 async def _all_watch(pids: set[int]) -> bool:
     """A worker has more than one thread once it watches its parent."""
     return all(psutil.Process(pid).num_threads() > 1 for pid in pids)
-
-
-# ---- the demo and the local stack ---------------------------------------------------------------
-
-
-async def test_demo(program: Program) -> None:
-    """Three runs through workers of its own: nothing lost, rows as the fold has them."""
-    told = await program("demo", "--runs=3", "--rate=0", "--exit", "--json")
-
-    assert told.code == 0, told.err
-    receipt = told.json()
-    assert receipt["runs"] == 3
-    assert receipt["lost"] == receipt["refused"] == receipt["dead"] == 0
-    assert receipt["sent"] == receipt["acknowledged"] == receipt["applied"] > 100
-    assert receipt["events"] >= receipt["redis_messages"] > receipt["sent"]
-    assert set(receipt["urls"]) == {"kafka", "postgres", "redis", "http"}
-    assert "Nothing was lost" in told.err
-
-
-@pytest.mark.slow
-async def test_up(lost_program: Program) -> None:
-    """Servers and workers run, whatever is killed comes back, and Ctrl-C ends all of it."""
-    async with lost_program.running("up", "--json") as up:
-        assert up.stdout
-        addresses = json.loads(await up.stdout.readline())
-        assert set(addresses) == {"kafka", "postgres", "redis", "http"}
-        described = lost_program.directory / ".execstream" / "stack.json"
-        pids = await until(lambda: _pids(described, {}))
-        workers = {f"worker-{role}" for role in ROLES}
-        assert set(pids) == {"kafka", "postgres", "redis", "http", *workers}
-        checked = await lost_program("topics", "check")
-        assert checked.code == 0
-
-        killed = {name: pids[name] for name in ("redis", "worker-apply")}
-        for pid in killed.values():
-            os.kill(pid, signal.SIGKILL)
-
-        revived = await until(lambda: _pids(described, killed), patience=5)
-        up.send_signal(signal.SIGINT)
-        assert await up.wait() == 128 + signal.SIGINT
-    assert not any(map(psutil.pid_exists, revived.values()))
-    assert not described.exists()
-
-
-async def _pids(described: Path, killed: dict[str, int]) -> dict[str, int]:
-    """Who runs, once that is all others than those killed; else nobody."""
-    pids: dict[str, int] = json.loads(described.read_text())["pids"]
-    return pids if not pids.items() & killed.items() and "worker-apply" in pids else {}

@@ -1,0 +1,179 @@
+"""`execstream demo` and `execstream up`: what they start, what they tell, and how they end."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from execstream.supervisor import ROLES
+from tests.orders import Orders
+from tests.whole.program import Program, variables
+from tests.worker import HOME, Installation, until
+
+
+@pytest.fixture
+def program(place: Installation, tmp_path: Path) -> Program:
+    """The program on this module's topics and tables."""
+    return Program(tmp_path, variables(place.config))
+
+
+@pytest.fixture
+def lost_program(tmp_path: Path) -> Program:
+    """The program where nothing is configured."""
+    return Program(tmp_path, {})
+
+
+async def test_demo(program: Program) -> None:
+    """Three runs through workers of its own: nothing lost, rows as the fold has them."""
+    told = await program("demo", "--runs=3", "--rate=0", "--exit", "--json")
+
+    assert told.code == 0, told.err
+    receipt = told.json()
+    assert receipt["runs"] == 3
+    assert receipt["lost"] == receipt["refused"] == receipt["dead"] == 0
+    assert receipt["sent"] == receipt["acknowledged"] == receipt["applied"] > 30
+    assert receipt["events"] >= receipt["redis_messages"] > receipt["sent"]
+    assert set(receipt["urls"]) == {"kafka", "postgres", "redis", "http"}
+    assert "Nothing was lost" in told.err
+    assert not (program.directory / ".execstream" / "demo.jsonl").exists()
+
+
+async def test_demo_among_others(program: Program, place: Installation) -> None:
+    """Somebody ends a run of the demo on the page, and another sends runs: told, and no fault."""
+    known = await place.db.fetchval(_KNOWN)
+    async with program.running("demo", "--runs=12", "--rate=150", "--exit", "--json") as demo:
+        one = await until(lambda: place.db.fetchrow(_RUNNING, known))
+        orders = Orders(run_id=str(one["id"]), user_id=one["user_id"])
+        others = Orders()
+        orders_of_others = [orders.move("TERMINATED"), others.create(), others.start()]
+        lines = [*(order.value or b"" for order in orders_of_others), b"no JSON"]
+        assert (await program("emit", "--raw", stdin=b"\n".join(lines))).code == 0
+        out, err = await demo.communicate()
+
+    receipt = json.loads(out)
+    assert demo.returncode == 0, err.decode()
+    assert (receipt["others"], receipt["dead"], receipt["runs"]) == (4, 1, 12)
+    assert receipt["lost"] == 0 < receipt["refused"]  # what the demo sent to the run afterwards
+    assert b"4 commands of others came meanwhile" in err
+
+
+# Their times are simulated, and may be ahead of any clock.
+_KNOWN = "select coalesce(array_agg(id), '{}') from graph_execution"
+_RUNNING = """
+select id, user_id from graph_execution where id <> all($1) and status = 'RUNNING' limit 1
+"""
+
+
+async def test_demo_tells_wrong_rows(program: Program, place: Installation) -> None:
+    """A row that somebody changes behind the workers' back makes the receipt a bad one."""
+    known = await place.db.fetchval(_KNOWN)
+    async with program.running("demo", "--runs=12", "--rate=300", "--exit", "--json") as demo:
+        run_id = await until(lambda: place.db.fetchval(_SPOIL, known))
+        out, err = await demo.communicate()
+
+    assert (demo.returncode, json.loads(out)["lost"]) == (1, 0)
+    assert f"{run_id} has graph_version 1000000 and should have".encode() in err
+    assert (program.directory / ".execstream" / "demo.jsonl").exists()
+
+
+_SPOIL = """
+update graph_execution set graph_version = 1000000
+ where id = (select id from graph_execution where id <> all($1) and status = 'COMPLETED' limit 1)
+returning id
+"""
+
+
+@pytest.mark.slow
+async def test_up(lost_program: Program) -> None:
+    """Servers and workers run, whatever is killed comes back, and Ctrl-C ends all of it."""
+    async with lost_program.running("up", "--json") as up:
+        assert up.stdout
+        addresses = json.loads(await up.stdout.readline())
+        assert set(addresses) == {"kafka", "postgres", "redis", "http"}
+        described = lost_program.directory / ".execstream" / "stack.json"
+        pids = await until(lambda: _pids(described, {}))
+        workers = {f"worker-{role}" for role in ROLES}
+        assert set(pids) == {"kafka", "postgres", "redis", "http", *workers}
+        checked = await lost_program("topics", "check")
+        assert checked.code == 0
+
+        killed = {name: pids[name] for name in ("redis", "worker-apply")}
+        for pid in killed.values():
+            os.kill(pid, signal.SIGKILL)
+
+        revived = await until(lambda: _pids(described, killed), patience=5)
+        up.send_signal(signal.SIGINT)
+        _, err = await up.communicate()
+        assert up.returncode == 128 + signal.SIGINT
+    assert b".execstream/logs/worker-apply.log" in err  # where the reason of its end is
+    assert not any(map(psutil.pid_exists, revived.values()))
+    assert not described.exists()
+
+
+async def _pids(described: Path, killed: dict[str, int]) -> dict[str, int]:
+    """Who runs, once that is all others than those killed; else nobody."""
+    pids: dict[str, int] = json.loads(described.read_text())["pids"]
+    return pids if not pids.items() & killed.items() and "worker-apply" in pids else {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["up", "demo"])
+async def test_sigterm_while_servers_start(lost_program: Program, command: str) -> None:
+    """What was started is ended, and it is an orderly end."""
+    noted = lost_program.directory / ".execstream" / "running.json"
+    async with lost_program.running(command) as starting:
+        pids = await until(lambda: _noted(noted))
+        starting.send_signal(signal.SIGTERM)
+        _, err = await starting.communicate()
+    assert starting.returncode == 0
+    assert b"Traceback" not in err
+    assert not any(map(psutil.pid_exists, pids))
+    assert not noted.exists()
+
+
+@pytest.mark.slow
+async def test_told_twice_to_end(lost_program: Program) -> None:
+    """SIGTERM after Ctrl-C makes it wait for nobody, and servers are ended all the same."""
+    described = lost_program.directory / ".execstream" / "stack.json"
+    async with lost_program.running("up", "--json") as up:
+        assert up.stdout
+        await up.stdout.readline()
+        pids = await until(lambda: _pids(described, {}))
+        up.send_signal(signal.SIGINT)
+        await until(lambda: _ends(pids["http"]))  # it heard the first one
+        up.send_signal(signal.SIGTERM)
+        _, err = await up.communicate()
+    assert b"Traceback" not in err
+    assert not any(psutil.pid_exists(pids[name]) for name in ("kafka", "postgres", "redis"))
+
+
+async def _noted(file: Path) -> list[int]:
+    return [entry["pid"] for entry in json.loads(file.read_text())] if file.exists() else []
+
+
+async def _ends(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
+
+
+async def test_up_without_a_token(tmp_path: Path) -> None:
+    """A page that others could open wants a token, which is told before anything starts."""
+    open_to_all = Program(tmp_path, {"EXECSTREAM_HTTP_HOST": "0.0.0.0"})  # noqa: S104
+    for command in ("up", "demo"):
+        told = await open_to_all(command)
+        assert (told.code, told.out) == (1, "")
+        assert "set EXECSTREAM_HTTP_TOKEN" in told.err
+        assert not (tmp_path / ".execstream" / "stack.json").exists()
+
+
+async def test_without_the_extra(tmp_path: Path) -> None:
+    """Where packages of the local stack are missing, that is a sentence."""
+    (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError(name='psutil')\n")
+    bare = Program(tmp_path, {"PYTHONPATH": f"{tmp_path}:{HOME}"})
+    for command in ("up", "demo"):
+        told = await bare(command)
+        assert (told.code, told.out) == (1, "")
+        assert "The local stack needs the extra 'local' (psutil is missing)" in told.err
+        assert "Traceback" not in told.err

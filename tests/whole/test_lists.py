@@ -1,0 +1,77 @@
+"""What `show`, `list` and `alerts list` tell, and what they leave out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.orders import Orders
+from tests.whole.program import Program, variables
+from tests.worker import Installation, Worker
+
+EXACT = b"0.10000000000000000001"  # no float is this number
+
+
+@pytest.fixture
+def program(place: Installation, tmp_path: Path) -> Program:
+    """The program on this module's topics and tables."""
+    return Program(tmp_path, variables(place.config))
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+@pytest.mark.parametrize("command", [("list",), ("alerts", "list")])
+async def test_lists_have_at_least_one_line(
+    program: Program, command: tuple[str, ...], limit: str
+) -> None:
+    """A limit below 1 is a wrong command line."""
+    told = await program(*command, "--limit", limit)
+    assert (told.code, told.out) == (2, "")
+    assert "--limit" in told.err
+
+
+async def test_show_tells_why(program: Program, place: Installation, worker: Worker) -> None:
+    """Errors of the run and of a step, the step's block by name, numbers as they were sent."""
+    assert worker.is_alive
+    orders = Orders()
+    node = orders.node("n", inputs={"a": 1})
+    created = orders.create(node, inputs={"x": "EXACT"})
+    assert created.value
+    await place.put(
+        [
+            created._replace(value=created.value.replace(b'"EXACT"', EXACT)),
+            orders.start(),
+            orders.move_step("n", "RUNNING"),
+            orders.move_step("n", "FAILED", stats={"error": "no such host"}),
+            orders.move("FAILED", stats={"error": "all is lost"}),
+        ]
+    )
+    await place.db.execute(
+        "insert into block values ($1, 'Fetch a page', 'STANDARD')", node["block_id"]
+    )
+    await place.drained()
+
+    told = (await program("show", orders.run_id)).out
+
+    assert "error    all is lost" in told
+    assert "Fetch a page" in told
+    assert "no such host" in told
+    for command in (("show", orders.run_id), ("list",)):
+        assert f'"x":{EXACT.decode()}' in (await program(*command, "--json")).out
+
+
+async def test_lists_that_are_cut_say_so(
+    program: Program, place: Installation, worker: Worker
+) -> None:
+    """Whoever reads a part of the runs or alerts knows that it is one."""
+    assert worker.is_alive
+    await place.put([Orders().create(), Orders().create()])
+    await place.db.execute(
+        "insert into alert (subject, kind, severity, graph_exec_id, figures)"
+        " select n, 'stuck', 'warning', gen_random_uuid(), $1 from generate_series(1, 2) n",
+        json.dumps({"node_exec_id": None, "seconds": 60}),
+    )
+    await place.drained()
+    for command in (("list",), ("alerts", "list")):
+        cut = await program(*command, "--limit", "1", "--json")
+        assert (len(cut.json_lines()), cut.err) == (1, "There are more: raise --limit.\n")
+        assert (await program(*command, "--limit", "1000", "--json")).err == ""
