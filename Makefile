@@ -19,9 +19,11 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 	$(BIN)/execstream demo $(if $(RUNS),--runs $(RUNS) --exit)
 
 test: $(READY) ## Runs the tests on real servers
-	$(BIN)/pytest
+	$(BIN)/python -m tests.dashboard.page.browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 page: $(READY) ## Tests the page alone, in Debian's chromium
+	$(BIN)/python -m tests.dashboard.page.browser
 	$(BIN)/pytest -m browser tests/dashboard/page
 
 check: lint types ## Everything that must be in order before a change goes in

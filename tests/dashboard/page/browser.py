@@ -20,6 +20,7 @@ import aiohttp
 from tests.worker import until
 
 PATIENCE = 20.0  # seconds
+NONE = "NOTHING OF THE PAGE IS TESTED: there is no Chromium here. Run `apt install chromium`."
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = (
     "--headless=new",
@@ -133,6 +134,7 @@ class Tab:
 
 def install_chromium() -> str:
     """Have apt install Chromium, which takes a minute or two; what apt said if it could not."""
+    print("Installing Chromium for the tests of the page ...", flush=True)
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         return "Only root can, with apt."
@@ -189,3 +191,9 @@ async def _port(profile: Path) -> int:
         return int(file.read_text().split()[0]) if file.exists() and file.read_text() else 0
 
     return int(await until(written))
+
+
+if __name__ == "__main__":  # before the tests, whose time does not run while apt works
+    said = "" if find_chromium() else install_chromium()
+    if not find_chromium():
+        print(NONE, said)

@@ -7,26 +7,11 @@ from pathlib import Path
 import pytest
 
 from dashboard.server import Server
-from tests.dashboard.page.browser import Tab, chromium, find_chromium, install_chromium
+from tests.dashboard.page.browser import NONE, Tab, chromium, find_chromium
 from tests.worker import Worker
 
 # Kept after the tests, for people to look at.
 SCREENSHOTS = Path(__file__).parents[3] / ".execstream" / "screenshots"
-
-
-NONE = "NOTHING OF THE PAGE IS TESTED: there is no Chromium here. Run `apt install chromium`."
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install Chromium when it is missing, before any test's time begins to run out."""
-    wanted = any(item.get_closest_marker("browser") for item in session.items)
-    if session.config.option.collectonly or not wanted or find_chromium():
-        return
-    terminal = session.config.get_terminal_writer()
-    terminal.line("Installing Chromium for the tests of the page ...")
-    said = install_chromium()
-    if not find_chromium():
-        terminal.line(f"{NONE} {said}", red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
