@@ -3,7 +3,7 @@
 The connection's own schema is the one that is rebuilt.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -44,6 +44,11 @@ async def live_places(connection: asyncpg.Connection, live: str, topic: str) -> 
     return {row["partition"]: Place(row["next_offset"], row["base"]) for row in rows}
 
 
+async def hold_retention_off(connection: asyncpg.Connection) -> None:
+    """Nothing of the connection's schema is trimmed until its transaction ends."""
+    await connection.execute("lock table journal, node_execution in access share mode")
+
+
 async def reach(connection: asyncpg.Connection, live: str) -> Reach:
     """What the journal of `live` could give; nothing when there is no such schema."""
     if not await connection.fetchval(
@@ -78,21 +83,6 @@ async def entries(
         )
         async for row in rows:
             yield row
-
-
-_ERASED = """
-select count(*) from graph_execution g
- where (is_deleted or trimmed_at is not null)
-   and not exists (select from journal j
-                    where j.graph_exec_id = g.id and j.seq = 1
-                      and j.run_day = (g.created_at at time zone 'UTC')::date)
-"""
-
-
-async def erased_runs(connection: asyncpg.Connection) -> int:
-    """How many runs of the connection's schema have lost their journal."""
-    count: int = await connection.fetchval(_ERASED)
-    return count
 
 
 class Foreign(NamedTuple):
@@ -133,22 +123,8 @@ async def foreign_records(connection: asyncpg.Connection, live: str, topic: str)
     )
 
 
-async def take_over_runs(
-    connection: asyncpg.Connection, live: str, run_ids: Collection[str]
-) -> None:
-    """Copy what is left of runs whose journal was erased: the row and the closing entry."""
-    for table, key in (("graph_execution", "id"), ("journal", "graph_exec_id")):
-        await connection.execute(
-            f"""insert into {table} select * from {quoted(live)}.{table}
-                 where {key} = any($1::uuid[]) on conflict do nothing""",
-            list(run_ids),
-        )
-
-
+# Dead letters of another topic are those of one that was there before, set apart.
 _TAKE_OVER = """
-insert into graph_execution select * from {live}.graph_execution
- where trimmed_at is not null on conflict do nothing;
-
 insert into kv_journal
 select k.* from {live}.kv_journal k join ends on partition = source_partition
  where source_offset < ends.source on conflict do nothing;
@@ -166,7 +142,7 @@ select r.* from {live}.refusal r join ends on partition = source_partition
 
 insert into dead_letter
 select d.* from {live}.dead_letter d join ends using (partition)
- where d.topic = ends.topic and d."offset" < ends.kafka on conflict do nothing
+ where d.topic <> ends.topic or d."offset" < ends.kafka on conflict do nothing
 """
 
 
@@ -177,8 +153,8 @@ async def take_over_rest(
     ends: Mapping[int, int],
     bases: Mapping[int, int],
 ) -> None:
-    """Copy what is no fold of the journal: key-values, trimmed runs, and refusals and dead letters
-    before `ends` (Kafka's offsets). Done twice, it changes nothing."""
+    """Copy what is no fold of the journal: key-values, refusals and dead letters before `ends`
+    (Kafka's offsets). Done twice, it changes nothing."""
     rows = [(p, topic, end, end + bases[p]) for p, end in ends.items()]
     async with connection.transaction():
         await connection.execute(

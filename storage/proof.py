@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from storage.migrate import quoted
+from storage.recounting import TOTALS as RECOUNTED
+from storage.recounting import UNKNOWN, Unknown, is_unknown
 
 Key = tuple[Any, ...]
 NO_PARTITION = -1  # of what belongs to no source partition
@@ -65,13 +67,14 @@ FOLDS = (
     ),
 )
 ANSWERS = (
-    Compared("refusal", ("source_partition", "source_offset")),
+    # What a trimmed run refuses depends on when it was trimmed.
+    Compared("refusal", ("source_partition", "source_offset"), where=_KEPT),
     Compared(
         "dead_letter",
-        ("partition", "offset"),
+        ("topic", "partition", "offset"),
         partition="t.partition",
         left_out=frozenset({"redriven_at"}),
-        before='t."offset" < b.kafka',
+        before='(t.topic <> b.topic or t."offset" < b.kafka)',
     ),
 )
 COUNTS = (
@@ -83,21 +86,15 @@ COUNTS = (
         where="t.consumer = 'apply'",
     ),
 )
-TOTALS = (
-    Compared("block_minute", ("source_partition", "block_id", "minute")),
-    Compared("block_hour", ("source_partition", "block_id", "hour")),
-    Compared("node_day", ("source_partition", "graph_id", "node_id", "day")),
-    Compared("graph_minute", ("source_partition", "graph_id", "minute")),
-    Compared("user_day", ("source_partition", "user_id", "day")),
-    Compared("block_error", ("source_partition", "block_id", "hour", "fingerprint")),
-    Compared("block_total", ("source_partition", "block_id")),
-    Compared("node_total", ("source_partition", "graph_id", "node_id")),
+TOTALS = tuple(
+    Compared(table.name, table.key, where=f"not {is_unknown(table)}") for table in RECOUNTED
 )
 
 
 class Bound(NamedTuple):
-    """Of a partition, the first offset that is not compared: in sources, and Kafka's."""
+    """Of a partition of `topic`, the first offset that is not compared: in sources, and Kafka's."""
 
+    topic: str
     partition: int
     source: int
     kafka: int
@@ -108,6 +105,13 @@ class Sum(NamedTuple):
 
     rows: int
     hash: int
+
+
+class Sums(NamedTuple):
+    """Of a table, by partition."""
+
+    live: dict[int, Sum]
+    rebuilt: dict[int, Sum]
 
 
 class Difference(NamedTuple):
@@ -121,11 +125,11 @@ class Difference(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Ids of runs that moved on after the bounds, and of those whose steps and journal are not
-    kept; users and keys of key-values that were written after the bounds."""
+    """Ids of runs that moved on after the bounds, and of those that were erased after them; users
+    and keys of key-values that were written after the bounds."""
 
     moved: set[Any]
-    unkept: set[Any]
+    erased: set[Any]
     rewritten: set[Key]
 
 
@@ -138,35 +142,39 @@ class Side:
         self.temporary: set[str] = set()
         self.is_bounded = False
 
-    async def limit(self, bounds: Iterable[Bound]) -> None:
-        """Compare only what was before `bounds`, if there are any. To be called first, in a
-        transaction that lasts as long as the comparison."""
+    async def limit(self, bounds: Iterable[Bound], unknown: Iterable[Unknown]) -> None:
+        """Compare only what was before `bounds`, if there are any, and no totals of days that are
+        `unknown`. To be called first, in a transaction that lasts as long as the comparison."""
         chosen = list(bounds)
         self.is_bounded = bool(chosen)
-        await self.connection.execute(_LIMITS)
+        await self.connection.execute(f"{_LIMITS}; {UNKNOWN}")
         await self.connection.copy_records_to_table("bounds", records=chosen)
+        await self.connection.copy_records_to_table("unknown", records=list(unknown))
 
     async def left_out(self) -> LeftOut:
-        """What of this side cannot be compared."""
+        """What of this side cannot be compared, beside what retention has dropped."""
         name = quoted(self.schema)
-        moved, erased, trimmed, rewritten = [
+        moved, erased, rewritten = [
             await self.connection.fetch(statement.format(schema=name), timeout=_LONG)
-            for statement in (_MOVED, _ERASED, _TRIMMED, _REWRITTEN)
+            for statement in (_MOVED, _ERASED, _REWRITTEN)
         ]
         return LeftOut(
             {row[0] for row in moved},
-            {row[0] for row in (*erased, *trimmed)},
+            {row[0] for row in erased},
             {tuple(row) for row in rewritten},
         )
 
-    async def leave_out(self, rows: LeftOut) -> None:
-        """Do not compare `rows`."""
+    async def leave_out(self, rows: LeftOut, schemas: Iterable[str]) -> None:
+        """Do not compare `rows`, nor the journal and steps of what was trimmed in one of `schemas`;
+        nothing may be trimmed meanwhile."""
         for table, records in (
             ("moved", [(run_id,) for run_id in rows.moved]),
-            ("unkept", [(run_id,) for run_id in rows.unkept]),
+            ("unkept", [(run_id,) for run_id in rows.erased]),
             ("rewritten", list(rows.rewritten)),
         ):
             await self.connection.copy_records_to_table(table, records=records)
+        for schema in schemas:
+            await self.connection.execute(_TRIMMED.format(schema=quoted(schema)), timeout=_LONG)
 
     async def sums(self, compared: Compared) -> dict[int, Sum]:
         """Of all rows, by partition."""
@@ -232,7 +240,8 @@ class Side:
 
 _LIMITS = """
 set local timezone = 'UTC';
-create temp table bounds (partition int primary key, source bigint, kafka bigint) on commit drop;
+create temp table bounds (topic text, partition int primary key, source bigint, kafka bigint)
+    on commit drop;
 create temp table moved (id uuid primary key) on commit drop;
 create temp table unkept (id uuid primary key) on commit drop;
 create temp table rewritten (user_id text, key text, primary key (user_id, key)) on commit drop
@@ -242,7 +251,10 @@ select distinct j.graph_exec_id from {schema}.journal j
   join bounds b on b.partition = j.source_partition and j.source_offset >= b.source
 """
 _ERASED = f"{_MOVED} and j.type = 'graph.deleted' and (j.detail ->> 'hard')::boolean"
-_TRIMMED = "select id from {schema}.graph_execution where trimmed_at is not null"
+_TRIMMED = """
+insert into unkept select id from {schema}.graph_execution where trimmed_at is not null
+    on conflict do nothing
+"""
 _REWRITTEN = """
 select distinct k.user_id, k.key from {schema}.kv_journal k
   join bounds b on b.partition = k.source_partition and k.source_offset >= b.source
@@ -253,11 +265,8 @@ select attname from pg_attribute
 """
 
 
-async def differing_keys(
-    compared: Compared, live: Side, rebuilt: Side
-) -> tuple[dict[int, Sum], list[Key]]:
-    """The sums of the rebuilt side by partition, and the runs, or keys of rows, whose hashes are
-    not the same."""
+async def differing_keys(compared: Compared, live: Side, rebuilt: Side) -> tuple[Sums, list[Key]]:
+    """The sums of both sides, and the runs, or keys of rows, whose hashes are not the same."""
     found: list[Key] = []
     ours, theirs = await live.sums(compared), await rebuilt.sums(compared)
     for partition in sorted(ours.keys() | theirs.keys()):
@@ -265,7 +274,7 @@ async def differing_keys(
             here = await live.sums_by_key(compared, partition)
             there = await rebuilt.sums_by_key(compared, partition)
             found += [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
-    return theirs, sorted(found, key=str)
+    return Sums(ours, theirs), sorted(found, key=str)
 
 
 async def differences(compared: Compared, key: Key, live: Side, rebuilt: Side) -> list[Difference]:

@@ -5,13 +5,15 @@ readers need are dropped at first and made again when all rows are there. Connec
 schema that is rebuilt by their search path, as those of `storage.lines` do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import asyncpg
 
+from storage.lost_runs import COPIED
 from storage.migrate import migrate, quoted
 from streams.errors import Fatal
+from streams.telling import Told
 
 APPLY = "apply"  # the consumer whose effects are rebuilt
 TOPICS, JOURNAL = "topics", "journal"  # sources
@@ -54,7 +56,10 @@ class NotThatRebuild(Fatal):
 
 
 _IS_THERE = "select exists (select from pg_namespace where nspname = $1)"
-_IS_REBUILD = "select to_regclass($1) is not null"
+_HAS_ROWS = "select exists (select from {})"
+_TABLES = """
+select relname from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')
+"""
 _PLAN = "select source, partition, base, from_offset, until_offset from replay_plan order by 2"
 _ADD_SPAN = "insert into replay_plan values ($2, $1, $3, $4, $5)"
 _ADD_PLACE = """
@@ -74,45 +79,66 @@ select format('%I', c.relname) as name,
 
 
 async def stored_plan(connection: asyncpg.Connection, schema: str) -> Plan | None:
-    """The plan by which `schema` is being rebuilt; None when there is no such schema.
+    """The plan by which `schema` is being rebuilt; None when there is no such schema, or nothing in
+    it yet but what migrations make.
 
     Raises NotThatRebuild when it is something else.
     """
     if not await connection.fetchval(_IS_THERE, schema):
         return None
-    rows = []
-    if await connection.fetchval(_IS_REBUILD, f"{quoted(schema)}.replay_plan"):
-        rows = await connection.fetch(_PLAN)
-    if not rows:
-        raise NotThatRebuild(
-            f"There is a schema {schema} already, and it is not being rebuilt: name another one, "
-            f"or drop it (`drop schema {quoted(schema)} cascade`)."
-        )
-    return Plan(rows[0]["source"], [Span(*row[1:]) for row in rows])
+    tables = {row[0] for row in await connection.fetch(_TABLES, quoted(schema))}
+    rows = await connection.fetch(_PLAN) if "replay_plan" in tables else []
+    if rows:
+        return Plan(rows[0]["source"], [Span(*row[1:]) for row in rows])
+    if "migration" in tables and not await _is_used(connection, tables):
+        return None
+    raise NotThatRebuild(
+        f"There is a schema {schema} already, and it is not being rebuilt: name another one, "
+        f"or drop it (`drop schema {quoted(schema)} cascade`)."
+    )
+
+
+async def _is_used(connection: asyncpg.Connection, tables: Collection[str]) -> bool:
+    for table in ("consumer_offset", "graph_execution"):
+        if table in tables and await connection.fetchval(_HAS_ROWS.format(table)):
+            return True
+    return False
 
 
 async def begin(
-    dsn: str, connection: asyncpg.Connection, schema: str, topic: str, plan: Plan
+    dsn: str,
+    connection: asyncpg.Connection,
+    schema: str,
+    topic: str,
+    plan: Plan,
+    *,
+    has_journal: bool,
 ) -> None:
-    """Make `schema`, empty, and store `plan` in it."""
+    """Make `schema`, empty, and store `plan` in it. Without a journal (`has_journal`) nothing can
+    be had from before the begins."""
     await migrate(dsn, schema)
     async with connection.transaction():
+        await connection.execute(COPIED)
         for name, definition in await connection.fetch(_INDEXES):
             await connection.execute("insert into replay_index values ($1)", definition)
             await connection.execute(f"drop index {name}")
         for span in plan.spans:
             await connection.execute(_ADD_SPAN, plan.source, *span)
             # Sources begin at 0, whatever the topic's offsets do.
-            await connection.execute(_ADD_PLACE, topic, span.partition, -span.base, span.base)
+            first = -span.base if has_journal else span.begin
+            await connection.execute(_ADD_PLACE, topic, span.partition, first, span.base)
 
 
-async def make_indexes(connection: asyncpg.Connection) -> None:
+async def make_indexes(connection: asyncpg.Connection, tell: Told) -> None:
     """Make the indexes that are still missing, and tell the planner what there is now."""
     await connection.execute("set maintenance_work_mem = '128MB'")
-    for row in await connection.fetch("select definition from replay_index order by 1"):
+    missing = await connection.fetch("select definition from replay_index order by 1")
+    for done, row in enumerate(missing):
+        tell("Making indexes", done, len(missing))
         async with connection.transaction():
             await connection.execute(row["definition"], timeout=_LONG)
             await connection.execute("delete from replay_index where definition = $1", row[0])
+    tell("Making indexes", len(missing), len(missing))
     await connection.execute("analyze", timeout=_LONG)
 
 

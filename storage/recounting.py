@@ -85,19 +85,19 @@ async def partly_kept(connection: asyncpg.Connection, run_ids: Iterable[str]) ->
 
 # ---- totals --------------------------------------------------------------------------------
 
-_BY_TIME = {
-    "block_minute": ("minute", "source_partition", "block_id"),
-    "block_hour": ("hour", "source_partition", "block_id"),
-    "node_day": ("day", "source_partition", "graph_id", "node_id"),
-    "graph_minute": ("minute", "source_partition", "graph_id"),
-    "user_day": ("day", "source_partition", "user_id"),
-    "block_error": ("hour", "source_partition", "block_id", "fingerprint"),
-}
-_OF_ALL_TIME = {
-    "block_total": ("source_partition", "block_id"),
-    "node_total": ("source_partition", "graph_id", "node_id"),
-}
-TOTALS = tuple(Table(name, key) for name, key in (_BY_TIME | _OF_ALL_TIME).items())
+BY_TIME = (
+    Table("block_minute", ("minute", "source_partition", "block_id")),
+    Table("block_hour", ("hour", "source_partition", "block_id")),
+    Table("node_day", ("day", "source_partition", "graph_id", "node_id")),
+    Table("graph_minute", ("minute", "source_partition", "graph_id")),
+    Table("user_day", ("day", "source_partition", "user_id")),
+    Table("block_error", ("hour", "source_partition", "block_id", "fingerprint")),
+)
+OF_ALL_TIME = (
+    Table("block_total", ("source_partition", "block_id")),
+    Table("node_total", ("source_partition", "graph_id", "node_id")),
+)
+TOTALS = BY_TIME + OF_ALL_TIME
 
 _COUNTED = """
 select partition, published_offset, published_index from consumer_offset
@@ -117,6 +117,10 @@ class Unknown(NamedTuple):
     first: date
     last: date
 
+
+# Where what is not told any more may have been counted: rows of totals (alias `t`) that are so are
+# named by a temporary table.
+UNKNOWN = "create temp table unknown (partition int, first date, last date) on commit drop"
 
 _TRIMMED = """
 select source_partition, min(created_at)::date, max(updated_at)::date from graph_execution g
@@ -146,9 +150,7 @@ class Recount:
                 f"""create temp table {table.name} (like {self._schema}.{table.name} including all)
                     on commit drop"""
             )
-        await self._connection.execute(
-            "create temp table unknown (partition int, first date, last date) on commit drop"
-        )
+        await self._connection.execute(UNKNOWN)
 
     async def end(self) -> None:
         """Drop them: the session sees the schema's again."""
@@ -167,7 +169,7 @@ class Recount:
         await self._connection.copy_records_to_table("unknown", records=records)
         found: list[Differing] = []
         for table in TOTALS:
-            where = f"source_partition = any($1::int[]) and not exists ({_unknown(table)})"
+            where = f"source_partition = any($1::int[]) and not {is_unknown(table)}"
             recounted, stored = (
                 f"(select * from {schema}.{table.name} t where {where})"
                 for schema in ("pg_temp", self._schema)
@@ -176,11 +178,12 @@ class Recount:
         return found
 
 
-def _unknown(table: Table) -> str:
+def is_unknown(table: Table) -> str:
+    """A condition on rows of `table`; days are those of the session's time zone, which is UTC."""
     of_partition = "select from unknown u where u.partition = t.source_partition"
-    if table.name in _OF_ALL_TIME:
-        return of_partition
-    return f"{of_partition} and t.{table.key[0]}::date between u.first and u.last"
+    if table in OF_ALL_TIME:
+        return f"exists ({of_partition})"
+    return f"exists ({of_partition} and t.{table.key[0]}::date between u.first and u.last)"
 
 
 def merged(unknown: Iterable[Unknown]) -> list[Unknown]:

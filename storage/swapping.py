@@ -10,16 +10,16 @@ import asyncpg
 
 from storage.lines import application_name
 from storage.migrate import quoted
+from storage.recounting import TOTALS
 from streams.errors import Fatal
 
 LOCK_TIMEOUT = 20  # seconds; below what workers wait for an answer
 
-# What a rebuild makes itself. All other tables are copied.
+# What a rebuild makes itself. All other tables of ours are copied.
 _REBUILT = (
     *("graph_execution", "node_execution", "journal", "kv_journal", "kv_data"),
     *("refusal", "dead_letter"),
-    *("block_minute", "block_hour", "node_day", "graph_minute", "user_day", "block_error"),
-    *("block_total", "node_total"),
+    *(table.name for table in TOTALS),
     *("consumer_offset", "migration", "replay_plan", "replay_index"),
 )
 
@@ -57,9 +57,11 @@ async def lock(connection: asyncpg.Connection, live: str, new: str, topic: str) 
 
 
 _OTHERS = """
-select c.relname from pg_class c
- where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p') and not c.relispartition
-   and not c.relname = any ($2::text[])
+select c.relname, to_regclass($3 || '.' || quote_ident(c.relname)) is not null as is_ours
+  from pg_class c
+  left join pg_class root on root.oid = pg_partition_root(c.oid)
+ where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p')
+   and not coalesce(root.relname, c.relname) = any ($2::text[])
  order by c.oid  -- what others refer to comes first
 """
 _SEQUENCES = """
@@ -111,6 +113,8 @@ select 'tally', $1, x.partition, x.first, 1, last.source_offset, last.source_ind
      order by 1 desc, 2 desc limit 1) last
 on conflict (consumer, topic, partition) do update
    set published_offset = excluded.published_offset, published_index = excluded.published_index
+ where (excluded.published_offset, excluded.published_index)
+       > (c.published_offset, c.published_index)  -- what was counted may be trimmed since
 """
 _EXCHANGE = """
 alter schema {live} rename to {aside};
@@ -128,10 +132,13 @@ async def exchange(
     that never ran.
     """
     names = {"live": quoted(live), "new": quoted(new), "aside": quoted(f"{live}_aside")}
-    for row in await connection.fetch(_OTHERS, quoted(live), list(_REBUILT)):
-        await _copy(
-            connection, f"{names['live']}.{quoted(row[0])}", f"{names['new']}.{quoted(row[0])}"
-        )
+    for row in await connection.fetch(_OTHERS, names["live"], list(_REBUILT), names["new"]):
+        table = f"{names['live']}.{quoted(row['relname'])}"
+        if row["is_ours"]:
+            await _copy(connection, table, f"{names['new']}.{quoted(row['relname'])}")
+        else:  # somebody's own, which stays with what is live
+            await connection.execute(f"alter table {table} set schema {names['new']}")
+    await connection.execute(f"drop table {names['new']}.replay_copied")
     await connection.execute(_PLACES.format(**names))
     await connection.execute(_TALLY.format(**names), events, list(first), list(first.values()))
     await connection.execute(_EXCHANGE.format(**names))

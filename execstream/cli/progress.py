@@ -1,7 +1,7 @@
 """How far long work is: a bar at a terminal, else a line now and then."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
@@ -17,12 +17,9 @@ from rich.progress import (
 from rich.text import Text
 
 from execstream.cli.common import err
+from streams.telling import Told
 
 LINE_EVERY = 5.0  # seconds, where there is no terminal
-
-Told = Callable[
-    [str, int, int], None
-]  # what is being done, how much of it is done, and of how much
 
 
 class _Rate(ProgressColumn):
@@ -64,14 +61,18 @@ def _bar() -> Iterator[Told]:
 
 class _Lines:
     def __init__(self) -> None:
+        self._what = ""
         self._begun = self._told = time.monotonic()
 
     def tell(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._told < LINE_EVERY or not done:
+        if what != self._what:
+            self._what, self._begun = what, now
+        if now - self._told < LINE_EVERY:
             return
         self._told = now
-        rate = done / (now - self._begun)
-        left = (total - done) / rate
-        line = f"{what}: {done:,} of {total:,}, {rate:,.0f}/s, {left:,.0f} s left"
+        line = f"{what}: {done:,} of {total:,}"
+        if done and now > self._begun:
+            rate = done / (now - self._begun)
+            line += f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left"
         err.print(line, soft_wrap=True)

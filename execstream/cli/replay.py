@@ -1,5 +1,6 @@
 """`execstream replay`: everything once more from what the log has."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,12 +14,18 @@ from execstream.cli.replay_events import replay_events
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.proof import Proof
 from execstream.recovery.replay.run import Report, replay_into
+from storage.proof import NO_PARTITION, Sum
+from storage.rebuilding import JOURNAL
 from streams.errors import Fatal
-from streams.offsets import EARLIEST, parse_point
+from streams.offsets import EARLIEST, Point, parse_point
 
 
 class NothingToDo(Fatal):
     """The command line does not say what to replay."""
+
+
+class NotTogether(Fatal):
+    """Options that do not go together."""
 
 
 async def replay(
@@ -72,6 +79,7 @@ async def replay(
         Events per second at most; 0: as fast as it goes.
     """
     begin, end = parse_point(from_), {} if until is None else parse_point(until)
+    _check(bundle, into, source, begin, end, swap=swap, force=force, events=events)
     if events:
         return await replay_events(
             begin, end, to_redis=to_redis, to_topic=to_topic, rate=rate, json=json
@@ -82,6 +90,28 @@ async def replay(
         raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
     asked = Asked(source, begin, end)
     return await _rebuild(into, asked, swap=swap, force=force, json=json)
+
+
+def _check(
+    bundle: Path | None,
+    into: str | None,
+    source: str,
+    begin: Point,
+    end: Point,
+    *,
+    swap: bool,
+    force: bool,
+    events: bool,
+) -> None:
+    """Refuse what would be ignored."""
+    if events and (into or swap or bundle):
+        raise NotTogether("--events rebuilds nothing: no --into, no --swap, no bundle.")
+    if bundle is not None and (swap or begin or end or source == JOURNAL):
+        raise NotTogether("A bundle is rebuilt whole, to be looked at: only --into goes with it.")
+    if source == JOURNAL and begin and not events:
+        raise NotTogether("The journal is read from its beginning: --from is for the topics.")
+    if force and not swap:
+        raise NotTogether("--force is about --swap.")
 
 
 async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:
@@ -105,25 +135,47 @@ def _as_json(report: Report) -> dict[str, Any]:
         "commands_per_second": round(_rate(report)),
         "swapped": report.swapped,
         "equal": None,
+        "left_out": report.left_out,
     }
     if report.proof is None:
         return fields
     proof = report.proof
     return fields | {
         "equal": proof.is_equal,
-        "tables": {
-            table: {
-                "rows": rows,
-                "hash": proof.hashes[table],
-                "differing": proof.differing.get(table, 0),
-            }
-            for table, rows in proof.rows.items()
-        },
+        "tables": {table: _sums_as_json(table, proof) for table in proof.sums},
         "differences": [
             one._asdict() | {"key": [str(part) for part in one.key]} for one in proof.differences
         ],
-        "left_out": proof.left_out,
     }
+
+
+def _sums_as_json(table: str, proof: Proof) -> dict[str, Any]:
+    sums = proof.sums[table]
+    rows, total = _whole(sums.rebuilt)
+    live_rows, live_total = _whole(sums.live)
+    return {
+        "rows": rows,
+        "hash": total,
+        "live_rows": live_rows,
+        "live_hash": live_total,
+        "differing": proof.differing.get(table, 0),
+        "partitions": {
+            str(partition): {"hash": _hex(there), "live_hash": _hex(here)}
+            for partition in sorted(sums.live.keys() | sums.rebuilt.keys())
+            if partition != NO_PARTITION
+            for here, there in [(sums.live.get(partition), sums.rebuilt.get(partition))]
+        },
+    }
+
+
+def _whole(sums: Mapping[int, Sum]) -> tuple[int, str]:
+    """Rows and hash of all partitions."""
+    total = sum(one.hash for one in sums.values())
+    return sum(one.rows for one in sums.values()), _hex(Sum(0, total))
+
+
+def _hex(one: Sum | None) -> str:
+    return f"{(0 if one is None else one.hash) % 2**64:016x}"
 
 
 def _rate(report: Report) -> float:
@@ -137,19 +189,23 @@ def _print(report: Report) -> None:
         out.print("There is no live schema to compare with.")
     else:
         _print_proof(report.proof)
+    for what in report.left_out:
+        out.print(f"Left out: {what}.", soft_wrap=True)
     if report.swapped:
         out.print(f"The rebuilt schema is live now; the one before is {report.schema}.")
 
 
 def _print_proof(proof: Proof) -> None:
-    rows = table("table", "rows", "hash", "differing")
+    rows = table("table", "rows", "live", "rebuilt", "differing")
     for name, count in proof.rows.items():
-        rows.add_row(name, f"{count:,}", proof.hashes[name], f"{proof.differing.get(name, 0):,}")
+        sums = proof.sums[name]
+        differing = f"{proof.differing.get(name, 0):,}"
+        rows.add_row(name, f"{count:,}", _whole(sums.live)[1], _whole(sums.rebuilt)[1], differing)
     out.print(rows)
-    for what in proof.left_out:
-        out.print(f"Not compared: {what}.", soft_wrap=True)
     for one in proof.differences:
         place = f"{one.table} {'/'.join(map(str, one.key))} {one.column}"
         line = f"{place}: live {one.live}, rebuilt {one.rebuilt}"
         out.print(line, soft_wrap=True, markup=False)
+    for name, count in proof.untold.items():
+        out.print(f"{name}: {count:,} more differ.", soft_wrap=True)
     out.print("Live and rebuilt are the same." if proof.is_equal else "Live and rebuilt differ.")

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -14,11 +13,12 @@ from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.run import Report, replay_into
 from execstream.settings import Settings
 from execstream.simulation import load_graphs
+from streams.telling import Told
 from tests.agents.tallied import counted
 from tests.faults.feeding import small_records
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD
-from tests.worker import HOME, Installation, Worker, installation
+from tests.worker import HOME, Installation, Worker, installation, until
 
 GRAPHS = HOME / "examples" / "graphs"
 FROM_TOPICS = Asked("topics", {}, {})
@@ -43,12 +43,13 @@ def bad() -> list[Order]:
 
 
 def special() -> list[Order]:
-    """A run of long ago, and a key-value that is written several times."""
+    """A run of long ago, a key-value that is written several times, and users with one each."""
     old, writer = Orders(), Orders(user_id="eve")
     late = {"at": "2020-01-01T00:00:00Z"}
     return [
         old.create(old.node("a"), **late),
         *(writer.keep("k", 1), writer.keep("k", 2), writer.keep("k", 0, **late)),
+        *(Orders(user_id=f"writer-{number}").keep("k") for number in range(12)),
     ]
 
 
@@ -75,9 +76,15 @@ async def lived(stack: Addresses, folder: Path, count: int) -> AsyncIterator[Ins
 
 @asynccontextmanager
 async def tallying(place: Installation) -> AsyncIterator[Worker]:
-    """A worker of role tally, which must still be alive at the end."""
+    """A worker of role tally that has begun, and must still be alive at the end."""
     worker = await place.start_worker("tally")
+
+    async def owns() -> bool:
+        assert worker.is_alive, worker.log()[-5:]
+        return bool(worker.said("owns"))
+
     try:
+        await until(owns)
         yield worker
         assert worker.is_alive, worker.log()[-5:]
     finally:
@@ -96,11 +103,17 @@ def untold(what: str, done: int, total: int) -> None:
 
 
 async def replayed(
-    place: Installation, schema: str, asked: Asked = FROM_TOPICS, **options: Any
+    place: Installation,
+    schema: str,
+    asked: Asked = FROM_TOPICS,
+    tell: Told = untold,
+    *,
+    swapping: bool = False,
+    force: bool = False,
 ) -> Report:
     """The report of a replay into `schema`."""
-    options = {"swapping": False, "force": False} | options
-    return await replay_into(settings_of(place.config), schema, asked, untold, **options)
+    settings = settings_of(place.config)
+    return await replay_into(settings, schema, asked, tell, swapping=swapping, force=force)
 
 
 async def drop(db: asyncpg.Pool, *schemas: str) -> None:

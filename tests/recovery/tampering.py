@@ -28,8 +28,8 @@ select attname, format_type(atttypid, null) from pg_attribute
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`: what to choose rows from (alias `t`), so that no two are of one run; `key`: what
-    names a row, as a difference does."""
+    """`rows`: what to choose rows from (alias `t`), so that no two are of one run or user; `key`:
+    what names a row, as a difference does."""
 
     name: str
     key: tuple[str, ...]
@@ -75,8 +75,19 @@ TOLD_BY_TOPICS = [
            where seq > 1""",
         chosen_by=frozenset({"source_partition", "source_offset"}),
     ),
-    _plain("kv_journal", "source_partition", "source_offset"),
-    _plain("refusal", "source_partition", "source_offset"),
+    # Of a user with key-values on several partitions nothing is told any more.
+    Table(
+        "kv_journal",
+        ("source_partition", "source_offset"),
+        "select distinct on (t.user_id) t.* from kv_journal t",
+    ),
+    Table(
+        "refusal",
+        ("source_partition", "source_offset"),
+        # Where a run is another partition's, the refusal itself is what tells that it came early.
+        """select t.* from refusal t
+            where command_type <> 'kv.set' and reason <> 'unknown_graph_execution'""",
+    ),
     Table(
         "dead_letter",
         ("partition", "offset"),

@@ -1,16 +1,15 @@
 """From where to where a replay reads: what was asked for, as offsets of the topic there is."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from agents.brokers import access
 from execstream.errors import Unreachable
-from execstream.recovery.replay.topics import reader
+from execstream.recovery.verify.reading import consumer, extent
 from storage.live_side import Place, Reach
 from storage.rebuilding import JOURNAL, TOPICS, Plan, Span
 from streams.errors import Fatal
@@ -40,45 +39,37 @@ class Asked(NamedTuple):
 
 async def describe(bootstrap: str, name: str) -> Topic:
     """What the topic `name` holds now."""
-    async with reader(bootstrap) as consumer:
-        parts = await _partitions(bootstrap, name)
-        first = await consumer.beginning_offsets(parts)
-        end = await consumer.end_offsets(parts)
-    return Topic(name, _by_partition(first), _by_partition(end))
+    async with _reader(bootstrap) as reader:
+        held = await extent(reader, name)
+    if not held.first:
+        raise OutOfReach(f"There is no topic {name}: run `execstream topics apply`.")
+    return Topic(name, dict(sorted(held.first.items())), dict(sorted(held.end.items())))
 
 
 async def offsets_at(bootstrap: str, topic: Topic, point: Point) -> dict[int, int]:
     """The offsets of `point`: of a time those of the first records that Kafka has from then on."""
     if not isinstance(point, datetime):
+        if unknown := point.keys() - topic.first.keys():
+            raise OutOfReach(f"{topic.name} has no partition {min(unknown)}.")
         return point
     milliseconds = round(point.timestamp() * 1000)
-    async with reader(bootstrap) as consumer:
-        parts = await _partitions(bootstrap, topic.name)
-        found = await consumer.offsets_for_times(dict.fromkeys(parts, milliseconds))
+    parts = [TopicPartition(topic.name, number) for number in topic.first]
+    async with _reader(bootstrap) as reader:
+        found = await reader.offsets_for_times(dict.fromkeys(parts, milliseconds))
     return {
         tp.partition: topic.end[tp.partition] if place is None else place.offset
         for tp, place in found.items()
     }
 
 
-async def _partitions(bootstrap: str, name: str) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **access())
-    try:
-        await admin.start()
-        [found] = await admin.describe_topics([name])
-    except KafkaConnectionError as error:
-        raise Unreachable(f"No Kafka broker answers at {bootstrap}.") from error
-    finally:
-        await admin.close()
-    if not found["partitions"]:
-        raise OutOfReach(f"There is no topic {name}: run `execstream topics apply`.")
-    return [
-        TopicPartition(name, p) for p in sorted(one["partition"] for one in found["partitions"])
-    ]
-
-
-def _by_partition(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
-    return {tp.partition: offset for tp, offset in offsets.items()}
+@asynccontextmanager
+async def _reader(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
+    async with AsyncExitStack() as opened:
+        try:
+            reader = await opened.enter_async_context(consumer(bootstrap))
+        except KafkaConnectionError as error:
+            raise Unreachable(f"No Kafka broker answers at {bootstrap}.") from error
+        yield reader
 
 
 def plan(
@@ -97,27 +88,46 @@ def plan(
         place = live.get(partition, Place(0, 0))
         span = Span(partition, place.base, begin.get(partition, 0), end.get(partition))
         if source == TOPICS:
-            _check_begin(span, first, place, topic.name, journal)
+            if live:
+                _check_join(span, place)
+            _check_begin(span, first, topic, journal)
         _check_end(span, topic)
         spans.append(span)
     return Plan(source, spans)
 
 
-def _check_begin(span: Span, first: int, place: Place, topic: str, journal: Reach) -> None:
+def check_live_end(topic: Topic, live: Mapping[int, Place]) -> None:
+    """Raises OutOfReach when the live schema is further than `topic` goes, which was described
+    later."""
+    for partition, place in live.items():
+        end = topic.end.get(partition, 0)
+        if place.next_offset > end:
+            raise OutOfReach(
+                f"The live schema is at offset {place.next_offset} of partition {partition}, and "
+                f"{topic.name} ends at {end}: it was made again. `execstream offsets show` tells "
+                "where everything is, and `execstream offsets rebase commands` mends it; "
+                "`--source journal` does without the topic."
+            )
+
+
+def _check_join(span: Span, place: Place) -> None:
     if span.begin > place.next_offset:
         raise OutOfReach(
             f"Before offset {span.begin} of partition {span.partition} comes what the live schema "
             f"has, and that is at {place.next_offset}: choose an earlier --from."
         )
+
+
+def _check_begin(span: Span, first: int, topic: Topic, journal: Reach) -> None:
     if span.begin < first:
         raise OutOfReach(
-            f"Partition {span.partition} of {topic} begins at offset {first}: what came before was "
-            f"deleted by its retention. {_way_out(journal)}"
+            f"Partition {span.partition} of {topic.name} begins at offset {first}: what came "
+            f"before was deleted by its retention. {_way_out(topic, journal)}"
         )
     if span.begin == 0 and span.base:
         raise OutOfReach(
-            f"Partition {span.partition} of {topic} was made again: what came before its first "
-            f"record is not in it. {_way_out(journal)}"
+            f"Partition {span.partition} of {topic.name} was made again: what came before its "
+            f"first record is not in it. {_way_out(topic, journal)}"
         )
 
 
@@ -130,9 +140,13 @@ def _check_end(span: Span, topic: Topic) -> None:
         )
 
 
-def _way_out(journal: Reach) -> str:
+def _way_out(topic: Topic, journal: Reach) -> str:
     if not journal.runs:
-        return "The journal of the live schema has nothing either: restore a backup of Postgres."
+        first = ",".join(f"{partition}:{offset}" for partition, offset in topic.first.items())
+        return (
+            "There is no journal of it either: a backup of Postgres has it, or `--from "
+            f"{first}` does without, and refuses commands of runs that began before."
+        )
     return (
         f"The journal of the live schema has {journal.runs:,} runs since {journal.since:%Y-%m-%d}: "
         "`--source journal` rebuilds runs, steps, key-values and totals from it, and `--from` with "

@@ -14,9 +14,9 @@ from agents.folding import Work, decode_batch, fold_batch
 from agents.intake import Batch, Record
 from agents.loading import REFUSALS, is_stale, is_unstorable, load_states
 from agents.publisher import News
+from execstream.recovery.replay.lost import without_lost
 from execstream.recovery.replay.share import TakenOver, Writer
 from execstream.recovery.replay.topics import read_commands
-from storage.effects import kafka_time
 from storage.live_side import Foreign, foreign_records
 from storage.progress import FENCED, sqlstate
 from streams.facts import fact_of
@@ -94,7 +94,6 @@ class _Folding:
     async def _fold_and_write(self, batch: Batch) -> None:
         writer = self._writer
         writer.number += 1
-        work = Work(batch, writer.number, writer.cache.generation, self._early)
         tally = Tally()
 
         def count(news: News, record: Record, run: Run, entries: Sequence[Entry]) -> None:
@@ -105,7 +104,9 @@ class _Folding:
                     tally.count(fact)
 
         decoded = decode_batch(batch, writer.share.max_command_bytes, self._dead)
+        if writer.share.copies_lost:
+            batch, decoded = await without_lost(writer, batch, decoded)
+        work = Work(batch, writer.number, writer.cache.generation, self._early)
         await load_states(writer.line, writer.cache, decoded, writer.number)
         fold_batch(work, decoded, writer.cache, count)
-        now = kafka_time(batch[0].records[0].timestamp)
-        await writer.write(work.moves, work.effects, tally, now)
+        await writer.write(work.moves, work.effects, tally)

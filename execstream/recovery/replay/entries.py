@@ -6,15 +6,17 @@ has dropped, what is left is copied.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 import asyncpg
 from msgspec import Raw
 
 from agents.intake import Owned
 from execstream.recovery.replay.share import TakenOver, Writer
-from storage.effects import Effects, kafka_time
+from storage.effects import Effects
 from storage.lines import Line
-from storage.live_side import entries, take_over_runs
+from storage.live_side import entries
+from storage.lost_runs import take_over_runs
 from storage.progress import FENCED, Move, sqlstate
 from storage.states import entry_of, load_runs
 from streams.events import NOWHERE
@@ -73,14 +75,14 @@ async def _apply(writer: Writer, part: Owned, rows: Rows, next_offset: int) -> N
     effects, tally = Effects(), Tally()
     await _load(writer, rows)
     for row in rows:
-        _evolve(writer, row, effects, tally)
+        # The journal does not tell when Kafka had a record; about when it had these.
+        _evolve(writer, row, rows[0]["at"], effects, tally)
     effects.freeze()
     for run_id in effects.touched():
         if run := writer.cache.get(run_id):
             writer.cache.put(run, writer.number)
     move = Move(part.number, part.next, part.epoch, next_offset, *NOWHERE)
-    now = rows[0]["at"] if rows else kafka_time(0)
-    await writer.write([move], effects, tally, now)
+    await writer.write([move], effects, tally)
     part.next = next_offset
 
 
@@ -99,7 +101,9 @@ async def _load(writer: Writer, rows: Rows) -> None:
         await take_over_runs(connection, writer.share.live, erased)
 
 
-def _evolve(writer: Writer, row: asyncpg.Record, effects: Effects, tally: Tally) -> None:
+def _evolve(
+    writer: Writer, row: asyncpg.Record, received_at: datetime, effects: Effects, tally: Tally
+) -> None:
     run_id, entry = str(row["graph_exec_id"]), _whole_entry(row)
     partition, offset, index = row["source_partition"], row["source_offset"], row["source_index"]
     run = writer.cache.get(run_id)
@@ -108,6 +112,7 @@ def _evolve(writer: Writer, row: asyncpg.Record, effects: Effects, tally: Tally)
             return  # copied
         run = new_run(run_id, entry, partition)
         writer.cache.put(run, writer.number)
+        effects.begin(run, received_at)
     if entry.seq <= run.last_seq:
         return  # copied by an attempt that was interrupted
     evolve(run, entry)

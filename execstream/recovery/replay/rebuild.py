@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import asyncpg
 from execstream.recovery.replay.bounds import (
     Asked,
     Topic,
+    check_live_end,
     describe,
     offsets_at,
     plan,
@@ -27,7 +28,9 @@ from execstream.recovery.replay.bounds import (
 from execstream.recovery.replay.process import replay, replay_in_process
 from execstream.recovery.replay.share import Share
 from execstream.settings import Settings
+from storage.forgotten_rows import delete_forgotten
 from storage.live_side import Place, live_places, reach, take_over_counts, take_over_rest
+from storage.lost_runs import take_over_trimmed
 from storage.migrate import quoted
 from storage.rebuilding import (
     JOURNAL,
@@ -40,13 +43,13 @@ from storage.rebuilding import (
     stored_plan,
 )
 from streams.errors import Transient
+from streams.telling import Told
 from streams.topics import COMMANDS
 
 PROCESSES = 2
 POLL = 0.5  # seconds
-CACHE_BYTES = 48 * 1024 * 1024  # of states, in each process
+CACHE_BYTES = 32 * 1024 * 1024  # of states, in each process
 
-Tell = Callable[[str, int, int], None]  # what is being done, how much is done, and of how much
 _DOING = {JOURNAL: "Reading the journal", TOPICS: "Replaying commands"}
 
 
@@ -56,16 +59,19 @@ class Interrupted(Transient):
 
 @dataclass
 class Rebuild:
-    """A schema that is being rebuilt beside `settings.schema_`."""
+    """A schema that is being rebuilt beside `settings.schema_`; `has_live`: there is something in
+    that."""
 
     settings: Settings
     schema: str
     connection: asyncpg.Connection
     topic: Topic
     plan: Plan
+    has_live: bool
     replayed: int = 0  # commands, by this process and those it started
     seconds: float = 0.0  # that took
-    batch_records: ClassVar[int] = 10_000  # in one transaction
+    forgotten: int = 0  # people, whose rows were deleted again
+    batch_records: ClassVar[int] = 8_000  # in one transaction
     worth_processes: ClassVar[int] = 20_000  # commands; fewer are replayed in this process
 
     @classmethod
@@ -78,22 +84,43 @@ class Rebuild:
         """
         if schema == settings.schema_:
             raise NotThatRebuild(f"{schema} is the live schema: name another one to rebuild into.")
-        topic = await describe(settings.kafka, settings.topic_prefix + COMMANDS.name)
+        name = settings.topic_prefix + COMMANDS.name
+        live = await live_places(connection, settings.schema_, name)
+        topic = await describe(settings.kafka, name)
+        if asked.source == TOPICS:
+            check_live_end(topic, live)
         begins = await offsets_at(settings.kafka, topic, asked.begin)
         ends = await offsets_at(settings.kafka, topic, asked.end)
         chosen = await stored_plan(connection, schema)
         if chosen is None:
-            live = await live_places(connection, settings.schema_, topic.name)
             journal = await reach(connection, settings.schema_)
             chosen = plan(asked.source, begins, ends, topic, live, journal)
-            await begin(settings.postgres, connection, schema, topic.name, chosen)
+            await begin(settings.postgres, connection, schema, name, chosen, has_journal=bool(live))
         elif not chosen.is_of(asked.source, begins, ends):
             raise NotThatRebuild(
                 f"{schema} is being rebuilt from --source {chosen.source} between other offsets or "
                 "times: say the same again to go on, or drop it "
                 f"(`drop schema {quoted(schema)} cascade`)."
             )
-        return cls(settings, schema, connection, topic, chosen)
+        return cls(settings, schema, connection, topic, chosen, bool(live))
+
+    @property
+    def needs_journal(self) -> bool:
+        """Whether a part comes from the journal of the live schema."""
+        return self.has_live and self.plan.needs_journal
+
+    def left_out(self) -> list[str]:
+        """What the rebuild does not have, in words."""
+        told = []
+        if self.forgotten:
+            told.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
+        begun = [f"{span.partition}:{span.begin}" for span in self.plan.spans if span.begin]
+        if begun and not self.has_live:
+            told.append(
+                f"commands before {','.join(begun)}, of which nothing is left: those after them "
+                "about runs that had begun before are refused"
+            )
+        return told
 
     async def targets(self) -> dict[int, int]:
         """Up to which offsets there is something to replay now, by partition."""
@@ -109,26 +136,36 @@ class Rebuild:
             return live[partition].next_offset if partition in live else 0
         return self.topic.end[partition]
 
-    async def run(self, tell: Tell) -> None:
+    async def run(self, tell: Told) -> None:
         """Rebuild up to the targets as they are now, in processes of its own."""
         targets = await self.targets()
-        begins = {span.partition: span.begin for span in self.plan.spans if span.begin}
-        if self.plan.source == JOURNAL:
-            begins = targets
-        await self._run_processes(JOURNAL, begins, tell)
-        if begins:
+        if self.needs_journal:
+            begins = {span.partition: span.begin for span in self.plan.spans if span.begin}
+            if self.plan.source == JOURNAL:
+                begins = targets
+            await self._run_processes(JOURNAL, begins, tell)
             await self._take_over(begins)
         if self.plan.source == TOPICS:
             await self._run_processes(TOPICS, targets, tell)
-        await make_indexes(self.connection)
+        await make_indexes(self.connection, tell)
+        await self._settle()
 
     async def catch_up(self, targets: Mapping[int, int]) -> None:
         """Go on to `targets` in this process: they are near."""
         await replay(self._share(self.plan.source, targets))
         if self.plan.source == JOURNAL:
             await self._take_over(targets)
-        if self.plan.needs_journal:
-            await take_over_counts(self.connection, self.settings.schema_, self.topic.name)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Have what only the live schema tells: who was forgotten, and what was trimmed."""
+        if not self.has_live:
+            return
+        live, topic = self.settings.schema_, self.topic.name
+        if self.needs_journal:
+            await take_over_trimmed(self.connection, live, topic)
+            await take_over_counts(self.connection, live, topic)
+        self.forgotten += await delete_forgotten(self.connection, live, topic)
 
     async def _take_over(self, ends: Mapping[int, int]) -> None:
         bases = {span.partition: span.base for span in self.plan.spans}
@@ -138,6 +175,7 @@ class Rebuild:
     def _share(self, source: str, ends: Mapping[int, int]) -> Share:
         return Share(
             source=source,
+            copies_lost=source == TOPICS and self.needs_journal,
             kafka_bootstrap=self.settings.kafka,
             kafka_security=self.settings.kafka_security,
             postgres_dsn=self.settings.postgres,
@@ -151,20 +189,25 @@ class Rebuild:
             parent=os.getpid(),
         )
 
-    async def _run_processes(self, source: str, ends: Mapping[int, int], tell: Tell) -> None:
+    async def _run_processes(self, source: str, ends: Mapping[int, int], tell: Told) -> None:
         at = await places(self.connection, self.topic.name)
         left = {p: end for p, end in ends.items() if at[p] < end}
         if not left:
             return
         begun = time.perf_counter()
         if sum(end - at[p] for p, end in left.items()) < self.worth_processes:
-            await replay(self._share(source, left))
+            here = asyncio.create_task(replay(self._share(source, left)))
+            try:
+                await self._watch(source, [here], left, tell)
+            finally:
+                here.cancel()
+                await asyncio.wait([here])
         else:
             await self._in_processes(source, left, tell)
         self.seconds += time.perf_counter() - begun
         self.replayed += sum(end - at[p] for p, end in left.items())
 
-    async def _in_processes(self, source: str, left: Mapping[int, int], tell: Tell) -> None:
+    async def _in_processes(self, source: str, left: Mapping[int, int], tell: Told) -> None:
         shares = [
             self._share(source, {p: end for p, end in left.items() if p % PROCESSES == number})
             for number in range(PROCESSES)
@@ -192,9 +235,9 @@ class Rebuild:
     async def _watch(
         self,
         source: str,
-        running: list[asyncio.Future[None]],
+        running: Collection[asyncio.Future[None]],
         ends: Mapping[int, int],
-        tell: Tell,
+        tell: Told,
     ) -> None:
         pending = set(running)
         first = await places(self.connection, self.topic.name)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.proof import Proof, prove
-from execstream.recovery.replay.rebuild import Rebuild, Tell
+from execstream.recovery.replay.rebuild import Rebuild
 from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.swap import swap
 from execstream.settings import Settings
 from streams.errors import Fatal
+from streams.telling import Told
 
 
 class NotSwapped(Fatal):
@@ -18,13 +19,15 @@ class NotSwapped(Fatal):
 @dataclass(frozen=True)
 class Report:
     """What became of a replay. `replayed`: commands, by this call, in `seconds`; without `proof`
-    there was no live schema to compare with."""
+    there was no live schema to compare with. `left_out`: what is not as it was, or was not
+    compared."""
 
     schema: str
     replayed: int
     seconds: float
     proof: Proof | None
     swapped: bool
+    left_out: list[str]
 
     @property
     def is_good(self) -> bool:
@@ -32,7 +35,7 @@ class Report:
 
 
 async def replay_into(
-    settings: Settings, schema: str, asked: Asked, tell: Tell, *, swapping: bool, force: bool
+    settings: Settings, schema: str, asked: Asked, tell: Told, *, swapping: bool, force: bool
 ) -> Report:
     """Rebuild into `schema` and compare with the live schema. If told to, let it take its place:
     when they are the same, or when forced.
@@ -44,9 +47,16 @@ async def replay_into(
     async with session(settings.postgres, schema) as connection:
         rebuild = await Rebuild.prepare(settings, schema, asked, connection)
         await rebuild.run(tell)
-        tell("Comparing", 0, 1)
-        proof = await prove(rebuild)
+        proof = await prove(rebuild, tell)
         may_swap = swapping and (force or proof is None or proof.is_equal)
         if may_swap:
             await swap(rebuild)
-        return Report(schema, rebuild.replayed, rebuild.seconds, proof, may_swap)
+        left_out = [] if proof is None else proof.left_out
+        return Report(
+            schema=schema,
+            replayed=rebuild.replayed,
+            seconds=rebuild.seconds,
+            proof=proof,
+            swapped=may_swap,
+            left_out=[*left_out, *rebuild.left_out()],
+        )

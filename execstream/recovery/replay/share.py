@@ -6,7 +6,6 @@ Claiming the partitions fences off whoever else rebuilds them.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from faust.types import TP
 
@@ -29,10 +28,12 @@ class TakenOver(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a process has to read, and where it writes. `ends`: by partition, Kafka's offset to
-    end before. `parent`: the process to end with."""
+    """What a process has to read, and where it writes. `copies_lost`: commands about runs whose
+    journal is lost are not folded. `ends`: by partition, Kafka's offset to end before. `parent`:
+    the process to end with."""
 
     source: str
+    copies_lost: bool
     kafka_bootstrap: str
     kafka_security: Security
     postgres_dsn: str
@@ -77,13 +78,11 @@ class Writer:
             for row in rows
         ]
 
-    async def write(
-        self, moves: Sequence[Move], effects: Effects, tally: Tally, now: datetime
-    ) -> None:
-        """Write a batch; days near `now` get partitions of their own."""
+    async def write(self, moves: Sequence[Move], effects: Effects, tally: Tally) -> None:
+        """Write a batch."""
         connection = await self.line.get()
         # What a crash of Postgres forgets is read again: the offset is in the same transaction.
         await connection.execute("set synchronous_commit = off")
-        await self._days.ensure(connection, effects.days(), now)
+        await self._days.ensure(connection, effects.begun)
         await write(connection, self.share.topic, moves, effects, tally)
         self.cache.trim(self.number)

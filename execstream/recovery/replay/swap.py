@@ -4,9 +4,13 @@ They are held up for as long as the last commands take, fenced off, and go on in
 after some seconds, when nobody has told them that their partitions are somebody else's.
 """
 
+from collections.abc import Mapping
+
 from execstream.recovery.replay.bounds import describe
 from execstream.recovery.replay.rebuild import Rebuild
 from execstream.recovery.replay.sessions import session
+from storage.kept_totals import keep_totals
+from storage.lost_runs import lost_days
 from storage.swapping import end_sessions, exchange, lock
 from streams.topics import EVENTS
 
@@ -24,5 +28,22 @@ async def swap(rebuild: Rebuild) -> None:
             at = await lock(connection, live, rebuild.schema, topic)
             if at:
                 await rebuild.catch_up(at)
+                await _keep_totals(rebuild, events.name, at)
             await exchange(connection, live, rebuild.schema, events.name, events.first)
         await end_sessions(connection, live)
+
+
+async def _keep_totals(rebuild: Rebuild, events: str, at: Mapping[int, int]) -> None:
+    """Copy totals of which what was read does not tell all any more; nobody commits meanwhile."""
+    if not rebuild.needs_journal:
+        return
+    unknown = await lost_days(rebuild.connection)
+    if not unknown:
+        return
+    live = rebuild.settings.schema_
+    ends = {span.partition: at.get(span.partition, 0) + span.base for span in rebuild.plan.spans}
+    async with (
+        session(rebuild.settings.postgres, live) as connection,
+        connection.transaction(isolation="repeatable_read"),
+    ):
+        await keep_totals(connection, live, rebuild.schema, events, ends, unknown)

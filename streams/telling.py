@@ -1,0 +1,5 @@
+"""How long work tells how far it is."""
+
+from collections.abc import Callable
+
+Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
