@@ -44,9 +44,15 @@ class Found(NamedTuple):
 
 
 async def find_letters(
-    db: asyncpg.Pool, wanted: Filter, limit: int, *, newest: bool = False
+    db: asyncpg.Pool,
+    wanted: Filter,
+    limit: int,
+    *,
+    newest: bool = False,
+    before: tuple[datetime, int, int] | None = None,
 ) -> list[Found]:
-    """Those that `wanted` describes, by topic, partition and offset, or newest first."""
+    """Those that `wanted` describes, by topic, partition and offset, or newest first; then only
+    those that come after the one with `before` for its time, partition and offset."""
     where = Where()
     if wanted.ids:
         where.add("id = any ({}::uuid[])", [parse_id(one) for one in wanted.ids])
@@ -54,6 +60,10 @@ async def find_letters(
     where.add("received_at >= {}", wanted.since)
     where.add("received_at < {}", wanted.until)
     where.add("(redriven_at is not null) = {}", wanted.is_redriven)
+    if before is not None:
+        time, partition, offset = before
+        place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
+        where.add(f'(received_at, partition, "offset") < {place}', offset)
     order = 'order by received_at desc, partition desc, "offset" desc' if newest else _ORDER
     columns = _COLUMNS.format(value="null::bytea")
     rows = await db.fetch(

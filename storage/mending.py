@@ -40,6 +40,14 @@ async def held(dsn: str, schema: str, consumer: str) -> AsyncIterator[asyncpg.Co
         await connection.close()
 
 
+async def fence_off(connection: asyncpg.Connection, consumer: str) -> None:
+    """Have workers of `consumer` begin anew from what is stored: they notice at their next
+    commit."""
+    await connection.execute(
+        "update consumer_offset set epoch = epoch + 1 where consumer = $1", consumer
+    )
+
+
 async def replace_runs(
     connection: asyncpg.Connection,
     run_ids: Collection[str],

@@ -4,8 +4,12 @@ Runs are erased by commands, so that a replay of the topics erases them too.
 """
 
 from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
+import msgspec
+
+from streams.redriving import NOT_READABLE
 
 
 class Personal(NamedTuple):
@@ -25,16 +29,21 @@ select count(*) from graph_execution g
  where user_id = $1 and is_deleted and inputs is null
    and not exists (select from journal j where j.graph_exec_id = g.id and j.seq < g.last_seq)
 """
-# What could not be read tells by its key, or by having their id in it.
+# What is about them or a run of theirs by its key, or has their id in it, perhaps with escapes.
 _DEAD_LETTERS = f"""
- from dead_letter where key = convert_to($1, 'UTF8')
-    or position(convert_to(to_json($1::text)::text, 'UTF8') in value) > 0
-    or key in (select convert_to(id::text, 'UTF8') from ({_RUNS}) own)
+with letter as (
+    select id, value,
+           key is not null and (key = convert_to($1, 'UTF8') or key in (
+               select convert_to(id::text, 'UTF8') from ({_RUNS}) own)) as is_keyed
+      from dead_letter)
+select * from letter
+ where is_keyed or position(convert_to($1, 'UTF8') in value) > 0
+    or position('\\x5c75'::bytea in value) > 0
 """
+_LETTERS_AT_A_TIME = 20
 _DELETIONS = {
     "key_values": ("from kv_journal where user_id = $1", "from kv_data where user_id = $1"),
     "refusals": ("from refusal where user_id = $1",),
-    "dead_letters": (_DEAD_LETTERS,),
     "user_days": ("from user_day where user_id = $1",),
 }
 
@@ -46,18 +55,21 @@ async def count_personal(db: asyncpg.Pool, user_id: str) -> Personal:
         for name, places in _DELETIONS.items()
     }
     runs = await db.fetchval(f"select count(*) from ({_RUNS}) own", user_id)
+    async with db.acquire() as connection, connection.transaction():
+        counts["dead_letters"] = len(await _dead_letters(connection, user_id))
     return Personal(runs=runs, erased=await db.fetchval(_ERASED, user_id), **counts)
 
 
-async def runs_to_erase(db: asyncpg.Pool, user_id: str) -> list[str]:
-    """Ids of their runs that are not deleted, and of those deleted ones that were kept."""
+async def runs_to_erase(db: asyncpg.Pool, user_id: str) -> list[tuple[str, int]]:
+    """Ids and partitions of their runs that are not deleted, and of those deleted ones that were
+    kept."""
     rows = await db.fetch(
-        f"""{_RUNS} and (not is_deleted or exists (
-                select from journal j where j.graph_exec_id = graph_execution.id
-                                        and j.seq < graph_execution.last_seq))""",
+        """select id, source_partition from graph_execution g
+            where user_id = $1 and (not is_deleted or exists (
+                select from journal j where j.graph_exec_id = g.id and j.seq < g.last_seq))""",
         user_id,
     )
-    return [str(row["id"]) for row in rows]
+    return [(str(row["id"]), row["source_partition"]) for row in rows]
 
 
 async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
@@ -67,4 +79,29 @@ async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
         for name, places in _DELETIONS.items():
             results = [await connection.execute(f"delete {place}", user_id) for place in places]
             deleted[name] = int(results[0].split()[-1])
+        letters = await _dead_letters(connection, user_id)
+        await connection.execute("delete from dead_letter where id = any ($1)", letters)
+        deleted["dead_letters"] = len(letters)
     return deleted
+
+
+class _Signed(msgspec.Struct):
+    user_id: str
+
+
+async def _dead_letters(connection: asyncpg.Connection, user_id: str) -> list[UUID]:
+    """Ids of those about them: by the key, by who signed it, or, where nobody can be made out, by
+    their id being somewhere in it."""
+    letters = connection.cursor(_DEAD_LETTERS, user_id, prefetch=_LETTERS_AT_A_TIME)
+    return [
+        row["id"]
+        async for row in letters
+        if row["is_keyed"] or _is_about(row["value"] or b"", user_id)
+    ]
+
+
+def _is_about(value: bytes, user_id: str) -> bool:
+    try:
+        return msgspec.json.decode(value, type=_Signed).user_id == user_id
+    except NOT_READABLE:
+        return msgspec.json.encode(user_id) in value

@@ -1,5 +1,6 @@
 """Positions of the consumers that keep them in Postgres, and moving them to a topic made again."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import asyncpg
@@ -48,6 +49,18 @@ async def rebase_commands(pool: asyncpg.Pool, topic: str) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_TO_THE_BEGINNING, "apply", topic, True)
         await connection.execute(_SET_APART, topic)
+
+
+_SKIP = """
+update consumer_offset c set next_offset = b.begin, epoch = epoch + 1
+  from unnest($3::int[], $4::bigint[]) as b(partition, begin)
+ where consumer = $1 and topic = $2 and c.partition = b.partition and next_offset < b.begin
+"""
+
+
+async def skip_to(pool: asyncpg.Pool, consumer: str, topic: str, begins: Mapping[int, int]) -> None:
+    """Have `consumer` go on at `begins`, by partition, where it is not that far."""
+    await pool.execute(_SKIP, consumer, topic, list(begins), list(begins.values()))
 
 
 async def rewind(pool: asyncpg.Pool, consumer: str, topic: str) -> None:

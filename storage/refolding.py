@@ -130,6 +130,7 @@ async def scattered_users(
 _FORGOTTEN = """
 select x.id from unnest($1::text[]) as x(id)
  where not exists (select from kv_journal k where k.user_id = x.id)
+   and not exists (select from kv_data d where d.user_id = x.id)
    and not exists (select from refusal r where r.user_id = x.id)
    and not exists (select from graph_execution g where g.user_id = x.id and not g.is_deleted)
 """

@@ -15,6 +15,16 @@ select graph_exec_id::text as id, status, count(*) from node_execution
 """
 
 
+_TRIMMED = """
+select id::text from graph_execution where id = any ($1::uuid[]) and trimmed_at is not null
+"""
+
+
+async def trimmed_runs(connection: asyncpg.Connection, run_ids: Sequence[str]) -> set[str]:
+    """Those of `run_ids` of which retention dropped the steps: nobody knows their ends."""
+    return {row["id"] for row in await connection.fetch(_TRIMMED, run_ids)}
+
+
 async def run_ends(connection: asyncpg.Connection, run_ids: Sequence[str]) -> dict[str, End]:
     """The ends, up to now, of those of `run_ids` that there are."""
     steps: dict[str, dict[ExecutionStatus, int]] = {}

@@ -49,6 +49,10 @@ class Differing(NamedTuple):
         row = self.expected if self.expected is not None else self.found
         return msgspec.json.decode((row or {})[column])
 
+    def values(self, column: str) -> set[Any]:
+        """Of a column in which the sides may differ."""
+        return {msgspec.json.decode(row[column]) for row in (self.expected, self.found) if row}
+
     def cells(self) -> list[tuple[str, Any, Any]]:
         """Column, expected and found value of each cell; `*` for a row on one side only."""
         if self.expected is None or self.found is None:
@@ -183,31 +187,43 @@ async def some_runs(connection: asyncpg.Connection, number: int) -> list[str]:
     return [str(row["id"]) for row in rows]
 
 
-_UNTOLD_RUNS = """
-select id, trimmed_at is not null as is_trimmed from graph_execution g
+_UNTOLD = """
+  from graph_execution g
  where not exists (select from journal j where j.graph_exec_id = g.id)
    and ($1::uuid[] is null or id = any($1))
 """
 _STRAY_STEPS = """
-select to_jsonb(n) as step from node_execution n
+select to_jsonb(n) as step,
+       n.id in (select node_exec_id from journal where node_exec_id is not null) as is_told
+  from node_execution n
  where not exists (select from graph_execution g where g.id = n.graph_exec_id)
    and not exists (select from journal j where j.graph_exec_id = n.graph_exec_id)
  limit $1
 """
 
 
+async def count_trimmed(
+    connection: asyncpg.Connection, run_ids: Collection[str] | None = None
+) -> int:
+    """How many have no journal because retention dropped it; of all runs or of `run_ids`."""
+    ids = None if run_ids is None else list(run_ids)
+    statement = f"select count(*) {_UNTOLD} and trimmed_at is not null"
+    return int(await connection.fetchval(statement, ids))
+
+
 async def runs_without_journal(
     connection: asyncpg.Connection, run_ids: Collection[str] | None = None
-) -> list[tuple[str, bool]]:
-    """Ids, and whether retention says that it dropped the journal; of all runs or of `run_ids`."""
+) -> list[str]:
+    """Ids of those that have none and do not say why; of all runs or of `run_ids`."""
     ids = None if run_ids is None else list(run_ids)
-    return [(str(row[0]), row[1]) for row in await connection.fetch(_UNTOLD_RUNS, ids)]
+    rows = await connection.fetch(f"select id {_UNTOLD} and trimmed_at is null", ids)
+    return [str(row["id"]) for row in rows]
 
 
-async def stray_steps(connection: asyncpg.Connection) -> list[Differing]:
-    """Steps of runs that nothing else tells of."""
+async def stray_steps(connection: asyncpg.Connection) -> list[tuple[Differing, bool]]:
+    """Steps of runs that nothing else tells of, and whether a journal has a step of that id."""
     rows = await connection.fetch(_STRAY_STEPS, MOST_DIFFERING)
-    return [Differing(STEPS, None, _side(row["step"])) for row in rows]
+    return [(Differing(STEPS, None, _side(row["step"])), row["is_told"]) for row in rows]
 
 
 # ---- key-values ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ EARLIEST = "earliest"
 # From where to read, or until where: a moment in Kafka's time, or Kafka's offsets by partition.
 Point = datetime | dict[int, int]
 
-_OFFSETS = re.compile(r"\d+:\d+(,\d+:\d+)*")
+_OFFSETS = re.compile(r"\d+:-?\d+(,\d+:-?\d+)*")
 
 
 class NoPoint(Fatal):
@@ -23,7 +23,8 @@ class NoPoint(Fatal):
 def parse_point(text: str) -> Point:
     """`earliest` (an empty dict: no partition is named), `partition:offset,…` or an RFC 3339 time.
 
-    Partitions that are not named keep what is said when nothing is. Raises NoPoint.
+    Partitions that are not named keep what is said when nothing is. Offsets below zero are of the
+    topic that was before this one was made. Raises NoPoint.
     """
     if text == EARLIEST:
         return {}

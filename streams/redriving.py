@@ -66,12 +66,13 @@ def redriven(letter: Letter, value: bytes | None) -> Redriven:
     """The record for `letter` with `value`, its own or an edited one.
 
     It goes where it was, or to the partition of its run when it was on a wrong one. An edited one
-    gets the key that it names.
+    gets the key that it names, and so does one whose key was the mistake.
     """
     headers = [header for header in letter.headers if header[0] not in _ORIGIN]
     origin = (letter.id, letter.topic, letter.partition, letter.offset)
     headers += [(name, str(one).encode()) for name, one in zip(_ORIGIN, origin, strict=True)]
-    if value != letter.value and (key := named_key(value)) not in (None, letter.key):
+    is_rekeyed = value != letter.value or letter.reason is DeadReason.KEY_MISMATCH
+    if is_rekeyed and (key := named_key(value)) not in (None, letter.key):
         return Redriven(key, value, headers, None)
     partition = letter.partition
     if letter.reason is DeadReason.WRONG_PARTITION:
@@ -94,13 +95,15 @@ class _Named(msgspec.Struct):
 
 _read_named = msgspec.json.Decoder(_Named).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+# What msgspec raises on bytes that are no JSON, no UTF-8, or nested by the thousand.
+NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def named_key(value: bytes | None) -> bytes | None:
-    """The key that a command of these bytes has to have, as far as that can be read."""
+    """The key that a command of these bytes has to have; None where that cannot be read."""
     try:
         named = _read_named(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_READABLE:
         return None
     is_key_value = named.type == type_of(SetKeyValue)
     key = named.user_id if is_key_value else named.graph_exec_id
@@ -121,7 +124,7 @@ def with_fields(value: bytes | None, changes: Mapping[str, bytes]) -> bytes:
 def _with_field(value: bytes, path: str, names: list[str], json: bytes) -> bytes:
     try:
         fields = _read_fields(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_READABLE:
         raise NotEditable(
             f"{path} cannot be set: what holds it is no JSON object. Use --editor."
         ) from None

@@ -4,7 +4,7 @@ The same commands are folded under two tables. Both folds are kept in memory: ab
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,10 +167,14 @@ class Compared:
         """The runs whose beginning there was."""
         return list(self._side.runs)
 
-    def differences(self, stored: Mapping[str, End]) -> list[Difference]:
-        """Runs that are stored otherwise than they are folded."""
+    def differences(
+        self, stored: Mapping[str, End], unknown: Collection[str] = ()
+    ) -> list[Difference]:
+        """Runs that are stored otherwise than they are folded; of those in `unknown` nobody can
+        say."""
         found = [
             Difference(run_id, stored.get(run_id, NO_RUN), self._side.end(run_id))
             for run_id in self._side.runs
+            if run_id not in unknown
         ]
         return [one for one in found if one.ends_differently]

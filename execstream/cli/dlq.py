@@ -16,16 +16,17 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from execstream.cli.common import Json, err, opened, out, print_json, start, table
-from execstream.cli.progress import Told, counted
+from execstream.cli.progress import counted
 from execstream.cli.words import moment
 from execstream.producer import Producer
-from execstream.recovery.dead_letters import Put, Receipt, Redriving, paced
+from execstream.recovery.dead_letters import Receipt, Redriving, paced, unknown
 from execstream.settings import Settings
 from storage.dead_letters import Filter, Found, find_letters, get_letter
 from streams.commands import Command, parse_time
 from streams.errors import Fatal
 from streams.outcomes import DeadReason
-from streams.redriving import Letter, judge, redriven, with_fields
+from streams.redriving import NOT_READABLE, Letter, NotEditable, judge, redriven, with_fields
+from streams.telling import Told
 from streams.topics import COMMANDS
 
 MOST = 100_000  # letters that one command redrives
@@ -62,15 +63,16 @@ async def list_letters(
     settings = start()
     wanted = Filter((), reason, _time(since), _time(until), redriven)
     async with opened(settings) as db:
-        found = await find_letters(db, wanted, limit, newest=True)
-    if json:
-        for one in found:
-            print_json(_as_json(one.letter, one.bytes))
-        return
+        found = await find_letters(db, wanted, limit + 1, newest=True)
     rows = table("dead letter", "received", "reason", "place", "bytes", "redriven", "key")
-    for one in found:
+    for one in found[:limit]:
+        if json:
+            print_json(_as_json(one.letter, one.bytes))
         rows.add_row(*_row(one))
-    out.print(rows)
+    if not json:
+        out.print(rows)
+    if len(found) > limit:
+        err.print("There are more: raise --limit.")
 
 
 @dlq.command
@@ -141,24 +143,32 @@ async def redrive(
         if dry_run:
             await _preview(db, chosen, values, settings, json=json)
             return 0
-        with counted(quiet=json) as tell:
-            receipts = await _redrive(db, settings, chosen, values, rate, tell, again=again)
-    _print_receipts(receipts, json=json)
+        receipts: list[Receipt] = []
+        try:
+            with counted(quiet=json) as tell:
+                await _redrive(db, settings, chosen, values, rate, tell, receipts, again=again)
+        finally:
+            _print_receipts(receipts, json=json)
     return int(any(one.outcome in ("dead", "unknown") for one in receipts))
 
 
 async def _chosen(db: asyncpg.Pool, wanted: Filter, *, again: bool) -> list[str]:
     """Ids of the letters to redrive; says which of the named ones were redriven already."""
-    found = [one.letter for one in await find_letters(db, wanted, MOST)]
+    if not (wanted.ids or again):
+        wanted = wanted._replace(is_redriven=False)
+    found = [one.letter for one in await find_letters(db, wanted, MOST + 1)]
+    if len(found) > MOST:
+        err.print(f"There are more than {MOST:,}: say the same again for the others.")
+        found = found[:MOST]
     if unknown := {one.lower() for one in wanted.ids} - {letter.id for letter in found}:
         raise _no_such(sorted(unknown))
-    done = [letter for letter in found if letter.redriven_at and not again]
-    for letter in done if wanted.ids else ():
-        when = moment(letter.redriven_at)
-        err.print(f"{letter.id} was redriven at {when}: --again does so once more.")
-    if done and not wanted.ids:
-        err.print(f"{len(done):,} were redriven before: --again does so once more.")
-    return [letter.id for letter in found if again or not letter.redriven_at]
+    if again:
+        return [letter.id for letter in found]
+    for letter in found:
+        if letter.redriven_at:
+            when = moment(letter.redriven_at)
+            err.print(f"{letter.id} was redriven at {when}: --again does so once more.")
+    return [letter.id for letter in found if not letter.redriven_at]
 
 
 async def _edited(
@@ -168,7 +178,10 @@ async def _edited(
     values: dict[str, bytes | None] = {}
     for letter_id in ids if changes or editor else ():
         letter = await _letter(db, letter_id)
-        value = with_fields(letter.value, changes) if changes else letter.value
+        try:
+            value = with_fields(letter.value, changes) if changes else letter.value
+        except NotEditable as error:
+            raise NotEditable(f"{letter_id}: {error}") from None
         values[letter_id] = await asyncio.to_thread(_in_editor, value) if editor else value
     return values
 
@@ -215,27 +228,28 @@ async def _redrive(
     values: Mapping[str, bytes | None],
     rate: float,
     tell: Told,
+    receipts: list[Receipt],
     *,
     again: bool,
-) -> list[Receipt]:
+) -> None:
+    """Put the letters back; `receipts` gets one of each that was, even when an error is raised."""
     topic = settings.topic_prefix + COMMANDS.name
     producer = Producer(settings.kafka, topic)
     await producer.start()
     redriving = Redriving(db, producer, topic, settings.max_command_bytes)
-    put: list[Put] = []
-    receipts = []
     try:
         async with aclosing(paced(ids, rate)) as pages:
             async for page in pages:
-                put += await redriving.put(page, values, again=again)
-                tell("redriven", len(put), len(ids))
+                await redriving.put(page, values, again=again)
+                tell("redriven", len(redriving.done), len(ids))
+        async with aclosing(redriving.receipts()) as told:
+            async for receipt in told:
+                receipts.append(receipt)
+                tell("outcomes", len(receipts), len(redriving.done))
     finally:
+        known = {receipt.id for receipt in receipts}
+        receipts += [unknown(put) for put in redriving.done if put.id not in known]
         await producer.close()
-    async with aclosing(redriving.receipts(put)) as told:
-        async for receipt in told:
-            receipts.append(receipt)
-            tell("outcomes", len(receipts), len(put))
-    return receipts
 
 
 def _print_receipts(receipts: Sequence[Receipt], *, json: bool) -> None:
@@ -280,7 +294,7 @@ def _change(text: str) -> tuple[str, bytes]:
         raise WrongOption(f"--set {text!r} is not like field=value.")
     try:
         return path, msgspec.json.encode(msgspec.json.decode(value, type=msgspec.Raw))
-    except msgspec.DecodeError:
+    except NOT_READABLE:
         return path, msgspec.json.encode(value)
 
 

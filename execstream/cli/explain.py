@@ -15,6 +15,7 @@ from execstream.recovery.explain.record import Sent, find_record
 from execstream.recovery.explain.run_story import Line, summary, tell_run
 from execstream.settings import Settings
 from streams.errors import Fatal
+from streams.redriving import NOT_READABLE
 from streams.topics import COMMANDS
 
 MOST_SHOWN = 4_000  # characters of a record
@@ -120,5 +121,5 @@ def _text(sent: Sent) -> str | None:
 def _pretty(value: bytes) -> str:
     try:
         return msgspec.json.format(value, indent=2).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_READABLE:
         return value.decode(errors="replace")

@@ -7,10 +7,11 @@ from cyclopts import Parameter
 
 from execstream.cli.common import Json, err, opened, out, print_json, start
 from execstream.cli.progress import counted
-from execstream.client import ExecutionClient
+from execstream.producer import Producer
 from execstream.recovery.forget import Receipt
 from execstream.recovery.forget import forget as forget_user
 from storage.personal import Personal, count_personal
+from streams.topics import COMMANDS
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -36,9 +37,14 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
             return 0
         if not yes and not _is_sure(user, found):
             return 1
-        async with ExecutionClient(settings.kafka, settings.postgres, settings.redis) as client:
+        topic = settings.topic_prefix + COMMANDS.name
+        producer = Producer(settings.kafka, topic)
+        await producer.start()
+        try:
             with counted() as tell:
-                receipt = await forget_user(db, client, user, tell)
+                receipt = await forget_user(db, producer, topic, user, tell)
+        finally:
+            await producer.close()
     _tell(receipt, json=json)
     return 1 if receipt.not_erased else 0
 

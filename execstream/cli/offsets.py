@@ -1,4 +1,4 @@
-"""`execstream offsets`: where consumers are in their topics, and going on in a new topic."""
+"""`execstream offsets`: where consumers are in their topics, and going on where these changed."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,16 +9,17 @@ from aiokafka import AIOKafkaConsumer
 from cyclopts import App, Parameter
 from redis.asyncio import Redis
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
-from execstream.recovery.positions import Position, all_positions, rebase, rewind_bridge
+from execstream.cli.common import Json, err, opened, out, print_json, start, table
+from execstream.recovery.positions import Position, all_positions, rebase, rewind_bridge, skip
 from execstream.recovery.verify.reading import consumer
 from execstream.settings import Settings
 from storage.redis_positions import open_redis
-from streams.topics import CATALOGUE, COMMANDS, EVENTS
+from streams.topics import CATALOGUE, COMMANDS, EVENTS, Topic
 
-offsets = App(name="offsets", help="Where consumers are in their topics: show, rebase.")
+offsets = App(name="offsets", help="Where consumers are in their topics: show, rebase, skip.")
 
-_TOPICS = {"commands": COMMANDS, "events": EVENTS, "catalogue": CATALOGUE}
+Name = Literal["commands", "events", "catalogue"]
+_TOPICS: dict[Name, Topic] = {"commands": COMMANDS, "events": EVENTS, "catalogue": CATALOGUE}
 
 
 class _Servers(NamedTuple):
@@ -50,20 +51,17 @@ async def show(*, json: Json = False) -> int:
     """Show where each consumer is and what its topic holds; exit code 1 when one is outside."""
     async with _servers() as servers:
         positions = await servers.positions()
-    if json:
-        for one in positions:
-            print_json(one._asdict() | {"lag": one.lag, "state": one.state})
-    else:
-        _print(positions)
+    _print(positions, json=json)
     return 0 if all(one.state == "inside" for one in positions) else 1
 
 
 @offsets.command(name="rebase")
 async def rebase_command(
-    topic: Literal["commands", "events", "catalogue"],
+    topic: Name,
     /,
     *,
     force: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> None:
     """Have the consumers of a topic that was lost and made again begin at its beginning.
 
@@ -86,10 +84,37 @@ async def rebase_command(
             await rewind_bridge(
                 servers.redis, settings.redis_prefix, settings.kafka, group, positions
             )
-        _print(await servers.positions())
+        _print(await servers.positions(), json=json)
 
 
-def _print(positions: list[Position]) -> None:
+@offsets.command(name="skip")
+async def skip_command(topic: Name, /, *, json: Json = False) -> None:
+    """Have the consumers that a topic's retention overtook go on with what is left of it.
+
+    Stop the workers first. What was deleted before it was read is lost: producers have to send
+    these commands again.
+
+    Parameters
+    ----------
+    topic
+        Which one they read.
+    """
+    async with _servers() as servers:
+        settings = servers.settings
+        name = settings.topic_prefix + _TOPICS[topic].name
+        positions = await servers.positions()
+        skipped = await skip(servers.db, servers.redis, settings.redis_prefix, positions, name)
+        for one in skipped:
+            lost = (one.begin or 0) - one.next_offset
+            err.print(f"{one.consumer}, partition {one.partition}: {lost:,} records are lost.")
+        _print(await servers.positions(), json=json)
+
+
+def _print(positions: list[Position], *, json: bool) -> None:
+    if json:
+        for one in positions:
+            print_json(one._asdict() | {"lag": one.lag, "state": one.state})
+        return
     rows = table("consumer", "topic", "partition", "next", "begin", "end", "lag", "base", "state")
     for one in positions:
         figures = (one.next_offset, one.begin, one.end, one.lag, one.base)

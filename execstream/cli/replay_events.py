@@ -1,6 +1,5 @@
 """`execstream replay --events`: events once more, for consumers who lost theirs."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
@@ -54,7 +53,7 @@ async def replay_events(
         try:
             with counted(quiet=json) as tell:
                 await republishing.run(tell)
-        except asyncio.CancelledError:
+        except BaseException:
             err.print(f"Go on with --from {republishing.goes_on_at}", soft_wrap=True)
             raise
     if json:

@@ -4,7 +4,7 @@ A bundle is held in memory; it is meant for the runs of an incident, not for all
 """
 
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +48,8 @@ from streams.errors import Fatal
 from streams.events import NOWHERE
 from streams.journal import EntryType
 from streams.redaction import Redaction
+from streams.telling import Told
 from streams.topics import COMMANDS
-
-Told = Callable[[str, int, int], None]  # what is read, how much of it, and of how much
 
 _BATCH = 2_000  # records
 

@@ -11,18 +11,17 @@ from redis.asyncio import Redis
 from agents.brokers import access
 from execstream.recovery.verify.reading import Extent, extent
 from execstream.recovery.verify.report import Difference, Report
-from storage.positions import Stored, rebase_commands, rewind, stored_positions
+from storage.positions import Stored, rebase_commands, rewind, skip_to, stored_positions
 from storage.redis_positions import RedisPositions
 from streams.errors import Fatal
 from streams.topics import CATALOGUE, COMMANDS, EVENTS, Topic
 
 BRIDGE = "bridge"
-_BY_HAND = "docs/operations.md, Outside the topic"
 _READ_BY = {COMMANDS.name: "apply", CATALOGUE.name: "catalogue", EVENTS.name: "tally"}
 
 
 class InsideTheTopic(Fatal):
-    """The topic does not look as if it had been made again."""
+    """The topic does not look as if it had been made again, or overtaken its consumers."""
 
 
 class Position(NamedTuple):
@@ -74,6 +73,14 @@ async def placed(reader: AIOKafkaConsumer, stored: list[Stored]) -> list[Positio
     ]
 
 
+# By force, because the topic is known to be new, however far its consumers were.
+_MENDS = {
+    "below": "execstream offsets skip {0}",
+    "above": "execstream offsets rebase {0}",
+    "missing": "execstream topics apply && execstream offsets rebase {0} --force",
+}
+
+
 def check_positions(positions: list[Position], report: Report) -> None:
     """Note those that are not inside their topics."""
     report.checked["positions"] = len(positions)
@@ -86,9 +93,7 @@ def check_positions(positions: list[Position], report: Report) -> None:
                 field="next_offset",
                 expected=None if one.begin is None else [one.begin, one.end],
                 found=one.next_offset,
-                mend=_BY_HAND
-                if one.state == "below"
-                else f"execstream offsets rebase {_short(one.topic)}",
+                mend=_MENDS[one.state].format(_short(one.topic)),
                 place={
                     "consumer": one.consumer,
                     "topic": one.topic,
@@ -120,6 +125,22 @@ async def rebase(
         await rebase_commands(pool, name)
     else:
         await rewind(pool, _READ_BY[topic.name], name)
+
+
+async def skip(
+    pool: asyncpg.Pool, redis: Redis, redis_prefix: str, positions: list[Position], topic: str
+) -> list[Position]:
+    """Have the consumers of `topic` that its retention overtook go on with what is left; returns
+    where they were. Raises InsideTheTopic when there are none."""
+    below = [one for one in positions if one.topic == topic and one.state == "below"]
+    if not below:
+        raise InsideTheTopic(f"No position is below the beginning of {topic}.")
+    begins = {one.partition: one.begin or 0 for one in below}
+    for consumer in {one.consumer for one in below} - {BRIDGE}:
+        await skip_to(pool, consumer, topic, begins)
+    if any(one.consumer == BRIDGE for one in below):
+        await RedisPositions(redis, redis_prefix, topic).skip_to(begins)
+    return below
 
 
 async def rewind_bridge(

@@ -5,7 +5,7 @@ Events come in the order of their sources within a partition, each marked as rep
 touched, so that live consumers notice nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import asyncpg
@@ -24,6 +24,7 @@ from storage.run_history import load_interface_blocks
 from streams.errors import Fatal
 from streams.events import Event, decode_event
 from streams.offsets import Point
+from streams.telling import Told
 from streams.topics import COMMANDS, EVENTS
 
 REPLAYED = ("replayed", b"true")  # header of every record
@@ -32,9 +33,6 @@ MOST_AT_ONCE = 1_000  # events
 
 class NotThere(Fatal):
     """Events cannot be told where they were to be told."""
-
-
-Told = Callable[[str, int, int], None]  # what is told, how much of it, and of how much
 
 
 class Sink(Protocol):
@@ -133,7 +131,8 @@ class Republishing:
 
     @property
     def goes_on_at(self) -> str:
-        """Where to begin after an interruption, as `--from` takes it."""
+        """Where to begin after an interruption, as `--from` takes it: below zero where it is in
+        the topic of commands that was before this one."""
         places = [
             f"{number}:{offset - self.reach[number].base}"
             for number, (offset, _) in sorted(self._after.items())

@@ -1,30 +1,37 @@
 """Commands to try rules on, from wherever they are, and the rules to try."""
 
 import runpy
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 from faust.types import TP
 
 from agents.intake import Owned
+from execstream.errors import Unreachable
 from execstream.recovery.bundles import read_bundle
-from execstream.recovery.replay.bounds import describe
-from execstream.recovery.replay.sessions import session
+from execstream.recovery.replay.bounds import OutOfReach, describe
 from execstream.recovery.replay.topics import read_commands
 from execstream.settings import Settings
-from storage.run_ends import run_ends
+from storage.positions import stored_positions
+from storage.run_ends import run_ends, trimmed_runs
+from storage.verifying import snapshot
 from streams.bundles import CommandLine
 from streams.commands import RunCommand
 from streams.decoding import decode
+from streams.errors import Fatal
 from streams.events import NOWHERE
 from streams.redriving import named_key
 from streams.statuses import Table
-from streams.what_if import End, NoTable, table_of
-
-Told = Callable[[str, int, int], None]  # what is read, how much of it, and of how much
+from streams.telling import Told
+from streams.what_if import Compared, Difference, NoTable, WhatIf, table_of
 
 _BATCH = 2_000  # records
 _TELL_EVERY = 10_000  # lines
+
+
+class NoCommands(Fatal):
+    """There is nothing to try rules on."""
 
 
 def read_table(file: Path) -> Table:
@@ -43,20 +50,55 @@ def read_table(file: Path) -> Table:
     return table_of(found["ALLOWED_FROM"])
 
 
-async def stored_ends(settings: Settings, run_ids: Sequence[str]) -> dict[str, End]:
-    """How these runs stand in the live schema."""
-    async with session(settings.postgres, settings.schema_) as connection:
-        return await run_ends(connection, run_ids)
+async def try_table(
+    settings: Callable[[], Settings], table: Table, against: str, tell: Told
+) -> tuple[WhatIf, list[Difference]]:
+    """What `table` would have made of the commands in `against`. Raises NoCommands."""
+    tried = WhatIf(table)
+    await _fold(tried, commands_of(settings, against, tell), against)
+    return tried, tried.differences()
+
+
+async def compare_with_stored(
+    settings: Settings, against: str, tell: Told
+) -> tuple[Compared, list[Difference]]:
+    """What the rules of this version make of the commands in `against`, beside what is stored. Of
+    the topic that workers apply, those are taken whose effects are stored. Raises NoCommands."""
+    compared = Compared()
+    async with snapshot(settings.postgres, settings.schema_) as connection:
+        applied = {
+            one.partition: one.next_offset
+            for one in await stored_positions(connection)
+            if one.consumer == "apply" and one.topic == against
+        }
+        await _fold(compared, commands_of(lambda: settings, against, tell, applied), against)
+        run_ids = compared.run_ids()
+        stored = await run_ends(connection, run_ids)
+        trimmed = await trimmed_runs(connection, run_ids)
+    return compared, compared.differences(stored, trimmed)
+
+
+async def _fold(
+    into: WhatIf | Compared, commands: AsyncGenerator[RunCommand, None], against: str
+) -> None:
+    async with aclosing(commands):
+        async for command in commands:
+            into.add(command)
+    if not into.commands:
+        raise NoCommands(f"There is no command about a run in {against}.")
 
 
 async def commands_of(
-    settings: Callable[[], Settings], against: str, tell: Told
+    settings: Callable[[], Settings],
+    against: str,
+    tell: Told,
+    until: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[RunCommand, None]:
     """Commands about runs, in order: of a file with one per line, of a bundle (`.zst`), or of a
-    topic. What workers would bury is left out."""
+    topic, up to the offsets of `until` by partition. What workers would bury is left out."""
     file = Path(against)
     if not file.exists():
-        async for command in _of_topic(settings(), against, tell):
+        async for command in _of_topic(settings(), against, tell, until):
             yield command
         return
     for command in _understood(_values(file, tell)):
@@ -85,12 +127,18 @@ def _understood(values: Iterator[bytes]) -> Iterator[RunCommand]:
             yield command
 
 
-async def _of_topic(settings: Settings, name: str, tell: Told) -> AsyncGenerator[RunCommand, None]:
-    topic = await describe(settings.kafka, name)
+async def _of_topic(
+    settings: Settings, name: str, tell: Told, until: Mapping[int, int] | None
+) -> AsyncGenerator[RunCommand, None]:
+    try:
+        topic = await describe(settings.kafka, name)
+    except (OutOfReach, Unreachable) as error:
+        raise type(error)(f"There is no file {name}. As a topic: {error}") from error
+    ends = {n: min(end, until.get(n, 0)) if until else end for n, end in topic.end.items()}
     parts = [Owned(TP(name, n), 0, 0, NOWHERE, first, first) for n, first in topic.first.items()]
-    total = sum(topic.end[part.number] - part.next for part in parts)
+    total = sum(max(0, ends[part.number] - part.next) for part in parts)
     read = 0
-    async for batch in read_commands(settings.kafka, parts, topic.end, _BATCH):
+    async for batch in read_commands(settings.kafka, parts, ends, _BATCH):
         read += batch.size
         tell("commands", read, total)
         for portion in batch:

@@ -1,30 +1,12 @@
-"""One installation and one worker for all tests of a module; modules that need others say so."""
+"""The program, and a run that it can tell of."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
 from tests.recovery.told import Told
 from tests.whole.program import Program, variables
-from tests.worker import Installation, Worker, installation
-
-
-@pytest.fixture(scope="module")
-async def place(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own."""
-    async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
-        yield own
-
-
-@pytest.fixture(scope="module")
-async def worker(place: Installation) -> AsyncIterator[Worker]:
-    """A worker that applies what comes."""
-    async with place.worker() as running:
-        yield running
+from tests.worker import Installation, Worker
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """Bundles of an incident: taken out of an installation, looked at without it; and `rules test`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from devstack import Addresses
+from storage.mending import held
 from streams.topics import COMMANDS
 from tests.orders import Orders
-from tests.recovery.lived import drop
+from tests.recovery.lived import drop, simulated
 from tests.whole.program import Program, variables
 from tests.worker import Installation, installation
 
@@ -169,3 +171,36 @@ async def test_the_rules_of_this_version(
     assert (told.code, difference["first"]) == (1, None)
     assert difference["was"]["steps"] == {"INCOMPLETE": 1, "QUEUED": 1}
     assert difference["would_be"]["steps"] == {"INCOMPLETE": 1, "FAILED": 1}
+
+
+async def test_beside_a_load(program: Program, place: Installation, run: Orders) -> None:
+    """Of commands that no worker has come to, and of runs whose steps retention dropped, nothing is
+    said; there is no false alarm while workers go on."""
+    assert run.sent
+    asked = ("rules", "test", "--against", place.topic(COMMANDS.name))
+    async with held(place.config.postgres_dsn, place.config.schema, "apply"):
+        await place.put(simulated(1_000, seed=4))
+        told = await program(*asked)
+        assert (told.code, told.err) == (0, ""), told.out
+    load = asyncio.create_task(place.put(simulated(3_000, seed=5)))
+    told = await program(*asked)
+    assert (told.code, told.err) == (0, ""), told.out
+    await load
+    await place.drained()
+    trimmed = await place.db.fetchval(
+        "select id from graph_execution where status = 'COMPLETED' and not is_deleted limit 1"
+    )
+    await place.db.execute("delete from node_execution where graph_exec_id = $1", trimmed)
+    await place.db.execute("update graph_execution set trimmed_at = now() where id = $1", trimmed)
+    assert (await program(*asked)).code == 0
+
+
+async def test_nothing_to_try_rules_on(program: Program, tmp_path: Path) -> None:
+    """A file that is not there, and one without a command: a sentence each, and exit code 1."""
+    missing = await program("rules", "test", "--against", "incident.zts")
+    assert (missing.code, missing.err.startswith("There is no file incident.zts.")) == (1, True)
+    (tmp_path / "empty.jsonl").write_text("no command\n")
+    (tmp_path / "rules.py").write_text(RULES)
+    empty = await program("rules", "test", "--against", "empty.jsonl", "--rules", "rules.py")
+    assert (empty.code, empty.out) == (1, "")
+    assert empty.err == "There is no command about a run in empty.jsonl.\n"

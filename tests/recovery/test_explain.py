@@ -100,9 +100,11 @@ async def test_an_applied_command(teller: Teller, told: Told) -> None:
     assert rules.startswith("From INCOMPLETE it may become QUEUED, RUNNING, FAILED or TERMINATED;")
     assert story["outcome"] == ["Applied as entry 3: the run went from INCOMPLETE to RUNNING."]
     assert "went from QUEUED to RUNNING" in story["followed"][0]
-    assert story["reply"] == [
-        "The channel execution_reply/somebody was told: outcome applied, seq [3, 3]."
-    ]
+    [reply] = story["reply"]
+    assert reply == (
+        "It asked for the outcome on the channel execution_reply/somebody: outcome applied, "
+        "seq [3, 3]."
+    )
     assert (sent.value, sent.again) == (told.commands["start"].value, [])
 
 
@@ -155,6 +157,10 @@ async def test_a_dead_letter(teller: Teller, told: Told) -> None:
     assert story["asked"][0].startswith("A record came that was no command")
     assert "invalid_field" in story["outcome"][0]
     assert "It is kept as dead letter " in story["outcome"][0]
+    [asked] = story["reply"]
+    assert asked.startswith(
+        "It asked for the outcome on the channel execution_reply/mourner: outcome dead, reason inv"
+    )
 
 
 async def test_what_the_topic_no_longer_keeps(teller: Teller) -> None:

@@ -2,6 +2,9 @@
 
 import pytest
 
+from execstream.producer import Producer
+from execstream.recovery import dead_letters, forget
+from streams.topics import COMMANDS
 from tests.orders import Order, Orders
 from tests.whole.program import Program
 from tests.worker import Installation
@@ -65,6 +68,70 @@ async def test_everything_of_a_person_goes(place: Installation, program: Program
     assert await _found(place, SECRET) == {table: n // 2 for table, n in with_both.items()}
     again = await program("forget", "--user", "ada", "--yes", "--json")
     assert (again.json()["erased"], again.json()["rows_left"]) == (0, 2)
+
+
+async def test_runs_of_a_foreign_partitioner_go(place: Installation, program: Program) -> None:
+    """A run on another partition than that of its key is erased there."""
+    run = Orders(user_id="zoe")
+    created = run.create(inputs={"b": SECRET})
+    foreign = (place.partition_of(created) + 3) % 8
+    await place.put([created._replace(partition=foreign)])
+    await place.drained()
+
+    told = await program("forget", "--user", "zoe", "--yes", "--json")
+
+    assert (told.code, told.json()["erased"], told.json()["not_erased"]) == (0, 1, {}), told.err
+    assert await _found(place, "zoe") == {"graph_execution": 1}
+
+
+async def test_dead_letters_are_whose_they_are(place: Installation, program: Program) -> None:
+    """What somebody else signed stays, even with the user's id as a word in it; what nobody can
+    read goes when it has the id in it, and so does what spells it with escapes."""
+    other = Orders(user_id="other")
+    values = {
+        "stays": b'{"user_id": "other", "messages": [{"role": "system"}]}',
+        "unsigned": b'{"messages": [{"role": "system"}]}',
+        "unreadable": b'{"user_id": "system", ',
+        "escaped": b'{"user_id": "syst\\u0065m"}',
+        "another word": b'{"user_id": "systems", ',
+    }
+    await place.put(other.raw(value) for value in values.values())
+    await place.drained()
+
+    told = await program("forget", "--user", "system", "--yes", "--json")
+
+    assert told.json()["deleted"]["dead_letters"] == 3
+    left = await place.db.fetch(
+        "select value from dead_letter where key = $1", other.run_id.encode()
+    )
+    assert {row["value"] for row in left} == {values["stays"], values["another word"]}
+
+
+async def test_a_receipt_when_nobody_answers(
+    place: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of which nothing was heard are named, and those that were not tried; the rest goes."""
+    monkeypatch.setattr(forget, "AT_ONCE", 1)
+    monkeypatch.setattr(dead_letters, "PATIENCE", 0.2)
+    runs = [Orders(user_id="kim") for _ in range(3)]
+    await place.put([*(run.create() for run in runs), runs[0].keep(data=SECRET)])
+    await place.drained()
+    topic = place.topic(COMMANDS.name)
+    producer = Producer(place.config.kafka_bootstrap, topic)
+    await producer.start()
+    try:
+        receipt = await forget.forget(
+            place.db, producer, f"{topic}.that.nobody.reads", "kim", lambda *_: None
+        )
+    finally:
+        await producer.close()
+    assert (receipt.erased, receipt.deleted["key_values"]) == (0, 1)
+    assert sorted(receipt.not_erased) == sorted(run.run_id for run in runs)
+    assert sorted(receipt.not_erased.values()) == [
+        "not tried",
+        "not tried",
+        "nothing was heard of it: do the workers run?",
+    ]
 
 
 async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Program) -> None:

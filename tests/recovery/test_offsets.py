@@ -1,10 +1,12 @@
 """`offsets`: where consumers are, and what gets them into a topic that was lost and made again."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from agents.topics import apply_topics
 from devstack import Addresses
@@ -13,6 +15,7 @@ from streams.topics import COMMANDS, EVENTS
 from tests.agents.tallied import eventually_equal, published, totals
 from tests.orders import Orders
 from tests.recovery.lived import settings_of, tallying, untold
+from tests.recovery.runbooks import Shell, Step
 from tests.whole.program import Program, Result, variables
 from tests.worker import Installation, installation, until
 
@@ -26,10 +29,13 @@ async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]
 
 async def lost_and_made_again(place: Installation, *names: str) -> None:
     """Delete topics and make them anew, empty."""
-    bootstrap = place.config.kafka_bootstrap
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    await lost(place, *names)
+    await apply_topics(place.config.kafka_bootstrap, place.config.topic_prefix, 1)
+
+
+async def lost(place: Installation, *names: str) -> None:
+    """Delete topics, and wait until they are gone."""
+    async with administering(place) as admin:
         await admin.delete_topics([place.topic(name) for name in names])
 
         async def are_gone() -> bool:
@@ -37,9 +43,25 @@ async def lost_and_made_again(place: Installation, *names: str) -> None:
             return not {place.topic(name) for name in names} & set(found)
 
         await until(are_gone)
+
+
+async def overtaken(place: Installation, name: str) -> None:
+    """Delete all records of a topic, as its retention does."""
+    ends = (await place._ends(name)).items()
+    async with administering(place) as admin:
+        await admin.delete_records(
+            {TopicPartition(place.topic(name), n): RecordsToDelete(end) for n, end in ends}
+        )
+
+
+@asynccontextmanager
+async def administering(place: Installation) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    await admin.start()
+    try:
+        yield admin
     finally:
         await admin.close()
-    await apply_topics(bootstrap, place.config.topic_prefix, 1)
 
 
 async def sent(place: Installation, run: Orders) -> None:
@@ -89,3 +111,41 @@ async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_
     verified = await run("verify", "--all")
     assert verified.code == 0, verified
     assert verified.out.endswith("ok\n")
+
+
+async def test_what_verify_prints_gets_workers_on(place: Installation, tmp_path: Path) -> None:
+    """Topics that are gone, and topics whose retention overtook their consumers: the commands that
+    are printed, as they are printed, and workers go on."""
+    program, shell = Program(tmp_path, variables(place.config)), Shell(tmp_path, place.config)
+
+    async def put_right(start: str) -> None:
+        verified = await program("verify", "--json")
+        mends = {one["mend"] for one in verified.json()["differences"]}
+        assert {one.partition(" commands")[0].partition(" events")[0] for one in mends} == {start}
+        for command in mends:
+            await shell.run(Step(command, ""))
+        assert (await program("verify")).code == 0
+
+    await sent(place, Orders())
+    refused = await program("offsets", "skip", "commands")
+    assert (refused.code, "No position is below" in refused.err) == (1, True)
+    await lost(place, COMMANDS.name, EVENTS.name)
+    await put_right("execstream topics apply && execstream offsets rebase")
+    await sent(place, Orders())
+
+    await place.put([(run := Orders()).create(), run.start()])
+    async with place.worker():
+        await place.drained()
+    await place.put([run.move("COMPLETED"), run.move("RUNNING")])
+    for name in (COMMANDS.name, EVENTS.name):
+        await overtaken(place, name)
+    await put_right("execstream offsets skip")
+    skipped = await program("offsets", "show", "--json")
+    assert {one["lag"] for one in skipped.json_lines()} == {0}
+    async with place.worker():
+        await place.put([run.move("FAILED")])
+        await place.drained()
+    assert (
+        await place.db.fetchval("select status from graph_execution where id = $1", run.run_id)
+        == "FAILED"
+    )

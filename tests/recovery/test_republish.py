@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 
 from devstack import Addresses
+from execstream.cli import replay_events as replaying
+from execstream.recovery.republish import Sink
+from storage.leftovers import Leftover
 from streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
@@ -22,6 +25,7 @@ from tests.whole.program import Program, variables
 from tests.worker import Installation, installation, until
 
 COMMANDS = 400
+FAR = 10**6  # offsets
 Source = tuple[int, int, int]
 
 
@@ -209,6 +213,58 @@ async def test_interrupted_and_gone_on(program: Program, place: Installation) ->
         for _, _, value in told(await records_of(place, name)):
             both.setdefault(tuple(value["source"]), value)
         assert both == {tuple(value["source"]): value for _, _, value in expected}
+
+
+class Failing:
+    """A topic that takes a few partitions."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    async def tell(self, partition: int, events: Sequence[Leftover]) -> None:
+        if partition > 2:
+            raise ConnectionError("not now")
+        await self._sink.tell(partition, events)
+
+
+async def test_an_error_in_a_topic_made_again(
+    place: Installation,
+    program: Program,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error, too, tells where to go on; and that can be said where it lies in the topic of
+    commands that was, before it was made again."""
+    expected = await published(place)
+    for name, value in program.variables.items():
+        monkeypatch.setenv(name, value)
+    opened = replaying._topic
+
+    async def failing(*arguments: Any) -> Sink:
+        return Failing(await opened(*arguments))
+
+    monkeypatch.setattr(replaying, "_topic", failing)
+    shift = """update consumer_offset set base = base + $1, next_offset = next_offset - $1
+                where consumer = 'apply'"""
+    await place.db.execute(shift, FAR)
+    try:
+        async with topic(place, "broken") as name:
+            with pytest.raises(ConnectionError):
+                await replaying.replay_events(
+                    {}, {}, to_redis=False, to_topic=name, rate=0, json=True
+                )
+            found = re.search(r"Go on with --from (\S+)", capsys.readouterr().err)
+            assert found
+            assert f"3:-{FAR}," in found[1]
+            first = told(await records_of(place, name))
+            assert first == [one for one in expected if one[0] < 3]
+
+            to = ("replay", "--events", "--to-topic", name, "--rate", "0")
+            assert (await program(*to, "--from", found[1])).code == 0
+            both = {tuple(one["source"]) for _, _, one in told(await records_of(place, name))}
+            assert both == {tuple(one["source"]) for _, _, one in expected}
+    finally:
+        await place.db.execute(shift, -FAR)
 
 
 async def test_where_events_are_not_told(program: Program, place: Installation) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -17,9 +19,14 @@ from tests.agents.tallied import counted
 from tests.orders import Orders
 from tests.recovery.lived import erased, lived, settings_of, simulated, untold
 from tests.recovery.tampering import MENDED, TOLD_BY_TOPICS, Table, tamper
+from tests.whole.program import Program, variables
 from tests.worker import Installation
 
 SIMULATED = 2_500  # commands
+FOLDED = [
+    "select * from graph_execution order by id",
+    "select * from kv_data order by user_id, key",
+]
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,10 @@ async def test_named_runs(place: Installation) -> None:
     """Only what was named is looked at, and what is not there is said not to be."""
     [run_id] = await place.db.fetchrow("select id::text from graph_execution limit 1")
     assert (await verified(place, run_id)).checked["runs"] == 1
-    with pytest.raises(NoSuchRun):
-        await verified(place, run_id, str(uuid4()))
+    assert (await verified(place, run_id, run_id.upper())).checked["runs"] == 1
+    for unknown in (str(uuid4()), "abc"):
+        with pytest.raises(NoSuchRun):
+            await verified(place, run_id, unknown)
 
 
 async def test_no_false_alarm_beside_a_load(place: Installation) -> None:
@@ -116,18 +125,26 @@ async def test_what_only_the_topics_tell_is_found(place: Installation, tables: l
     kept = {
         table.name: await place.db.fetch(f"select r as row from {table.name} r") for table in tables
     }
-    runs = await place.db.fetch("select * from graph_execution order by id")
+    folded = [await place.db.fetch(statement) for statement in FOLDED]
     changes = [change for table in tables for change in await tamper(place.db, table)]
 
     report = await verified(place, mending=True)
 
     for change in changes:
         assert any(map(change.is_told_by, report.differences)), change
-    assert runs == await place.db.fetch("select * from graph_execution order by id")
+    assert folded == [await place.db.fetch(statement) for statement in FOLDED]
 
     await _put_back(place, kept)
-    await verified(place, mending=True)  # key-values followed what was changed
     await assert_right(place)
+
+
+async def test_a_missing_dead_letter_with_a_binary_key(place: Installation) -> None:
+    """It is named as any other, though its key is the name of nobody."""
+    kept = {"dead_letter": await place.db.fetch("select r as row from dead_letter r")}
+    await place.db.execute(r"delete from dead_letter where key = '\xff00'")
+    found = (await verified(place)).differences
+    await _put_back(place, kept)
+    assert {(one.kind, one.field, one.found) for one in found} == {("dead_letter", "*", "missing")}
 
 
 async def _put_back(place: Installation, kept: dict[str, list[asyncpg.Record]]) -> None:
@@ -172,18 +189,24 @@ async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
     assert "3 rows that commands of users made of whom nothing is kept" in report.left_out
 
 
-async def test_an_event_without_an_entry_is_found(place: Installation) -> None:
-    """An event that the journal does not know of is named, with its source."""
+async def test_an_event_without_an_entry_is_found(place: Installation, tmp_path: Path) -> None:
+    """An event that the journal does not know of is named, with its source; somebody else's record
+    that nobody can read is not. The command that is printed tells listeners how it was."""
     orders = Orders()
     [(partition, _)] = await place.put([orders.create()])
     await place.drained()
     event = json.loads((await place.events())[partition][-1].value)
     event["source"][2] += 1
     value = json.dumps(event).encode()
-    await place.producer.send_and_wait(place.topic(EVENTS.name), value, partition=partition)
+    deep = b'{"a":' + b"[" * 3_000 + b"]" * 3_000 + b"}"
+    for said in (value, deep):
+        await place.producer.send_and_wait(place.topic(EVENTS.name), said, partition=partition)
 
     report = await verified(place)
 
     [found] = [one for one in report.differences if one.kind == "event"]
     assert (found.field, found.expected, found.found) == ("*", "missing", "there")
     assert (found.graph_exec_id, found.place) == (orders.run_id, {"source": event["source"]})
+    program = Program(tmp_path, variables(place.config))
+    told = await program(*shlex.split(found.mend)[1:], "--rate", "0", "--json")
+    assert (told.code, told.json()["events"] > 0) == (0, True), told.err

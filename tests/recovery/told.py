@@ -19,7 +19,7 @@ class Told:
             "end a": orders.move_step("a", "FAILED", stats={"error": "no\nanswer"}),
             "run a again": orders.move_step("a", "RUNNING"),
             "stranger": orders.order("graph.start", user_id="bob"),
-            "dead": orders.order("graph.update", status="DONE"),
+            "dead": orders.order("graph.update", status="DONE", reply_to="mourner"),
             "end": orders.move("COMPLETED", stats={"cost": 3}),
         }
         self.commands["end again"] = replaced(self.commands["end"], reply_to="who")

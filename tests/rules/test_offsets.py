@@ -13,6 +13,7 @@ from streams.offsets import NoPoint, Point, parse_point
         ("earliest", {}),
         ("0:0", {0: 0}),
         ("0:1200,7:950", {0: 1200, 7: 950}),
+        ("0:-20,1:5", {0: -20, 1: 5}),
         ("2026-03-01T06:30:00Z", datetime(2026, 3, 1, 6, 30, tzinfo=UTC)),
         ("2026-03-01T06:30:00+01:00", datetime(2026, 3, 1, 5, 30, tzinfo=UTC)),
     ],
@@ -22,7 +23,7 @@ def test_a_point(text: str, point: Point) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "latest", "0", "0:", "0:-1", "0:1,", "a:1", "2026-03-01", "2026-03-01T06:30:00"]
+    "text", ["", "latest", "0", "0:", "0:--1", "0:1,", "a:1", "2026-03-01", "2026-03-01T06:30:00"]
 )
 def test_no_point(text: str) -> None:
     """What is neither is refused in a sentence that repeats it."""

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execstream.recovery.explain.record import id_in
 from execstream.recovery.what_if import read_table
 from execstream.simulation import load_graphs
 from streams.bundles import BrokenBundle, EntryLine, encode_line, read_lines, redacted_command
 from streams.commands import RunCommand
 from streams.decoding import decode
 from streams.redaction import PATTERNS, Redaction
-from streams.redriving import NotEditable, with_fields
+from streams.redriving import NotEditable, named_key, with_fields
 from streams.statuses import ALLOWED_FROM, ExecutionStatus
 from streams.what_if import NoTable, WhatIf, table_of
 from tests.faults.feeding import small_records
@@ -186,3 +187,31 @@ def test_fields_that_are_set() -> None:
     for broken, path in ((b"[]", "a"), (b'{"a":1}', "a.b"), (None, "a"), (b"{", "a")):
         with pytest.raises(NotEditable, match=path):
             with_fields(broken, {path: b"1"})
+
+
+DEEP = b'{"graph_exec_id":"x","a":' + b"[" * 3_000 + b"]" * 3_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (b'{"graph_exec_id":"x"}', b"x"),
+        (b'{"type":"kv.set","user_id":"u","graph_exec_id":"x"}', b"u"),
+        (b'{"graph_exec_id":1}', None),
+        (b'{"graph_exec_id":"\xff"}', None),
+        (b"[]", None),
+        (None, None),
+        (DEEP, None),
+    ],
+)
+def test_the_key_that_a_value_names(value: bytes | None, key: bytes | None) -> None:
+    """None for whatever cannot be read, however bad it is."""
+    assert named_key(value) == key
+
+
+def test_bytes_that_nobody_can_read_have_no_fields() -> None:
+    """Nested by the thousand, or no UTF-8: told as what is not editable, and no id is found."""
+    for value in (DEEP, b'{"\xff":1}'):
+        with pytest.raises(NotEditable):
+            with_fields(value, {"a.b": b"1"})
+    assert (id_in(DEEP), id_in(b'{"id":"\xff"}')) == (None, None)

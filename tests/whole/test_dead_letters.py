@@ -1,6 +1,8 @@
 """`execstream dlq` on real dead letters: looked at, changed, and put back once."""
 
 import asyncio
+import json
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -8,9 +10,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from execstream.cli import dlq
+from execstream.producer import Producer
+from execstream.recovery.dead_letters import Redriving
 from storage.connect import connect
-from storage.dead_letters import put_back
+from storage.dead_letters import Filter, put_back
 from streams.redriving import Letter
+from streams.topics import COMMANDS
 from tests.orders import Orders, encoded
 from tests.whole.program import Program, variables
 from tests.worker import Installation, until
@@ -155,6 +161,80 @@ async def test_an_editor_changes_the_value(place: Installation, tmp_path: Path) 
     assert done.json()["partition"] == place.partition_of(other.start())
 
 
+async def test_a_record_without_its_key_gets_the_one_it_names(
+    program: Program, place: Installation
+) -> None:
+    """Redriven as it is, one whose producer forgot the key, or said another, reaches its run."""
+    orders = Orders()
+    await place.put([orders.create()])
+    await place.drained()
+    for key in (None, b"another"):
+        await place.put([orders.start()._replace(key=key, partition=5)])
+    await place.drained()
+
+    done = await program("dlq", "redrive", "--reason", "key_mismatch", "--json")
+
+    assert [one["outcome"] for one in done.json_lines()] == ["applied", "refused"], done.err
+    assert {one["partition"] for one in done.json_lines()} == {place.partition_of(orders.start())}
+
+
+async def test_those_redriven_before_do_not_count(
+    place: Installation, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More letters than go at once are redriven by saying the same again."""
+    orders = Orders()
+    await buried(place, orders, *(encoded(orders.command("other.type")) for _ in range(3)))
+    monkeypatch.setattr(dlq, "MOST", 2)
+    wanted = Filter((), "unknown_type")
+    first = await dlq._chosen(place.db, wanted, again=False)
+    assert len(first) == 2
+    assert (await program("dlq", "redrive", *first)).code == 1
+    [*_, third] = await dlq._chosen(place.db, wanted, again=False)
+    assert third not in first
+    assert len(await dlq._chosen(place.db, wanted, again=True)) == 2
+
+
+async def test_interrupted_with_a_receipt(program: Program, place: Installation) -> None:
+    """Ctrl-C in the middle: what was put so far is told all the same."""
+    orders = Orders()
+    letters = await buried(place, orders, *(b"nothing %d" % n for n in range(6)))
+    arguments = ("dlq", "redrive", *letters, "--rate", "1", "--json")
+    async with program.running(*arguments) as process:
+        await until(lambda: _any_redriven(place.db, letters))
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+    assert process.returncode == 130
+    told = [json.loads(line)["id"] for line in out.splitlines()]
+    done = await _redriven(place.db, letters)
+    assert told == [letter for letter, is_done in zip(letters, done, strict=True) if is_done]
+    assert 0 < len(told) < 6
+
+
+async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
+    """Of a page that fails half way, those that went are known, and have their receipts."""
+    topic = place.topic(COMMANDS.name)
+    letters = await buried(place, Orders(), b"(", b")")
+
+    class Failing(Producer):
+        async def send(
+            self, key: bytes | None, value: bytes | None, *others: Any
+        ) -> tuple[int, int]:
+            if value == b")":
+                raise ConnectionError("not now")
+            return await super().send(key, value, *others)
+
+    producer = Failing(place.config.kafka_bootstrap, topic)
+    await producer.start()
+    redriving = Redriving(place.db, producer, topic, 1_000)
+    try:
+        with pytest.raises(ConnectionError):
+            await redriving.put(letters, {}, again=False)
+    finally:
+        await producer.close()
+    assert [put.id for put in redriving.done] == letters[:1]
+    assert [(one.id, one.outcome) async for one in redriving.receipts()] == [(letters[0], "dead")]
+
+
 async def test_list_and_what_is_not_there(program: Program, place: Installation) -> None:
     """Newest first, by what was asked for; an unknown id and no id are told in a sentence."""
     orders = Orders()
@@ -162,6 +242,13 @@ async def test_list_and_what_is_not_there(program: Program, place: Installation)
     listed = await program("dlq", "list", "--reason", "not_an_object", "--limit", "2", "--json")
     assert [one["id"] for one in listed.json_lines()] == letters[::-1]
     assert listed.json_lines()[0]["key"] == orders.run_id
+    everything = await program("dlq", "list", "--limit", "1000", "--json")
+    assert (letters[0] in everything.out, everything.err) == (True, "")
+    less = await program("dlq", "list", "--reason", "not_an_object", "--limit", "1", "--json")
+    assert [one["id"] for one in less.json_lines()] == letters[1:]
+    assert less.err == "There are more: raise --limit.\n"
+    not_json = await program("dlq", "redrive", letters[0], "--set", "a=1")
+    assert (not_json.code, not_json.err.startswith(f"{letters[0]}: a cannot be set")) == (1, True)
 
     for arguments in (("list",), ("show", letters[1]), ("redrive", letters[1], "--dry-run")):
         told = await program("dlq", *arguments)
@@ -218,6 +305,10 @@ async def test_two_who_redrive_the_same(place: Installation) -> None:
         assert await others[0] == []
     finally:
         await db.close()
+
+
+async def _any_redriven(db: asyncpg.Pool, letters: list[str]) -> bool:
+    return any(await _redriven(db, letters))
 
 
 async def _redriven(db: asyncpg.Pool, letters: list[str]) -> list[bool]:

@@ -17,7 +17,7 @@ from execstream.recovery.explain.words import (
     why_dead,
 )
 from streams.commands import Command
-from streams.decoding import decode
+from streams.decoding import asks, decode
 from streams.journal import EntryType
 from streams.outcomes import Applied, Dead, Outcome, Refused, reply
 from streams.statuses import ExecutionStatus
@@ -72,7 +72,7 @@ def tell_command(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph
             *(("outcome", text) for text in _outcomes(evidence, known)),
             ("followed", _followed(evidence, known)),
             ("again", _again(sent)),
-            ("reply", _reply(known, command)),
+            ("reply", _reply(known, judged, sent)),
         )
         if text
     ]
@@ -173,12 +173,16 @@ def _again(sent: Sent) -> str:
     )
 
 
-def _reply(known: Known, command: Command | None) -> str:
-    if command is None or command.reply_to is None:
+def _reply(known: Known, judged: Command | Dead | None, sent: Sent) -> str:
+    """What was to be told; whether Redis took it, nobody has written down."""
+    reply_to = judged.reply_to if isinstance(judged, Command) else None
+    if isinstance(judged, Dead) and (asking := asks(sent.value, judged)):
+        reply_to, _ = asking
+    if reply_to is None:
         return ""
     said = reply(known.command_id, _first_outcome(known))
     told = ", ".join(f"{name} {value}" for name, value in said.items() if name != "command_id")
-    return f"The channel execution_reply/{command.reply_to} was told: {told}."
+    return f"It asked for the outcome on the channel execution_reply/{reply_to}: {told}."
 
 
 def _first_outcome(known: Known) -> Outcome:

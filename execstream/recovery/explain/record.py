@@ -9,6 +9,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from agents.brokers import access
 from execstream.recovery.explain.evidence import Place
+from streams.redriving import NOT_READABLE
 
 LOOK_AHEAD = 100_000  # records after the first one, in which repeats are looked for
 PATIENCE = 10.0  # seconds
@@ -80,5 +81,5 @@ def id_in(value: bytes | None) -> str | None:
     try:
         found = msgspec.json.decode(value or b"", type=dict[str, msgspec.Raw])
         return msgspec.json.decode(found["id"], type=str)
-    except (msgspec.DecodeError, KeyError):
+    except (*NOT_READABLE, KeyError):
         return None

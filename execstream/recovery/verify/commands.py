@@ -27,6 +27,7 @@ from storage.refolding import (
     scattered_users,
     states_before,
 )
+from storage.verifying import JOURNAL, KEY_VALUE_JOURNAL
 from streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
 from streams.decoding import decode
 from streams.events import NOWHERE
@@ -84,8 +85,10 @@ class CommandChecks:
         self.forgotten += len(found) - len(kept)
         for differing in kept:
             self._report.add_rows([differing], REBUILD)
-            if differing.table.name == "journal":
+            if differing.table is JOURNAL:
                 self._report.broken.add(differing.value("graph_exec_id"))
+            if differing.table is KEY_VALUE_JOURNAL:
+                self._report.broken_users |= differing.values("user_id")
         return len(some) - len(stretch.skipped), len(stretch.skipped)
 
 

@@ -11,12 +11,13 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 
 from execstream.recovery.verify.reading import Extent, records
-from execstream.recovery.verify.report import REPUBLISH, Difference, Report
+from execstream.recovery.verify.report import RETELL, Difference, Report
 from storage import exact_json
 from storage.recounting import Place, Recount, everything, partly_kept
 from storage.refolding import forgotten
 from storage.retelling import Retelling
 from streams.events import NOWHERE, Event, encode_event
+from streams.redriving import NOT_READABLE
 from streams.tallying import Tally, decode_fact
 
 _PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")
@@ -65,7 +66,7 @@ async def _sayings(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_Saying
         for record in some:
             try:
                 _, *place = _decode_source(record.value or b"").source
-            except msgspec.MsgspecError:
+            except NOT_READABLE:
                 continue  # somebody else's; workers skip it and say so
             if (place[0], place[1]) > last:
                 last = (place[0], place[1])
@@ -175,7 +176,7 @@ class EventChecks:
                 field=name,
                 expected=expected,
                 found=found,
-                mend=REPUBLISH,
+                mend=RETELL,
                 graph_exec_id=fields.get("graph_exec_id"),
                 node_exec_id=fields.get("node_exec_id"),
                 place={"source": [partition, *place]},

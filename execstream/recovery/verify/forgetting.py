@@ -7,6 +7,7 @@ import msgspec
 
 from storage.refolding import forgotten, owners_of_deleted
 from storage.verifying import DEAD_LETTERS, KEY_VALUE_JOURNAL, REFUSALS, Differing
+from streams.redriving import NOT_READABLE
 
 
 class _Signed(msgspec.Struct):
@@ -47,9 +48,9 @@ def _named_in(letter: Differing) -> set[str]:
     texts = [_text(letter.value(column)) for column in ("key", "value")]
     try:
         signed = msgspec.json.decode(texts[1], type=_Signed).user_id
-    except msgspec.MsgspecError:
+    except NOT_READABLE:
         signed = ""
-    return {texts[0], signed}
+    return {name for name in (texts[0], signed) if "\0" not in name}  # Postgres has none like it
 
 
 def _text(column: str | None) -> str:

@@ -1,31 +1,39 @@
 """Mending what `verify` found, from the journal, beside workers that go on.
 
-Not mended: runs whose journal itself is wrong, as it would spread; what only the topics tell.
+Not mended: runs and key-values whose journal itself is wrong, as it would spread; what only the
+topics tell.
 """
 
 import asyncpg
 
-from execstream.recovery.verify.report import Report, Told
+from execstream.recovery.verify import block_stats
+from execstream.recovery.verify.report import Report
 from execstream.recovery.verify.runs import Piece, fold_piece, in_parts
+from execstream.settings import Settings
 from storage.mending import forget_strays, held, mend_key_value, mend_total, replace_runs
 from storage.verifying import entries_of
+from streams.telling import Told
 
 RUNS_AT_ONCE = 20
 TOTALS_AT_ONCE = 500
 
 
-async def mend(dsn: str, schema: str, report: Report, told: Told) -> None:
-    """Mend what can be; `report.mended` counts runs, key-values and totals."""
+async def mend(settings: Settings, report: Report, told: Told) -> None:
+    """Mend what can be; `report.mended` counts runs, key-values, totals and published ones."""
+    dsn, schema = settings.postgres, settings.schema_
     await _mend_runs(dsn, schema, report, told)
-    if report.key_values:
+    key_values = [r for r in report.key_values if r.value("user_id") not in report.broken_users]
+    if key_values:
         async with held(dsn, schema, "apply") as connection:
-            for row in report.key_values:
+            for row in key_values:
                 done = await mend_key_value(connection, row.value("user_id"), row.value("key"))
                 report.mended += done
     for rows in in_parts(report.totals, TOTALS_AT_ONCE):
         async with held(dsn, schema, "tally") as connection:
             for row in rows:
                 report.mended += await mend_total(connection, row)
+    if report.totals or report.counts["block_stats"]:  # wrong totals may have been published
+        report.mended += await block_stats.mend(settings)
 
 
 async def _mend_runs(dsn: str, schema: str, report: Report, told: Told) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -23,16 +24,16 @@ class Extent:
 
 
 @asynccontextmanager
-async def consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group that reads what is committed."""
+async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group that reads what is committed; `options` are aiokafka's."""
     made = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **access(),
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
         isolation_level="read_committed",
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=_HELD_BACK,
+        **{"auto_offset_reset": "earliest"} | options,
     )
     await made.start()
     try:

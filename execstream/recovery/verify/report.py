@@ -4,7 +4,7 @@ A difference names its cell and the command that mends it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,13 @@ import msgspec
 
 from storage.verifying import Differing
 
-Told = Callable[[str, int, int], None]  # what is being done, how much of it, and of how much
-
 MOST_TOLD = 1_000  # differences of a kind; the others are counted
 
 MEND_ALL = "execstream verify --all --mend"
-REBUILD = "execstream replay --into NEW_SCHEMA --swap"
-REPUBLISH = "execstream replay --events"
-START_TALLY = "execstream worker --role tally"
+# By force, because what is live is what is wrong.
+REBUILD = "execstream replay --into rebuilt --swap --force"
+# The topic itself keeps what it says: only listeners can be told how it really was.
+RETELL = "execstream replay --events --to-redis"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -45,9 +44,11 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     mended: int = 0
-    # What `mend` goes by: runs with wrong rows, with a wrong journal, ids of no run, and rows.
+    # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, ids of no run,
+    # and rows.
     runs: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    broken_users: set[str] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)
     key_values: list[Differing] = field(default_factory=list)
     totals: list[Differing] = field(default_factory=list)

@@ -12,15 +12,16 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 
 from execstream.recovery.positions import check_positions, placed, stored_in_redis
-from execstream.recovery.verify.block_stats import BlockStatsChecks
+from execstream.recovery.verify import block_stats
 from execstream.recovery.verify.commands import CommandChecks
 from execstream.recovery.verify.events import EventChecks, Topic
 from execstream.recovery.verify.mend import mend
 from execstream.recovery.verify.reading import Extent, consumer, extent
-from execstream.recovery.verify.report import MEND_ALL, REBUILD, Report, Told
+from execstream.recovery.verify.report import MEND_ALL, REBUILD, Difference, Report
 from execstream.recovery.verify.runs import RunChecks
 from execstream.settings import Settings
 from storage.positions import Stored, stored_positions
+from storage.reads.querying import parse_id
 from storage.recounting import Recount, Unknown, counted, merged, trimmed_days
 from storage.redis_positions import open_redis
 from storage.verifying import (
@@ -31,7 +32,8 @@ from storage.verifying import (
     some_runs,
 )
 from streams.errors import Fatal
-from streams.topics import BLOCK_STATS, COMMANDS, EVENTS
+from streams.telling import Told
+from streams.topics import COMMANDS, EVENTS
 
 
 class NoSuchRun(Fatal):
@@ -62,18 +64,23 @@ async def verify(settings: Settings, asked: Asked, told: Told, *, mending: bool 
             await checks.all()
     _distrust_broken(report)
     if mending:
-        await mend(settings.postgres, settings.schema_, report, told)
+        await mend(settings, report, told)
     return report
 
 
 def _distrust_broken(report: Report) -> None:
-    """Rows of a run whose journal is wrong may be right: nothing is mended from it."""
+    """Rows whose journal is wrong may be right: nothing is mended from it."""
     report.differences = [
-        msgspec.structs.replace(one, mend=REBUILD)
-        if one.graph_exec_id in report.broken and one.kind in ("graph_execution", "node_execution")
-        else one
+        msgspec.structs.replace(one, mend=REBUILD) if _is_distrusted(one, report) else one
         for one in report.differences
     ]
+
+
+def _is_distrusted(one: Difference, report: Report) -> bool:
+    if one.kind == "kv_data":
+        return one.place["user_id"] in report.broken_users
+    is_row = one.kind in ("graph_execution", "node_execution")
+    return is_row and one.graph_exec_id in report.broken
 
 
 class _Checks:
@@ -96,9 +103,10 @@ class _Checks:
         )
 
     async def named(self, run_ids: Sequence[str]) -> None:
-        await self._runs.check_some(run_ids)
+        wanted = {parse_id(one) for one in run_ids}
+        await self._runs.check_some([str(one) for one in wanted if one is not None])
         self._report.checked |= {"runs": self._runs.runs, "entries": self._runs.entries}
-        if self._runs.runs < len(set(run_ids)):
+        if self._runs.runs < len(wanted):
             raise NoSuchRun(
                 "Not all of these runs are there: `execstream list` shows those that are."
             )
@@ -206,12 +214,19 @@ class _Checks:
         if self._report.broken or self._report.totals:
             self._report.left_out.append("the live totals: stored ones differ, mend those first")
             return
-        checks = BlockStatsChecks(self._connection, self._report)
-        topic = self._settings.topic_prefix + BLOCK_STATS.name
-        await checks.check(self._reader, topic, self._events)
+        try:
+            compared = await block_stats.compare(self._settings, self._connection, self._reader)
+        except KeyError as error:  # minutes or days of what has no total
+            place = {"key": error.args[0]}
+            self._report.add(
+                Difference("block_total", "*", "there", "missing", MEND_ALL, place=place)
+            )
+            return
+        for one in compared.wrong:
+            block_stats.note(one, self._report)
         self._report.checked["block_stats"] = {
-            "compared": checks.compared,
-            "moved_meanwhile": checks.moved,
+            "compared": compared.same,
+            "moved_meanwhile": compared.moved,
         }
 
 

@@ -12,18 +12,20 @@ from typing import TypeVar
 import asyncpg
 
 from execstream.recovery.verify.folding import Folded, Rows, rest_row
-from execstream.recovery.verify.report import REBUILD, Difference, Report, Told, mend_run
+from execstream.recovery.verify.report import MEND_ALL, REBUILD, Difference, Report, mend_run
 from storage.states import load_runs
 from storage.verifying import (
     RUNS,
     STEPS,
     all_entries,
     compare,
+    count_trimmed,
     entries_of,
     heads,
     runs_without_journal,
     stray_steps,
 )
+from streams.telling import Told
 
 ENTRIES_AT_ONCE = 10_000  # after the last of which a run ends
 RUNS_AT_ONCE = 100
@@ -79,8 +81,8 @@ class RunChecks:
         self._total = total
         await self._check(all_entries(self._connection))
         await self._check_untold(None)
-        for stray in await stray_steps(self._connection):
-            self._report.add_rows([stray], mend_run(stray.value("graph_exec_id")))
+        for stray, is_told in await stray_steps(self._connection):
+            self._report.add_rows([stray], MEND_ALL if is_told else REBUILD)
             self._report.strays.add(stray.value("graph_exec_id"))
 
     async def check_some(self, run_ids: Collection[str]) -> None:
@@ -122,10 +124,9 @@ class RunChecks:
 
     async def _check_untold(self, run_ids: Collection[str] | None) -> None:
         """Runs without any journal: retention dropped it and says so, or something is wrong."""
-        for run_id, is_trimmed in await runs_without_journal(self._connection, run_ids):
+        self.runs += await count_trimmed(self._connection, run_ids)
+        for run_id in await runs_without_journal(self._connection, run_ids):
             self.runs += 1
-            if is_trimmed:
-                continue
             self._report.strays.add(run_id)
             self._report.add(
                 Difference("journal", "*", "there", "missing", REBUILD, graph_exec_id=run_id)

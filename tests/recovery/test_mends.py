@@ -1,0 +1,163 @@
+"""Each command that `verify` prints, run as it was printed, puts right what it was printed for."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devstack import Addresses
+from streams.topics import BLOCK_STATS
+from tests.agents.tallied import counted, published, stored_totals, totals
+from tests.recovery.lived import lived, simulated, tallying
+from tests.recovery.runbooks import Shell, Step, own_database
+from tests.worker import Installation, until
+
+SIMULATED = 300  # commands
+A_RUN = "select id from graph_execution where not is_deleted and last_seq > 3 limit 1"
+
+# What is done by hand, by the kind of difference that tells of it.
+DAMAGE = {
+    "graph_execution": f"update graph_execution set updated_at = now() where id = ({A_RUN})",
+    "node_execution": f"""
+        update node_execution set status = 'REVIEW' where id = (
+            select id from node_execution where graph_exec_id = ({A_RUN}) limit 1)""",
+    "node_execution of no run": f"""
+        update node_execution set graph_exec_id = gen_random_uuid() where id = (
+            select id from node_execution where graph_exec_id = ({A_RUN}) limit 1)""",
+    "node_execution that nothing tells of": """
+        insert into node_execution
+        select (jsonb_populate_record(n, jsonb_build_object(
+                    'id', gen_random_uuid(), 'graph_exec_id', gen_random_uuid()))).*
+          from node_execution n limit 1""",
+    "graph_execution under another id": f"""
+        update graph_execution set id = gen_random_uuid() where id = ({A_RUN})""",
+    "journal": f"""
+        update journal set was = 'REVIEW' where graph_exec_id = ({A_RUN}) and seq = 3""",
+    "journal with a gap": f"delete from journal where graph_exec_id = ({A_RUN}) and seq = 2",
+    "journal of a run": f"delete from journal where graph_exec_id = ({A_RUN})",
+    "kv_data": "update kv_data set data = '7'",
+    "kv_journal": "delete from kv_journal where data = '1'",
+    "refusal": "delete from refusal where source_offset = (select max(source_offset) from refusal)",
+    "dead_letter": "update dead_letter set value = 'other' where reason = 'unknown_type'",
+    "block_total": "update block_total set ended = ended + 1000",
+    "node_day": "delete from node_day",
+}
+
+
+@pytest.fixture(scope="module")
+async def place(
+    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """An installation with a database of its own, for schemas have names that all would use."""
+    async with (
+        own_database(stack) as own,
+        lived(own, tmp_path_factory.mktemp("logs"), SIMULATED) as living,
+    ):
+        yield living
+
+
+@pytest.fixture
+def shell(place: Installation, tmp_path: Path) -> Shell:
+    return Shell(tmp_path, place.config)
+
+
+async def found(shell: Shell) -> list[dict[str, Any]]:
+    """The differences that `verify --all` tells."""
+    said = await shell.run(Step("execstream verify --all --json || test $? = 1", ""))
+    differences: list[dict[str, Any]] = json.loads(said)["differences"]
+    return differences
+
+
+async def mended_as_printed(place: Installation, shell: Shell, kind: str) -> None:
+    """A difference of `kind` is found, and none any more once all commands were run."""
+    differences = await found(shell)
+    assert kind in {one["kind"] for one in differences}, differences
+    for command in dict.fromkeys(one["mend"] for one in differences):
+        await shell.run(Step(command, ""))
+        await place.db.execute("drop schema if exists rebuilt cascade")
+        await place.db.expire_connections()
+    assert await found(shell) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_what_is_stored(place: Installation, shell: Shell, damage: str) -> None:
+    assert await place.db.execute(DAMAGE[damage]) not in ("UPDATE 0", "DELETE 0")
+    await mended_as_printed(place, shell, damage.partition(" ")[0])
+
+
+async def test_what_nobody_counted_is_told_of_blocks(place: Installation, shell: Shell) -> None:
+    """In the topic of block-stats a value beyond all that was counted, one with other figures, one
+    of a block that there is not, and one that is none."""
+    await until(lambda: _is_told(place))
+    row = await place.db.fetchrow("select * from block_total order by source_partition limit 1")
+    partition, block_id = row["source_partition"], row["block_id"]
+    right = next(
+        value
+        for value in await _values(place)
+        if (value["source_partition"], value["block_id"]) == (partition, block_id)
+    )
+    offset, index = right["position"]
+    for key, value in {
+        f"{partition}|{block_id}": right | {"ended": 7},
+        f"{partition}|nobody": right | {"block_id": "nobody"},
+        f"{partition}|unreadable": "?",
+    }.items():
+        await _told(place, partition, key, value)
+    await mended_as_printed(place, shell, "block_stats")
+
+    beyond = right | {"position": [offset + 10**6, index], "ended": 7}
+    await _told(place, partition, f"{partition}|{block_id}", beyond)
+    await mended_as_printed(place, shell, "block_stats")
+    assert await published(place) == await totals(place)
+
+
+async def test_what_is_taken_away_last(place: Installation, shell: Shell) -> None:
+    """A tally goes on in a topic whose last record takes a key away."""
+    for partition in range(8):
+        await _told(place, partition, f"{partition}|nobody", {"position": [0, 0]})
+    await mended_as_printed(place, shell, "block_stats")
+    async with tallying(place):
+        await _goes_on(place, shell, seed=5)
+
+
+async def test_what_the_tally_told_of_wrong_totals(place: Installation, shell: Shell) -> None:
+    """A tally that began with totals that somebody had changed, and told them, tells the right ones
+    once they are mended, and goes on from these."""
+    await place.db.execute(
+        "update block_total set ended = ended + 1000, position_offset = position_offset + 1000000"
+    )
+    async with tallying(place):  # both workers begin anew, with what they have now
+        await until(lambda: _is_told(place))
+        await mended_as_printed(place, shell, "block_total")
+        assert await published(place) == await totals(place)
+        await _goes_on(place, shell, seed=6)
+
+
+async def _is_told(place: Installation) -> bool:
+    return await published(place) == await stored_totals(place)
+
+
+async def _goes_on(place: Installation, shell: Shell, seed: int) -> None:
+    await place.put(simulated(100, seed))
+    await place.drained()
+    await counted(place)
+    assert await found(shell) == []
+
+
+async def _values(place: Installation) -> list[dict[str, Any]]:
+    """All that the topic of block-stats tells, newest first."""
+    ends = {number: end for number, end in (await place._ends(BLOCK_STATS.name)).items() if end}
+    records = await place._read(
+        BLOCK_STATS.name,
+        lambda seen: all(n in seen and seen[n].offset + 1 >= end for n, end in ends.items()),
+    )
+    return [json.loads(one.value) for one in reversed(records) if one.value]
+
+
+async def _told(place: Installation, partition: int, key: str, value: Any) -> None:
+    topic = place.topic(BLOCK_STATS.name)
+    await place.producer.send_and_wait(
+        topic, json.dumps(value).encode(), key.encode(), partition=partition
+    )
