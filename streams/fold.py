@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from streams.commands import RunCommand
+from streams.errors import Fatal
 from streams.journal import Entry, EntryType
 from streams.outcomes import Applied, Duplicate, Refused
 from streams.rules import decide
@@ -20,6 +21,10 @@ from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, Table
 # Bytes of memory, about.
 _SKIPPED = 112  # an id with its status
 _PIN = 64  # beside its characters
+
+
+class GapInJournal(Fatal):
+    """An entry is about a step that no entry before it has added."""
 
 
 def fold(
@@ -52,8 +57,14 @@ def new_run(run_id: str, created: Entry, partition: int) -> Run:
 
 
 def evolve(run: Run, entry: Entry) -> None:
-    """Let `entry`, the next of `run`'s journal, take effect on its state."""
-    _EVOLVE[entry.type](run, entry)
+    """Let `entry`, the next of `run`'s journal, take effect on its state. Raises GapInJournal."""
+    try:
+        _EVOLVE[entry.type](run, entry)
+    except KeyError as error:
+        raise GapInJournal(
+            f"The journal of run {run.id} lacks what its entry {entry.seq} goes on with: "
+            f"`execstream verify {run.id}` tells what differs."
+        ) from error
     run.last_seq = entry.seq
     run.updated_at = entry.at
     _remember(run, entry)

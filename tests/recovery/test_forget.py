@@ -49,24 +49,24 @@ async def _found(place: Installation, text: str) -> dict[str, int]:
 async def test_everything_of_a_person_goes(place: Installation, program: Program) -> None:
     """What they had is in no table any more, everybody else's is as it was, and the receipt tells
     what was done and what is left."""
-    await place.put(_traces("ada") + _traces("eve"))
+    await place.put(_traces("olga") + _traces("eve"))
     await place.drained()
     before = await _found(place, "eve")
     with_both = await _found(place, SECRET)
-    seen = (await program("forget", "--user", "ada", "--dry-run", "--json")).json()
-    assert seen.pop("user") == "ada"
+    seen = (await program("forget", "--user", "olga", "--dry-run", "--json")).json()
+    assert seen.pop("user") == "olga"
     assert list(seen.values()) == [2, 0, 1, 1, 1, 0]
     assert await _found(place, SECRET) == with_both
 
-    told = await program("forget", "--user", "ada", "--yes", "--json")
+    told = await program("forget", "--user", "olga", "--yes", "--json")
 
     assert (told.code, told.json()["erased"], told.json()["not_erased"]) == (0, 2, {})
     assert told.json()["rows_left"] == 2
     assert told.json()["deleted"]["dead_letters"] == 1
-    assert await _found(place, "ada") == {"graph_execution": 2}
+    assert await _found(place, "olga") == {"graph_execution": 2}
     assert await _found(place, "eve") == before
     assert await _found(place, SECRET) == {table: n // 2 for table, n in with_both.items()}
-    again = await program("forget", "--user", "ada", "--yes", "--json")
+    again = await program("forget", "--user", "olga", "--yes", "--json")
     assert (again.json()["erased"], again.json()["rows_left"]) == (0, 2)
 
 

@@ -1,13 +1,14 @@
 """Each command that `verify` prints, run as it was printed, puts right what it was printed for."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devstack import Addresses
+from execstream.recovery.verify.report import REBUILD
 from streams.topics import BLOCK_STATS
 from tests.agents.tallied import counted, published, stored_totals, totals
 from tests.recovery.lived import lived, simulated, tallying
@@ -15,34 +16,44 @@ from tests.recovery.runbooks import Shell, Step, own_database
 from tests.worker import Installation, until
 
 SIMULATED = 300  # commands
-A_RUN = "select id from graph_execution where not is_deleted and last_seq > 3 limit 1"
 
-# What is done by hand, by the kind of difference that tells of it.
-DAMAGE = {
-    "graph_execution": f"update graph_execution set updated_at = now() where id = ({A_RUN})",
+
+def a_run(number: int) -> str:
+    """One of the runs; damages of one test have different ones."""
+    return f"""(
+        select id from graph_execution where not is_deleted and last_seq > 3
+         order by created_at, user_id, graph_id offset {number} limit 1)"""
+
+
+# What is done by hand, by the kind of difference that tells of it. Mended in place:
+ROWS = {
+    "graph_execution": f"update graph_execution set updated_at = now() where id = {a_run(0)}",
     "node_execution": f"""
         update node_execution set status = 'REVIEW' where id = (
-            select id from node_execution where graph_exec_id = ({A_RUN}) limit 1)""",
+            select id from node_execution where graph_exec_id = {a_run(1)} limit 1)""",
     "node_execution of no run": f"""
         update node_execution set graph_exec_id = gen_random_uuid() where id = (
-            select id from node_execution where graph_exec_id = ({A_RUN}) limit 1)""",
+            select id from node_execution where graph_exec_id = {a_run(2)} limit 1)""",
+    "kv_data": "update kv_data set data = '7'",
+    "block_total": "update block_total set ended = ended + 1000",
+    "node_day": "delete from node_day",
+}
+# Not told by the journal that is left, and mended by a replay:
+LOG = {
     "node_execution that nothing tells of": """
         insert into node_execution
         select (jsonb_populate_record(n, jsonb_build_object(
                     'id', gen_random_uuid(), 'graph_exec_id', gen_random_uuid()))).*
           from node_execution n limit 1""",
     "graph_execution under another id": f"""
-        update graph_execution set id = gen_random_uuid() where id = ({A_RUN})""",
+        update graph_execution set id = gen_random_uuid() where id = {a_run(0)}""",
     "journal": f"""
-        update journal set was = 'REVIEW' where graph_exec_id = ({A_RUN}) and seq = 3""",
-    "journal with a gap": f"delete from journal where graph_exec_id = ({A_RUN}) and seq = 2",
-    "journal of a run": f"delete from journal where graph_exec_id = ({A_RUN})",
-    "kv_data": "update kv_data set data = '7'",
+        update journal set was = 'REVIEW' where graph_exec_id = {a_run(1)} and seq = 3""",
+    "journal with a gap": f"delete from journal where graph_exec_id = {a_run(2)} and seq = 2",
+    "journal of a run": f"delete from journal where graph_exec_id = {a_run(3)}",
     "kv_journal": "delete from kv_journal where data = '1'",
     "refusal": "delete from refusal where source_offset = (select max(source_offset) from refusal)",
     "dead_letter": "update dead_letter set value = 'other' where reason = 'unknown_type'",
-    "block_total": "update block_total set ended = ended + 1000",
-    "node_day": "delete from node_day",
 }
 
 
@@ -70,21 +81,43 @@ async def found(shell: Shell) -> list[dict[str, Any]]:
     return differences
 
 
-async def mended_as_printed(place: Installation, shell: Shell, kind: str) -> None:
-    """A difference of `kind` is found, and none any more once all commands were run."""
+async def mended_as_printed(place: Installation, shell: Shell, *kinds: str) -> set[str]:
+    """Differences of these kinds are found, and none any more once all commands were run, which are
+    returned."""
     differences = await found(shell)
-    assert kind in {one["kind"] for one in differences}, differences
-    for command in dict.fromkeys(one["mend"] for one in differences):
+    assert {one["kind"] for one in differences} >= set(kinds), differences
+    commands = dict.fromkeys(one["mend"] for one in differences)
+    for command in commands:
         await shell.run(Step(command, ""))
         await place.db.execute("drop schema if exists rebuilt cascade")
         await place.db.expire_connections()
     assert await found(shell) == []
+    return set(commands)
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-async def test_what_is_stored(place: Installation, shell: Shell, damage: str) -> None:
-    assert await place.db.execute(DAMAGE[damage]) not in ("UPDATE 0", "DELETE 0")
-    await mended_as_printed(place, shell, damage.partition(" ")[0])
+async def damaged(place: Installation, damages: Mapping[str, str]) -> set[str]:
+    """Do all the damage; the kinds of difference that it makes."""
+    for statement in damages.values():
+        assert await place.db.execute(statement) not in ("UPDATE 0", "DELETE 0")
+    return {name.partition(" ")[0] for name in damages}
+
+
+async def test_rows(place: Installation, shell: Shell) -> None:
+    """What the journal tells is put right where it is."""
+    commands = await mended_as_printed(place, shell, *await damaged(place, ROWS))
+    assert REBUILD not in commands
+
+
+async def test_the_log(place: Installation, shell: Shell) -> None:
+    """What only the topics tell is put right by a replay of these."""
+    commands = await mended_as_printed(place, shell, *await damaged(place, LOG))
+    assert REBUILD in commands
+
+
+async def test_one_at_a_time(place: Installation, shell: Shell) -> None:
+    """A gap alone, for there a journal is of no use, and a step alone, which no run has."""
+    for name in ("journal with a gap", "node_execution that nothing tells of"):
+        await mended_as_printed(place, shell, *await damaged(place, {name: LOG[name]}))
 
 
 async def test_what_nobody_counted_is_told_of_blocks(place: Installation, shell: Shell) -> None:

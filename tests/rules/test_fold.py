@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 import msgspec
 import pytest
 
-from streams.fold import evolve, new_run
+from streams.fold import GapInJournal, evolve, new_run
 from streams.journal import EntryType
 from streams.outcomes import Applied, Duplicate, Refusal, Refused
 from streams.statuses import ENDED, FINAL, ExecutionStatus, allowed_from, is_allowed
@@ -360,3 +360,14 @@ def test_the_journal_makes_the_state(folding: Folding) -> None:
     assert facts_of(rebuilt) == folding.facts()
     assert [entry.seq for entry in folding.journal] == [*range(1, len(folding.journal) + 1)]
     assert {entry.type for entry in folding.journal} == set(EntryType) - {EntryType.GRAPH_SHARED}
+
+
+def test_a_gap_in_the_journal_is_told(folding: Folding) -> None:
+    """The run and the entry that has nothing to go on with are named."""
+    folding.apply(folding.orders.give("a"))
+    created, added, given = folding.journal[:3]
+    assert [added.type, given.type] == [EntryType.NODE_ADDED, EntryType.NODE_INPUT_ADDED]
+    rebuilt = new_run(folding.state.id, created, 3)
+
+    with pytest.raises(GapInJournal, match=f"{folding.state.id} lacks what its entry 3"):
+        evolve(rebuilt, given)

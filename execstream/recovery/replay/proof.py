@@ -30,6 +30,7 @@ from storage.proof import (
 from storage.rebuilding import JOURNAL, places
 from storage.recounting import TOTALS as RECOUNTED
 from storage.recounting import Unknown
+from streams.fold import GapInJournal
 from streams.telling import Told
 from streams.topics import EVENTS
 
@@ -141,7 +142,11 @@ async def _totals(
             "of all time in their partitions: a swap keeps those of the live schema"
         )
     ends = {p: place.next_offset + place.base for p, place in at.items()}
-    await complete_totals(live.connection, live.schema, events, ends)
+    try:
+        await complete_totals(live.connection, live.schema, events, ends)
+    except GapInJournal as gap:
+        found.left_out.append(f"totals, which cannot be completed: {gap}")
+        return ()
     live.temporary |= {table.name for table in RECOUNTED}
     return TOTALS
 
