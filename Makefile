@@ -3,6 +3,9 @@
 PYTHON ?= python3
 RUNS ?=
 
+# Compiled modules are kept, whatever the environment says: demo and tests start many processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
@@ -59,6 +62,7 @@ types: $(READY) ## Checks the types
 
 clean: ## Removes .venv and caches; the local stack's data in .execstream stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -19,6 +19,7 @@ from tests.containers import engine
 from tests.containers.servers import servers
 
 SUITES = ("tests/storage", "tests/agents", "tests/whole")
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile")
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
             description.write_text(json.dumps(asdict(addresses)))
             print("Kafka, Postgres and Redis answer in containers.", flush=True)
             return subprocess.call(
-                [sys.executable, "-m", "pytest", *(arguments or SUITES)],
+                [sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE + SUITES)],
                 env=os.environ | {RUNNING_STACK: str(description)},
             )
     except (DockerException, TimeoutError) as error:
