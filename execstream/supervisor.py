@@ -139,11 +139,22 @@ def end_with_supervisor() -> None:
     """In a child: have SIGTERM sent to this process once its supervisor is gone."""
     supervisor = os.environ.get(_SUPERVISOR)
     if supervisor is not None:
-        threading.Thread(target=_watch, args=(int(supervisor),), daemon=True).start()
+        end_with(int(supervisor))
 
 
-def _watch(supervisor: int) -> None:
-    while os.getppid() == supervisor:
+def begin_in_pool(parent: int) -> None:
+    """In a process of a pool that `parent` made: Ctrl-C is for that one, and this ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Have SIGTERM sent to this process once `parent`, which started it, is gone."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
         time.sleep(PARENT_POLL)
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -8,7 +8,6 @@ commands meanwhile, for runs of the demo too.
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -27,6 +26,7 @@ from execstream.recovery.verify.reading import consumer, records
 from execstream.reference import Reference, read_json
 from execstream.settings import Settings
 from execstream.simulation import Sent, read_lines
+from execstream.supervisor import begin_in_pool
 from storage.migrate import quoted
 from streams.partitions import partition_of
 from streams.topics import COMMANDS
@@ -79,7 +79,7 @@ async def check(
     folded: Synchronized[int] = context.Value("q", 0)
     total = sum(share.end - share.begin for share in shares)
     loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(os.cpu_count(), context, _begin, (folded,)) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, _begin, (folded, os.getpid())) as pool:
         checks = [loop.run_in_executor(pool, check_share, share, settings) for share in shares]
         try:
             await _all_done(checks, lambda: on_progress(folded.value, total))
@@ -105,11 +105,11 @@ async def _all_done(
             check.result()
 
 
-def _begin(folded: "Synchronized[int]") -> None:
-    """Count there; and Ctrl-C is for the process that started this one."""
+def _begin(folded: "Synchronized[int]", parent: int) -> None:
+    """Count there."""
     global _folded  # noqa: PLW0603 - the pool's way to give its processes something in common
     _folded = folded
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_in_pool(parent)
 
 
 _folded: "Synchronized[int]"

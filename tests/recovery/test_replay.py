@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -136,9 +137,15 @@ async def _replay_until_killed(
 
     try:
         await until(is_there)
+        started = psutil.Process(process.pid).children(recursive=True)
     finally:
         os.killpg(process.pid, signal.SIGKILL) if with_children else process.kill()
         await process.wait()
+
+    async def are_gone() -> bool:
+        return not any(one.is_running() for one in started)
+
+    await until(are_gone)
 
 
 async def _replayed(place: Installation, schema: str) -> int:

@@ -6,7 +6,6 @@ after a kill goes on.
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,7 @@ from execstream.recovery.replay.bounds import (
 from execstream.recovery.replay.process import replay, replay_in_process
 from execstream.recovery.replay.share import Share
 from execstream.settings import Settings
+from execstream.supervisor import begin_in_pool
 from storage.forgotten_rows import delete_forgotten
 from storage.live_side import Place, live_places, reach, take_over_counts, take_over_rest
 from storage.lost_runs import take_over_trimmed
@@ -213,7 +213,8 @@ class Rebuild:
             for number in range(PROCESSES)
         ]
         loop = asyncio.get_running_loop()
-        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _ignore_interrupts) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(PROCESSES, context, begin_in_pool, (os.getpid(),)) as pool:
             running = [
                 loop.run_in_executor(pool, replay_in_process, share)
                 for share in shares
@@ -250,8 +251,3 @@ class Rebuild:
                 one.result()
             now = await places(self.connection, self.topic.name)
             tell(_DOING[source], sum(now[p] - first[p] for p in ends), total)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C is for the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
