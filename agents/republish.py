@@ -21,8 +21,8 @@ from agents.metrics import REPUBLISHED
 from agents.publisher import News, Publisher, Saying
 from storage.leftovers import Buried, Leftover, dead_letters_after, events_after
 from storage.lines import Line
+from streams.errors import NOT_READABLE
 from streams.events import NOWHERE, decode_event
-from streams.redriving import NOT_READABLE
 
 log = structlog.get_logger(__name__)
 

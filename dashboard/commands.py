@@ -20,9 +20,9 @@ from dashboard.services import Served, Services
 from storage.outcomes import find_outcome, look_at
 from streams.commands import Command
 from streams.decoding import decode
-from streams.errors import NotDelivered, OutcomeUnknown
+from streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown
 from streams.outcomes import Dead, DeadReason, reply
-from streams.redriving import NOT_READABLE, named_key
+from streams.redriving import named_key
 from streams.topics import COMMANDS
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"])

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from storage.migrate import quoted
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE
 
 _LONG = 24 * 3600.0  # seconds that one statement may take
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE
 
 
 class Personal(NamedTuple):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from streams.commands import Name, Version
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE
 from streams.text import clean_text
 
 BlockType = Literal[

@@ -3,6 +3,11 @@
 What is expected (a refusal, a duplicate, a dead letter) is an answer, not an error: `outcomes`.
 """
 
+import msgspec
+
+# What msgspec raises on bytes that are no JSON, no UTF-8, or nested by the thousand.
+NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class ExecstreamError(Exception):
     """Says in a sentence what is wrong, with the offending value and the way out."""

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from streams.commands import Command, SetKeyValue, type_of
 from streams.decoding import decode
-from streams.errors import Fatal
+from streams.errors import NOT_READABLE, Fatal
 from streams.outcomes import Dead, DeadReason
 
 REDRIVEN_FROM = "redriven_from"  # header: the id of the dead letter; its place is in the others
@@ -95,8 +95,6 @@ class _Named(msgspec.Struct):
 
 _read_named = msgspec.json.Decoder(_Named).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-# What msgspec raises on bytes that are no JSON, no UTF-8, or nested by the thousand.
-NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def named_key(value: bytes | None) -> bytes | None:

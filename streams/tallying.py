@@ -137,7 +137,7 @@ class Tally:
     def count(self, fact: Fact) -> None:
         """Add what `fact` says; most types say nothing that is counted.
 
-        What no worker of ours wrote may raise `NOT_READABLE` (`redriving`), and nothing is added.
+        What no worker of ours wrote may raise `errors.NOT_READABLE`, and nothing is added.
         """
         counted = _COUNTED.get(fact.type)
         if counted is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from devstack import Addresses, Stack, start
 from tests.names import Names, lent_names
+from tests.whole.program import Program, variables
 from tests.worker import Installation, Worker, installation
 
 # Path of the stack.json of a stack that runs already: quicker while writing tests.
@@ -78,3 +79,15 @@ async def worker(place: Installation) -> AsyncIterator[Worker]:
     """A worker that applies what comes, for as long as the module runs."""
     async with place.worker() as running:
         yield running
+
+
+@pytest.fixture
+def program(place: Installation, tmp_path: Path) -> Program:
+    """The program on the topics and tables of the module."""
+    return Program(tmp_path, variables(place.config))
+
+
+@pytest.fixture
+def lost_program(tmp_path: Path) -> Program:
+    """The program where nothing is configured."""
+    return Program(tmp_path, {})

@@ -308,6 +308,19 @@ async def _started(client: Any) -> AsyncIterator[Any]:
         await client.stop()
 
 
+@asynccontextmanager
+async def transacting(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer that writes in transactions."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=place.config.schema
+    )
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
 def main() -> None:
     role, config = sys.argv[1:]
     configure_logging(read_settings())

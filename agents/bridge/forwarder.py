@@ -20,8 +20,8 @@ from storage.messages.recalling import recall
 from storage.messages.views import RunViews
 from storage.redis_positions import Place, Publication, RedisPositions
 from storage.run_history import load_interface_blocks
+from streams.errors import NOT_READABLE
 from streams.events import Event, Source, decode_event
-from streams.redriving import NOT_READABLE
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaProducer
 
 from agents.last_records import last_values
 from agents.producers import LazyProducer
+from streams.errors import NOT_READABLE
 from streams.events import NOWHERE
-from streams.redriving import NOT_READABLE
 from streams.tallying import Place
 
 log = structlog.get_logger(__name__)

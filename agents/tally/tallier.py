@@ -19,8 +19,8 @@ from agents.timing import Phases
 from storage.lines import Line
 from storage.progress import FENCED, Move, sqlstate
 from storage.totals import commit_tally, load_nodes
+from streams.errors import NOT_READABLE
 from streams.live import LiveStats
-from streams.redriving import NOT_READABLE
 from streams.tallying import Tally, decode_fact
 
 log = structlog.get_logger(__name__)

@@ -23,9 +23,9 @@ from execstream.recovery.dead_letters import Receipt, Redriving, paced, unknown
 from execstream.settings import Settings
 from storage.dead_letters import Filter, Found, find_letters, get_letter
 from streams.commands import Command, parse_time
-from streams.errors import Fatal
+from streams.errors import NOT_READABLE, Fatal
 from streams.outcomes import DeadReason
-from streams.redriving import NOT_READABLE, Letter, NotEditable, judge, redriven, with_fields
+from streams.redriving import Letter, NotEditable, judge, redriven, with_fields
 from streams.telling import Told
 from streams.topics import COMMANDS
 

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from execstream.cli.common import Json, err, print_json, start
 from execstream.producer import BulkProducer
-from streams.redriving import NOT_READABLE, named_key
+from streams.errors import NOT_READABLE
+from streams.redriving import named_key
 from streams.topics import COMMANDS
 
 _GRAPH_EXEC_ID = re.compile(rb'"graph_exec_id"\s*:\s*"([^"\\]+)"')

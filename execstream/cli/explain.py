@@ -14,8 +14,7 @@ from execstream.recovery.explain.evidence import Evidence, gather
 from execstream.recovery.explain.record import Sent, find_record
 from execstream.recovery.explain.run_story import Line, summary, tell_run
 from execstream.settings import Settings
-from streams.errors import Fatal
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE, Fatal
 from streams.topics import COMMANDS
 
 MOST_SHOWN = 4_000  # characters of a record

@@ -25,7 +25,7 @@ from tests.faults.progress import from_postgres
 from tests.faults.trial import SESSION
 from tests.faults.workers import Worker
 from tests.orders import Order, Orders
-from tests.worker import Installation, installation, until
+from tests.worker import Installation, installation, transacting, until
 
 
 @pytest.fixture
@@ -74,18 +74,6 @@ async def delete_records(place: Installation, partition: int, before: int) -> No
         await admin.close()
 
 
-@asynccontextmanager
-async def transactions(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=place.config.schema
-    )
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
-
-
 async def send(producer: AIOKafkaProducer, place: Installation, order: Order) -> None:
     topic, partition = place.topic(COMMANDS.name), place.partition_of(order)
     await producer.send_and_wait(topic, order.value, order.key, partition)
@@ -96,7 +84,7 @@ async def test_transactions(place: Installation) -> None:
     between are stepped over."""
     orders = Orders()
 
-    async with working(place) as worker, transactions(place) as producer:
+    async with working(place) as worker, transacting(place) as producer:
         async with producer.transaction():
             await send(producer, place, orders.create())
         await until(lambda: found(place, "select status from graph_execution"))

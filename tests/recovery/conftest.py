@@ -1,18 +1,9 @@
 """The program, and a run that it can tell of."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.recovery.told import Told
-from tests.whole.program import Program, variables
 from tests.worker import Installation, Worker
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 @pytest.fixture(scope="module")

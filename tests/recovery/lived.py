@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 import asyncpg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from agents.config import WorkerConfig
 from devstack import Addresses
@@ -14,6 +16,7 @@ from execstream.recovery.replay.run import Report, replay_into
 from execstream.settings import Settings
 from execstream.simulation import load_graphs
 from streams.telling import Told
+from streams.topics import COMMANDS
 from tests.agents.tallied import counted
 from tests.faults.feeding import small_records
 from tests.orders import Order, Orders
@@ -119,3 +122,16 @@ async def replayed(
 async def drop(db: asyncpg.Pool, *schemas: str) -> None:
     for schema in schemas:
         await db.execute(f"set client_min_messages = error; drop schema if exists {schema} cascade")
+
+
+async def delete_before(place: Installation, offsets: dict[int, int]) -> None:
+    """What retention does to the commands, by partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    await admin.start()
+    topic = place.topic(COMMANDS.name)
+    try:
+        await admin.delete_records(
+            {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in offsets.items()}
+        )
+    finally:
+        await admin.close()

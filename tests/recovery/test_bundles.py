@@ -11,7 +11,7 @@ from storage.mending import held
 from streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.lived import drop, simulated
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, installation
 
 SECRET = "hunter2"  # noqa: S105 - of the tests only
@@ -51,11 +51,6 @@ async def run(place: Installation) -> Orders:
     )
     await place.drained()
     return orders
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    return Program(tmp_path, variables(place.config))
 
 
 async def shown(program: Program, run_id: str) -> str:

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import Addresses
 from execstream.recovery.replay.bounds import Asked, OutOfReach
 from storage.rebuilding import NotThatRebuild
 from streams.topics import COMMANDS
 from tests.orders import Orders
-from tests.recovery.lived import FROM_JOURNAL, drop, erased, lived, replayed
+from tests.recovery.lived import FROM_JOURNAL, delete_before, drop, erased, lived, replayed
 from tests.whole.program import Program, variables
 from tests.worker import HOME, Installation, installation, until
 
@@ -247,7 +245,7 @@ async def test_the_topic_must_reach_back(stack: Addresses, tmp_path: Path) -> No
         await place.put([one.start() for one in orders])
         await place.drained()
         ends = await _ends(place)
-        await _delete_before(place, {number: end // 2 for number, end in ends.items()})
+        await delete_before(place, {number: end // 2 for number, end in ends.items()})
         schema = f"{place.config.schema}_new"
         with pytest.raises(OutOfReach, match=r"has 4 runs since .*--source journal.*--from"):
             await replayed(place, schema)
@@ -257,15 +255,3 @@ async def test_the_topic_must_reach_back(stack: Addresses, tmp_path: Path) -> No
             assert proof is not None
             assert (proof.differing, proof.rows["graph_execution"]) == ({}, 4)
             await drop(place.db, schema)
-
-
-async def _delete_before(place: Installation, offsets: dict[int, int]) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
-    await admin.start()
-    topic = place.topic(COMMANDS.name)
-    try:
-        await admin.delete_records(
-            {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in offsets.items()}
-        )
-    finally:
-        await admin.close()

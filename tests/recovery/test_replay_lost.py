@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import Addresses
 from execstream.recovery.replay.bounds import Asked, OutOfReach
@@ -17,7 +15,15 @@ from storage.retention import trim_day
 from streams.topics import COMMANDS
 from tests.agents.tallied import counted
 from tests.orders import Order, Orders
-from tests.recovery.lived import FROM_JOURNAL, drop, erased, replayed, simulated, tallying
+from tests.recovery.lived import (
+    FROM_JOURNAL,
+    delete_before,
+    drop,
+    erased,
+    replayed,
+    simulated,
+    tallying,
+)
 from tests.recovery.test_offsets import lost_and_made_again
 from tests.whole.program import Program, variables
 from tests.worker import Installation, installation, until
@@ -172,7 +178,7 @@ async def test_a_lost_database_that_is_older_than_the_topic(
         async with place.worker():
             await place.put(on_three)
             await place.drained()
-        await _delete_before(place, 1)
+        await delete_before(place, {3: 1})
         await drop(place.db, place.config.schema)
         await migrate(place.config.postgres_dsn, place.config.schema)
         schema = schema_of(place)
@@ -190,16 +196,6 @@ async def test_a_lost_database_that_is_older_than_the_topic(
             await place.drained()
         assert await place.db.fetchval("select status from graph_execution") == "COMPLETED"
         await drop(place.db, schema)
-
-
-async def _delete_before(place: Installation, offset: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
-    await admin.start()
-    try:
-        partition = TopicPartition(place.topic(COMMANDS.name), 3)
-        await admin.delete_records({partition: RecordsToDelete(offset)})
-    finally:
-        await admin.close()
 
 
 TOLD_OF_PEOPLE = ("kv_journal", "kv_data", "refusal", "user_day", "dead_letter")

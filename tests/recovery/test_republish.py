@@ -5,7 +5,6 @@ import re
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,7 +20,7 @@ from streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
 from tests.recovery.lived import simulated
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, installation, until
 
 COMMANDS = 400
@@ -69,11 +68,6 @@ async def _bridge(place: Installation) -> AsyncIterator[None]:
     await until(owns)
     yield
     await worker.stop()
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    return Program(tmp_path, variables(place.config))
 
 
 @asynccontextmanager

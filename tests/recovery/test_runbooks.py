@@ -9,15 +9,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import Addresses
 from streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, TOPICS
 from tests.agents.tallied import counted
 from tests.comparing import assert_rows_equal, reference_of
 from tests.orders import Order, Orders
-from tests.recovery.lived import simulated, tallying
+from tests.recovery.lived import delete_before, simulated, tallying
 from tests.recovery.runbooks import Shell, administer, own_database, steps_of
 from tests.recovery.test_offsets import lost_and_made_again
 from tests.worker import Installation, installation, until
@@ -147,7 +145,7 @@ async def test_lost_database_older_than_the_topic(
     ]
     async with working(place):
         await place.put(on_three)
-    await delete_before(place, 1)
+    await delete_before(place, {3: 1})
     name = database.postgres_dsn.rpartition("/")[2]
     await administer(stack, f"drop database {name} with (force)")
 
@@ -234,7 +232,7 @@ async def test_offset_beyond_retention(place: Installation, shell: Shell) -> Non
         order._replace(partition=3) for order in (lost.create(), left.create(), left.start())
     ]
     *_, (_, begin), _ = await place.put(on_three)
-    await delete_before(place, begin)
+    await delete_before(place, {3: begin})
 
     assert '"below"' in await shell.run(look)
     await shell.run(skip)
@@ -268,14 +266,3 @@ async def test_region_move(place: Installation, stack: Addresses, shell: Shell) 
                 assert await rows_of(db) == rows
                 await goes_on(moved)
             await Shell(shell.folder, new).run(check)
-
-
-async def delete_before(place: Installation, offset: int) -> None:
-    """What retention does, on partition 3 of the commands."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
-    await admin.start()
-    try:
-        partition = TopicPartition(place.topic(COMMANDS.name), 3)
-        await admin.delete_records({partition: RecordsToDelete(offset)})
-    finally:
-        await admin.close()

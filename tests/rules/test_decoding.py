@@ -23,8 +23,8 @@ from streams.commands import (
     UpdateGraph,
 )
 from streams.decoding import MAX_QUOTE, asks, decode, depth
+from streams.errors import NOT_READABLE
 from streams.outcomes import Dead, DeadReason, detail_json
-from streams.redriving import NOT_READABLE
 from tests.exploring import exploring
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD

@@ -14,23 +14,11 @@ from execstream.settings import SERVERS
 from execstream.supervisor import ROLES
 from streams.topics import COMMANDS, TOPICS
 from tests.orders import Orders
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker, until
 
 NO_SERVERS = "No servers are named and no local stack runs here: run `execstream up`, or set "
 COMMANDS_OF_THE_PROGRAM = sorted(name for name in app if not name.startswith("-"))
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
-
-
-@pytest.fixture
-def lost_program(tmp_path: Path) -> Program:
-    """The program where nothing is configured."""
-    return Program(tmp_path, {})
 
 
 # ---- help, settings, failures ----------------------------------------------------------------

@@ -24,12 +24,6 @@ from tests.worker import Installation, until
 pytestmark = pytest.mark.usefixtures("worker")
 
 
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
-
-
 async def buried(place: Installation, orders: Orders, *values: bytes) -> list[str]:
     """Ids of the dead letters that these values of a run that exists became, in their order."""
     await place.put([orders.create(), *map(orders.raw, values)])

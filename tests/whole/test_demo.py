@@ -10,20 +10,8 @@ import pytest
 
 from execstream.supervisor import ROLES
 from tests.orders import Orders
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import HOME, Installation, until
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
-
-
-@pytest.fixture
-def lost_program(tmp_path: Path) -> Program:
-    """The program where nothing is configured."""
-    return Program(tmp_path, {})
 
 
 async def test_demo(program: Program) -> None:

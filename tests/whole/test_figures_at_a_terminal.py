@@ -8,13 +8,12 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.orders import Orders
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker, until
 
 pytestmark = pytest.mark.usefixtures("worker", "tally")
@@ -34,12 +33,6 @@ async def tally(place: Installation) -> AsyncIterator[Worker]:
     await until(owns)
     yield worker
     await worker.stop()
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 @pytest.fixture(scope="module")

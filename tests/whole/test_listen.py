@@ -2,14 +2,13 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from tests.orders import Orders
 from tests.storage.proxy import cable
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker
 
 UNREADABLE = [b"", b"\xff", b"[]", b'{"payload":1}', b'{"payload":' + b"[" * 100_000]
@@ -18,12 +17,6 @@ BY_HAND = (
     '{"payload":{"event_type":"graph_execution_update","id":"r","user_id":"u","graph_id":"g",'
     f'"status":"RUNNING","seq":null,"outputs":{{}},"inputs":{EXACT}}}}}'
 ).encode()
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 async def test_listen(program: Program, place: Installation, worker: Worker) -> None:

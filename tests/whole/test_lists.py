@@ -1,21 +1,14 @@
 """What `show`, `list` and `alerts list` tell, and what they leave out."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.orders import Orders
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker
 
 EXACT = b"0.10000000000000000001"  # no float is this number
-
-
-@pytest.fixture
-def program(place: Installation, tmp_path: Path) -> Program:
-    """The program on this module's topics and tables."""
-    return Program(tmp_path, variables(place.config))
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])

@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.probes import SETTLING
@@ -18,7 +17,7 @@ from devstack.ports import free_ports
 from streams.topics import CATALOGUE, COMMANDS
 from tests.orders import Order, Orders
 from tests.storage.proxy import cable
-from tests.worker import Installation, Worker, until
+from tests.worker import Installation, Worker, transacting, until
 
 STALL = 4.0  # seconds; a fetch that finds nothing takes one
 
@@ -84,18 +83,6 @@ async def probed(place: Installation) -> AsyncIterator[Probed]:
 def _life() -> list[Order]:
     orders = Orders()
     return [orders.create(orders.node("n")), orders.start(), orders.move("COMPLETED")]
-
-
-@asynccontextmanager
-async def transacting(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=place.config.schema
-    )
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
 
 
 async def _is_at(place: Installation, partition: int, offset: int) -> bool:

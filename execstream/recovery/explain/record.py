@@ -9,7 +9,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from agents.brokers import access
 from execstream.recovery.explain.evidence import Place
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE
 
 LOOK_AHEAD = 100_000  # records after the first one, in which repeats are looked for
 PATIENCE = 10.0  # seconds

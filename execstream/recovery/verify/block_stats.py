@@ -20,8 +20,8 @@ from execstream.settings import Settings
 from storage.mending import fence_off, held
 from storage.recounting import Place, counted
 from storage.totals import load_live
+from streams.errors import NOT_READABLE
 from streams.live import LiveStats, block_value, encode_value, partition_of_key
-from streams.redriving import NOT_READABLE
 from streams.topics import BLOCK_STATS, EVENTS
 
 PATIENCE = 5.0  # seconds until what is committed must be published; workers need half a second

@@ -16,8 +16,8 @@ from storage import exact_json
 from storage.recounting import Place, Recount, everything, partly_kept
 from storage.refolding import forgotten
 from storage.retelling import Retelling
+from streams.errors import NOT_READABLE
 from streams.events import NOWHERE, Event, encode_event
-from streams.redriving import NOT_READABLE
 from streams.tallying import Tally, decode_fact
 
 _PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")

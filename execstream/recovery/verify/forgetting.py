@@ -7,7 +7,7 @@ import msgspec
 
 from storage.refolding import forgotten, owners_of_deleted
 from storage.verifying import DEAD_LETTERS, KEY_VALUE_JOURNAL, REFUSALS, Differing
-from streams.redriving import NOT_READABLE
+from streams.errors import NOT_READABLE
 
 
 class _Signed(msgspec.Struct):
