@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import faust
 import structlog
@@ -31,10 +31,17 @@ log = structlog.get_logger(__name__)
 # Services log by the name of their module; what ours say as Faust's goes where Faust's goes.
 _FAUST = logging.getLogger("faust")
 
-FETCH_MAX_WAIT = 50  # milliseconds; Faust's 1,500 lets a quiet partition wait that long
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
 BROKER_RETRY = 1.0  # seconds
 STOP_PATIENCE = 5.0  # seconds for what is under way at the end
+
+
+class Fetching(NamedTuple):
+    """How long the broker holds a fetch back: until there are `min_bytes`, but at most `max_wait`
+    milliseconds. Faust's 1,500 would let a quiet partition wait that long."""
+
+    min_bytes: int = 1
+    max_wait: int = 50
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -53,7 +60,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, *args: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(*args)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT
+        fetching = cast(App, self.app).fetching
+        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = fetching
         consumer._isolation_level = "read_committed"  # aborted transactions are no commands
         return consumer
 
@@ -117,6 +125,11 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._assignment_lost = False
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: a full buffer holds the fetching back by itself. Faust would leave `tp` out of
+        the next fetch, which then waits for the other partitions, while aiokafka asks for none of
+        them until what it has of `tp` has lain there for 100 ms."""
 
     async def perform_seek(self) -> None:
         """Faust gives this a time limit and then goes on; the claim goes on too."""
@@ -250,8 +263,9 @@ class App(faust.App):
 
     logger = _FAUST
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
         self.intakes: dict[str, Intake] = {}
+        self.fetching = fetching
         self._closers: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **options)
 

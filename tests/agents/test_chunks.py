@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
+from faust.transport import conductor
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -17,7 +18,7 @@ from faust.types import TP
 from agents import chunks
 from agents.config import WorkerConfig
 from agents.intake import Stretch
-from agents.worker import build_app
+from agents.worker import FETCHING, build_app
 from tests.agents.applying import TOPIC, Record
 
 OVERRIDDEN = [
@@ -78,10 +79,12 @@ async def test_settings_of_the_consumer_are_there() -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
 
     assert isinstance(consumer._fetch_max_wait_ms, int)
+    assert consumer._fetch_min_bytes == 1
     assert consumer._isolation_level == "read_uncommitted"
     await consumer.stop()
     started = inspect.getsource(AIOKafkaConsumer.start)
     assert "self._fetch_max_wait_ms" in started
+    assert "self._fetch_min_bytes" in started
     assert "self._isolation_level" in started
 
 
@@ -120,6 +123,37 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
     assert app.conf.agent_supervisor.__name__ == "CrashingSupervisor"
     assert not app.conf.topic_allow_declare
     app.consumer._thread.thread_loop.close()
+
+
+@pytest.mark.parametrize("role", ["apply", "tally", "bridge"])
+async def test_fetches_are_held_back_as_the_role_wants(stack: Any, role: str) -> None:
+    """By the broker, which aiokafka asks to."""
+    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
+    app: Any = build_app(role, config)
+    thread = app.consumer._thread
+
+    consumer = thread._create_worker_consumer(app.transport)
+
+    held_back = (consumer._fetch_min_bytes, consumer._fetch_max_wait_ms)
+    assert held_back == FETCHING.get(role, (1, 50))
+    await consumer.stop()
+    thread.thread_loop.close()
+
+
+async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
+    """Faust asks, and its own answer leaves the partition out of the next fetch."""
+    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
+    consumer: Any = build_app("apply", config).consumer
+    tp = TP(TOPIC, 0)
+    consumer._active_partitions = {tp}
+
+    consumer.on_buffer_full(tp)
+
+    assert consumer._get_active_partitions() == {tp}
+    assert "app.consumer.on_buffer_full" in inspect.getsource(conductor)
+    driver.Consumer.on_buffer_full(consumer, tp)
+    assert consumer._get_active_partitions() == set()
+    consumer._thread.thread_loop.close()
 
 
 def test_one_fetch_becomes_one_event_per_topic() -> None:

@@ -16,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from agents.chunks import FETCH_MAX_WAIT
+from agents.chunks import Fetching
 from devstack import Addresses
 from streams.topics import COMMANDS
 from tests.faults.patience import reached
@@ -135,7 +135,8 @@ async def test_retention_overtakes_a_worker(place: Installation) -> None:
     async with working(place) as worker:
         await drained(place)
         worker.freeze()
-        await asyncio.sleep(4 * FETCH_MAX_WAIT / 1000)  # until Kafka has answered its last fetch
+        # Until Kafka has answered its last fetch.
+        await asyncio.sleep(4 * Fetching().max_wait / 1000)
         [_, (partition, last)] = await place.put([orders.start(), orders.move("COMPLETED")])
         await delete_records(place, partition, before=last)
         worker.thaw()
