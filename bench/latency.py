@@ -19,6 +19,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -61,8 +62,10 @@ class Meter:
         return not any(self._waiting.values())
 
 
-async def measure(stack: devstack.Stack, rate: float, seconds: float) -> dict[str, float]:
-    """p50, p95, p99 and max in milliseconds at `rate` commands/s."""
+async def measure(
+    stack: devstack.Stack, rate: float, seconds: float, until: asyncio.Future[Any] | None = None
+) -> dict[str, float]:
+    """p50, p95, p99 and max in milliseconds at `rate` commands/s; at most until that is done."""
     count = int(rate * (WARM_UP + seconds))
     graphs = load_graphs(GRAPHS)
     simulation = simulate(graphs, runs=count, seed=1, start=datetime.now(UTC))
@@ -73,7 +76,7 @@ async def measure(stack: devstack.Stack, rate: float, seconds: float) -> dict[st
     await producer.start()
     begun = time.monotonic()
     meter = Meter(begun + WARM_UP)
-    feeding = asyncio.create_task(_feed(producer, commands, begun, rate, meter))
+    feeding = asyncio.create_task(_feed(producer, commands, begun, rate, meter, until))
     await _watch(stack, feeding, meter)
     await producer.stop()
     quantiles = statistics.quantiles(meter.latencies, n=100)
@@ -88,11 +91,18 @@ async def measure(stack: devstack.Stack, rate: float, seconds: float) -> dict[st
 
 
 async def _feed(
-    producer: AIOKafkaProducer, commands: list[Sent], begun: float, rate: float, meter: Meter
+    producer: AIOKafkaProducer,
+    commands: list[Sent],
+    begun: float,
+    rate: float,
+    meter: Meter,
+    until: asyncio.Future[Any] | None,
 ) -> None:
     partitions = len(await producer.partitions_for(COMMANDS.name))
     deliveries = []
     for number, (key, value) in enumerate(commands):
+        if until is not None and until.done():
+            break
         intended = begun + number / rate
         if (ahead := intended - time.monotonic()) > 0:
             await asyncio.sleep(ahead)

@@ -1,13 +1,13 @@
 """How fast everything is rebuilt from the topics, and what the live side feels of it.
 
-    python bench/replay.py [--commands 1000000] [--rate 200] [--beside 60]
+    python bench/replay.py [--commands 1000000] [--rate 200]
 
 Starts servers of its own, puts that many simulated commands on the topic, and starts workers; how
 fast these apply them is told as `live`. Then `execstream replay` rebuilds them twice: `beside` is
-with commands coming in at `rate`, whose latency is told with and without it, and `alone` is
-without. A figure counts only because the replay compares all rows, totals and counts of both
-schemas by their hashes. Memory is that of its processes together, at most; load average is
-printed beside.
+with commands coming in at `rate` until it has proved what it made, whose latency is told with and
+without it, and `alone` is without. A figure counts only because the replay compares all rows,
+totals and counts of both schemas by their hashes. Memory is that of its processes together, at
+most; load average is printed beside.
 """
 
 import argparse
@@ -35,6 +35,8 @@ from streams.topics import COMMANDS
 
 POLL = 0.1  # seconds
 SAMPLE = 0.25  # seconds
+WITHOUT = 60.0  # seconds of commands without a replay beside them
+MOST = 1_200.0  # seconds of them beside it
 REBUILT = "rebuilt"
 _POSITIONS = """
 select coalesce(sum(next_offset), 0) from execstream.consumer_offset where consumer = 'apply'
@@ -100,14 +102,14 @@ async def _most_memory(root: psutil.Process) -> int:
 
 
 async def compare(
-    stack: devstack.Stack, environment: dict[str, str], count: int, rate: float, seconds: float
+    stack: devstack.Stack, environment: dict[str, str], count: int, rate: float
 ) -> None:
     """Wait until all is applied, and replay it; tell all figures."""
     live = await applied(stack, count)
     tell("live", {"commands": count, "commands_per_second": round(count / live)})
-    tell("latency without", await measure(stack, rate, seconds))
+    tell("latency without", await measure(stack, rate, WITHOUT))
     replaying = asyncio.create_task(replay(environment))
-    tell("latency beside", await measure(stack, rate, seconds))
+    tell("latency beside", await measure(stack, rate, MOST, replaying))
     tell("beside", await replaying)
     tell("alone", await replay(environment))
 
@@ -116,7 +118,6 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=1_000_000)
     parser.add_argument("--rate", type=float, default=200, help="commands/s beside the replay")
-    parser.add_argument("--beside", type=float, default=60, help="seconds of these")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         stack = await devstack.start(Path(state))
@@ -133,7 +134,7 @@ async def main() -> None:
             for role in ("apply", "tally"):
                 command = (sys.executable, "-m", "execstream", "worker", "--role", role)
                 workers.append(await asyncio.create_subprocess_exec(*command, env=environment))
-            await compare(stack, environment, options.commands, options.rate, options.beside)
+            await compare(stack, environment, options.commands, options.rate)
         finally:
             for worker in workers:
                 worker.terminate()

@@ -142,7 +142,7 @@ async def _commands(
 ) -> AsyncGenerator[tuple[tuple[int, int], bytes], None]:
     total = sum(max(0, ends[part.number] - part.next) for part in parts)
     read = 0
-    async for batch in read_commands(settings.kafka, parts, ends, _BATCH):
+    async for batch in read_commands(settings.kafka, parts, ends, lambda: _BATCH):
         read += batch.size
         tell("commands", read, total)
         for portion in batch:

@@ -138,7 +138,7 @@ async def _of_topic(
     parts = [Owned(TP(name, n), 0, 0, NOWHERE, first, first) for n, first in topic.first.items()]
     total = sum(max(0, ends[part.number] - part.next) for part in parts)
     read = 0
-    async for batch in read_commands(settings.kafka, parts, ends, _BATCH):
+    async for batch in read_commands(settings.kafka, parts, ends, lambda: _BATCH):
         read += batch.size
         tell("commands", read, total)
         for portion in batch:

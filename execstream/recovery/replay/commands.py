@@ -33,11 +33,12 @@ async def replay_commands(writer: Writer) -> None:
     share = writer.share
     connection = await writer.line.get()
     folding = _Folding(writer, await foreign_records(connection, share.live, share.topic))
-    batches = read_commands(share.kafka_bootstrap, writer.parts, share.ends, share.batch_records)
+    batches = read_commands(share.kafka_bootstrap, writer.parts, share.ends, writer.limit)
     async for batch in batches:
         if share.is_orphaned:
             return
-        await folding.apply(batch)
+        async with writer.turns.turn():
+            await folding.apply(batch)
 
 
 class _Folding:

@@ -40,7 +40,8 @@ async def replay_entries(writer: Writer) -> None:
             async for rows in _batches(await reading.get(), writer, part, end):
                 if share.is_orphaned:
                     return
-                await _apply(writer, part, rows, rows[-1]["source_offset"] - part.base + 1)
+                async with writer.turns.turn():
+                    await _apply(writer, part, rows, rows[-1]["source_offset"] - part.base + 1)
             if part.next < end:
                 await _apply(writer, part, (), end)
     except asyncpg.PostgresError as error:
@@ -60,7 +61,7 @@ async def _batches(
     base = part.base
     found = entries(connection, writer.share.live, part.number, part.next + base, end + base)
     async for row in found:
-        is_full = len(rows) >= writer.share.batch_records or size >= BATCH_BYTES
+        is_full = len(rows) >= writer.limit() or size >= BATCH_BYTES
         if is_full and row["source_offset"] != rows[-1]["source_offset"]:
             yield rows
             rows, size = [], 0

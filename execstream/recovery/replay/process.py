@@ -37,4 +37,5 @@ async def replay(share: Share) -> None:
         await writer.claim()
         await (replay_entries if share.source == JOURNAL else replay_commands)(writer)
     finally:
+        await writer.turns.close()
         await line.close()

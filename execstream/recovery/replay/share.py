@@ -12,6 +12,7 @@ from faust.types import TP
 from agents.brokers import Security
 from agents.cache import RunCache
 from agents.intake import Owned
+from execstream.recovery.replay.turns import Cores, Turns
 from storage.bulk import write
 from storage.days import Days
 from storage.effects import Effects
@@ -59,8 +60,13 @@ class Writer:
         self.line = line
         self.parts: list[Owned] = []
         self.cache = RunCache(share.cache_bytes)
+        self.turns = Turns(share.postgres_dsn, share.schema, share.live, share.topic, Cores())
         self.number = 0
         self._days = Days()
+
+    def limit(self) -> int:
+        """Most records in the next batch."""
+        return self.turns.limit(self.share.batch_records)
 
     async def claim(self) -> None:
         """Take the share's partitions over."""

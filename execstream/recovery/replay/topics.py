@@ -1,6 +1,6 @@
 """Commands straight from Kafka, in batches, up to given offsets."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -18,10 +18,10 @@ class NoLongerInTopic(Fatal):
 
 
 async def read_commands(
-    bootstrap: str, parts: Sequence[Owned], ends: Mapping[int, int], limit: int
+    bootstrap: str, parts: Sequence[Owned], ends: Mapping[int, int], limit: Callable[[], int]
 ) -> AsyncIterator[Batch]:
-    """Batches of `parts` from where they stand up to `ends`, by partition, in order; of at most
-    `limit` records."""
+    """Batches of `parts` from where they stand up to `ends`, by partition, in order; each of at
+    most as many records as `limit` then tells."""
     left = {TopicPartition(*part.tp): part for part in parts if part.next < ends[part.number]}
     if not left:
         return
@@ -30,7 +30,7 @@ async def read_commands(
         for tp, part in left.items():
             reader.seek(tp, part.next)
         while left:
-            batch = await _next(reader, left, ends, limit)
+            batch = await _next(reader, left, ends, limit())
             if batch:
                 yield batch
 
