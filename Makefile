@@ -23,7 +23,7 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 page: $(READY) ## Tests the page alone, in Debian's chromium
 	$(BIN)/python -m tests.dashboard.page.browser

@@ -29,7 +29,7 @@ from agents.topics import apply_topics
 from execstream.simulation import Sent, load_graphs, simulate
 from storage.migrate import migrate
 from streams.partitions import partition_of
-from streams.topics import COMMANDS
+from streams.topics import COMMANDS, EVENTS
 
 WARM_UP = 5.0  # seconds
 POLL = 0.001  # seconds
@@ -71,7 +71,10 @@ async def measure(
     simulation = simulate(graphs, runs=count, seed=1, start=datetime.now(UTC))
     commands = list(itertools.islice(simulation, count))
     producer = AIOKafkaProducer(
-        bootstrap_servers=stack.kafka_bootstrap, acks="all", enable_idempotence=True
+        bootstrap_servers=stack.kafka_bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=EVENTS.max_message_bytes,
     )
     await producer.start()
     begun = time.monotonic()

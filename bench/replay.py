@@ -35,6 +35,7 @@ from streams.topics import COMMANDS
 
 POLL = 0.1  # seconds
 SAMPLE = 0.25  # seconds
+SETTLING = 30.0  # seconds for what Postgres still has to do with the rows just written
 WITHOUT = 60.0  # seconds of commands without a replay beside them
 MOST = 1_200.0  # seconds of them beside it
 REBUILT = "rebuilt"
@@ -107,6 +108,7 @@ async def compare(
     """Wait until all is applied, and replay it; tell all figures."""
     live = await applied(stack, count)
     tell("live", {"commands": count, "commands_per_second": round(count / live)})
+    await asyncio.sleep(SETTLING)
     tell("latency without", await measure(stack, rate, WITHOUT))
     replaying = asyncio.create_task(replay(environment))
     tell("latency beside", await measure(stack, rate, MOST, replaying))

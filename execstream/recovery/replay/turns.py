@@ -2,7 +2,7 @@
 rebuild take turns, and rest after each.
 
 Their niceness does not reach what Postgres does for them. On two cores, two of them at once let
-the live side wait four times as long (docs/recovery.md).
+the live side wait four times as long (docs/architecture.md).
 """
 
 import asyncio
