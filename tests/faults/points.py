@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from agents import applier, publisher, republish
+from agents import applier, producers, republish
 from agents.intake import Batch, Intake, Position, Stretch
 from agents.positions import PostgresPositions
 from storage import effects, leftovers
@@ -172,7 +172,7 @@ def _arm_publishing(striking: Striking) -> None:
             striking.die_at(Point.REPUBLISHING)
         return page
 
-    _replace(publisher, AIOKafkaProducer=Producer)
+    _replace(producers, AIOKafkaProducer=Producer)
     _replace(republish, events_after=events_after_or_die)
 
 

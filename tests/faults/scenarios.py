@@ -72,7 +72,8 @@ LONG = (
 
 
 async def _everything_once(running: Trial) -> None:
-    dying = faults.die_at(Point.COMMITTED, Point.REPUBLISHING, then=faults.LOSING)
+    points = (Point.COMMITTED, Point.REPUBLISHING, Point.PUBLISHING)
+    dying = faults.die_at(*points, then=faults.LOSING)
     await running.suffer(dying)
     await running.suffer(faults.kill_server("postgres"))
     await running.suffer(faults.kill_server("kafka"))

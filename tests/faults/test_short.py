@@ -19,5 +19,6 @@ async def test_nothing_is_lost_and_nothing_twice(breakable_stack: Stack, tmp_pat
     assert not outcome.failures
     assert outcome.findings.is_clean, "\n".join(outcome.findings.samples)
     assert outcome.consumed >= outcome.acknowledged > 0
-    for point in (Point.COMMITTED, Point.REPUBLISHING, *LOSSES, "republished", "seek_back"):
+    deaths = (Point.COMMITTED, Point.REPUBLISHING, Point.PUBLISHING)
+    for point in (*deaths, *LOSSES, "republished", "seek_back"):
         assert outcome.said[point] > 0
