@@ -34,7 +34,7 @@ ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
 # the others can catch up with.
 NICENESS = {"apply": 0, "tally": 10, "bridge": 10}
 # A batch of one event costs the tally as much as one of hundreds, and who looks at its figures does
-# not see a tenth of a second: at 200 commands/s it takes a quarter of the CPU so.
+# not see a tenth of a second: at 200 commands/s it takes an eighth of the CPU so.
 FETCHING = {"tally": Fetching(min_bytes=64 * 1024, max_wait=100)}
 HEARTBEATS = 3  # per session timeout, at least
 

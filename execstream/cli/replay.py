@@ -64,8 +64,7 @@ async def replay(
     until
         Where to end: a time, or offsets; without it wherever the live schema is.
     swap
-        Let the rebuilt schema take the place of the live one, which gets its name; only when both
-        are the same.
+        Let the rebuilt schema take the live one's place and name; only when both are the same.
     force
         Swap even when they differ, as they do when a rule was mended.
     events
@@ -88,8 +87,7 @@ async def replay(
         return await replay_file(bundle, into or "bundle", json=json)
     if into is None:
         raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
-    asked = Asked(source, begin, end)
-    return await _rebuild(into, asked, swap=swap, force=force, json=json)
+    return await _rebuild(into, Asked(source, begin, end), swap=swap, force=force, json=json)
 
 
 def _check(

@@ -18,7 +18,7 @@ from faust.types import TP
 from agents import chunks
 from agents.config import WorkerConfig
 from agents.intake import Stretch
-from agents.worker import FETCHING, build_app
+from agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
 
 OVERRIDDEN = [
@@ -125,17 +125,20 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
     app.consumer._thread.thread_loop.close()
 
 
-@pytest.mark.parametrize("role", ["apply", "tally", "bridge"])
-async def test_fetches_are_held_back_as_the_role_wants(stack: Any, role: str) -> None:
-    """By the broker, which aiokafka asks to."""
+@pytest.mark.parametrize(
+    ("role", "held_back"), [("apply", (1, 50)), ("tally", (65_536, 100)), ("bridge", (1, 50))]
+)
+async def test_fetches_are_held_back_as_the_role_wants(
+    stack: Any, role: str, held_back: tuple[int, int]
+) -> None:
+    """By the broker, until there are so many bytes, or so many milliseconds are over."""
     config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
     app: Any = build_app(role, config)
     thread = app.consumer._thread
 
     consumer = thread._create_worker_consumer(app.transport)
 
-    held_back = (consumer._fetch_min_bytes, consumer._fetch_max_wait_ms)
-    assert held_back == FETCHING.get(role, (1, 50))
+    assert (consumer._fetch_min_bytes, consumer._fetch_max_wait_ms) == held_back
     await consumer.stop()
     thread.thread_loop.close()
 

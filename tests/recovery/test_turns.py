@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from execstream.recovery.replay.turns import Cores, Turns
+from execstream.recovery.replay.turns import REST, SMALL, Cores, Turns
 from tests.worker import Installation
 
 WAITS = 0.3  # seconds that nothing may have happened in
@@ -53,7 +53,9 @@ async def _hold(turns: Turns, has_begun: asyncio.Event, may_end: asyncio.Event) 
 async def test_while_the_live_side_goes_on_they_take_turns(
     place: Installation, pair: list[Turns]
 ) -> None:
-    """The other's turn begins when the first one's has ended."""
+    """Small ones: the other's begins when the first one's has ended, and its rest."""
+    now = asyncio.get_running_loop().time
+    assert pair[0].limit(2 * SMALL) == 2 * SMALL
     await place.db.execute(MOVE, TOPIC)
     begun, may_end = [asyncio.Event(), asyncio.Event()], asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -62,8 +64,11 @@ async def test_while_the_live_side_goes_on_they_take_turns(
         group.create_task(_hold(pair[1], begun[1], may_end))
         await asyncio.sleep(WAITS)
         assert not begun[1].is_set()
+        ended = now()
         may_end.set()
         await asyncio.wait_for(begun[1].wait(), PATIENCE)
+        assert now() - ended >= REST * WAITS
+    assert [turns.limit(2 * SMALL) for turns in pair] == [SMALL, SMALL]
 
 
 async def test_while_it_stands_still_nobody_waits(pair: list[Turns]) -> None:

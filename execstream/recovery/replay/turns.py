@@ -27,10 +27,33 @@ _WAIT = "select pg_advisory_lock(hashtext($1))"
 _END = "select pg_advisory_unlock_all()"
 
 
+class Cores:
+    """Whether there are enough of them. Linux tells in the file `told` how long a process ran, and
+    how long it could have run and had no core; elsewhere there are never enough."""
+
+    def __init__(self, told: Path = SCHEDSTAT) -> None:
+        self._told = told
+        self._ran, self._waited = self._read()
+
+    def are_short(self) -> bool:
+        """Since this was last asked."""
+        ran, waited = self._read()
+        more, longer = ran - self._ran, waited - self._waited
+        self._ran, self._waited = ran, waited
+        return not self._told.exists() or longer > SHORT * (more + longer)
+
+    def _read(self) -> tuple[int, int]:
+        """Nanoseconds."""
+        if not self._told.exists():
+            return 0, 0
+        ran, waited, _ = self._told.read_text().split()
+        return int(ran), int(waited)
+
+
 class Turns:
     """One process's turns in rebuilding `schema`. `topic`: of the commands that `live` applies."""
 
-    def __init__(self, dsn: str, schema: str, live: str, topic: str, cores: "Cores") -> None:
+    def __init__(self, dsn: str, schema: str, live: str, topic: str, cores: Cores) -> None:
         self._name = f"execstream.replay {schema}"
         self._live, self._topic = live, topic
         self._line = Line(dsn, schema)
@@ -79,26 +102,3 @@ class Turns:
             note_retry("turn", error)
             self._line.hang_up()
             return False
-
-
-class Cores:
-    """Whether there are enough of them. Linux tells in the file `told` how long a process ran, and
-    how long it could have run and had no core; elsewhere there are never enough."""
-
-    def __init__(self, told: Path = SCHEDSTAT) -> None:
-        self._told = told
-        self._ran, self._waited = self._read()
-
-    def are_short(self) -> bool:
-        """Since this was last asked."""
-        ran, waited = self._read()
-        more, longer = ran - self._ran, waited - self._waited
-        self._ran, self._waited = ran, waited
-        return not self._told.exists() or longer > SHORT * (more + longer)
-
-    def _read(self) -> tuple[int, int]:
-        """Nanoseconds."""
-        if not self._told.exists():
-            return 0, 0
-        ran, waited, _ = self._told.read_text().split()
-        return int(ran), int(waited)
