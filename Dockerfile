@@ -23,7 +23,6 @@ RUN python -m hatchling build -t wheel -d /tmp/wheel \
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent execstream
 COPY --from=build /opt/execstream /opt/execstream
-COPY examples /opt/execstream/lib/python3.11/site-packages/examples
 COPY ops/image/healthcheck.py /usr/local/bin/healthcheck
 ENV PATH=/opt/execstream/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001

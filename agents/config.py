@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from streams.decoding import MAX_COMMAND_BYTES
+from execstream.streams.decoding import MAX_COMMAND_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,22 @@ from typing import Any
 
 import structlog
 
-from agents.chunks import App
-from agents.config import WorkerConfig
-from agents.failures import is_transient, note_retry, pauses
-from agents.intake import Batch, Intake
-from agents.positions import PostgresPositions
-from storage.catalogue import Block, Graph, commit_catalogue
-from storage.lines import Line
-from storage.progress import FENCED, Move, sqlstate
-from streams.catalogue import (
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.partition_buffer import Batch, Intake
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
+from execstream.storage.commit.consumer_offsets import FENCED, Move, sqlstate
+from execstream.storage.lines import Line
+from execstream.streams.catalogue import (
     BlockKey,
     DefineBlock,
     DefineGraph,
     NotInCatalogue,
     decode_catalogue,
 )
-from streams.topics import CATALOGUE
+from execstream.streams.topics import CATALOGUE
 
 log = structlog.get_logger(__name__)
 

@@ -11,24 +11,22 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from yarl import URL
 
-from agents import (
-    apply_commands,
-    bridge_to_redis,
-    lenient,
-    probes,
-    read_catalogue,
-    tally_stats,
-)
-from agents.alerting import watching
-from agents.brokers import access
-from agents.chunks import App, Fetching, OneEventPerFetch, Transport
-from agents.config import WorkerConfig
+from execstream.agents import read_catalogue
+from execstream.agents.alerts import timers
+from execstream.agents.apply import apply_commands
+from execstream.agents.bridge import bridge_to_redis
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime import probes
+from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
+from execstream.agents.tally import tally_stats
+from execstream.kafka import header_decoding
+from execstream.kafka.security import access
 
 # What each role declares.
 ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
     "apply": (apply_commands.declare, read_catalogue.declare),
     "bridge": (bridge_to_redis.declare,),
-    "tally": (tally_stats.declare, watching.declare),
+    "tally": (tally_stats.declare, timers.declare),
 }
 # When there is not enough of the machine for all, applying comes first: what it has committed
 # the others can catch up with.
@@ -101,7 +99,7 @@ def _web(config: WorkerConfig) -> dict[str, Any]:
 
 def run_worker(role: str, config: WorkerConfig) -> NoReturn:
     """Run until stopped; exits the process with the worker's exit code."""
-    lenient.install()
+    header_decoding.install()
     os.nice(NICENESS[role])
     # States and batches live long and form no cycles: looking for garbage among them at the
     # default pace took a sixth of the worker's CPU.

@@ -19,9 +19,9 @@ from typing import Any
 
 import asyncpg
 
-from devstack import Addresses
-from storage.models import ExecutionStatus
-from storage.reads import find_past, get_graph_execution_as_of, list_steps_as_of
+from execstream.devstack import Addresses
+from execstream.storage.models import ExecutionStatus
+from execstream.storage.reads import find_past, get_graph_execution_as_of, list_steps_as_of
 from tests.orders import Order, Orders
 from tests.storage.factories import fresh_tables
 from tests.storage.histories import history

@@ -24,11 +24,10 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-import devstack
-import storage
-from storage.migrate import migrate
-from storage.models import ExecutionStatus
-from storage.reads import cursors
+from execstream import connect, devstack, reads
+from execstream.storage.models import ExecutionStatus
+from execstream.storage.reads import cursors
+from execstream.storage.schema.migrate import migrate
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 30
@@ -260,7 +259,7 @@ async def add_totals(db: asyncpg.Pool) -> None:
 Read = Callable[[], Awaitable[object]]
 
 
-async def reads(db: asyncpg.Pool, past: Past) -> dict[str, Read]:
+async def hot_reads(db: asyncpg.Pool, past: Past) -> dict[str, Read]:
     """Each hot read by its name."""
     end = BEGIN + timedelta(days=DAYS)
     deep = await db.fetchrow(
@@ -271,32 +270,32 @@ async def reads(db: asyncpg.Pool, past: Past) -> dict[str, Read]:
     heavy, busy = "owner0", await _longest_run(past)
     month = (BEGIN, end)
     return {
-        "first page": lambda: storage.list_graph_executions(db, limit=PAGE_SIZE),
-        "first page of an owner": lambda: storage.list_graph_executions(db, user_id=heavy),
-        "last page by keyset": lambda: storage.list_graph_executions(
+        "first page": lambda: reads.list_graph_executions(db, limit=PAGE_SIZE),
+        "first page of an owner": lambda: reads.list_graph_executions(db, user_id=heavy),
+        "last page by keyset": lambda: reads.list_graph_executions(
             db, cursor=cursor, limit=PAGE_SIZE
         ),
-        "run of 60 steps": lambda: storage.get_graph_execution(db, busy.owner, busy.id, True),
-        "count of an owner's failed runs in 10 days": lambda: storage.get_graph_executions_count(
+        "run of 60 steps": lambda: reads.get_graph_execution(db, busy.owner, busy.id, True),
+        "count of an owner's failed runs in 10 days": lambda: reads.get_graph_executions_count(
             db,
             heavy,
             statuses=[ExecutionStatus.FAILED],
             created_time_gte=end - timedelta(days=10),
         ),
-        "count of an owner's runs": lambda: storage.get_graph_executions_count(db, heavy),
-        "block errors over 24 h": lambda: storage.get_block_error_stats(
+        "count of an owner's runs": lambda: reads.get_graph_executions_count(db, heavy),
+        "block errors over 24 h": lambda: reads.get_block_error_stats(
             db, end - timedelta(days=2), end - timedelta(days=1)
         ),
-        "block errors over 24 h, to the second": lambda: storage.get_block_error_stats(
+        "block errors over 24 h, to the second": lambda: reads.get_block_error_stats(
             db, end - timedelta(days=2, seconds=1), end - timedelta(days=1, seconds=1)
         ),
-        "block errors over 1 h": lambda: storage.get_block_error_stats(
+        "block errors over 1 h": lambda: reads.get_block_error_stats(
             db, end - timedelta(hours=2), end - timedelta(hours=1)
         ),
-        "cost of the heaviest owner, 30 days": lambda: storage.get_user_cost_summary(
+        "cost of the heaviest owner, 30 days": lambda: reads.get_user_cost_summary(
             db, heavy, *month
         ),
-        "diagnostics": lambda: storage.get_execution_diagnostics(db),
+        "diagnostics": lambda: reads.get_execution_diagnostics(db),
     }
 
 
@@ -326,10 +325,10 @@ async def main() -> None:
         stack = await devstack.start(Path(state))
         try:
             await migrate(stack.postgres_dsn)
-            db = await storage.connect(stack.postgres_dsn)
+            db = await connect(stack.postgres_dsn)
             await fill(db, past)
             await add_totals(db)
-            for name, read in (await reads(db, past)).items():
+            for name, read in (await hot_reads(db, past)).items():
                 figures: dict[str, Any] = {"read": name, **await measure(read, options.repeat)}
                 print(json.dumps(figures | {"load": round(os.getloadavg()[0], 1)}), flush=True)
             await db.close()

@@ -27,10 +27,10 @@ import httpx
 import psutil
 from aiokafka import AIOKafkaProducer
 
-import devstack
-from execstream.simulation import load_graphs, simulate
-from streams.partitions import partition_of
-from streams.topics import COMMANDS
+from execstream import devstack
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS
+from execstream.workload.simulation import load_graphs, simulate
 from tests.dashboard.page.browser import Tab, chromium, find_chromium
 from tests.orders import Orders
 from tests.whole.program import Program, variables

@@ -24,12 +24,12 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-import devstack
-from agents.topics import apply_topics
-from execstream.simulation import Sent, load_graphs, simulate
-from storage.migrate import migrate
-from streams.partitions import partition_of
-from streams.topics import COMMANDS, EVENTS
+from execstream import devstack
+from execstream.kafka.admin import apply_topics
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS, EVENTS
+from execstream.workload.simulation import Sent, load_graphs, simulate
 
 WARM_UP = 5.0  # seconds
 POLL = 0.001  # seconds

@@ -26,12 +26,12 @@ import asyncpg
 import psutil
 from latency import GRAPHS, measure
 
-import devstack
-from agents.topics import apply_topics
-from execstream.producer import BulkProducer
-from execstream.simulation import load_graphs, simulate
-from storage.migrate import migrate
-from streams.topics import COMMANDS
+from execstream import devstack
+from execstream.kafka.admin import apply_topics
+from execstream.kafka.producer import BulkProducer
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.topics import COMMANDS
+from execstream.workload.simulation import load_graphs, simulate
 
 POLL = 0.1  # seconds
 SAMPLE = 0.25  # seconds

@@ -24,16 +24,16 @@ from pathlib import Path
 import msgspec
 import psutil
 
-import devstack
-from execstream.producer import BulkProducer
-from execstream.simulation import load_graphs, simulate
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.events import encode_event, run_event
-from streams.fold import fold
-from streams.partitions import partition_of
-from streams.state import Run
-from streams.topics import EVENTS
+from execstream import devstack
+from execstream.kafka.producer import BulkProducer
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.events import encode_event, run_event
+from execstream.streams.fold import fold
+from execstream.streams.partitions import partition_of
+from execstream.streams.state import Run
+from execstream.streams.topics import EVENTS
+from execstream.workload.simulation import load_graphs, simulate
 from tests.worker import Installation, Worker, installation, until
 
 GRAPHS = Path(__file__).parent.parent / "examples" / "graphs"

@@ -15,9 +15,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from dashboard.config import Token
-from dashboard.problems import ProblemError, not_found
-from dashboard.services import Services, services
+from execstream.dashboard.config import Token
+from execstream.dashboard.problems import ProblemError, not_found
+from execstream.dashboard.services import Services, services
 
 _bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when it is set.")
 

@@ -10,16 +10,25 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.staticfiles import StaticFiles
 
-from dashboard import alerts, blocks, commands, executions, operations, positions, streams, troubles
-from dashboard.config import DashboardConfig
-from dashboard.documents import PROBLEMS, describe
-from dashboard.feed.feed import Feed
-from dashboard.middleware import EveryAnswer
-from dashboard.problems import tell_problems
-from dashboard.reads.brokers import Brokers
-from dashboard.reads.live_blocks import LiveBlocks
-from dashboard.services import CommandSender, Services
-from storage.connect import connect
+from execstream.dashboard.config import DashboardConfig
+from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.middleware import EveryAnswer
+from execstream.dashboard.openapi import PROBLEMS, describe
+from execstream.dashboard.problems import tell_problems
+from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.routes import (
+    alerts,
+    blocks,
+    commands,
+    health,
+    live_stream,
+    progress,
+    rejections,
+    runs,
+)
+from execstream.dashboard.services import CommandSender, Services
+from execstream.kafka.cluster import Brokers
+from execstream.storage.connections import connect
 
 PAGE = Path(__file__).parent / "page"
 
@@ -53,7 +62,7 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (executions, commands, blocks, alerts, troubles, operations, positions, streams):
+    for part in (runs, commands, blocks, alerts, rejections, health, progress, live_stream):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(EveryAnswer)

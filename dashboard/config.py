@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.decoding import MAX_COMMAND_BYTES
+from execstream.streams.decoding import MAX_COMMAND_BYTES
 
 
 @dataclass(frozen=True, slots=True)

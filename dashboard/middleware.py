@@ -6,7 +6,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard import metrics
+from execstream.dashboard import metrics
 
 _POLICY = {
     "default-src": "'none'",

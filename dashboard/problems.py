@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from dashboard.feed.positions import InvalidPosition
-from dashboard.middleware import route_of
-from storage import exact_json
-from storage.reads import InvalidCursor, NotYetHappened, PastIsGone
-from streams.errors import NotDelivered
-from streams.moments import NoMoment
+from execstream.dashboard.feed.cursor import InvalidPosition
+from execstream.dashboard.middleware import route_of
+from execstream.storage.reads import InvalidCursor, NotYetHappened, PastIsGone
+from execstream.streams import exact_json
+from execstream.streams.errors import NotDelivered
+from execstream.streams.moments import NoMoment
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "2"}  # seconds

@@ -8,11 +8,11 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from dashboard.access import is_loopback
-from dashboard.app import build_app
-from dashboard.config import DashboardConfig
-from dashboard.services import CommandSender
-from streams.errors import Fatal
+from execstream.dashboard.access import is_loopback
+from execstream.dashboard.app import build_app
+from execstream.dashboard.config import DashboardConfig
+from execstream.dashboard.services import CommandSender
+from execstream.streams.errors import Fatal
 
 STOP_WITHIN = 5  # seconds for requests that are under way
 BACKLOG = 2048  # connections that wait to be taken: all browsers come back at once

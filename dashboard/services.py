@@ -7,13 +7,13 @@ import asyncpg
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
-from dashboard.config import DashboardConfig
-from dashboard.feed.feed import Feed
-from dashboard.reads.brokers import Brokers
-from dashboard.reads.live_blocks import LiveBlocks
-from streams.commands import Command
-from streams.outcomes import Outcome
-from streams.redriving import Redriven
+from execstream.dashboard.config import DashboardConfig
+from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.kafka.cluster import Brokers
+from execstream.streams.commands import Command
+from execstream.streams.outcomes import Outcome
+from execstream.streams.redriving import Redriven
 
 
 class Sent(Protocol):

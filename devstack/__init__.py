@@ -3,9 +3,9 @@
 For development only: one node each, on loopback, without passwords.
 """
 
-from devstack.addresses import Addresses
-from devstack.errors import StackError
-from devstack.stack import Stack
-from devstack.start import start
+from execstream.devstack.addresses import Addresses
+from execstream.devstack.errors import StackError
+from execstream.devstack.stack import Stack
+from execstream.devstack.start import start
 
 __all__ = ["Addresses", "Stack", "StackError", "start"]

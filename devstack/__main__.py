@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from devstack import StackError, start
-from devstack.addresses import DESCRIPTION
+from execstream.devstack import StackError, start
+from execstream.devstack.addresses import DESCRIPTION
 
 USAGE = "Usage: python -m devstack up [STATE DIRECTORY, .execstream by default]"
 

@@ -18,8 +18,8 @@ from threading import Event
 import requests
 from jgo.maven import Artifact, MavenContext, PythonResolver
 
-from devstack.errors import StackError
-from devstack.progress import Progress, shown
+from execstream.devstack.errors import StackError
+from execstream.devstack.progress import Progress, shown
 
 VERSION = "4.3.0"
 SUMS = Path(__file__).with_name(f"kafka-{VERSION}.sha256")

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from devstack.errors import StackError
+from execstream.devstack.errors import StackError
 
 OLDEST = 17  # what Apache Kafka 4 brokers need
 

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from devstack.errors import StackError
-from devstack.ports import HOST
-from devstack.processes import run
-from devstack.server import Server
+from execstream.devstack.errors import StackError
+from execstream.devstack.ports import HOST
+from execstream.devstack.processes import run
+from execstream.devstack.server import Server
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 JVM_OPTIONS = (

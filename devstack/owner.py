@@ -16,8 +16,8 @@ from typing import IO
 
 import psutil
 
-from devstack.errors import StackError
-from devstack.processes import family_of, is_alive, kill
+from execstream.devstack.errors import StackError
+from execstream.devstack.processes import family_of, is_alive, kill
 
 # Start times are computed from the boot time, which moves a little when the clock is set.
 START_TIME_TOLERANCE = 2.0  # seconds

@@ -12,7 +12,7 @@ import socket
 
 import psutil
 
-from devstack.errors import StackError
+from execstream.devstack.errors import StackError
 
 HOST = "127.0.0.1"
 RANGE = range(20_000, 32_000)

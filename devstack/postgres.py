@@ -15,10 +15,10 @@ from signal import Signals
 
 import asyncpg
 
-from devstack.errors import StackError
-from devstack.ports import HOST
-from devstack.processes import identity, run
-from devstack.server import Server
+from execstream.devstack.errors import StackError
+from execstream.devstack.ports import HOST
+from execstream.devstack.processes import identity, run
+from execstream.devstack.server import Server
 
 USER = "postgres"
 DATABASE = "execstream"

@@ -9,9 +9,9 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from devstack.errors import StackError
-from devstack.ports import HOST
-from devstack.server import Server
+from execstream.devstack.errors import StackError
+from execstream.devstack.ports import HOST
+from execstream.devstack.server import Server
 
 
 def find_server() -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 
-from devstack.errors import StackError
-from devstack.ports import require_free
-from devstack.processes import family_of, identity, is_alive, kill
+from execstream.devstack.errors import StackError
+from execstream.devstack.ports import require_free
+from execstream.devstack.processes import family_of, identity, is_alive, kill
 
 POLL_INTERVAL = 0.03  # seconds
 READY_TIMEOUT = 60.0  # seconds; a loaded machine may need many times the usual 4

@@ -8,9 +8,9 @@ from pathlib import Path
 from signal import Signals
 from typing import IO
 
-from devstack import owner
-from devstack.addresses import DESCRIPTION, Addresses
-from devstack.server import Server
+from execstream.devstack import owner
+from execstream.devstack.addresses import DESCRIPTION, Addresses
+from execstream.devstack.server import Server
 
 RECORD = "running.json"
 

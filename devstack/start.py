@@ -11,14 +11,14 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
-from devstack import kafka, owner, postgres, redis
-from devstack.addresses import DESCRIPTION
-from devstack.errors import StackError
-from devstack.jars import ensure_jars
-from devstack.java import find_java
-from devstack.ports import HOST, free_ports
-from devstack.server import Server
-from devstack.stack import RECORD, Stack
+from execstream.devstack import kafka, owner, postgres, redis
+from execstream.devstack.addresses import DESCRIPTION
+from execstream.devstack.errors import StackError
+from execstream.devstack.jars import ensure_jars
+from execstream.devstack.java import find_java
+from execstream.devstack.ports import HOST, free_ports
+from execstream.devstack.server import Server
+from execstream.devstack.stack import RECORD, Stack
 
 ROOM_NEEDED = 500  # MiB: what empty servers write at once, and some data
 LOCK = "owner.lock"

@@ -5,7 +5,7 @@ A pool would reset a connection at every release, a second round trip per batch.
 
 import asyncpg
 
-from storage.migrate import quoted
+from execstream.storage.schema.migrate import quoted
 
 COMMAND_TIMEOUT = 30.0  # seconds
 

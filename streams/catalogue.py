@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from streams.commands import Name, Version
-from streams.errors import NOT_READABLE
-from streams.text import clean_text
+from execstream.streams.commands import Name, Version
+from execstream.streams.errors import NOT_READABLE
+from execstream.streams.text import clean_text
 
 BlockType = Literal[
     "STANDARD",

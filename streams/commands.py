@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
-from streams.statuses import ExecutionStatus
+from execstream.streams.statuses import ExecutionStatus
 
 MAX_BATCH_OF_STEPS = 1000
 

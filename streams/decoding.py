@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from streams.commands import (
+from execstream.streams.commands import (
     COMMAND_TYPES,
     AddNodeInput,
     AddNodeOutput,
@@ -27,8 +27,8 @@ from streams.commands import (
     UpdateNodes,
     Uuid,
 )
-from streams.outcomes import Dead, DeadReason
-from streams.text import clean_json, clean_text, may_need_cleaning
+from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 128  # levels; the command itself is the first

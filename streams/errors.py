@@ -21,6 +21,14 @@ class Fatal(ExecstreamError):
     """Trying again will not help; somebody has to change something."""
 
 
+class NotConfigured(Fatal):
+    """A setting is missing or wrong."""
+
+
+class Unreachable(Transient):
+    """A server does not answer."""
+
+
 class NotDelivered(Transient):
     """Kafka did not confirm in time that it has a record; it may come to have it all the same."""
 

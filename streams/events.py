@@ -9,13 +9,13 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from streams.commands import Command, RunCommand, SetKeyValue
-from streams.journal import Entry, EntryType
-from streams.outcomes import Refused, detail_json
-from streams.shortening import shorten
-from streams.state import Run
-from streams.statuses import ExecutionStatus
-from streams.topics import EVENTS
+from execstream.streams.commands import Command, RunCommand, SetKeyValue
+from execstream.streams.journal import Entry, EntryType
+from execstream.streams.outcomes import Refused, detail_json
+from execstream.streams.shortening import shorten
+from execstream.streams.state import Run
+from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.topics import EVENTS
 
 Maybe = UnsetType  # absent from the wire
 

@@ -10,13 +10,13 @@ from typing import cast
 import msgspec
 from msgspec import UNSET
 
-from streams.commands import RunCommand
-from streams.errors import Fatal
-from streams.journal import Entry, EntryType
-from streams.outcomes import Applied, Duplicate, Refused
-from streams.rules import decide
-from streams.state import Run, Step
-from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, Table
+from execstream.streams.commands import RunCommand
+from execstream.streams.errors import Fatal
+from execstream.streams.journal import Entry, EntryType
+from execstream.streams.outcomes import Applied, Duplicate, Refused
+from execstream.streams.rules import decide
+from execstream.streams.state import Run, Step
+from execstream.streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, Table
 
 # Bytes of memory, about.
 _SKIPPED = 112  # an id with its status

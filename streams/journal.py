@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from streams.statuses import ExecutionStatus
+from execstream.streams.statuses import ExecutionStatus
 
 
 class EntryType(StrEnum):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from streams.commands import SetKeyValue
-from streams.outcomes import Applied, Duplicate, Refusal, Refused
+from execstream.streams.commands import SetKeyValue
+from execstream.streams.outcomes import Applied, Duplicate, Refusal, Refused
 
 
 @dataclass(slots=True)

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from streams.commands import parse_time
-from streams.errors import Fatal
+from execstream.streams.commands import parse_time
+from execstream.streams.errors import Fatal
 
 # The `seq` of the last entry that counts, or a time: everything up to the last entry by then.
 Moment = int | datetime

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from streams.text import clean_json, may_need_cleaning
+from execstream.streams.text import clean_json, may_need_cleaning
 
 
 class Refusal(StrEnum):

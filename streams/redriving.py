@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from streams.commands import Command, SetKeyValue, type_of
-from streams.decoding import decode
-from streams.errors import NOT_READABLE, Fatal
-from streams.outcomes import Dead, DeadReason
+from execstream.streams.commands import Command, SetKeyValue, type_of
+from execstream.streams.decoding import decode
+from execstream.streams.errors import NOT_READABLE, Fatal
+from execstream.streams.outcomes import Dead, DeadReason
 
 REDRIVEN_FROM = "redriven_from"  # header: the id of the dead letter; its place is in the others
 _ORIGIN = (

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from streams.commands import (
+from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
     CreateGraph,
@@ -24,10 +24,10 @@ from streams.commands import (
     UpdateNode,
     UpdateNodes,
 )
-from streams.journal import Detail, Entry, EntryType
-from streams.outcomes import Duplicate, Refusal, Refused
-from streams.state import Run, Step
-from streams.statuses import (
+from execstream.streams.journal import Detail, Entry, EntryType
+from execstream.streams.outcomes import Duplicate, Refusal, Refused
+from execstream.streams.state import Run, Step
+from execstream.streams.statuses import (
     ALLOWED_FROM,
     ENDED,
     ExecutionStatus,

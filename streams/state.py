@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from streams.outcomes import Applied
-from streams.statuses import ExecutionStatus
+from execstream.streams.outcomes import Applied
+from execstream.streams.statuses import ExecutionStatus
 
 
 @dataclass(slots=True)

@@ -1,17 +1,26 @@
 """The transition table as a page of the documentation.
 
-`python -m streams.state_machine > docs/state_machine.md` writes it; a test fails when it is stale.
+`python -m execstream.streams.state_machine > docs/state_machine.md` writes it, and a test fails
+when it is stale.
 """
 
 from collections.abc import Iterable
 
-from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, allowed_from, is_allowed
+from execstream.streams.statuses import (
+    ALLOWED_FROM,
+    ENDED,
+    FINAL,
+    ExecutionStatus,
+    allowed_from,
+    is_allowed,
+)
 
 _PAGE = """\
 # The states of runs and steps
 
-Made from `streams/statuses.py` by `python -m streams.state_machine > docs/state_machine.md`;
-change it there. Runs (graph executions) and steps (node executions) share this table.
+Made from `streams/statuses.py` by
+`python -m execstream.streams.state_machine > docs/state_machine.md`; change it there.
+Runs (graph executions) and steps (node executions) share this table.
 
 ```mermaid
 {diagram}

@@ -1,6 +1,6 @@
 """The topics, as `topics.yaml` describes them; nothing else spells their names.
 
-A wheel carries the file as `streams/topics.yaml`; a checkout has it at its top.
+The file is at the top of a checkout; `streams/topics.yaml` is a link to it.
 """
 
 from importlib.resources import files
@@ -40,9 +40,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def _read() -> dict[str, Topic]:
-    package = files(__package__)
-    packed = package / "topics.yaml"
-    file = packed if packed.is_file() else package / ".." / "topics.yaml"
+    file = files(__package__) / "topics.yaml"
     return msgspec.yaml.decode(file.read_bytes(), type=dict[str, Topic])
 
 

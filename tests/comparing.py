@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from execstream.reference import Reference, read_event, read_json
+from execstream.workload.reference import Reference, read_event, read_json
 from tests.worker import Installation
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from devstack import Addresses, Stack, start
+from execstream.devstack import Addresses, Stack, start
 from tests.names import Names, lent_names
 from tests.whole.program import Program, variables
 from tests.worker import Installation, Worker, installation

@@ -9,7 +9,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from devstack import Addresses
+from execstream.devstack import Addresses
 
 
 @dataclass(frozen=True)

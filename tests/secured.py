@@ -14,12 +14,12 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from agents.brokers import Security
-from devstack import kafka
-from devstack.jars import ensure_jars
-from devstack.java import find_java
-from devstack.ports import HOST, free_ports
-from execstream.settings import variable
+from execstream.config.settings import variable
+from execstream.devstack import kafka
+from execstream.devstack.jars import ensure_jars
+from execstream.devstack.java import find_java
+from execstream.devstack.ports import HOST, free_ports
+from execstream.kafka.security import Security
 
 USER, PASSWORD = "ada", "of-the-tests"
 STRANGER = "bob"  # has the same password, and no rights

@@ -17,16 +17,16 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from agents import lenient
-from agents.config import WorkerConfig
-from agents.topics import apply_topics
-from agents.worker import run_worker
-from devstack import Addresses
-from execstream.logs import configure_logging
-from execstream.settings import read_settings
-from storage.migrate import migrate
-from streams.partitions import partition_of
-from streams.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
+from execstream.agents.config import WorkerConfig
+from execstream.agents.worker import run_worker
+from execstream.config.logs import configure_logging
+from execstream.config.settings import read_settings
+from execstream.devstack import Addresses
+from execstream.kafka import header_decoding
+from execstream.kafka.admin import apply_topics
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
 from tests.names import lent_names
 from tests.orders import Order
 
@@ -261,7 +261,7 @@ def _tail(worker: Worker) -> str:
 @asynccontextmanager
 async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Installation]:
     """Migrated tables and all topics, under names of their own."""
-    lenient.install()  # tests read back what only so can be read
+    header_decoding.install()  # tests read back what only so can be read
     async with lent_names(servers) as names:
         config = WorkerConfig(
             kafka_bootstrap=servers.kafka_bootstrap,

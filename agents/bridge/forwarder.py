@@ -13,15 +13,15 @@ import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
 
-from agents.failures import is_transient, note_retry, pauses
-from agents.intake import Batch, Portion, Record
-from storage.lines import Line
-from storage.messages.recalling import recall
-from storage.messages.views import RunViews
-from storage.redis_positions import Place, Publication, RedisPositions
-from storage.run_history import load_interface_blocks
-from streams.errors import NOT_READABLE
-from streams.events import Event, Source, decode_event
+from execstream.agents.runtime.partition_buffer import Batch, Portion, Record
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.storage.lines import Line
+from execstream.storage.log.run_history import load_interface_blocks
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.redis.messages.view_loading import recall
+from execstream.storage.redis.positions import Place, Publication, RedisPositions
+from execstream.streams.errors import NOT_READABLE
+from execstream.streams.events import Event, Source, decode_event
 
 log = structlog.get_logger(__name__)
 

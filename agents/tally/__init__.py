@@ -1,1 +1,1 @@
-"""Parts of the agent that tallies."""
+"""Aggregating events into totals, tables and the block-stats topic."""

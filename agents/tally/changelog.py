@@ -16,11 +16,11 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from agents.last_records import last_values
-from agents.producers import LazyProducer
-from streams.errors import NOT_READABLE
-from streams.events import NOWHERE
-from streams.tallying import Place
+from execstream.kafka.last_records import last_values
+from execstream.kafka.worker_producer import LazyProducer
+from execstream.streams.errors import NOT_READABLE
+from execstream.streams.events import NOWHERE
+from execstream.streams.totals.aggregation import Place
 
 log = structlog.get_logger(__name__)
 

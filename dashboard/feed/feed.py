@@ -8,16 +8,16 @@ from functools import partial
 import asyncpg
 from redis.asyncio import Redis
 
-from dashboard import metrics
-from dashboard.config import DashboardConfig
-from dashboard.feed.alerts import AlertReader
-from dashboard.feed.journal import Journal, connect
-from dashboard.feed.listener import Listener
-from dashboard.feed.positions import Position
-from dashboard.feed.reader import Reader
-from dashboard.feed.scopes import Scope
-from dashboard.feed.snapshots import take_snapshot
-from dashboard.feed.stream import Stream
+from execstream.dashboard import metrics
+from execstream.dashboard.config import DashboardConfig
+from execstream.dashboard.feed.alert_reader import AlertReader
+from execstream.dashboard.feed.cursor import Position
+from execstream.dashboard.feed.journal_pages import Journal, connect
+from execstream.dashboard.feed.listener import Listener
+from execstream.dashboard.feed.reader import Reader
+from execstream.dashboard.feed.scopes import Scope
+from execstream.dashboard.feed.snapshots import take_snapshot
+from execstream.dashboard.feed.stream import Stream
 
 
 class Feed:

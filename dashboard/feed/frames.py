@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from storage import exact_json
+from execstream.streams import exact_json
 
 # How long a browser waits before it comes back, in milliseconds.
 RETRY = b"retry: 1000\n\n"

@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from storage.channels import execution_channel
+from execstream.storage.redis.channels import execution_channel
 
 RECONNECT = 0.5  # seconds
 

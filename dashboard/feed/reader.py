@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 import asyncpg
 import structlog
 
-from dashboard import metrics
-from dashboard.feed.frames import frame
-from dashboard.feed.journal import Journal, Page
-from dashboard.feed.listener import Listener
-from dashboard.feed.positions import Position, covers, encode
-from dashboard.feed.scopes import Scope, scopes_of
-from dashboard.feed.subscribers import Batch, Closed, Subscriber
-from storage.retelling import Retelling
+from execstream.dashboard import metrics
+from execstream.dashboard.feed.cursor import Position, covers, encode
+from execstream.dashboard.feed.frames import frame
+from execstream.dashboard.feed.journal_pages import Journal, Page
+from execstream.dashboard.feed.listener import Listener
+from execstream.dashboard.feed.scopes import Scope, scopes_of
+from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
+from execstream.storage.log.events import Retelling
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for

@@ -5,7 +5,7 @@ from itertools import product
 
 from msgspec import UNSET
 
-from streams.events import Event
+from execstream.streams.events import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from dashboard.feed.journal import boundary
-from dashboard.feed.positions import Position
-from dashboard.feed.scopes import Scope
-from storage import exact_json
-from storage.reads import get_graph_execution, list_graph_executions
+from execstream.dashboard.feed.cursor import Position
+from execstream.dashboard.feed.journal_pages import boundary
+from execstream.dashboard.feed.scopes import Scope
+from execstream.storage.reads import get_graph_execution, list_graph_executions
+from execstream.streams import exact_json
 
 
 class _OneConnection:

@@ -9,13 +9,13 @@ from contextlib import aclosing, suppress
 
 import structlog
 
-from dashboard import metrics
-from dashboard.feed import frames
-from dashboard.feed.journal import Journal
-from dashboard.feed.positions import Position, encode
-from dashboard.feed.reader import AWAY, Reader
-from dashboard.feed.scopes import Scope
-from dashboard.feed.subscribers import Closed, Overtaken, Subscriber
+from execstream.dashboard import metrics
+from execstream.dashboard.feed import frames
+from execstream.dashboard.feed.cursor import Position, encode
+from execstream.dashboard.feed.journal_pages import Journal
+from execstream.dashboard.feed.reader import AWAY, Reader
+from execstream.dashboard.feed.scopes import Scope
+from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
 
 HEARTBEAT = 15.0  # seconds of silence
 

@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from dashboard.feed.positions import Position
+from execstream.dashboard.feed.cursor import Position
 
 MOST_BYTES = 2 * 1024 * 1024
 MOST_BATCHES = 200

@@ -1,1 +1,1 @@
-"""Reads that only the server has use for; the others are in `storage.reads`."""
+"""Reads that only the server has use for; the others are in `execstream.storage.reads`."""

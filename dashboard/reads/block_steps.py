@@ -8,9 +8,9 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
-from storage.reads import InvalidCursor
-from storage.reads.querying import Where
-from streams.statuses import ExecutionStatus
+from execstream.storage.reads import InvalidCursor
+from execstream.storage.reads.querying import Where
+from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.
 LOOK_BACK = timedelta(days=1)

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 import asyncpg
 from pydantic import BaseModel, ConfigDict, Field
 
-from dashboard.reads.catalogue import Block, list_blocks
-from streams.histogram import quantile
+from execstream.dashboard.reads.catalogue import Block, list_blocks
+from execstream.streams.totals.histogram import quantile
 
 WINDOWS = {"1m": 1, "5m": 5, "1h": 60}  # minutes
 SPARKLINE = 60  # minutes

@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from streams.live import merged
-from streams.topics import EVENTS
+from execstream.streams.topics import EVENTS
+from execstream.streams.totals.live_values import merged
 
 PATIENCE = 2.0  # seconds for a worker to answer
 

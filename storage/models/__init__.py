@@ -1,24 +1,28 @@
 """What reads return and queues carry: pydantic models under the names of the original."""
 
-from storage.models.blocks import BlockErrorStats, BlockType
-from storage.models.context import ExecutionContext
-from storage.models.entries import GraphExecutionEntry, NodeExecutionEntry
-from storage.models.events import (
+from execstream.storage.models.blocks import BlockErrorStats, BlockType
+from execstream.storage.models.context import ExecutionContext
+from execstream.storage.models.graph_execution import (
+    GraphExecution,
+    GraphExecutionMeta,
+    GraphExecutionWithNodes,
+)
+from execstream.storage.models.messages import (
     ExecutionEvent,
     ExecutionEventType,
     GraphExecutionEvent,
     NodeExecutionEvent,
 )
-from storage.models.graph_execution import (
-    GraphExecution,
-    GraphExecutionMeta,
-    GraphExecutionWithNodes,
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.pages import (
+    GraphExecutionsPage,
+    GraphExecutionsPaginated,
+    Pagination,
 )
-from storage.models.node_execution import NodeExecutionResult
-from storage.models.pages import GraphExecutionsPage, GraphExecutionsPaginated, Pagination
-from storage.models.shared import SharedExecutionResponse
-from storage.models.stats import GraphExecutionStats, NodeExecutionStats
-from storage.models.summaries import (
+from execstream.storage.models.queue_entries import GraphExecutionEntry, NodeExecutionEntry
+from execstream.storage.models.shared import SharedExecutionResponse
+from execstream.storage.models.stats import GraphExecutionStats, NodeExecutionStats
+from execstream.storage.models.summaries import (
     DayCost,
     ExecutionDiagnostics,
     FrequentlyExecutedGraph,
@@ -26,7 +30,7 @@ from storage.models.summaries import (
     RunCost,
     UserCostSummary,
 )
-from storage.models.values import (
+from execstream.storage.models.values import (
     BlockInput,
     BlockOutput,
     BlockOutputEntry,
@@ -36,7 +40,7 @@ from storage.models.values import (
     NodeInputMask,
     NodesInputMasks,
 )
-from streams.statuses import ExecutionStatus
+from execstream.streams.statuses import ExecutionStatus
 
 __all__ = [
     "BlockErrorStats",

@@ -6,10 +6,10 @@ A block the catalogue does not know has no kind and gives nothing; it never make
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from storage.models.blocks import WEBHOOKS
-from storage.models.node_execution import NodeExecutionResult
-from storage.models.values import CompletedBlockOutput, GraphInput
-from streams.statuses import ExecutionStatus
+from execstream.storage.models.blocks import WEBHOOKS
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.values import CompletedBlockOutput, GraphInput
+from execstream.streams.statuses import ExecutionStatus
 
 BlockTypes = Mapping[str, str]
 """Kinds of blocks by `block_id`."""

@@ -7,19 +7,19 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from storage.models.context import ExecutionContext
-from storage.models.derived import BlockTypes, run_inputs, run_outputs
-from storage.models.entries import GraphExecutionEntry
-from storage.models.node_execution import NodeExecutionResult
-from storage.models.stats import GraphExecutionStats, error_text, stats_from_db
-from storage.models.values import (
+from execstream.storage.models.context import ExecutionContext
+from execstream.storage.models.derived import BlockTypes, run_inputs, run_outputs
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.queue_entries import GraphExecutionEntry
+from execstream.storage.models.stats import GraphExecutionStats, error_text, stats_from_db
+from execstream.storage.models.values import (
     BlockInput,
     CompletedBlockOutput,
     CredentialsMetaInput,
     GraphInput,
     NodesInputMasks,
 )
-from streams.statuses import ExecutionStatus
+from execstream.streams.statuses import ExecutionStatus
 
 # Stats that readers know by another name than they are stored under.
 _STORED_NAME = {

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from storage.models.context import ExecutionContext
-from storage.models.entries import NodeExecutionEntry
-from storage.models.stats import NodeExecutionStats, stats_from_db
-from storage.models.values import BlockInput, CompletedBlockOutput
-from streams.statuses import ExecutionStatus
+from execstream.storage.models.context import ExecutionContext
+from execstream.storage.models.queue_entries import NodeExecutionEntry
+from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
+from execstream.storage.models.values import BlockInput, CompletedBlockOutput
+from execstream.streams.statuses import ExecutionStatus
 
 
 class NodeExecutionResult(BaseModel):

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from storage.models.graph_execution import GraphExecutionMeta
+from execstream.storage.models.graph_execution import GraphExecutionMeta
 
 
 class Pagination(BaseModel):

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from storage.models.derived import BlockTypes, run_outputs
-from storage.models.node_execution import NodeExecutionResult
-from storage.models.values import CompletedBlockOutput
-from streams.statuses import ExecutionStatus
+from execstream.storage.models.derived import BlockTypes, run_outputs
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.values import CompletedBlockOutput
+from execstream.streams.statuses import ExecutionStatus
 
 
 class SharedExecutionResponse(BaseModel):

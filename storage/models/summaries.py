@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 from pydantic import BaseModel
 
-from streams.statuses import ExecutionStatus
+from execstream.streams.statuses import ExecutionStatus
 
 
 class FrequentlyExecutedGraph(BaseModel):

@@ -13,19 +13,19 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.models import (
+from execstream.storage.models import (
     ExecutionStatus,
     GraphExecutionMeta,
     GraphExecutionsPage,
     GraphExecutionWithNodes,
     NodeExecutionResult,
 )
-from storage.reads import cursors
-from storage.reads.errors import NotYetHappened, PastIsGone
-from storage.reads.node_executions import STEP_ORDER, build_steps
-from storage.reads.pins import INPUTS_AND_OUTPUTS
-from storage.reads.querying import Where, parse_id, snapshot
-from streams.moments import Moment
+from execstream.storage.reads import cursors
+from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
+from execstream.storage.reads.querying import Where, parse_id, snapshot
+from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
+from execstream.storage.reads.steps import STEP_ORDER, build_steps
+from execstream.streams.moments import Moment
 
 
 class Past(NamedTuple):

@@ -4,7 +4,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from uuid import UUID
 
-from storage.reads.errors import InvalidCursor
+from execstream.storage.reads.read_errors import InvalidCursor
 
 
 def encode(created_at: datetime, run_id: UUID) -> str:

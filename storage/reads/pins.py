@@ -8,8 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.models.values import BlockInput, CompletedBlockOutput
-from storage.states import NO_LIMIT
+from execstream.storage.log.run_states import NO_LIMIT
+from execstream.storage.models.values import BlockInput, CompletedBlockOutput
 
 INPUT = "node.input_added"
 OUTPUT = "node.output_added"

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
-from storage.channels import alert_channel
+from execstream.storage.redis.channels import alert_channel
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until
 

@@ -11,16 +11,16 @@ from unittest.mock import patch
 import asyncpg
 from faust.types import TP
 
-from agents.applier import CONSUMER, Applier
-from agents.config import WorkerConfig
-from agents.intake import Batch, Intake, Owned, Portion
-from agents.positions import PostgresPositions
-from agents.publisher import News, Publisher
-from agents.timing import Phases
-from devstack import Addresses
-from execstream.reference import Reference
-from storage.lines import Line
-from storage.migrate import migrate
+from execstream.agents.apply.pipeline import CONSUMER, Applier
+from execstream.agents.apply.publisher import News, Publisher
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Portion
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.schema.migrate import migrate
+from execstream.workload.reference import Reference
 from tests.names import lent_names
 from tests.orders import Order
 
@@ -163,7 +163,7 @@ async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]
     intake = Intake(TOPIC, PostgresPositions(line, CONSUMER))
     applier = Applier(config, intake, said, Phases())
     # What fails is told by the task that is awaited; the process of the tests shall go on.
-    with patch("agents.failures.crash"):
+    with patch("execstream.agents.runtime.retries.crash"):
         try:
             yield Desk(db, applier, intake, said)
         finally:

@@ -9,17 +9,17 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 from redis.asyncio import Redis
 
-from agents.bridge.forwarder import Forwarder
-from agents.intake import Batch, Owned, Portion
-from storage.effects import Effects, commit
-from storage.lines import Line
-from storage.messages.views import RunViews
-from storage.progress import Move, claim
-from storage.redis_positions import RedisPositions, open_redis
-from storage.states import load_runs
-from streams.commands import RunCommand
-from streams.events import Event, encode_event, run_event
-from streams.fold import fold
+from execstream.agents.bridge.forwarder import Forwarder
+from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion
+from execstream.storage.commit.consumer_offsets import Move, claim
+from execstream.storage.commit.write_set import Effects, commit
+from execstream.storage.lines import Line
+from execstream.storage.log.run_states import load_runs
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.redis.positions import RedisPositions, open_redis
+from execstream.streams.commands import RunCommand
+from execstream.streams.events import Event, encode_event, run_event
+from execstream.streams.fold import fold
 from tests.agents.commands import BLOCK_TYPES, DAWN, RUN_ID
 from tests.agents.retold import Json, exactly
 from tests.names import Names

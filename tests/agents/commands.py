@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from streams.commands import (
+from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
     CreateGraph,
@@ -20,11 +20,11 @@ from streams.commands import (
     UpdateGraph,
     UpdateNode,
 )
-from streams.events import Event, decode_event, encode_event, run_event
-from streams.fold import evolve, new_run
-from streams.rules import decide
-from streams.state import Run
-from streams.statuses import ExecutionStatus
+from execstream.streams.events import Event, decode_event, encode_event, run_event
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.rules import decide
+from execstream.streams.state import Run
+from execstream.streams.statuses import ExecutionStatus
 
 DAWN = datetime.fromisoformat("2026-03-01T06:30:00+00:00")
 RUN_ID = str(UUID(int=7))

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import asyncpg
 from aiokafka import ConsumerRecord
 
-from streams.topics import BLOCK_STATS, EVENTS
+from execstream.streams.topics import BLOCK_STATS, EVENTS
 from tests.worker import PATIENCE, Installation, until
 
 Figures = dict[Any, tuple[Any, ...]]

@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from agents.alerting.telling import LONGEST_PAUSE, Channel, pause_after
-from devstack import Addresses
-from storage.alert_messages import mark_published, take_unpublished
-from storage.alerts import acknowledge, list_alerts, silence
-from storage.channels import alert_channel
-from storage.connect import connect
+from execstream.agents.alerts.delivery import LONGEST_PAUSE, Channel, pause_after
+from execstream.devstack import Addresses
+from execstream.storage.alerts.outbox import mark_published, take_unpublished
+from execstream.storage.alerts.records import acknowledge, list_alerts, silence
+from execstream.storage.connections import connect
+from execstream.storage.redis.channels import alert_channel
 from tests.agents.alerted import SECRET, Receiver, begun, end_steps, has, heard, opened, receiving
 from tests.orders import Orders
 from tests.worker import Installation, Worker, installation, until

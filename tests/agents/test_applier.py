@@ -7,12 +7,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agents import applier as module
-from agents import cache, intake
-from agents.failures import is_transient, pauses
-from devstack import Addresses
-from storage.effects import commit
-from storage.lines import Line
+from execstream.agents.apply import pipeline as module
+from execstream.agents.apply import state_cache
+from execstream.agents.runtime import partition_buffer
+from execstream.agents.runtime.retries import is_transient, pauses
+from execstream.devstack import Addresses
+from execstream.storage.commit.write_set import commit
+from execstream.storage.lines import Line
 from tests.agents.applying import Desk, desk, desk_at
 from tests.comparing import assert_events_equal, assert_rows_equal
 from tests.orders import Order, Orders
@@ -101,7 +102,7 @@ async def test_who_is_fenced_writes_nothing(
 ) -> None:
     """Another worker takes the partitions over: what the first one folded has no effect, it gives
     everything up, and the second one does it instead."""
-    monkeypatch.setattr(intake, "FENCED_PATIENCE", 1e6)
+    monkeypatch.setattr(partition_buffer, "FENCED_PATIENCE", 1e6)
     orders = Orders()
     some = life(orders, 0)
     await place.apply(*some[:3])
@@ -123,7 +124,7 @@ async def test_half_a_fenced_batch_is_none(
     place: Desk, rival: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of its two partitions was taken over: the batch fails as a whole."""
-    monkeypatch.setattr(intake, "FENCED_PATIENCE", 1e6)
+    monkeypatch.setattr(partition_buffer, "FENCED_PATIENCE", 1e6)
     batch = place.batch([*life(Orders(), 0), *life(Orders(), 1)])
 
     await rival.claim(1)
@@ -259,7 +260,7 @@ async def test_key_values_are_forgotten_when_there_are_too_many(
     place: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the next batch is folded while the one before is being committed, without an end."""
-    monkeypatch.setattr(cache, "_KEY_VALUES", 20)
+    monkeypatch.setattr(state_cache, "_KEY_VALUES", 20)
     orders = Orders()
     batches = [
         [orders.keep(f"k{number}") for number in range(3)]

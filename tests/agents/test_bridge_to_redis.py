@@ -10,16 +10,16 @@ import pytest
 from msgspec import Raw
 from redis.asyncio import Redis
 
-from devstack import Addresses
-from devstack.ports import HOST, free_ports
-from devstack.redis import prepare
-from devstack.server import Server
-from storage.buses.history import History
-from storage.buses.scope import Scope
-from storage.channels import MAX_MESSAGE_BYTES
-from storage.migrate import migrate
-from storage.redis_positions import Place, Publication
-from streams.commands import (
+from execstream.devstack import Addresses
+from execstream.devstack.ports import HOST, free_ports
+from execstream.devstack.redis import prepare
+from execstream.devstack.server import Server
+from execstream.storage.redis.buses.missed_events import History
+from execstream.storage.redis.buses.scope import Scope
+from execstream.storage.redis.channels import MAX_MESSAGE_BYTES
+from execstream.storage.redis.positions import Place, Publication
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
     DeleteGraph,
@@ -29,8 +29,8 @@ from streams.commands import (
     UpdateGraph,
     UpdateNode,
 )
-from streams.events import encode_event
-from streams.statuses import ExecutionStatus
+from execstream.streams.events import encode_event
+from execstream.streams.statuses import ExecutionStatus
 from tests.agents.bridging import Bridging, Listener, batch_of, store, trim
 from tests.agents.commands import BLOCK_TYPES, STEP_IDS, common, creation, events_of
 from tests.agents.retold import exactly, payload

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
-from storage.messages.views import RunViews
-from storage.run_history import Head
-from streams.commands import (
+from execstream.storage.log.run_history import Head
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
     DeleteGraph,
@@ -19,8 +19,8 @@ from streams.commands import (
     StartingNode,
     UpdateNode,
 )
-from streams.events import Event, encode_event
-from streams.statuses import ExecutionStatus
+from execstream.streams.events import Event, encode_event
+from execstream.streams.statuses import ExecutionStatus
 from tests.agents.commands import (
     BLOCK_TYPES,
     DAWN,

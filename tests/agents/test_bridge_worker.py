@@ -7,8 +7,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from devstack import Addresses
-from streams.topics import EVENTS
+from execstream.devstack import Addresses
+from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
 from tests.worker import Installation, Worker, installation, until

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.cache import RunCache
-from streams.decoding import decode
-from streams.fold import fold
-from streams.state import Run
+from execstream.agents.apply.state_cache import RunCache
+from execstream.streams.decoding import decode
+from execstream.streams.fold import fold
+from execstream.streams.state import Run
 from tests.orders import Order, Orders
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
-from streams.topics import CATALOGUE
+from execstream.devstack import Addresses
+from execstream.streams.topics import CATALOGUE
 from tests.worker import Installation, installation, until
 
 

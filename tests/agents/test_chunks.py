@@ -15,17 +15,17 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from agents import chunks
-from agents.config import WorkerConfig
-from agents.intake import Stretch
-from agents.worker import build_app
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime import faust_app
+from execstream.agents.runtime.partition_buffer import Stretch
+from execstream.agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
 
 OVERRIDDEN = [
-    (chunks.ConsumerThread, driver.AIOKafkaConsumerThread),
-    (chunks.Consumer, driver.Consumer),
-    (chunks.Producer, driver.Producer),
-    (chunks.OneEventPerFetch, DefaultSchedulingStrategy),
+    (faust_app.ConsumerThread, driver.AIOKafkaConsumerThread),
+    (faust_app.Consumer, driver.Consumer),
+    (faust_app.Producer, driver.Producer),
+    (faust_app.OneEventPerFetch, DefaultSchedulingStrategy),
 ]
 # Ours alone.
 ADDED = {
@@ -103,7 +103,7 @@ async def test_where_a_partition_stands_is_there() -> None:
 def test_the_producer_takes_our_settings() -> None:
     """`_settings_extra` is what Faust adds to aiokafka's arguments."""
     accepted = inspect.signature(AIOKafkaProducer.__init__).parameters
-    extra = chunks.Producer._settings_extra(SimpleNamespace())  # type: ignore[arg-type]
+    extra = faust_app.Producer._settings_extra(SimpleNamespace())  # type: ignore[arg-type]
 
     assert extra == {"acks": "all", "enable_idempotence": True}
     assert accepted.keys() >= extra.keys()
@@ -115,11 +115,11 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
     config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
     app: Any = build_app("apply", config)
 
-    assert isinstance(app.transport, chunks.Transport)
+    assert isinstance(app.transport, faust_app.Transport)
     assert app.conf.ConsumerScheduler.__name__ == "OneEventPerFetch"
-    assert type(app.consumer) is chunks.Consumer
-    assert type(app.consumer._thread) is chunks.ConsumerThread
-    assert type(app.producer) is chunks.Producer
+    assert type(app.consumer) is faust_app.Consumer
+    assert type(app.consumer._thread) is faust_app.ConsumerThread
+    assert type(app.producer) is faust_app.Producer
     assert app.conf.agent_supervisor.__name__ == "CrashingSupervisor"
     assert not app.conf.topic_allow_declare
     app.consumer._thread.thread_loop.close()
@@ -166,7 +166,7 @@ def test_one_fetch_becomes_one_event_per_topic() -> None:
     foreign = [Record(0, 1, b"k", b"v"), Record(0, 2, b"k", b"v")]
     fetched: dict[TP, Any] = {one.tp: one for one in ours} | {changelog: foreign}
 
-    scheduler: Any = chunks.OneEventPerFetch
+    scheduler: Any = faust_app.OneEventPerFetch
     events = list(scheduler().iterate(fetched))
 
     assert [(tp.topic, event.offset) for tp, event in events] == [

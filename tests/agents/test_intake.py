@@ -12,8 +12,8 @@ import pytest
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
-from agents import intake as module
-from agents.intake import Batch, Intake, Owned, Position, Stretch
+from execstream.agents.runtime import partition_buffer as module
+from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Position, Stretch
 from tests.agents.applying import TOPIC, Record
 
 LIMIT = 1_000

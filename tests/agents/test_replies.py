@@ -2,11 +2,11 @@
 
 import pytest
 
-from agents import replies as module
-from agents.metrics import REPLIES_LOST
-from agents.replies import Replies
-from devstack import Addresses
-from streams.outcomes import Applied
+from execstream.agents.apply import replies as module
+from execstream.agents.apply.replies import Replies
+from execstream.agents.runtime.metrics import REPLIES_LOST
+from execstream.devstack import Addresses
+from execstream.streams.outcomes import Applied
 from tests.storage.proxy import cable
 from tests.worker import until
 
@@ -35,7 +35,7 @@ async def test_a_redis_that_hangs_is_given_up(
     stack: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else nothing would be told after it is back."""
-    monkeypatch.setattr("storage.redis_positions.PATIENCE", 0.2)
+    monkeypatch.setattr("execstream.storage.redis.positions.PATIENCE", 0.2)
     before = lost()
     async with cable(stack.redis_url) as (between, url):
         replies = Replies(url, "")

@@ -10,17 +10,17 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from agents import republish as module
-from agents.intake import Owned
-from agents.last_records import last_values
-from agents.producers import MAX_BATCH
-from agents.publisher import News, Publisher, Saying
-from agents.republish import Republisher
-from agents.timing import Phases
-from devstack import Addresses
-from execstream.reference import read_event
-from storage.lines import Line
-from streams.topics import DEAD_LETTERS, EVENTS
+from execstream.agents.apply import republisher as module
+from execstream.agents.apply.publisher import News, Publisher, Saying
+from execstream.agents.apply.republisher import Republisher
+from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.devstack import Addresses
+from execstream.kafka.last_records import last_values
+from execstream.kafka.worker_producer import MAX_BATCH
+from execstream.storage.lines import Line
+from execstream.streams.topics import DEAD_LETTERS, EVENTS
+from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk_at
 from tests.comparing import assert_events_equal
 from tests.orders import Order, Orders
@@ -153,7 +153,7 @@ async def test_a_send_that_fails_is_left_to_the_next_owner(
 ) -> None:
     """The same producer would fail for ever. Each owner says two pages of few events and fails at
     the third: nothing is left out or overtaken."""
-    monkeypatch.setattr("storage.leftovers.PAGE", 7)
+    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 7)
     await commit_some(table)
     failed = 0
 
@@ -173,7 +173,7 @@ async def test_reads_that_fail_are_tried_again(
     place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every third one fails: what was said before it is not said again."""
-    monkeypatch.setattr("storage.leftovers.PAGE", 7)
+    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 7)
     monkeypatch.setattr(module, "pauses", lambda: itertools.repeat(0))
     await commit_some(table)
     for name in ("last_values", "dead_letters_after", "events_after"):
@@ -252,7 +252,7 @@ async def test_the_position_follows_what_is_said(
 ) -> None:
     """Whenever something is published, all that comes before it has been: also dead letters, which
     go to another topic."""
-    monkeypatch.setattr("storage.leftovers.PAGE", 5)
+    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 5)
     await commit_some(table, 2)
     positions: list[tuple[int, int]] = []
 
@@ -338,7 +338,7 @@ async def test_adding_waits_when_much_has_gathered(
     place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few batches of many bytes: what waits to be published never takes much more than allowed."""
-    monkeypatch.setattr("agents.publisher.BACKLOG_BYTES", 100_000)
+    monkeypatch.setattr("execstream.agents.apply.publisher.BACKLOG_BYTES", 100_000)
     speaker = publisher(place)
     part = owned(0)
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack import Addresses
-from execstream.reference import read_event, read_json
-from storage.leftovers import events_after
-from storage.states import load_runs
-from streams.state import Run
-from streams.statuses import ExecutionStatus, is_allowed
+from execstream.devstack import Addresses
+from execstream.storage.log.run_states import load_runs
+from execstream.storage.log.unpublished import events_after
+from execstream.streams.state import Run
+from execstream.streams.statuses import ExecutionStatus, is_allowed
+from execstream.workload.reference import read_event, read_json
 from tests.agents.applying import Desk, desk
 from tests.comparing import assert_events_equal, assert_rows_equal, kept
 from tests.exploring import exploring

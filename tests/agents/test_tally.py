@@ -11,26 +11,26 @@ import pytest
 from faust.types import TP
 from msgspec.structs import astuple
 
-from agents.config import WorkerConfig
-from agents.intake import Batch, Intake, Owned, Portion
-from agents.tally import page
-from agents.tally.changelog import Changelog, Saying
-from agents.tally.live import LiveView
-from agents.tally.tallier import Tallier, fold_batch
-from agents.tally_stats import TallyPositions
-from agents.timing import Phases
-from agents.worker import build_app
-from devstack import Addresses
-from devstack.ports import free_ports
-from storage.block_figures import get_block_figures, get_top_errors
-from storage.connect import connect
-from storage.lines import Line
-from storage.migrate import migrate
-from storage.totals import MOST_NODES
-from streams.events import NOWHERE
-from streams.live import LiveStats
-from streams.tallying import Place
-from streams.topics import BLOCK_STATS, EVENTS
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Portion
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.tally import live_pages
+from execstream.agents.tally.aggregator import Tallier, fold_batch
+from execstream.agents.tally.changelog import Changelog, Saying
+from execstream.agents.tally.live_view import LiveView
+from execstream.agents.tally.tally_stats import TallyPositions
+from execstream.agents.worker import build_app
+from execstream.devstack import Addresses
+from execstream.devstack.ports import free_ports
+from execstream.storage.commit.totals import MOST_NODES
+from execstream.storage.connections import connect
+from execstream.storage.lines import Line
+from execstream.storage.reads.block_figures import get_block_figures, get_top_errors
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.events import NOWHERE
+from execstream.streams.topics import BLOCK_STATS, EVENTS
+from execstream.streams.totals.aggregation import Place
+from execstream.streams.totals.live_values import LiveStats
 from tests.agents import tallied, torturing
 from tests.agents.applying import Record, Still
 from tests.names import Names
@@ -81,8 +81,8 @@ async def test_what_happened_is_told_everywhere(stack: Addresses, tmp_path: Path
                 return tallied.summed(entries, *keys)
 
             for name, expected, found in (
-                ("blocks", totals, lambda: shown(page.BLOCKS, "block_id")),
-                ("nodes", nodes, lambda: shown(page.NODES, "graph_id", "node_id")),
+                ("blocks", totals, lambda: shown(live_pages.BLOCKS, "block_id")),
+                ("nodes", nodes, lambda: shown(live_pages.NODES, "graph_id", "node_id")),
                 ("topic", totals, lambda: tallied.published(place)),
             ):
                 wrong += await tallied.eventually_equal(name, expected, found)

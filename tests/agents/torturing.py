@@ -16,12 +16,12 @@ from random import Random
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.tally import page
-from devstack import Addresses, start
-from devstack.ports import free_ports
-from execstream.producer import BulkProducer
-from execstream.simulation import load_graphs
-from streams.topics import COMMANDS, EVENTS
+from execstream.agents.tally import live_pages
+from execstream.devstack import Addresses, start
+from execstream.devstack.ports import free_ports
+from execstream.kafka.producer import BulkProducer
+from execstream.streams.topics import COMMANDS, EVENTS
+from execstream.workload.simulation import load_graphs
 from tests.agents import tallied
 from tests.faults.feeding import Feeder, small_records
 from tests.faults.workers import PROJECT, Worker
@@ -143,10 +143,10 @@ async def _compare(place: Installation, ports: list[int]) -> list[str]:
         return tallied.summed(entries, *keys) if len(set(partitions)) == len(partitions) else {}
 
     wrong += await tallied.eventually_equal(
-        "block_stats", totals, lambda: shown(page.BLOCKS, "block_id"), patience=30
+        "block_stats", totals, lambda: shown(live_pages.BLOCKS, "block_id"), patience=30
     )
     wrong += await tallied.eventually_equal(
-        "node_stats", nodes, lambda: shown(page.NODES, "graph_id", "node_id"), patience=30
+        "node_stats", nodes, lambda: shown(live_pages.NODES, "graph_id", "node_id"), patience=30
     )
     wrong += await tallied.eventually_equal(
         "block-stats topic", totals, lambda: tallied.published(place)

@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
-from execstream.cli.graphs import EXAMPLES, read_graphs
-from execstream.demo import Demo, Receipt
-from execstream.settings import Settings
+from execstream.cli.graphs import read_graphs
+from execstream.config.settings import Settings
+from execstream.workload import EXAMPLE_GRAPHS
+from execstream.workload.demo import Demo, Receipt
 from tests.containers import engine
 from tests.containers.composed import Composed, Failed, composed, docker
 
@@ -107,7 +108,7 @@ async def performed(settings: Settings, rate: float, meanwhile: Meanwhile | None
     """The receipt of so many runs; Failed when it is not good."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "commands.jsonl")
-        demo = Demo(read_graphs(EXAMPLES), RUNS, rate, secrets.randbits(63), file)
+        demo = Demo(read_graphs(EXAMPLE_GRAPHS), RUNS, rate, secrets.randbits(63), file)
         await asyncio.to_thread(demo.write)
         async with asyncio.TaskGroup() as tasks:
             never = asyncio.get_running_loop().create_future()

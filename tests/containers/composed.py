@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from devstack.ports import HOST, free_ports
-from execstream.settings import Settings
+from execstream.config.settings import Settings
+from execstream.devstack.ports import HOST, free_ports
 
 HOME = Path(__file__).parents[2]
 PROJECT = "execstream-check"

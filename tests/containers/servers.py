@@ -14,9 +14,9 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from devstack import Addresses
-from devstack.kafka import SETTINGS, answers_metadata
-from devstack.ports import HOST, free_ports
+from execstream.devstack import Addresses
+from execstream.devstack.kafka import SETTINGS, answers_metadata
+from execstream.devstack.ports import HOST, free_ports
 
 # The reaper is one more image to have; what is started here is stopped here.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from dashboard.server import Server
 from execstream import ExecutionClient
+from execstream.dashboard.server import Server
 from tests.dashboard.serving import PATIENCE, dashboard_config, serving
 from tests.whole.program import variables
 from tests.worker import Installation, Worker, until

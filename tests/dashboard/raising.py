@@ -2,8 +2,8 @@
 
 import asyncpg
 
-from storage.alerts import Alert, Finding, close_alert, raise_alert
-from streams.alerting import Kind, Severity
+from execstream.storage.alerts.records import Alert, Finding, close_alert, raise_alert
+from execstream.streams.totals.alert_rules import Kind, Severity
 
 _FIGURES = {"minutes": 1, "ended": 20, "failed": 10, "least_rate": 0.2, "threshold": 0.1}
 

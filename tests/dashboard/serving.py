@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 
-from agents.config import WorkerConfig
-from dashboard.config import DashboardConfig, Token
-from dashboard.server import Server
-from dashboard.services import CommandSender
+from execstream.agents.config import WorkerConfig
+from execstream.dashboard.config import DashboardConfig, Token
+from execstream.dashboard.server import Server
+from execstream.dashboard.services import CommandSender
 
 PATIENCE = 20.0  # seconds
 SECRET = "a-secret-of-the-tests"  # noqa: S105 - of the tests only

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboard.config import Token, parse_tokens
-from dashboard.server import PortTaken, Server, TokenMissing
 from execstream import ExecutionClient
+from execstream.dashboard.config import Token, parse_tokens
+from execstream.dashboard.server import PortTaken, Server, TokenMissing
 from tests.dashboard.serving import SECRET, dashboard_config, serving, site
 from tests.orders import Orders
 from tests.worker import Installation

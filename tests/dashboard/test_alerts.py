@@ -5,9 +5,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from dashboard.config import Token
-from dashboard.server import Server
 from execstream import ExecutionClient
+from execstream.dashboard.config import Token
+from execstream.dashboard.server import Server
 from tests.dashboard.raising import closed, raised
 from tests.dashboard.serving import SECRET, dashboard_config, site
 from tests.dashboard.sse import Subscription

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboard.config import Token
+from execstream.dashboard.config import Token
 from tests.dashboard.serving import dashboard_config, site
 from tests.orders import DAWN, Orders
 from tests.worker import Installation

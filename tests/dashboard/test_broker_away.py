@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from devstack import Stack
 from execstream import ExecutionClient, NotDelivered, OutcomeUnknown
-from streams.topics import COMMANDS
+from execstream.devstack import Stack
+from execstream.streams.topics import COMMANDS
 from tests.dashboard.serving import dashboard_config, site
 from tests.whole.program import variables
 from tests.worker import Installation, installation
@@ -87,7 +87,7 @@ async def test_over_http(
 ) -> None:
     """503 with the id to send it with again, waited for or not; and 202 with its place once Kafka
     has it."""
-    monkeypatch.setattr("dashboard.commands.DELIVERY_PATIENCE", 0.5)
+    monkeypatch.setattr("execstream.dashboard.routes.commands.DELIVERY_PATIENCE", 0.5)
     async with (
         ExecutionClient() as client,
         site(dashboard_config(idle.config), client) as http,

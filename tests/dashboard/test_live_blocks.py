@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboard.reads import live_blocks
 from execstream import ExecutionClient
+from execstream.dashboard.reads import live_blocks
 from tests.dashboard.serving import dashboard_config, site
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until

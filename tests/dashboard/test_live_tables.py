@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devstack.ports import free_ports
 from execstream import ExecutionClient
-from streams.topics import EVENTS
+from execstream.devstack.ports import free_ports
+from execstream.streams.topics import EVENTS
 from tests.agents.tallied import counted
 from tests.dashboard.serving import dashboard_config, site
 from tests.orders import Order, Orders

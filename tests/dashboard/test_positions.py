@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.feed.positions import BEGINNING, Ids, InvalidPosition, covers, decode, encode
+from execstream.dashboard.feed.cursor import BEGINNING, Ids, InvalidPosition, covers, decode, encode
 
 numbers = st.integers(0, 2**31 - 1)
 places = st.tuples(st.integers(0, 2**63 - 1), numbers)

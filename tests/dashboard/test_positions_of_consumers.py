@@ -8,7 +8,7 @@ import httpx
 from aiokafka import AIOKafkaProducer
 
 from execstream import ExecutionClient
-from streams.topics import CATALOGUE, COMMANDS, TOPICS
+from execstream.streams.topics import CATALOGUE, COMMANDS, TOPICS
 from tests.dashboard.serving import dashboard_config, site
 from tests.orders import Order, Orders
 from tests.worker import Installation, Worker, until

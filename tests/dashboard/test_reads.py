@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.topics import CATALOGUE
+from execstream.streams.topics import CATALOGUE
 from tests.orders import Orders
 from tests.worker import Installation, until
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dashboard.feed import subscribers
-from dashboard.server import Server
 from execstream import ExecutionClient
+from execstream.dashboard.feed import subscribers
+from execstream.dashboard.server import Server
 from tests.dashboard.serving import dashboard_config, serving
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders

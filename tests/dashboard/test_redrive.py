@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from dashboard.config import Token
 from execstream import ExecutionClient
+from execstream.dashboard.config import Token
 from tests.dashboard.serving import SECRET, dashboard_config, site
 from tests.orders import Orders
 from tests.worker import Installation

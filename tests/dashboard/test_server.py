@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dashboard.feed.reader import Reader
-from dashboard.server import Server
 from execstream import ExecutionClient
+from execstream.dashboard.feed.reader import Reader
+from execstream.dashboard.server import Server
 from tests.dashboard.serving import PATIENCE, SECRET, dashboard_config
 from tests.dashboard.sse import Subscription
 from tests.whole.program import Program, variables

@@ -5,10 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboard.config import Token
-from dashboard.feed import stream
-from dashboard.server import Server
 from execstream import ExecutionClient
+from execstream.dashboard.config import Token
+from execstream.dashboard.feed import stream
+from execstream.dashboard.server import Server
 from tests.dashboard.serving import SECRET, dashboard_config, serving
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from devstack import Stack, StackError
+from execstream.devstack import Stack, StackError
 from tests.names import lent_names
 
 

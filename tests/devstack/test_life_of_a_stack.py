@@ -14,8 +14,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from devstack import Addresses, StackError, owner, start
-from devstack.processes import family_of, is_alive
+from execstream.devstack import Addresses, StackError, owner, start
+from execstream.devstack.processes import family_of, is_alive
 
 OWNER = [sys.executable, "-m", "devstack", "up"]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from devstack import StackError, jars, java, server, start
-from devstack.server import Server
+from execstream.devstack import StackError, jars, java, server, start
+from execstream.devstack.server import Server
 
 Answer = Callable[[], Awaitable[bool]]
 

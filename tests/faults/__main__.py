@@ -15,7 +15,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from devstack import start
+from execstream.devstack import start
 from tests.faults.scenarios import LONG, Scenario
 from tests.faults.trial import Outcome
 

@@ -10,10 +10,10 @@ from threading import Thread
 
 import msgspec
 
-from agents.config import WorkerConfig
-from agents.worker import run_worker
-from execstream.logs import configure_logging
-from execstream.settings import Settings
+from execstream.agents.config import WorkerConfig
+from execstream.agents.worker import run_worker
+from execstream.config.logs import configure_logging
+from execstream.config.settings import Settings
 from tests.faults.points import arm, die
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError
 
-from execstream.errors import Unreachable
-from execstream.producer import BulkProducer
-from execstream.simulation import Graph, Mix, Sent, simulate
+from execstream.kafka.producer import BulkProducer
+from execstream.streams.errors import Unreachable
+from execstream.workload.simulation import Graph, Mix, Sent, simulate
 
 TICK = 0.02  # seconds
 MOST_AT_ONCE = 400  # records; after an outage there are many to make up for

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import asyncpg
 from aiokafka import ConsumerRecord
 
-from execstream.reference import Reference, read_event
+from execstream.workload.reference import Reference, read_event
 from tests.comparing import _public, _read, kept
 from tests.faults.listening import Listener
 from tests.worker import Installation

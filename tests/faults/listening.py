@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from storage.channels import execution_channel
+from execstream.storage.redis.channels import execution_channel
 
 Source = tuple[int, int, int]
 

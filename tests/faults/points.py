@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from agents import applier, producers, republish
-from agents.intake import Batch, Intake, Position, Stretch
-from agents.positions import PostgresPositions
-from storage import effects, leftovers
+from execstream.agents.apply import pipeline, republisher
+from execstream.agents.runtime.partition_buffer import Batch, Intake, Position, Stretch
+from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.kafka import worker_producer
+from execstream.storage.commit import write_set
+from execstream.storage.log import unpublished
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +92,7 @@ def die() -> NoReturn:
 def arm(plan: Plan) -> None:
     """Put all points into the code of this process."""
     striking = Striking(plan)
-    leftovers.PAGE = SMALL_PAGE if Point.REPUBLISHING in plan else leftovers.PAGE
+    unpublished.PAGE = SMALL_PAGE if Point.REPUBLISHING in plan else unpublished.PAGE
     _arm_intake(striking)
     _arm_commit(striking)
     _arm_publishing(striking)
@@ -131,7 +133,7 @@ def _arm_intake(striking: Striking) -> None:
 
 
 def _arm_commit(striking: Striking) -> None:
-    commit, told = effects.commit, applier.Applier._told
+    commit, told = write_set.commit, pipeline.Applier._told
 
     async def commit_otherwise(connection: Any, *arguments: Any) -> bool:
         underway = asyncio.ensure_future(commit(connection, *arguments))
@@ -147,16 +149,16 @@ def _arm_commit(striking: Striking) -> None:
             raise ConnectionResetError("injected: the answer of a commit")
         return done
 
-    async def die_or_tell(self: applier.Applier, work: Any) -> None:
+    async def die_or_tell(self: pipeline.Applier, work: Any) -> None:
         striking.die_at(Point.COMMITTED)
         await told(self, work)
 
-    _replace(applier, commit=commit_otherwise)
-    _replace(applier.Applier, _told=die_or_tell)
+    _replace(pipeline, commit=commit_otherwise)
+    _replace(pipeline.Applier, _told=die_or_tell)
 
 
 def _arm_publishing(striking: Striking) -> None:
-    events_after = leftovers.events_after
+    events_after = unpublished.events_after
 
     class Producer(AIOKafkaProducer):  # type: ignore[misc]
         async def send_batch(self, *arguments: Any, **options: Any) -> Any:
@@ -172,8 +174,8 @@ def _arm_publishing(striking: Striking) -> None:
             striking.die_at(Point.REPUBLISHING)
         return page
 
-    _replace(producers, AIOKafkaProducer=Producer)
-    _replace(republish, events_after=events_after_or_die)
+    _replace(worker_producer, AIOKafkaProducer=Producer)
+    _replace(republisher, events_after=events_after_or_die)
 
 
 def _arm_claims(striking: Striking) -> None:

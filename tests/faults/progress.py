@@ -9,8 +9,8 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from storage.redis_positions import RedisPositions
-from streams.topics import COMMANDS, EVENTS
+from execstream.storage.redis.positions import RedisPositions
+from execstream.streams.topics import COMMANDS, EVENTS
 from tests.worker import Installation
 
 ANSWER = 3.0  # seconds a server has to answer

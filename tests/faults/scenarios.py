@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack import Stack
+from execstream.devstack import Stack
 from tests.faults import faults
 from tests.faults.patience import Impatient
 from tests.faults.points import DEATHS, Point

@@ -16,9 +16,9 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from agents.chunks import Fetching
-from devstack import Addresses
-from streams.topics import COMMANDS
+from execstream.agents.runtime.faust_app import Fetching
+from execstream.devstack import Addresses
+from execstream.streams.topics import COMMANDS
 from tests.faults.patience import reached
 from tests.faults.points import Plan, Point
 from tests.faults.progress import from_postgres

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Stack
+from execstream.devstack import Stack
 from tests.faults.points import LOSSES, Point
 from tests.faults.scenarios import SHORT
 

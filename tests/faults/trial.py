@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from devstack import Stack
-from execstream.producer import BulkProducer
-from execstream.reference import Reference
-from execstream.simulation import catalogue, load_graphs
-from execstream.simulation.wire import encode
-from streams.topics import CATALOGUE, COMMANDS, EVENTS
+from execstream.devstack import Stack
+from execstream.kafka.producer import BulkProducer
+from execstream.streams.topics import CATALOGUE, COMMANDS, EVENTS
+from execstream.workload.reference import Reference
+from execstream.workload.simulation import catalogue, load_graphs
+from execstream.workload.simulation.wire import encode
 from tests.faults.feeding import Feeder, small_records
 from tests.faults.findings import Findings, look
 from tests.faults.lag import Lag

@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 import msgspec
 
-from agents.config import WorkerConfig
+from execstream.agents.config import WorkerConfig
 from tests.faults.points import DIED, Plan
 
 PROJECT = Path(__file__).parents[2]

@@ -9,14 +9,14 @@ import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from agents.config import WorkerConfig
-from devstack import Addresses
+from execstream.agents.config import WorkerConfig
+from execstream.config.settings import Settings
+from execstream.devstack import Addresses
 from execstream.recovery.replay.bounds import Asked
-from execstream.recovery.replay.run import Report, replay_into
-from execstream.settings import Settings
-from execstream.simulation import load_graphs
-from streams.telling import Told
-from streams.topics import COMMANDS
+from execstream.recovery.replay.replay_into import Report, replay_into
+from execstream.streams.progress import Told
+from execstream.streams.topics import COMMANDS
+from execstream.workload.simulation import load_graphs
 from tests.agents.tallied import counted
 from tests.faults.feeding import small_records
 from tests.orders import Order, Orders

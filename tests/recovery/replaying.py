@@ -7,9 +7,9 @@ import asyncio
 import json
 import sys
 
-from agents.config import WorkerConfig
+from execstream.agents.config import WorkerConfig
 from execstream.recovery.replay.rebuild import Rebuild
-from execstream.recovery.replay.run import replay_into
+from execstream.recovery.replay.replay_into import replay_into
 from tests.recovery.lived import FROM_TOPICS, settings_of, untold
 
 BATCH = 100  # commands

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import asyncpg
 
-from agents.config import WorkerConfig
-from devstack import Addresses
-from devstack.postgres import find_binaries
+from execstream.agents.config import WorkerConfig
+from execstream.devstack import Addresses
+from execstream.devstack.postgres import find_binaries
 from tests.whole.program import variables
 from tests.worker import HOME
 

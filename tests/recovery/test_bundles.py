@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
-from storage.mending import held
-from streams.topics import COMMANDS
+from execstream.devstack import Addresses
+from execstream.recovery.verify.repair import held
+from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.lived import drop, simulated
 from tests.whole.program import Program
@@ -16,7 +16,7 @@ from tests.worker import Installation, installation
 
 SECRET = "hunter2"  # noqa: S105 - of the tests only
 RULES = """
-from streams.statuses import ALLOWED_FROM as NOW, ExecutionStatus as S
+from execstream.streams.statuses import ALLOWED_FROM as NOW, ExecutionStatus as S
 ALLOWED_FROM = {**NOW, S.COMPLETED: {S.RUNNING, S.REVIEW}}
 """
 

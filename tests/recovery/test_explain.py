@@ -7,16 +7,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import storage
+from execstream import connect
 from execstream.recovery.explain.command_story import find_command, tell_command
 from execstream.recovery.explain.evidence import Step, gather
 from execstream.recovery.explain.record import Sent, find_record
 from execstream.recovery.explain.run_story import Line, summary, tell_run
-from execstream.recovery.explain.words import asked, rule
-from streams.commands import Command
-from streams.decoding import decode
-from streams.outcomes import Refusal
-from streams.topics import COMMANDS
+from execstream.recovery.explain.sentences import asked, rule
+from execstream.streams.commands import Command
+from execstream.streams.decoding import decode
+from execstream.streams.outcomes import Refusal
+from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.told import Told
 from tests.whole.program import Program, variables
@@ -56,7 +56,7 @@ class Teller:
 
 @pytest.fixture(scope="module")
 async def teller(place: Installation, worker: Worker) -> AsyncIterator[Teller]:
-    db = await storage.connect(place.config.postgres_dsn, place.config.schema)
+    db = await connect(place.config.postgres_dsn, place.config.schema)
     yield Teller(place, db)
     await db.close()
 

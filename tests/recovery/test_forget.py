@@ -2,9 +2,10 @@
 
 import pytest
 
-from execstream.producer import Producer
-from execstream.recovery import dead_letters, forget
-from streams.topics import COMMANDS
+from execstream.kafka.producer import Producer
+from execstream.recovery import redrive
+from execstream.recovery.forget import forget
+from execstream.streams.topics import COMMANDS
 from tests.orders import Order, Orders
 from tests.whole.program import Program
 from tests.worker import Installation
@@ -112,7 +113,7 @@ async def test_a_receipt_when_nobody_answers(
 ) -> None:
     """Runs of which nothing was heard are named, and those that were not tried; the rest goes."""
     monkeypatch.setattr(forget, "AT_ONCE", 1)
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0.2)
+    monkeypatch.setattr(redrive, "PATIENCE", 0.2)
     runs = [Orders(user_id="kim") for _ in range(3)]
     await place.put([*(run.create() for run in runs), runs[0].keep(data=SECRET)])
     await place.drained()

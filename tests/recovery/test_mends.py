@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from devstack import Addresses
+from execstream.devstack import Addresses
 from execstream.recovery.verify.report import REBUILD
-from streams.topics import BLOCK_STATS
+from execstream.streams.topics import BLOCK_STATS
 from tests.agents.tallied import counted, published, stored_totals, totals
 from tests.recovery.lived import lived, simulated, tallying
 from tests.recovery.runbooks import Shell, Step, own_database

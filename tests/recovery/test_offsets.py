@@ -8,10 +8,10 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from agents.topics import apply_topics
-from devstack import Addresses
-from execstream.recovery.verify.run import Asked, verify
-from streams.topics import COMMANDS, EVENTS
+from execstream.devstack import Addresses
+from execstream.kafka.admin import apply_topics
+from execstream.recovery.verify.verify import Asked, verify
+from execstream.streams.topics import COMMANDS, EVENTS
 from tests.agents.tallied import eventually_equal, published, totals
 from tests.orders import Orders
 from tests.recovery.lived import settings_of, tallying, untold

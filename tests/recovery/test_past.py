@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from execstream.recovery.differences import Change, differences
+from execstream.recovery.run_diff import Change, differences
 from tests.orders import DAWN
 from tests.recovery.told import Told
 from tests.whole.program import Program

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devstack import Addresses
+from execstream.devstack import Addresses
 from execstream.recovery.replay.bounds import Asked, OutOfReach
-from storage.rebuilding import NotThatRebuild
-from streams.topics import COMMANDS
+from execstream.recovery.replay.shadow_schema import NotThatRebuild
+from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.lived import FROM_JOURNAL, delete_before, drop, erased, lived, replayed
 from tests.whole.program import Program, variables

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
+from execstream.devstack import Addresses
+from execstream.recovery.offsets.offset_rows import rebase_commands
 from execstream.recovery.replay.bounds import Asked, OutOfReach
-from storage.migrate import migrate
-from storage.positions import rebase_commands
-from storage.recounting import TOTALS
-from storage.retention import trim_day
-from streams.topics import COMMANDS
+from execstream.recovery.verify.recomputed_totals import TOTALS
+from execstream.storage.schema.migrate import migrate
+from execstream.storage.schema.retention import trim_day
+from execstream.streams.topics import COMMANDS
 from tests.agents.tallied import counted
 from tests.orders import Order, Orders
 from tests.recovery.lived import (

@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 
-from devstack import Addresses
 from execstream.cli import replay_events as replaying
-from execstream.recovery.republish import Sink
-from storage.leftovers import Leftover
-from streams.topics import EVENTS
+from execstream.devstack import Addresses
+from execstream.recovery.republish.republish import Sink
+from execstream.storage.log.unpublished import Leftover
+from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
 from tests.recovery.lived import simulated

@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from devstack import Addresses
-from streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, TOPICS
+from execstream.devstack import Addresses
+from execstream.streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, TOPICS
 from tests.agents.tallied import counted
 from tests.comparing import assert_rows_equal, reference_of
 from tests.orders import Order, Orders

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from devstack import Addresses
-from execstream.simulation import load_graphs
-from storage.migrate import migrate
-from streams.topics import COMMANDS
+from execstream.devstack import Addresses
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.topics import COMMANDS
+from execstream.workload.simulation import load_graphs
 from tests.agents.tallied import counted, differences
 from tests.comparing import assert_equal, reference_of
 from tests.faults.feeding import Feeder, small_records

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from execstream.recovery.replay.turns import REST, SMALL, Cores, Turns
+from execstream.recovery.replay.throttle import REST, SMALL, Cores, Turns
 from tests.worker import Installation
 
 WAITS = 0.3  # seconds that nothing may have happened in

@@ -10,11 +10,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from devstack import Addresses
+from execstream.devstack import Addresses
+from execstream.recovery.forget.personal_data import delete_personal
 from execstream.recovery.verify.report import Report
-from execstream.recovery.verify.run import Asked, NoSuchRun, verify
-from storage.personal import delete_personal
-from streams.topics import EVENTS
+from execstream.recovery.verify.verify import Asked, NoSuchRun, verify
+from execstream.streams.topics import EVENTS
 from tests.agents.tallied import counted
 from tests.orders import Orders
 from tests.recovery.lived import erased, lived, settings_of, simulated, untold

@@ -1,6 +1,6 @@
 """A worker of a release with a wrong rule: `python -m tests.recovery.wrong_rule ROLE CONFIG`."""
 
-from streams.statuses import ALLOWED_FROM, ExecutionStatus
+from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus
 from tests.worker import main
 
 if __name__ == "__main__":

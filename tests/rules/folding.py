@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.fold import fold
-from streams.journal import Entry
-from streams.outcomes import Duplicate, Refused
-from streams.state import Run, Step
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.fold import fold
+from execstream.streams.journal import Entry
+from execstream.streams.outcomes import Duplicate, Refused
+from execstream.streams.state import Run, Step
 from tests.orders import Order, Orders
 
 Outcome = list[Entry] | Duplicate | Refused

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.alerting import (
+from execstream.streams.totals.alert_rules import (
     PAIRS,
     SPANS,
     Counts,
@@ -23,7 +23,7 @@ from streams.alerting import (
     threshold,
     title,
 )
-from streams.histogram import bucket_of
+from execstream.streams.totals.histogram import bucket_of
 
 RULES = Rules()
 

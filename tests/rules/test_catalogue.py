@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from streams.catalogue import BlockKey, CatalogueKey, GraphKey, NotInCatalogue, decode_catalogue
+from execstream.streams.catalogue import (
+    BlockKey,
+    CatalogueKey,
+    GraphKey,
+    NotInCatalogue,
+    decode_catalogue,
+)
 
 BLOCK = {"type": "block.define", "block_id": "b", "name": "Block", "block_type": "AI"}
 GRAPH = {"type": "graph.define", "graph_id": "g:1", "graph_version": 7, "name": "Graph"}

@@ -6,16 +6,24 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from storage.channels import (
+from execstream.storage.models.messages import NodeExecutionEvent
+from execstream.storage.redis.channels import (
     NodeUpdate,
     encode_reply,
     encode_update,
     execution_channel,
     reply_channel,
 )
-from storage.models.events import NodeExecutionEvent
-from streams.outcomes import Applied, Dead, DeadReason, Duplicate, Outcome, Refusal, Refused
-from streams.statuses import ExecutionStatus
+from execstream.streams.outcomes import (
+    Applied,
+    Dead,
+    DeadReason,
+    Duplicate,
+    Outcome,
+    Refusal,
+    Refused,
+)
+from execstream.streams.statuses import ExecutionStatus
 
 SMALL = 4_096  # bytes
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from execstream.settings import Settings, variable
+from execstream.config.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

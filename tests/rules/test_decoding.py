@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from execstream.reference.reading import DeadError, read
-from streams.commands import (
+from execstream.streams.commands import (
     COMMAND_TYPES,
     AddNodeOutput,
     CreateGraph,
@@ -22,9 +21,10 @@ from streams.commands import (
     StartGraph,
     UpdateGraph,
 )
-from streams.decoding import MAX_QUOTE, asks, decode, depth
-from streams.errors import NOT_READABLE
-from streams.outcomes import Dead, DeadReason, detail_json
+from execstream.streams.decoding import MAX_QUOTE, asks, decode, depth
+from execstream.streams.errors import NOT_READABLE
+from execstream.streams.outcomes import Dead, DeadReason, detail_json
+from execstream.workload.reference.reading import DeadError, read
 from tests.exploring import exploring
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD

@@ -1,13 +1,12 @@
 """The documents: links between them, and the files they name."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from execstream.cli import app
+from tests.rooms import MODULES, ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
@@ -64,8 +63,7 @@ def test_commands_that_are_shown_exist(name: str) -> None:
 
 def test_every_event_that_is_logged_is_told() -> None:
     """What stands in a log can be looked up, and nothing is told of that is not logged."""
-    packages = ("agents", "dashboard", "execstream", "storage", "streams")
-    sources = (path.read_text() for name in packages for path in (ROOT / name).rglob("*.py"))
+    sources = (module.read_text(encoding="utf-8") for module in MODULES)
     logged = {event for source in sources for event in _LOGGED.findall(source)}
     rows = _TOLD.findall((ROOT / "docs/operations.md").read_text(encoding="utf-8"))
     assert logged == {event.strip("`") for row in rows for event in row.split(", ")}

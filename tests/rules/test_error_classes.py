@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.error_classes import MOST_KEPT, ErrorClass, classify, judge, mask
+from execstream.streams.totals.error_classes import MOST_KEPT, ErrorClass, classify, judge, mask
 
 E = ErrorClass
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from streams.commands import RunCommand, SetKeyValue
-from streams.decoding import decode
-from streams.events import (
+from execstream.streams.commands import RunCommand, SetKeyValue
+from execstream.streams.decoding import decode
+from execstream.streams.events import (
     MAX_EVENT_BYTES,
     Event,
     decode_event,
@@ -17,10 +17,10 @@ from streams.events import (
     refused_event,
     run_event,
 )
-from streams.fold import evolve, new_run
-from streams.outcomes import Refusal, Refused
-from streams.rules import decide
-from streams.state import Run
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.outcomes import Refusal, Refused
+from execstream.streams.rules import decide
+from execstream.streams.state import Run
 from tests.orders import DAWN, Order, Orders
 
 COMMON = {"type", "at", "command_id", "source", "user_id"}

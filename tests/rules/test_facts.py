@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from execstream.simulation import Mix, load_graphs, simulate
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.events import encode_event, run_event
-from streams.facts import fact_of
-from streams.fold import fold
-from streams.state import Run
-from streams.tallying import Fact, Tally, decode_fact
+from execstream.recovery.replay.journal_facts import fact_of
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.events import encode_event, run_event
+from execstream.streams.fold import fold
+from execstream.streams.state import Run
+from execstream.streams.totals.aggregation import Fact, Tally, decode_fact
+from execstream.workload.simulation import Mix, load_graphs, simulate
 from tests.worker import HOME
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

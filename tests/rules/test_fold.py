@@ -8,10 +8,10 @@ from uuid import UUID, uuid5
 import msgspec
 import pytest
 
-from streams.fold import GapInJournal, evolve, new_run
-from streams.journal import EntryType
-from streams.outcomes import Applied, Duplicate, Refusal, Refused
-from streams.statuses import ENDED, FINAL, ExecutionStatus, allowed_from, is_allowed
+from execstream.streams.fold import GapInJournal, evolve, new_run
+from execstream.streams.journal import EntryType
+from execstream.streams.outcomes import Applied, Duplicate, Refusal, Refused
+from execstream.streams.statuses import ENDED, FINAL, ExecutionStatus, allowed_from, is_allowed
 from tests.orders import WAY_TO
 from tests.rules.folding import Folding, Outcome, facts_of
 from tests.whole.understood_records import REFUSED

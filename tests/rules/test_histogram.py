@@ -5,7 +5,14 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.histogram import NOTHING, RELATIVE_ERROR, bucket_of, merge, middle_of, quantile
+from execstream.streams.totals.histogram import (
+    NOTHING,
+    RELATIVE_ERROR,
+    bucket_of,
+    merge,
+    middle_of,
+    quantile,
+)
 
 YEARS_9999 = 315_537_897_600_000_000  # microseconds
 durations = st.one_of(

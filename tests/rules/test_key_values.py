@@ -1,9 +1,9 @@
 """Key-values: the newest `at` wins, a command counts once, users are apart."""
 
-from streams.commands import SetKeyValue
-from streams.decoding import decode
-from streams.key_values import KeyValues, fold_key_value
-from streams.outcomes import Applied, Duplicate, Refusal, Refused
+from execstream.streams.commands import SetKeyValue
+from execstream.streams.decoding import decode
+from execstream.streams.key_values import KeyValues, fold_key_value
+from execstream.streams.outcomes import Applied, Duplicate, Refusal, Refused
 from tests.orders import DAWN, Order, Orders
 
 NINE, TEN = "2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"

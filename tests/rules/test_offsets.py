@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from streams.offsets import NoPoint, Point, parse_point
+from execstream.recovery.replay.offset_points import NoPoint, Point, parse_point
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from packaging.utils import canonicalize_name
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-import agents.metrics
-import dashboard.metrics
-from execstream.settings import Settings
-from streams.topics import TOPICS
+from execstream.agents.runtime import metrics as worker_metrics
+from execstream.config.settings import Settings
+from execstream.dashboard import metrics as server_metrics
+from execstream.streams.topics import TOPICS
 
 ROOT = Path(__file__).parents[2]
 ALERTS = yaml.safe_load((ROOT / "ops/prometheus/alerts.yml").read_text())
@@ -64,7 +64,7 @@ def test_metrics_that_are_named_exist(expression: str) -> None:
 def test_every_metric_is_on_the_dashboard() -> None:
     """What workers and the server count is also shown."""
     shown = " ".join(expressions())
-    modules = (agents.metrics, dashboard.metrics)
+    modules = (worker_metrics, server_metrics)
     names = {metric._name for m in modules for metric in vars(m).values() if is_metric(metric)}
     assert names
     assert {name for name in names if name not in shown} == set()

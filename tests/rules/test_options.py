@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.server import url_of
 from execstream.cli.common import NoSince, since
+from execstream.dashboard.server import url_of
 
 NOW = datetime(2026, 3, 1, 14, 3, tzinfo=UTC)
 

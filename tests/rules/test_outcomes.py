@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streams.outcomes import (
+from execstream.streams.outcomes import (
     Applied,
     Dead,
     DeadReason,

@@ -5,7 +5,7 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.partitions import murmur2, partition_of
+from execstream.streams.partitions import murmur2, partition_of
 
 
 @pytest.mark.parametrize(

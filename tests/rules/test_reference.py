@@ -5,23 +5,22 @@ import json
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
 
-from execstream.reference import Outcome, Reference, read_event
-from execstream.simulation import Mix, load_graphs, simulate
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.events import encode_event, run_event
-from streams.fold import evolve, new_run
-from streams.rules import decide
-from streams.state import Run
-from streams.statuses import ExecutionStatus, is_allowed
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.events import encode_event, run_event
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.rules import decide
+from execstream.streams.state import Run
+from execstream.streams.statuses import ExecutionStatus, is_allowed
+from execstream.workload import EXAMPLE_GRAPHS
+from execstream.workload.reference import Outcome, Reference, read_event
+from execstream.workload.simulation import Mix, load_graphs, simulate
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
 Json = Any
 RUN = "01900000-0000-7000-8000-000000000001"
 STEP = "01900000-0000-7000-8000-0000000000aa"
@@ -517,7 +516,7 @@ def test_events_have_their_places_in_order(producer: Producer) -> None:
 def test_the_rules_and_the_reference_agree() -> None:
     """Over simulated traffic with bad records, run events come out the same from both."""
     mix = Mix(0.2, 0.1, 0.1, 0.1, duplicates=0.05, illegal=0.05, malformed=0.05)
-    records = simulate(load_graphs(EXAMPLES), runs=60, seed=11, start=START, mix=mix)
+    records = simulate(load_graphs(EXAMPLE_GRAPHS), runs=60, seed=11, start=START, mix=mix)
     reference = Reference()
     runs: dict[str, Run] = {}
     events: defaultdict[bytes, list[dict[str, Any]]] = defaultdict(list)

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from execstream.settings import Settings, variable
-from execstream.settings_table import render
+from execstream.config.settings import Settings, variable
+from execstream.config.settings_table import render
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def test_the_page_is_as_the_settings_are_now() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(), (
-        "It is stale: python -m execstream.settings_table > docs/settings.md"
+        "It is stale: python -m execstream.config.settings_table > docs/settings.md"
     )
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.shortening import FLOOR, shorten
+from execstream.streams.shortening import FLOOR, shorten
 
 texts = st.one_of(st.text(), st.sampled_from(['"\\\n', "é", "𝄞", "plain "]).map(lambda t: t * 300))
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), texts)

@@ -1,4 +1,4 @@
-"""What `execstream.simulation` sends, judged by the reference fold and by the rules."""
+"""What `execstream.workload.simulation` sends, judged by the reference fold and by the rules."""
 
 import json
 from collections import Counter
@@ -10,8 +10,13 @@ from uuid import UUID
 
 import pytest
 
-from execstream.reference import Reference
-from execstream.simulation import (
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.fold import fold
+from execstream.streams.state import Run
+from execstream.workload import EXAMPLE_GRAPHS
+from execstream.workload.reference import Reference
+from execstream.workload.simulation import (
     BadGraphError,
     Graph,
     Mix,
@@ -22,14 +27,16 @@ from execstream.simulation import (
     simulate,
     write_lines,
 )
-from execstream.simulation.shapes import all_shapes, chain, fan_out, map_over, parent_of, single
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.fold import fold
-from streams.state import Run
+from execstream.workload.simulation.shapes import (
+    all_shapes,
+    chain,
+    fan_out,
+    map_over,
+    parent_of,
+    single,
+)
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
-GRAPHS = load_graphs(EXAMPLES)
+GRAPHS = load_graphs(EXAMPLE_GRAPHS)
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 QUIET = Mix(failures=0, terminated=0, review=0, resumed=0)
 ERROR_PINS = {

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from streams.state_machine import render
-from streams.statuses import ALLOWED_FROM
+from execstream.streams.state_machine import render
+from execstream.streams.statuses import ALLOWED_FROM
 
 PAGE = Path(__file__).parents[2] / "docs" / "state_machine.md"
 
 
 def test_the_page_is_as_the_table_is_now() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(), (
-        "It is stale: python -m streams.state_machine > docs/state_machine.md"
+        "It is stale: python -m execstream.streams.state_machine > docs/state_machine.md"
     )
 
 

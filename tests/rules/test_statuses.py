@@ -4,7 +4,14 @@ import itertools
 
 import pytest
 
-from streams.statuses import ALLOWED_FROM, ENDED, FINAL, ExecutionStatus, allowed_from, is_allowed
+from execstream.streams.statuses import (
+    ALLOWED_FROM,
+    ENDED,
+    FINAL,
+    ExecutionStatus,
+    allowed_from,
+    is_allowed,
+)
 
 # The rows of the contract: destination ← sources.
 CONTRACT = {

@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from streams.commands import RunCommand
-from streams.error_classes import ErrorClass
-from streams.events import encode_event
-from streams.histogram import bucket_of
-from streams.statuses import ExecutionStatus
-from streams.tallying import (
+from execstream.streams.commands import RunCommand
+from execstream.streams.events import encode_event
+from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.totals.aggregation import (
     BlockMinute,
     Fact,
     Tally,
@@ -25,6 +23,8 @@ from streams.tallying import (
     minute_of,
     time_of,
 )
+from execstream.streams.totals.error_classes import ErrorClass
+from execstream.streams.totals.histogram import bucket_of
 from tests.agents.commands import events_of, lives
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

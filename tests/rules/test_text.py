@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.text import clean_json, clean_text, may_need_cleaning
+from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 from tests.exploring import exploring
 
 REMOVED = [chr(code) for code in (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F)]

@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execstream.recovery.bundles.lines import (
+    BrokenBundle,
+    EntryLine,
+    encode_line,
+    read_lines,
+    redacted_command,
+)
+from execstream.recovery.bundles.redaction import PATTERNS, Redaction
 from execstream.recovery.explain.record import id_in
-from execstream.recovery.what_if import read_table
-from execstream.simulation import load_graphs
-from streams.bundles import BrokenBundle, EntryLine, encode_line, read_lines, redacted_command
-from streams.commands import RunCommand
-from streams.decoding import decode
-from streams.redaction import PATTERNS, Redaction
-from streams.redriving import NotEditable, named_key, with_fields
-from streams.statuses import ALLOWED_FROM, ExecutionStatus
-from streams.what_if import NoTable, WhatIf, table_of
+from execstream.recovery.what_if.comparison import NoTable, WhatIf, table_of
+from execstream.recovery.what_if.trial import read_table
+from execstream.streams.commands import RunCommand
+from execstream.streams.decoding import decode
+from execstream.streams.redriving import NotEditable, named_key, with_fields
+from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus
+from execstream.workload.simulation import load_graphs
 from tests.faults.feeding import small_records
 from tests.orders import Order, Orders
 from tests.worker import HOME

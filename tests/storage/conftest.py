@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from devstack import Addresses
-from storage.lines import Line
-from storage.messages.views import RunViews
-from storage.migrate import migrate
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.schema.migrate import migrate
 from tests.names import Names
 from tests.storage.factories import Tables, fresh_tables
 from tests.storage.hearing import Scene

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from execstream.reference import Reference
-from streams.statuses import ENDED
+from execstream.streams.statuses import ENDED
+from execstream.workload.reference import Reference
 
 Row = dict[str, Any]
 Filters = dict[str, Any]

@@ -10,9 +10,9 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 
-import storage
-from storage.migrate import migrate
-from storage.models import BlockType
+from execstream import connect
+from execstream.storage.models import BlockType
+from execstream.storage.schema.migrate import migrate
 
 DAWN = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 OWNER = "ada"
@@ -152,7 +152,7 @@ async def fresh_tables(dsn: str) -> AsyncIterator[Tables]:
     """Lend tables that nobody else uses, and drop them afterwards."""
     schema = f"reads{uuid4().hex[:12]}"
     await migrate(dsn, schema)
-    db = await storage.connect(dsn, schema)
+    db = await connect(dsn, schema)
     try:
         yield Tables(db)
         await db.execute(f"set client_min_messages = error; drop schema {schema} cascade")

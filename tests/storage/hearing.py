@@ -7,10 +7,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from devstack import Addresses
-from storage.messages.views import RunViews
-from storage.models import ExecutionEvent, GraphExecution
-from streams.events import Event
+from execstream.devstack import Addresses
+from execstream.storage.models import ExecutionEvent, GraphExecution
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.streams.events import Event
 from tests.names import Names
 from tests.orders import Orders
 from tests.storage.histories import History

@@ -5,18 +5,18 @@ from contextlib import asynccontextmanager
 
 from aiokafka import ConsumerRecord
 
-from execstream.reference import Reference
-from execstream.simulation import Graph, catalogue
-from storage.effects import Effects, commit
-from storage.lines import Line
-from storage.progress import Move, claim
-from streams.commands import RunCommand, SetKeyValue
-from streams.decoding import decode
-from streams.events import Event, run_event
-from streams.fold import fold
-from streams.key_values import KeyValues, fold_key_value
-from streams.outcomes import Applied, Dead, Refused
-from streams.state import Run
+from execstream.storage.commit.consumer_offsets import Move, claim
+from execstream.storage.commit.write_set import Effects, commit
+from execstream.storage.lines import Line
+from execstream.streams.commands import RunCommand, SetKeyValue
+from execstream.streams.decoding import decode
+from execstream.streams.events import Event, run_event
+from execstream.streams.fold import fold
+from execstream.streams.key_values import KeyValues, fold_key_value
+from execstream.streams.outcomes import Applied, Dead, Refused
+from execstream.streams.state import Run
+from execstream.workload.reference import Reference
+from execstream.workload.simulation import Graph, catalogue
 
 TOPIC = "commands"
 MAX_COMMAND_BYTES = 8 * 1024 * 1024

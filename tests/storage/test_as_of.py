@@ -12,15 +12,15 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-import storage
-from devstack import Addresses
-from execstream.reference import Reference
-from execstream.simulation import Mix, load_graphs, simulate
-from storage.lines import Line
-from storage.migrate import migrate
-from storage.models import ExecutionStatus, GraphExecutionWithNodes
-from storage.models.stats import NodeExecutionStats, stats_from_db
-from storage.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of
+from execstream import connect, reads
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.models import ExecutionStatus, GraphExecutionWithNodes
+from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
+from execstream.storage.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of
+from execstream.storage.schema.migrate import migrate
+from execstream.workload.reference import Reference
+from execstream.workload.simulation import Mix, load_graphs, simulate
 from tests.exploring import IS_LONG
 from tests.names import lent_names
 from tests.orders import Order, Orders
@@ -95,7 +95,7 @@ async def lived(stack: Addresses) -> AsyncIterator[Lived]:
             await history.take(records[first : first + 500])
         await history.take((one.key, one.value) for one in _last_words(remembering))
         await line.close()
-        db = await storage.connect(stack.postgres_dsn, names.schema)
+        db = await connect(stack.postgres_dsn, names.schema)
         kinds = dict(await db.fetch("select id, block_type from block"))
         runs = remembering.runs
         visible = {i: one for i, one in remembering.instants.items() if not runs[i]["is_deleted"]}
@@ -147,7 +147,7 @@ async def test_a_run_as_of_any_entry(lived: Lived) -> None:
     for run_id, seq in chance.sample(pairs, PAIRS):
         then = lived.visible[run_id][seq - 1]
         owner = then.run["user_id"]
-        found = await storage.get_graph_execution_as_of(lived.db, owner, run_id, seq)
+        found = await reads.get_graph_execution_as_of(lived.db, owner, run_id, seq)
         assert comparable(found) == exact(then.told(lived.kinds)), (run_id, seq)
         assert found is not None
         for step in found.node_executions:
@@ -163,7 +163,7 @@ async def test_a_run_as_of_any_time(lived: Lived) -> None:
         for time in {chance.choice(instants).at + timedelta(microseconds=n) for n in (-1, 0, 1)}:
             then = as_of(instants, time)
             owner = instants[0].run["user_id"]
-            found = await storage.get_graph_execution_as_of(lived.db, owner, run_id, time)
+            found = await reads.get_graph_execution_as_of(lived.db, owner, run_id, time)
             assert (found and comparable(found)) == (then and exact(then.told(lived.kinds)))
 
 
@@ -250,9 +250,7 @@ async def listed(db: asyncpg.Pool, time: datetime, filters: Row) -> list[Row]:
     found: list[Row] = []
     cursor = None
     while True:
-        page = await storage.list_graph_executions_as_of(
-            db, time, **filters, cursor=cursor, limit=7
-        )
+        page = await reads.list_graph_executions_as_of(db, time, **filters, cursor=cursor, limit=7)
         found += map(exact, page.data)
         cursor = page.next_cursor
         if cursor is None:
@@ -265,7 +263,7 @@ async def test_what_is_deleted_now_is_hidden_then(lived: Lived) -> None:
     for run in lived.hidden:
         for moment in (1, lived.times[-1]):
             owner, run_id = run["user_id"], run["id"]
-            assert not await storage.get_graph_execution_as_of(lived.db, owner, run_id, moment)
+            assert not await reads.get_graph_execution_as_of(lived.db, owner, run_id, moment)
     everything = {one["id"] for one in await listed(lived.db, lived.times[-1], {})}
     assert not everything & {run["id"] for run in lived.hidden}
 
@@ -279,7 +277,7 @@ async def test_moments_that_there_are_not(lived: Lived) -> None:
     for nothing in (0, -1, datetime(2000, 1, 1, tzinfo=UTC)):
         assert await find_past(lived.db, run_id, nothing) is None
     for stranger, unknown in (("nobody", run_id), (owner, str(uuid4())), (owner, "nonsense")):
-        assert not await storage.get_graph_execution_as_of(lived.db, stranger, unknown, 1)
+        assert not await reads.get_graph_execution_as_of(lived.db, stranger, unknown, 1)
 
 
 async def test_a_trimmed_run(tables: Tables) -> None:

@@ -8,9 +8,14 @@ from collections.abc import Iterable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from execstream.reference import read_json
-from storage import AsyncRedisExecutionEventBus, RedisExecutionEventBus
-from storage.models import ExecutionEvent, GraphExecution, NodeExecutionEvent, NodeExecutionResult
+from execstream.storage.models import (
+    ExecutionEvent,
+    GraphExecution,
+    NodeExecutionEvent,
+    NodeExecutionResult,
+)
+from execstream.storage.redis.buses import AsyncRedisExecutionEventBus, RedisExecutionEventBus
+from execstream.workload.reference import read_json
 from tests.orders import Orders
 from tests.storage.factories import DAWN, OWNER
 from tests.storage.hearing import PATIENCE, Scene, heard, life

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from storage import AsyncRedisExecutionEventBus, RedisExecutionEventBus, exact_json
-from storage.buses import subscription
-from storage.messages.views import RunViews
-from storage.models import ExecutionEvent
-from streams.events import Event
+from execstream.storage.models import ExecutionEvent
+from execstream.storage.redis.buses import (
+    AsyncRedisExecutionEventBus,
+    RedisExecutionEventBus,
+    subscription,
+)
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.streams import exact_json
+from execstream.streams.events import Event
 from tests.orders import Orders
 from tests.storage.factories import OWNER
 from tests.storage.hearing import Scene, heard, life, run_of, until

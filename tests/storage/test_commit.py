@@ -5,11 +5,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from devstack import Addresses
-from storage.effects import Effects, commit, ensure_day
-from storage.lines import Line
-from storage.migrate import migrate
-from storage.progress import (
+from execstream.devstack import Addresses
+from execstream.storage.commit.consumer_offsets import (
     CREATED_ELSEWHERE,
     FENCED,
     Move,
@@ -17,9 +14,12 @@ from storage.progress import (
     save_published,
     sqlstate,
 )
-from streams.decoding import decode
-from streams.fold import fold
-from streams.outcomes import Dead
+from execstream.storage.commit.write_set import Effects, commit, ensure_day
+from execstream.storage.lines import Line
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.decoding import decode
+from execstream.streams.fold import fold
+from execstream.streams.outcomes import Dead
 from tests.names import Names
 from tests.orders import DAWN, Order, Orders
 

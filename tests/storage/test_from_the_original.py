@@ -9,9 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 import execstream
-import storage
-from execstream.buses import AsyncRedisExecutionEventBus, RedisExecutionEventBus
-from storage import models, reads
+from execstream import models, queue, reads
+from execstream.client.buses import (
+    AsyncRedisExecutionEventBus,
+    RedisExecutionEventBus,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from-the-original.md").read_text(encoding="utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("|")]
@@ -50,8 +52,8 @@ READERS = {
     "get_frequently_executed_graphs": "days_back min_executions",
 }
 MEMBERS = {
-    storage.ExecutionQueue: "add get empty get_or_none",
-    storage.AsyncExecutionQueue: "add get empty get_or_none",
+    queue.ExecutionQueue: "add get empty get_or_none",
+    queue.AsyncExecutionQueue: "add get empty get_or_none",
     RedisExecutionEventBus: "event_bus_name publish listen wait_for_event",
     AsyncRedisExecutionEventBus: "event_bus_name publish listen wait_for_event",
     models.GraphExecutionMeta.Stats: "from_db to_db without_activity_features",
@@ -73,7 +75,7 @@ def test_functions_have_the_parameters_of_the_original(name: str) -> None:
     if name in WRITERS:
         function, wanted = getattr(execstream.ExecutionClient, name), WRITERS[name].split()
     else:
-        function, wanted = getattr(storage, name), READERS[name].split()
+        function, wanted = getattr(reads, name), READERS[name].split()
 
     _, *found = inspect.signature(function).parameters  # self, or the pool
 
@@ -84,7 +86,7 @@ def test_functions_have_the_parameters_of_the_original(name: str) -> None:
 @pytest.mark.parametrize("name", reads.__all__)
 def test_reads_that_serve_people_take_their_owner(name: str) -> None:
     """Those that can be asked without one say so at the beginning of their docstring."""
-    read = getattr(storage, name)
+    read = getattr(reads, name)
     if not inspect.iscoroutinefunction(read):
         return
     parameter = inspect.signature(read).parameters.get("user_id")

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from devstack import Addresses
-from execstream.reference import read_event
-from storage.leftovers import Place, dead_letters_after, events_after
-from storage.lines import Line
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.log.unpublished import Place, dead_letters_after, events_after
+from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk
 from tests.orders import Order, Orders
 
@@ -69,7 +69,7 @@ async def test_pages_together_are_everything(
     place: Desk, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However large they are, and wherever reading begins: also in the middle of a command."""
-    monkeypatch.setattr("storage.leftovers.PAGE", page)
+    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", page)
     await some_history(place)
     live = [read_event(value) for value in place.said.events[0]]
     places = [(offset, index) for _, offset, index in (event["source"] for event in live)]

@@ -9,9 +9,9 @@ from importlib import resources
 import asyncpg
 import pytest
 
-import storage
-from devstack import Addresses
-from storage.migrate import SchemaNewer, migrate, migrations, quoted, script
+from execstream.devstack import Addresses
+from execstream.storage import schema as storage_schema
+from execstream.storage.schema.migrate import SchemaNewer, migrate, migrations, quoted, script
 from tests.names import Names
 
 # All that makes a schema what it is, but for its name.
@@ -68,7 +68,7 @@ async def test_the_sum_of_the_migrations_is_schema_sql(
     stack: Addresses, names: Names, connection: asyncpg.Connection
 ) -> None:
     """A database made by migrations differs in nothing from one made by `schema.sql`."""
-    written = (resources.files(storage) / "schema.sql").read_text(encoding="utf-8")
+    written = (resources.files(storage_schema) / "schema.sql").read_text(encoding="utf-8")
     await migrate(stack.postgres_dsn, names.schema)
     migrated = await catalog(connection, names.schema)
     await connection.execute(f"drop schema {names.schema} cascade; create schema {names.schema}")

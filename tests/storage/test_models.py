@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from structlog.testing import capture_logs
 
-from storage.models import (
+from execstream.storage.models import (
     BlockErrorStats,
     ExecutionContext,
     ExecutionEvent,

@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from storage.queue import AsyncExecutionQueue, ExecutionQueue
+from execstream.queue import AsyncExecutionQueue, ExecutionQueue
 
 
 def test_first_in_first_out() -> None:

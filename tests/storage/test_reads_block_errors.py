@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-import storage
-from storage.models import BlockErrorStats
+from execstream import reads
+from execstream.storage.models import BlockErrorStats
 from tests.storage.factories import Tables, at
 
 SPANS = [  # seconds after `at(0)`
@@ -50,7 +50,7 @@ async def test_hours_and_minutes_make_any_span(tables: Tables, start: int, end: 
     await tables.db.executemany(_MINUTE, minutes)
     await tables.db.execute(_HOURS)
 
-    found = await storage.get_block_error_stats(tables.db, at(start), at(end), 1)
+    found = await reads.get_block_error_stats(tables.db, at(start), at(end), 1)
 
     expected: dict[str, BlockErrorStats] = {}
     for minute, _, block, added, failed in minutes:
@@ -73,5 +73,5 @@ async def test_parts_of_minutes_are_counted_from_the_steps(tables: Tables) -> No
     await tables.db.execute(_FILL)
     await tables.db.execute(_MINUTE, at(0), 0, "block", 50, 0)
 
-    assert await storage.get_block_error_stats(tables.db, at(0), at(60), 1) != []
-    assert await storage.get_block_error_stats(tables.db, at(0), at(60) + timedelta(1e-6), 1) == []
+    assert await reads.get_block_error_stats(tables.db, at(0), at(60), 1) != []
+    assert await reads.get_block_error_stats(tables.db, at(0), at(60) + timedelta(1e-6), 1) == []

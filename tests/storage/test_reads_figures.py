@@ -2,8 +2,8 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-import storage
-from storage.models import BlockErrorStats
+from execstream import reads
+from execstream.storage.models import BlockErrorStats
 from tests.storage.factories import DAWN, OWNER, Tables, at
 
 
@@ -16,14 +16,14 @@ async def test_block_errors_count_steps_by_when_they_were_added(tables: Tables) 
     await tables.step(deleted, block_id="b2", added_time=at(2), status="COMPLETED")
     await tables.step(run_id, block_id="rare", added_time=at(2), status="FAILED")
 
-    found = await storage.get_block_error_stats(tables.db, at(2), at(9), min_executions=2)
+    found = await reads.get_block_error_stats(tables.db, at(2), at(9), min_executions=2)
 
     assert found == [
         BlockErrorStats(block_id="b2", total_executions=2, failed_executions=1),
         BlockErrorStats(block_id="b1", total_executions=7, failed_executions=0),
     ]
     assert [block.error_rate for block in found] == [50.0, 0.0]
-    assert await storage.get_block_error_stats(tables.db, at(2), at(9)) == []
+    assert await reads.get_block_error_stats(tables.db, at(2), at(9)) == []
 
 
 async def test_costs_add_up_per_graph_and_per_day(tables: Tables) -> None:
@@ -41,7 +41,7 @@ async def test_costs_add_up_per_graph_and_per_day(tables: Tables) -> None:
     await tables.run(stats={"cost": 1000}, user_id="eve")
     await tables.run(stats={"cost": 1000}, created_at=DAWN + timedelta(days=9))
 
-    summary = await storage.get_user_cost_summary(tables.db, OWNER, DAWN, DAWN + timedelta(days=9))
+    summary = await reads.get_user_cost_summary(tables.db, OWNER, DAWN, DAWN + timedelta(days=9))
 
     assert (summary.executions, summary.cost) == (7, 95)
     assert (summary.failed_executions, summary.failed_cost) == (1, 5)
@@ -59,7 +59,7 @@ async def test_costs_add_up_per_graph_and_per_day(tables: Tables) -> None:
 
 async def test_a_user_without_runs_costs_nothing(tables: Tables) -> None:
     """All zero, nothing listed."""
-    summary = await storage.get_user_cost_summary(tables.db, OWNER, DAWN, at(1))
+    summary = await reads.get_user_cost_summary(tables.db, OWNER, DAWN, at(1))
 
     assert (summary.executions, summary.cost) == (0, 0)
     assert [*summary.by_graph, *summary.by_day, *summary.top_runs] == []
@@ -80,7 +80,7 @@ async def test_diagnostics_forget_no_run_however_old(tables: Tables) -> None:
     await tables.run(status="FAILED", created_at=old, ended_at=minutes)
     await tables.run(status="TERMINATED", created_at=old, ended_at=old)
 
-    told = (await storage.get_execution_diagnostics(tables.db)).model_dump(exclude={"as_of"})
+    told = (await reads.get_execution_diagnostics(tables.db)).model_dump(exclude={"as_of"})
 
     assert told.pop("ended_per_hour") == 2 / 24
     assert told == {

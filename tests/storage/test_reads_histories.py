@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-import storage
-from devstack import Addresses
-from execstream.simulation import Mix, load_graphs, simulate
-from storage.lines import Line
-from storage.migrate import migrate
-from storage.models import ExecutionStatus
+from execstream import connect, reads
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.models import ExecutionStatus
+from execstream.storage.schema.migrate import migrate
+from execstream.workload.simulation import Mix, load_graphs, simulate
 from tests.names import lent_names
 from tests.orders import Orders
 from tests.storage.expected import Expected, Filters, exact
@@ -76,7 +76,7 @@ async def past(request: pytest.FixtureRequest, stack: Addresses) -> AsyncIterato
             await history.take(records[first : first + BATCH])
         await history.take(_last_words(history, chance))
         await line.close()
-        db = await storage.connect(stack.postgres_dsn, names.schema)
+        db = await connect(stack.postgres_dsn, names.schema)
         kinds = dict(await db.fetch("select id, block_type from block"))
         yield Past(db, Expected(history.reference, kinds), chance)
         await db.close()
@@ -114,15 +114,15 @@ async def test_runs_by_every_pair_of_filters(past: Past) -> None:
     for filters in past.pairs(choices):
         wanted = past.expected.run_ids(filters)
 
-        found = await storage.get_graph_executions(past.db, **filters)
-        some = await storage.get_graph_executions(past.db, **filters, limit=3)
+        found = await reads.get_graph_executions(past.db, **filters)
+        some = await reads.get_graph_executions(past.db, **filters, limit=3)
 
         assert [run.id for run in found] == wanted, filters
         assert [run.id for run in some] == wanted[:3]
         if "graph_exec_id" not in filters:
             assert await _by_cursor(past.db, filters) == wanted
         if not filters.keys() & {"graph_exec_id", "graph_version"}:
-            assert await storage.get_graph_executions_count(past.db, **filters) == len(wanted)
+            assert await reads.get_graph_executions_count(past.db, **filters) == len(wanted)
             if "user_id" in filters:
                 assert await _by_page(past.db, filters) == wanted
 
@@ -143,8 +143,8 @@ async def test_steps_by_every_pair_of_filters(past: Past) -> None:
     for filters in past.pairs(choices):
         wanted = past.expected.step_ids(filters)
 
-        found = await storage.get_node_executions(past.db, **filters, include_exec_data=False)
-        some = await storage.get_node_executions(past.db, **filters, limit=5)
+        found = await reads.get_node_executions(past.db, **filters, include_exec_data=False)
+        some = await reads.get_node_executions(past.db, **filters, limit=5)
 
         assert [step.node_exec_id for step in found] == wanted, filters
         assert [step.node_exec_id for step in some] == wanted[:5]
@@ -155,10 +155,10 @@ async def test_each_run_with_all_it_holds(past: Past) -> None:
     for run in past.expected.runs:
         owner, run_id = run["user_id"], run["id"]
 
-        meta = await storage.get_graph_execution_meta(past.db, owner, run_id)
-        bare = await storage.get_graph_execution(past.db, owner, run_id)
-        whole = await storage.get_graph_execution(past.db, owner, run_id, True)
-        children = await storage.get_child_graph_executions(past.db, run_id, user_id=owner)
+        meta = await reads.get_graph_execution_meta(past.db, owner, run_id)
+        bare = await reads.get_graph_execution(past.db, owner, run_id)
+        whole = await reads.get_graph_execution(past.db, owner, run_id, True)
+        children = await reads.get_child_graph_executions(past.db, run_id, user_id=owner)
 
         assert meta is not None
         assert bare is not None
@@ -179,9 +179,9 @@ async def test_what_is_hidden_stays_hidden(past: Past) -> None:
     assert hidden
     for run in hidden:
         owner, run_id = run["user_id"], run["id"]
-        assert await storage.get_graph_execution(past.db, owner, run_id) is None
-        assert await storage.get_graph_execution_meta(past.db, owner, run_id) is None
-        assert await storage.get_node_executions(past.db, run_id) == []
+        assert await reads.get_graph_execution(past.db, owner, run_id) is None
+        assert await reads.get_graph_execution_meta(past.db, owner, run_id) is None
+        assert await reads.get_node_executions(past.db, run_id) == []
 
 
 async def test_steps_by_their_id_and_the_latest_of_each_node(past: Past) -> None:
@@ -189,11 +189,11 @@ async def test_steps_by_their_id_and_the_latest_of_each_node(past: Past) -> None
     for step in past.chance.sample(past.expected.steps, 40):
         run_id = step["graph_exec_id"]
 
-        found = await storage.get_node_execution(past.db, step["id"], graph_exec_id=run_id)
-        outputs = await storage.get_execution_outputs_by_node_exec_id(
+        found = await reads.get_node_execution(past.db, step["id"], graph_exec_id=run_id)
+        outputs = await reads.get_execution_outputs_by_node_exec_id(
             past.db, step["id"], graph_exec_id=run_id
         )
-        latest = await storage.get_latest_node_execution(past.db, step["node_id"], run_id)
+        latest = await reads.get_latest_node_execution(past.db, step["node_id"], run_id)
 
         assert found is not None
         wanted = exact(past.expected.result(step))
@@ -207,7 +207,7 @@ async def test_figures_over_all_runs(past: Past) -> None:
     times = sorted(step["added_time"] for step in past.expected.all_steps)
     for _ in range(5):
         start, end = sorted(past.chance.sample(times, 2))
-        found = await storage.get_block_error_stats(past.db, start, end, min_executions=3)
+        found = await reads.get_block_error_stats(past.db, start, end, min_executions=3)
         told = {one.block_id: (one.total_executions, one.failed_executions) for one in found}
         assert told == past.expected.block_errors(start, end, 3)
         assert [one.error_rate for one in found] == sorted(
@@ -216,7 +216,7 @@ async def test_figures_over_all_runs(past: Past) -> None:
 
     for user_id in {run["user_id"] for run in past.expected.all_runs}:
         start, end = sorted(past.chance.sample(times, 2))
-        cost = await storage.get_user_cost_summary(past.db, user_id, start, end)
+        cost = await reads.get_user_cost_summary(past.db, user_id, start, end)
         told_cost = (cost.executions, cost.cost, cost.failed_executions, cost.failed_cost)
         assert told_cost == past.expected.cost(user_id, start, end)
         assert sum(day.cost for day in cost.by_day) == cost.cost
@@ -224,20 +224,20 @@ async def test_figures_over_all_runs(past: Past) -> None:
 
     days_back = 40_000  # a century: the history is not of these days
     since = past.expected.runs[-1]["created_at"] - timedelta(seconds=1)
-    frequent = await storage.get_frequently_executed_graphs(past.db, days_back, 2)
+    frequent = await reads.get_frequently_executed_graphs(past.db, days_back, 2)
     assert {
         (graph.graph_id, graph.user_id): graph.execution_count for graph in frequent
     } == past.expected.frequent(since, 2)
 
     for (user_id, key), data in past.expected.key_values.items():
-        assert exact(await storage.get_execution_kv_data(past.db, user_id, key)) == exact(data)
+        assert exact(await reads.get_execution_kv_data(past.db, user_id, key)) == exact(data)
 
 
 async def _by_cursor(db: asyncpg.Pool, filters: Filters) -> list[str]:
     found: list[str] = []
     cursor = None
     while True:
-        page = await storage.list_graph_executions(db, **filters, cursor=cursor, limit=4)
+        page = await reads.list_graph_executions(db, **filters, cursor=cursor, limit=4)
         found += [run.id for run in page.data]
         cursor = page.next_cursor
         if cursor is None:
@@ -247,7 +247,7 @@ async def _by_cursor(db: asyncpg.Pool, filters: Filters) -> list[str]:
 async def _by_page(db: asyncpg.Pool, filters: Filters) -> list[str]:
     found: list[str] = []
     for number in itertools.count(1):
-        page = await storage.get_graph_executions_paginated(db, **filters, page=number, page_size=4)
+        page = await reads.get_graph_executions_paginated(db, **filters, page=number, page_size=4)
         found += [run.id for run in page.executions]
         if number >= page.pagination.total_pages:
             break

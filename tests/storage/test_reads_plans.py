@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 from asyncpg.connection import LoggedQuery
 
-import storage
-from dashboard.reads.troubles import _cursor, list_refusals
-from devstack import Addresses
-from storage.models import ExecutionStatus
-from storage.outcomes import _ENTRIES, find_outcome
-from storage.reads import cursors
-from storage.reads.blocks import BLOCK_ERRORS
-from storage.reads.pins import GET_PINS, INPUTS_AND_OUTPUTS
+from execstream import reads
+from execstream.dashboard.reads.rejection_lists import _cursor, list_refusals
+from execstream.devstack import Addresses
+from execstream.storage.log.outcomes import _ENTRIES, find_outcome
+from execstream.storage.models import ExecutionStatus
+from execstream.storage.reads import cursors
+from execstream.storage.reads.block_errors import BLOCK_ERRORS
+from execstream.storage.reads.pins import GET_PINS, INPUTS_AND_OUTPUTS
 from tests.storage.factories import DAWN, Tables, at, fresh_tables
 
 Read = Callable[[Tables], Awaitable[object]]
@@ -105,36 +105,36 @@ CURSOR = cursors.encode(at(100_000), UUID(RUN))
 PLACE = _cursor(at(100_000), 4, 10_000)
 
 HOT_READS: dict[str, Read] = {
-    "first page": lambda t: storage.list_graph_executions(t.db),
-    "first page of a user": lambda t: storage.list_graph_executions(t.db, user_id=OWNER),
-    "first page of a graph": lambda t: storage.list_graph_executions(t.db, graph_id="graph1"),
-    "deep page": lambda t: storage.list_graph_executions(t.db, cursor=CURSOR),
-    "deep page of a user": lambda t: storage.list_graph_executions(
+    "first page": lambda t: reads.list_graph_executions(t.db),
+    "first page of a user": lambda t: reads.list_graph_executions(t.db, user_id=OWNER),
+    "first page of a graph": lambda t: reads.list_graph_executions(t.db, graph_id="graph1"),
+    "deep page": lambda t: reads.list_graph_executions(t.db, cursor=CURSOR),
+    "deep page of a user": lambda t: reads.list_graph_executions(
         t.db, user_id=OWNER, cursor=CURSOR
     ),
-    "head of a run": lambda t: storage.get_graph_execution_meta(t.db, OWNER, RUN),
-    "run": lambda t: storage.get_graph_execution(t.db, OWNER, RUN),
-    "run with steps": lambda t: storage.get_graph_execution(t.db, OWNER, RUN, True),
-    "run as of an entry": lambda t: storage.get_graph_execution_as_of(t.db, OWNER, RUN, 20),
-    "run as of a time": lambda t: storage.get_graph_execution_as_of(t.db, OWNER, RUN, at(100)),
-    "page as of a time": lambda t: storage.list_graph_executions_as_of(t.db, at(100_000)),
-    "page of a user as of a time": lambda t: storage.list_graph_executions_as_of(
+    "head of a run": lambda t: reads.get_graph_execution_meta(t.db, OWNER, RUN),
+    "run": lambda t: reads.get_graph_execution(t.db, OWNER, RUN),
+    "run with steps": lambda t: reads.get_graph_execution(t.db, OWNER, RUN, True),
+    "run as of an entry": lambda t: reads.get_graph_execution_as_of(t.db, OWNER, RUN, 20),
+    "run as of a time": lambda t: reads.get_graph_execution_as_of(t.db, OWNER, RUN, at(100)),
+    "page as of a time": lambda t: reads.list_graph_executions_as_of(t.db, at(100_000)),
+    "page of a user as of a time": lambda t: reads.list_graph_executions_as_of(
         t.db, at(100_000), user_id=OWNER
     ),
-    "steps of a run": lambda t: storage.get_node_executions(t.db, RUN),
-    "latest step": lambda t: storage.get_latest_node_execution(t.db, "node", RUN),
-    "step by its id": lambda t: storage.get_node_execution(t.db, RUN),
-    "children": lambda t: storage.get_child_graph_executions(t.db, RUN),
-    "shared run": lambda t: storage.get_graph_execution_by_share_token(t.db, "token"),
-    "count of a user": lambda t: storage.get_graph_executions_count(
+    "steps of a run": lambda t: reads.get_node_executions(t.db, RUN),
+    "latest step": lambda t: reads.get_latest_node_execution(t.db, "node", RUN),
+    "step by its id": lambda t: reads.get_node_execution(t.db, RUN),
+    "children": lambda t: reads.get_child_graph_executions(t.db, RUN),
+    "shared run": lambda t: reads.get_graph_execution_by_share_token(t.db, "token"),
+    "count of a user": lambda t: reads.get_graph_executions_count(
         t.db, OWNER, statuses=[ExecutionStatus.FAILED]
     ),
-    "count of a user in a span": lambda t: storage.get_graph_executions_count(
+    "count of a user in a span": lambda t: reads.get_graph_executions_count(
         t.db, OWNER, created_time_gte=at(0), created_time_lte=at(9_000)
     ),
-    "cost of a user": lambda t: storage.get_user_cost_summary(t.db, OWNER, at(0), at(100_000)),
-    "diagnostics": lambda t: storage.get_execution_diagnostics(t.db),
-    "block errors over a day": lambda t: storage.get_block_error_stats(
+    "cost of a user": lambda t: reads.get_user_cost_summary(t.db, OWNER, at(0), at(100_000)),
+    "diagnostics": lambda t: reads.get_execution_diagnostics(t.db),
+    "block errors over a day": lambda t: reads.get_block_error_stats(
         t.db, at(0), at(0) + timedelta(days=1)
     ),
     "refusals": lambda t: list_refusals(t.db, None, None, None, None, 25),
@@ -143,7 +143,7 @@ HOT_READS: dict[str, Read] = {
     "refusals of a run": lambda t: list_refusals(t.db, None, RUN, None, PLACE, 25),
     "outcome of a command": lambda t: find_outcome(t.db, RUN, RUN),
     "outcome of a key-value": lambda t: find_outcome(t.db, OWNER, RUN),
-    "key-value": lambda t: storage.get_execution_kv_data(t.db, OWNER, "key"),
+    "key-value": lambda t: reads.get_execution_kv_data(t.db, OWNER, "key"),
 }
 
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-import storage
-from storage.models import BlockType, ExecutionStatus, GraphExecutionMeta
+from execstream import reads
+from execstream.storage.models import BlockType, ExecutionStatus, GraphExecutionMeta
 from tests.storage.factories import OWNER, Tables, at
 
 NOT_AN_ID = "not-a-uuid"
@@ -31,7 +31,7 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
         stats={"walltime": 1.5, "node_count": 2, "cost": 7, "error": "oh", "own": True},
     )
 
-    meta = await storage.get_graph_execution_meta(tables.db, OWNER, run_id)
+    meta = await reads.get_graph_execution_meta(tables.db, OWNER, run_id)
 
     assert meta is not None
     assert meta.model_dump(mode="json", exclude={"stats", "credential_inputs"}) == {
@@ -70,18 +70,18 @@ async def test_a_foreign_a_deleted_and_an_unknown_run_are_none(tables: Tables) -
         (OWNER, str(uuid4())),
         (OWNER, NOT_AN_ID),
     ]:
-        assert await storage.get_graph_execution_meta(tables.db, user_id, execution_id) is None
-        assert await storage.get_graph_execution(tables.db, user_id, execution_id) is None
-    assert await storage.get_graph_executions(tables.db, graph_exec_id=deleted) == []
-    assert await storage.get_graph_executions(tables.db, graph_exec_id=NOT_AN_ID) == []
-    assert await storage.get_node_executions(tables.db, graph_exec_id=NOT_AN_ID) == []
+        assert await reads.get_graph_execution_meta(tables.db, user_id, execution_id) is None
+        assert await reads.get_graph_execution(tables.db, user_id, execution_id) is None
+    assert await reads.get_graph_executions(tables.db, graph_exec_id=deleted) == []
+    assert await reads.get_graph_executions(tables.db, graph_exec_id=NOT_AN_ID) == []
+    assert await reads.get_node_executions(tables.db, graph_exec_id=NOT_AN_ID) == []
 
 
 async def test_odd_stats_hide_nothing_but_themselves(tables: Tables) -> None:
     """Stats that are not what the model asks for read as None."""
     run_id = await tables.run(stats={"node_count": "many"})
 
-    meta = await storage.get_graph_execution_meta(tables.db, OWNER, run_id)
+    meta = await reads.get_graph_execution_meta(tables.db, OWNER, run_id)
 
     assert meta is not None
     assert meta.stats is None
@@ -101,8 +101,8 @@ async def test_outputs_are_what_output_blocks_were_given(tables: Tables) -> None
     await tables.step(run_id, block_id="out", execution_data={"value": "nameless"})
     await tables.step(run_id, block_id="unknown", execution_data={"name": "answer", "value": 1})
 
-    run = await storage.get_graph_execution(tables.db, OWNER, run_id)
-    with_nodes = await storage.get_graph_execution(
+    run = await reads.get_graph_execution(tables.db, OWNER, run_id)
+    with_nodes = await reads.get_graph_execution(
         tables.db, OWNER, run_id, include_node_executions=True
     )
 
@@ -123,8 +123,8 @@ async def test_inputs_are_told_by_input_blocks_when_none_are_stored(tables: Tabl
         await tables.step(run_id, block_id="in", execution_data={"name": "b", "value": 2})
         await tables.step(run_id, block_id="hook", execution_data={"payload": {"c": 3}})
 
-    of_bare = await storage.get_graph_execution(tables.db, OWNER, bare)
-    of_stored = await storage.get_graph_execution(tables.db, OWNER, stored)
+    of_bare = await reads.get_graph_execution(tables.db, OWNER, bare)
+    of_stored = await reads.get_graph_execution(tables.db, OWNER, stored)
 
     assert of_bare is not None
     assert of_bare.inputs == {"b": 2, "payload": {"c": 3}}
@@ -140,10 +140,10 @@ async def test_children_are_those_of_the_same_owner(tables: Tables) -> None:
     await tables.run(parent_graph_exec_id=parent, user_id="eve")
     await tables.run(parent_graph_exec_id=parent, is_deleted=True)
 
-    children = await storage.get_child_graph_executions(tables.db, parent)
+    children = await reads.get_child_graph_executions(tables.db, parent)
 
     assert [child.id for child in children] == [newer, older]
-    assert await storage.get_child_graph_executions(tables.db, parent, user_id="eve") == []
+    assert await reads.get_child_graph_executions(tables.db, parent, user_id="eve") == []
 
 
 async def test_a_share_token_shows_outputs_only(tables: Tables) -> None:
@@ -155,17 +155,17 @@ async def test_a_share_token_shows_outputs_only(tables: Tables) -> None:
     )
     await tables.step(run_id, block_id="out", execution_data={"name": "answer", "value": 42})
 
-    shared = await storage.get_graph_execution_by_share_token(tables.db, "secret")
+    shared = await reads.get_graph_execution_by_share_token(tables.db, "secret")
 
     assert shared is not None
     assert shared.graph_name == "Untitled Agent"
     assert shared.outputs == {"answer": [42]}
     assert "inputs" not in type(shared).model_fields
     for token in ("deleted", "revoked", _hash("secret")):
-        assert await storage.get_graph_execution_by_share_token(tables.db, token) is None
+        assert await reads.get_graph_execution_by_share_token(tables.db, token) is None
 
     await tables.graph("graph", "Writer", "Writes.")
-    named = await storage.get_graph_execution_by_share_token(tables.db, "secret")
+    named = await reads.get_graph_execution_by_share_token(tables.db, "secret")
     assert named is not None
     assert (named.graph_name, named.graph_description) == ("Writer", "Writes.")
 
@@ -213,21 +213,21 @@ async def test_every_pair_of_filters_keeps_what_it_says(
         filters = {name: FILTERS[name][0] for name in chosen}
         expected = [row["id"] for row in many if all(FILTERS[name][1](row) for name in chosen)]
 
-        found = await storage.get_graph_executions(tables.db, **filters)
-        limited = await storage.get_graph_executions(tables.db, **filters, limit=3)
+        found = await reads.get_graph_executions(tables.db, **filters)
+        limited = await reads.get_graph_executions(tables.db, **filters, limit=3)
 
         assert [run.id for run in found] == expected, filters
         assert [run.id for run in limited] == expected[:3]
         assert await _by_cursor(tables, filters) == expected
         if "graph_version" not in filters:
-            assert await storage.get_graph_executions_count(tables.db, **filters) == len(expected)
+            assert await reads.get_graph_executions_count(tables.db, **filters) == len(expected)
 
 
 async def test_an_empty_list_of_statuses_asks_for_nothing(
     tables: Tables, many: list[dict[str, Any]]
 ) -> None:
     """As in the original."""
-    assert len(await storage.get_graph_executions(tables.db, statuses=[])) == len(many)
+    assert len(await reads.get_graph_executions(tables.db, statuses=[])) == len(many)
 
 
 async def test_numbered_pages_cover_all_runs_once(
@@ -239,7 +239,7 @@ async def test_numbered_pages_cover_all_runs_once(
 
     found = []
     for page in range(1, pages + 2):
-        answer = await storage.get_graph_executions_paginated(
+        answer = await reads.get_graph_executions_paginated(
             tables.db, OWNER, page=page, page_size=7
         )
         found += [run.id for run in answer.executions]
@@ -256,12 +256,12 @@ async def test_numbered_pages_cover_all_runs_once(
 async def test_pages_and_cursors_that_cannot_be(tables: Tables) -> None:
     """A page below 1 and a made-up cursor are told as such, with their value."""
     with pytest.raises(ValueError, match="page is 0"):
-        await storage.get_graph_executions_paginated(tables.db, OWNER, page=0)
+        await reads.get_graph_executions_paginated(tables.db, OWNER, page=0)
     with pytest.raises(ValueError, match="limit is 0"):
-        await storage.list_graph_executions(tables.db, limit=0)
+        await reads.list_graph_executions(tables.db, limit=0)
     for cursor in ("made up", "", "bm93L2hlcmU=", "é"):
-        with pytest.raises(storage.InvalidCursor, match="is not a cursor"):
-            await storage.list_graph_executions(tables.db, cursor=cursor)
+        with pytest.raises(reads.InvalidCursor, match="is not a cursor"):
+            await reads.list_graph_executions(tables.db, cursor=cursor)
 
 
 async def test_graphs_are_frequent_by_their_ended_runs(tables: Tables) -> None:
@@ -278,7 +278,7 @@ async def test_graphs_are_frequent_by_their_ended_runs(tables: Tables) -> None:
     for odd in odd_ones:
         await tables.run(graph_id="rarely", **{"created_at": now} | odd)
 
-    found = await storage.get_frequently_executed_graphs(tables.db, min_executions=2)
+    found = await reads.get_frequently_executed_graphs(tables.db, min_executions=2)
 
     assert [graph.model_dump() for graph in found] == [
         {"graph_id": "often", "user_id": OWNER, "execution_count": 3}
@@ -289,7 +289,7 @@ async def _by_cursor(tables: Tables, filters: dict[str, Any]) -> list[str]:
     found: list[str] = []
     cursor = None
     while True:
-        page = await storage.list_graph_executions(tables.db, **filters, cursor=cursor, limit=7)
+        page = await reads.list_graph_executions(tables.db, **filters, cursor=cursor, limit=7)
         found += [run.id for run in page.data]
         cursor = page.next_cursor
         if cursor is None:

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-import storage
-from execstream.reference import read_json
-from storage import exact_json
-from storage.models import ExecutionStatus
+from execstream import reads
+from execstream.storage.models import ExecutionStatus
+from execstream.streams import exact_json
+from execstream.workload.reference import read_json
 from tests.storage.factories import OWNER, Tables, at
 
 NOT_AN_ID = "not-a-uuid"
@@ -27,7 +27,7 @@ async def test_a_step_comes_back_with_all_its_values(tables: Tables) -> None:
     await tables.emitted(run_id, step_id, "out", 1, None, {"a": []})
     await tables.emitted(run_id, step_id, "error", "oh")
 
-    step = await storage.get_node_execution(tables.db, step_id)
+    step = await reads.get_node_execution(tables.db, step_id)
 
     assert step is not None
     assert step.model_dump(mode="json") == {
@@ -57,7 +57,7 @@ async def test_execution_data_wins_over_inputs(tables: Tables) -> None:
     for step_id in (empty, full):
         await tables.given(run_id, step_id, a=1)
 
-    steps = await storage.get_node_executions(tables.db, graph_exec_id=run_id)
+    steps = await reads.get_node_executions(tables.db, graph_exec_id=run_id)
 
     assert [step.input_data for step in steps] == [{}, {"a": 2}]
 
@@ -72,7 +72,7 @@ async def test_cleared_values_are_told_by_their_messages(tables: Tables) -> None
     )
     await tables.emitted(run_id, step_id, "o", "bad")
 
-    step = await storage.get_node_execution(tables.db, step_id)
+    step = await reads.get_node_execution(tables.db, step_id)
 
     assert step is not None
     assert step.input_data == {"a": "last"}
@@ -87,12 +87,12 @@ async def test_an_id_in_several_runs_is_ambiguous(tables: Tables) -> None:
         await tables.step(run_id, id=step_id)
         await tables.emitted(run_id, step_id, "out", run_id)
 
-    with pytest.raises(storage.AmbiguousStep, match=step_id) as told:
-        await storage.get_node_execution(tables.db, step_id)
-    with pytest.raises(storage.AmbiguousStep):
-        await storage.get_execution_outputs_by_node_exec_id(tables.db, step_id)
-    by_owner = await storage.get_node_execution(tables.db, step_id, user_id="eve")
-    by_run = await storage.get_execution_outputs_by_node_exec_id(
+    with pytest.raises(reads.AmbiguousStep, match=step_id) as told:
+        await reads.get_node_execution(tables.db, step_id)
+    with pytest.raises(reads.AmbiguousStep):
+        await reads.get_execution_outputs_by_node_exec_id(tables.db, step_id)
+    by_owner = await reads.get_node_execution(tables.db, step_id, user_id="eve")
+    by_run = await reads.get_execution_outputs_by_node_exec_id(
         tables.db, step_id, graph_exec_id=mine
     )
 
@@ -109,14 +109,14 @@ async def test_steps_nobody_may_see_are_not_there(tables: Tables) -> None:
     foreign = await tables.step(await tables.run(user_id="eve"))
 
     for step_id in (hidden, foreign, str(uuid4()), NOT_AN_ID):
-        assert await storage.get_node_execution(tables.db, step_id, user_id=OWNER) is None
+        assert await reads.get_node_execution(tables.db, step_id, user_id=OWNER) is None
         assert (
-            await storage.get_execution_outputs_by_node_exec_id(tables.db, step_id, user_id=OWNER)
+            await reads.get_execution_outputs_by_node_exec_id(tables.db, step_id, user_id=OWNER)
             == {}
         )
-    assert await storage.get_node_executions(tables.db, graph_exec_id=deleted) == []
-    assert await storage.get_latest_node_execution(tables.db, "node", deleted) is None
-    assert await storage.get_latest_node_execution(tables.db, "node", NOT_AN_ID) is None
+    assert await reads.get_node_executions(tables.db, graph_exec_id=deleted) == []
+    assert await reads.get_latest_node_execution(tables.db, "node", deleted) is None
+    assert await reads.get_latest_node_execution(tables.db, "node", NOT_AN_ID) is None
 
 
 async def test_the_latest_step_is_the_one_queued_last(tables: Tables) -> None:
@@ -129,7 +129,7 @@ async def test_the_latest_step_is_the_one_queued_last(tables: Tables) -> None:
     await tables.step(run_id, queued_time=at(8), status="INCOMPLETE")
     await tables.step(run_id, queued_time=at(8), node_id="other")
 
-    step = await storage.get_latest_node_execution(tables.db, "node", run_id, user_id=OWNER)
+    step = await reads.get_latest_node_execution(tables.db, "node", run_id, user_id=OWNER)
 
     assert step is not None
     assert step.node_exec_id == latest
@@ -186,8 +186,8 @@ async def test_every_pair_of_filters_keeps_what_it_says(
         filters = {name: FILTERS[name][0] for name in chosen}
         expected = [row["id"] for row in many if all(FILTERS[name][1](row) for name in chosen)]
 
-        found = await storage.get_node_executions(tables.db, **filters)
-        bare = await storage.get_node_executions(
+        found = await reads.get_node_executions(tables.db, **filters)
+        bare = await reads.get_node_executions(
             tables.db, **filters, limit=3, include_exec_data=False
         )
 
@@ -228,8 +228,8 @@ async def test_a_long_run_is_read_to_its_end(tables: Tables) -> None:
     await tables.db.execute(BULK_INPUTS, run_id)
     await tables.db.execute(BULK_OUTPUTS, talker, 100_000)
 
-    run = await storage.get_graph_execution(tables.db, OWNER, run_id, include_node_executions=True)
-    outputs = await storage.get_execution_outputs_by_node_exec_id(tables.db, talker)
+    run = await reads.get_graph_execution(tables.db, OWNER, run_id, include_node_executions=True)
+    outputs = await reads.get_execution_outputs_by_node_exec_id(tables.db, talker)
 
     assert run is not None
     assert len(run.node_executions) == 10_001
@@ -244,11 +244,11 @@ async def test_a_key_value_comes_back_as_it_is(tables: Tables) -> None:
         await tables.key_value(OWNER, text, text)
 
     for key, value in values.items():
-        found = await storage.get_execution_kv_data(tables.db, OWNER, key)
+        found = await reads.get_execution_kv_data(tables.db, OWNER, key)
         assert found == value
         assert type(found) is type(value)
-    assert await storage.get_execution_kv_data(tables.db, "eve", "0") is None
-    assert await storage.get_execution_kv_data(tables.db, OWNER, "missing") is None
+    assert await reads.get_execution_kv_data(tables.db, "eve", "0") is None
+    assert await reads.get_execution_kv_data(tables.db, OWNER, "missing") is None
 
 
 NUMBERS = [
@@ -276,7 +276,7 @@ async def test_numbers_keep_their_value(tables: Tables, text: str) -> None:
         f'{{"number": [{text}]}}',
     )
 
-    step = await storage.get_node_execution(tables.db, step_id)
+    step = await reads.get_node_execution(tables.db, step_id)
 
     assert step is not None
     [number] = step.input_data["number"]
@@ -290,11 +290,11 @@ async def test_stats_beyond_a_float_hide_nothing_else(tables: Tables) -> None:
     """A time that no float holds makes the stats unreadable, and adds nothing to a summary."""
     for walltime in (10**400, -(10**400), Decimal("1e-400")):
         run_id = await tables.run(stats={"walltime": walltime, "cost": 1})
-        meta = await storage.get_graph_execution_meta(tables.db, OWNER, run_id)
+        meta = await reads.get_graph_execution_meta(tables.db, OWNER, run_id)
         assert meta is not None
         assert meta.stats is None or meta.stats.duration == 0
 
-    summary = await storage.get_user_cost_summary(tables.db, OWNER, at(-1), at(1))
+    summary = await reads.get_user_cost_summary(tables.db, OWNER, at(-1), at(1))
 
     assert summary.cost == 3
     assert [run.duration for run in summary.top_runs] == [0, 0, 0]

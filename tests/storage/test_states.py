@@ -6,11 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from devstack import Addresses
-from storage.lines import Line
-from storage.states import load_key_values, load_runs
-from streams.key_values import KeyValues
-from streams.statuses import ExecutionStatus
+from execstream.devstack import Addresses
+from execstream.storage.lines import Line
+from execstream.storage.log.run_states import load_key_values, load_runs
+from execstream.streams.key_values import KeyValues
+from execstream.streams.statuses import ExecutionStatus
 from tests.agents.applying import Desk, desk
 from tests.orders import DAWN, Order, Orders
 

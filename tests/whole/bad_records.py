@@ -7,8 +7,8 @@ bring the run to where it has to be.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from streams.partitions import partition_of
-from streams.topics import COMMANDS
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS
 from tests.orders import Order, Orders, replaced
 
 Make = Callable[[Orders], list[Order]]

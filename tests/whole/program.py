@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.config import WorkerConfig
+from execstream.agents.config import WorkerConfig
 from tests.worker import HOME
 
 PATIENCE = 60.0  # seconds

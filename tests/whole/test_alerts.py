@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from storage.connect import connect
+from execstream.storage.connections import connect
 from tests.dashboard.raising import closed, raised
 from tests.whole.program import Program, variables
 from tests.worker import Installation

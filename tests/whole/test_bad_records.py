@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from redis.asyncio import Redis
 
-from execstream.reference import read_json
-from storage.channels import reply_channel
-from streams.topics import COMMANDS
+from execstream.storage.redis.channels import reply_channel
+from execstream.streams.topics import COMMANDS
+from execstream.workload.reference import read_json
 from tests.comparing import assert_equal, reference_of
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD, Case

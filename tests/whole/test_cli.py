@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from execstream.cli import app
-from execstream.settings import SERVERS
-from execstream.supervisor import ROLES
-from streams.topics import COMMANDS, TOPICS
+from execstream.cli.supervisor import ROLES
+from execstream.config.settings import SERVERS
+from execstream.streams.topics import COMMANDS, TOPICS
 from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation, Worker, until

@@ -13,22 +13,20 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import Raw
 
-from devstack import Addresses
-from execstream import Dead, ExecutionClient, OutcomeUnknown, Refused
-from execstream.ids import uuid7
-from storage.models import (
+from execstream import CommandDead, CommandRefused, Dead, ExecutionClient, OutcomeUnknown, Refused
+from execstream.client.ids import uuid7
+from execstream.devstack import Addresses
+from execstream.storage.models import (
     ExecutionStatus,
     GraphExecutionStats,
     GraphExecutionWithNodes,
     NodeExecutionStats,
 )
-from storage.reads import get_execution_kv_data, get_graph_execution_by_share_token
-from streams.commands import AddNodeOutput
-from streams.outcomes import Applied, DeadReason, Duplicate, Refusal
-from streams.outcomes import Dead as DeadOutcome
-from streams.outcomes import Refused as RefusedOutcome
-from streams.partitions import partition_of
-from streams.topics import COMMANDS
+from execstream.storage.reads import get_execution_kv_data, get_graph_execution_by_share_token
+from execstream.streams.commands import AddNodeOutput
+from execstream.streams.outcomes import Applied, DeadReason, Duplicate, Refusal
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS
 from tests.orders import DAWN
 from tests.whole.program import variables
 from tests.worker import Installation, Worker, installation
@@ -122,7 +120,7 @@ async def test_send_tells_the_place(place: Installation, client: ExecutionClient
 
 
 async def test_typed_commands(place: Installation, client: ExecutionClient) -> None:
-    """A command of `streams.commands` is sent as it is; numbers keep their digits."""
+    """A command of `execstream.streams.commands` is sent as it is; numbers keep their digits."""
     command = AddNodeOutput(
         id=str(uuid4()),
         at="2026-03-01T06:30:00+01:00",
@@ -206,7 +204,7 @@ async def test_outcomes(any_client: ExecutionClient) -> None:
     start = {"type": "graph.start", "id": str(uuid4())} | about
     assert await call(start) == Applied(5, 5)
     assert await call(start) == Duplicate(Applied(5, 5))
-    assert await call({"type": "graph.start"} | about) == RefusedOutcome(
+    assert await call({"type": "graph.start"} | about) == Refused(
         Refusal.ILLEGAL_TRANSITION,
         {
             "found": "RUNNING",
@@ -216,7 +214,7 @@ async def test_outcomes(any_client: ExecutionClient) -> None:
     )
     assert await call(output(run.id, node_exec_id=first)) == Applied(6, 6, first)
     huge = await call(output(run.id, data=Raw(b"1e200000"), node_exec_id=first))
-    assert isinstance(huge, DeadOutcome)
+    assert isinstance(huge, Dead)
     assert huge.reason is DeadReason.NOT_STORABLE
     unknown = str(uuid4())
     many = {"type": "node.update_many", "node_exec_ids": [first, second, unknown]}
@@ -234,7 +232,7 @@ async def test_outcomes_of_key_values(any_client: ExecutionClient) -> None:
     assert await any_client.call(command) == Duplicate(Applied())
     late = command | {"id": str(uuid4()), "at": DAWN - timedelta(days=1)}
     refused = await any_client.call(late)
-    assert isinstance(refused, RefusedOutcome)
+    assert isinstance(refused, Refused)
     assert refused.reason is Refusal.SUPERSEDED
 
 
@@ -261,7 +259,7 @@ async def test_one_id_in_two_runs(client: ExecutionClient) -> None:
     )
 
     assert outcomes[0] == Applied(5, 5)
-    assert isinstance(outcomes[1], RefusedOutcome)
+    assert isinstance(outcomes[1], Refused)
 
 
 async def test_nobody_applies(
@@ -389,10 +387,10 @@ async def test_deleting(client: ExecutionClient) -> None:
 
     await client.delete_graph_execution(run.id, OWNER)
 
-    with pytest.raises(Refused, match="deleted"):
+    with pytest.raises(CommandRefused, match="deleted"):
         await client.update_graph_execution_start_time(run.id, user_id=OWNER)
     await client.delete_graph_execution(run.id, OWNER, soft_delete=False)
-    with pytest.raises(Refused, match="deleted"):
+    with pytest.raises(CommandRefused, match="deleted"):
         await client.delete_graph_execution(run.id, OWNER, soft_delete=False)
 
 
@@ -414,7 +412,7 @@ async def test_refused(client: ExecutionClient) -> None:
     run = await created(client)
     command_id = str(uuid4())
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(CommandRefused) as raised:
         await client.update_graph_execution_stats(
             run.id, S.COMPLETED, user_id=OWNER, command_id=command_id
         )
@@ -422,9 +420,9 @@ async def test_refused(client: ExecutionClient) -> None:
     assert raised.value.reason == "illegal_transition"
     assert raised.value.detail["found"] == "INCOMPLETE"
     assert raised.value.command_id == command_id
-    with pytest.raises(Refused, match="wrong_owner"):
+    with pytest.raises(CommandRefused, match="wrong_owner"):
         await client.update_graph_execution_start_time(run.id, user_id="grace")
-    with pytest.raises(Refused, match="nothing_to_change"):
+    with pytest.raises(CommandRefused, match="nothing_to_change"):
         await client.update_graph_execution_stats(run.id, user_id=OWNER)
 
 
@@ -433,7 +431,7 @@ async def test_dead(client: ExecutionClient) -> None:
     run = await created(client)
     step = run.node_executions[0].node_exec_id
 
-    with pytest.raises(Dead) as raised:
+    with pytest.raises(CommandDead) as raised:
         await client.upsert_execution_output(
             step, "out", Raw(b"1e200000"), user_id=OWNER, graph_exec_id=run.id
         )

@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from execstream.cli import dlq
-from execstream.producer import Producer
-from execstream.recovery.dead_letters import Redriving
-from storage.connect import connect
-from storage.dead_letters import Filter, put_back
-from streams.redriving import Letter
-from streams.topics import COMMANDS
+from execstream.kafka.producer import Producer
+from execstream.recovery.redrive import Redriving
+from execstream.storage.connections import connect
+from execstream.storage.log.dead_letters import Filter, put_back
+from execstream.streams.redriving import Letter
+from execstream.streams.topics import COMMANDS
 from tests.orders import Orders, encoded
 from tests.whole.program import Program, variables
 from tests.worker import Installation, until

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from execstream.supervisor import ROLES
+from execstream.cli.supervisor import ROLES
 from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import HOME, Installation, until

@@ -11,13 +11,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from agents.brokers import Security, get_in
-from devstack import Addresses, Stack
-from devstack.ports import HOST, free_ports
-from execstream.doctor import Finding, State, cache, database, examine, machine
-from execstream.doctor.finding import CLOCKS_APART, Examined
-from execstream.settings import Settings
-from streams.topics import COMMANDS, EVENTS, TOPICS
+from execstream.cli.diagnosis import Finding, State, cache, database, examine, machine
+from execstream.cli.diagnosis.finding import CLOCKS_APART, Examined
+from execstream.config.settings import Settings
+from execstream.devstack import Addresses, Stack
+from execstream.devstack.ports import HOST, free_ports
+from execstream.kafka.security import Security, get_in
+from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
 from tests.secured import STRANGER, SecuredBroker
 from tests.whole.program import Program, variables

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from devstack.ports import free_ports
+from execstream.devstack.ports import free_ports
 from tests.worker import HOME, Installation, until
 
 

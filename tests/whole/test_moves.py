@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.statuses import ExecutionStatus, allowed_from, is_allowed
+from execstream.streams.statuses import ExecutionStatus, allowed_from, is_allowed
 from tests.comparing import assert_equal, reference_of
 from tests.orders import WAY_TO, Order, Orders
 from tests.worker import Installation, Worker

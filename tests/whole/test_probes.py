@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents.probes import SETTLING
-from devstack.ports import free_ports
-from streams.topics import CATALOGUE, COMMANDS
+from execstream.agents.runtime.probes import SETTLING
+from execstream.devstack.ports import free_ports
+from execstream.streams.topics import CATALOGUE, COMMANDS
 from tests.orders import Order, Orders
 from tests.storage.proxy import cable
 from tests.worker import Installation, Worker, transacting, until

@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from aiokafka.errors import KafkaError
 
-from devstack import Addresses
-from execstream.errors import Unreachable
-from execstream.producer import BulkProducer, Producer
-from streams.topics import COMMANDS
+from execstream.devstack import Addresses
+from execstream.kafka.producer import BulkProducer, Producer
+from execstream.streams.errors import Unreachable
+from execstream.streams.topics import COMMANDS
 from tests.worker import Installation
 
 RECORDS = 5_000

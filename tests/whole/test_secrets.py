@@ -11,12 +11,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-import storage
-from devstack import Addresses
-from execstream import ExecutionClient, Refused
-from storage.models import ExecutionStatus
-from storage.reads import get_graph_execution_by_share_token
-from storage.share_tokens import SHORTEST, hash_share_token, new_share_token
+from execstream import CommandRefused, ExecutionClient, connect
+from execstream.devstack import Addresses
+from execstream.storage.models import ExecutionStatus
+from execstream.storage.reads import get_graph_execution_by_share_token
+from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token, new_share_token
 from tests.agents.bridging import Listener
 from tests.agents.test_bridge_worker import bridge
 from tests.dashboard.serving import dashboard_config, site
@@ -53,7 +52,7 @@ async def test_tokens_and_payloads_stay_where_they_belong(
         messages = await listener.hear(7)
         events = await place.events()
 
-        db = await storage.connect(place.config.postgres_dsn, place.config.schema)
+        db = await connect(place.config.postgres_dsn, place.config.schema)
         shared = await get_graph_execution_by_share_token(db, token)
         await db.close()
         stored = await _everything(place)
@@ -90,7 +89,7 @@ async def _live(place: Installation, token: str) -> str:
         [step] = run.node_executions
         about: Any = {"user_id": OWNER, "graph_exec_id": run.id}
         await client.upsert_execution_output(step.node_exec_id, CANARY, CANARY, **about)
-        with pytest.raises(Refused):
+        with pytest.raises(CommandRefused):
             await client.update_node_execution_status(
                 step.node_exec_id, ExecutionStatus.COMPLETED, {"text": CANARY}, **about
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Addresses
+from execstream.devstack import Addresses
 from tests.names import Names
 from tests.secured import SecuredBroker
 from tests.whole.program import Program

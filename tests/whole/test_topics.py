@@ -7,15 +7,15 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from agents.topics import (
+from execstream.devstack import Addresses
+from execstream.kafka.admin import (
     BrokerUnreachable,
     Difference,
     TopicRefused,
     apply_topics,
     find_differences,
 )
-from devstack import Addresses
-from streams.topics import CATALOGUE, COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
+from execstream.streams.topics import CATALOGUE, COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
 from tests.names import Names
 from tests.worker import until
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streams.topics import COMMANDS
+from execstream.streams.topics import COMMANDS
 from tests.comparing import assert_equal, reference_of
 from tests.orders import Order, Orders
 from tests.worker import Installation, Worker, until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.server import Server
+from execstream.dashboard.server import Server
 from tests.dashboard.page.browser import NONE, Tab, chromium, find_chromium
 from tests.worker import Worker
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dashboard.server import Server
-from streams.statuses import ALLOWED_FROM, ExecutionStatus
+from execstream.dashboard.server import Server
+from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus
 from tests.dashboard.page.browser import Tab
 from tests.orders import Order, Orders
 from tests.worker import Installation

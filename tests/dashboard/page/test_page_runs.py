@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from dashboard.server import Server
+from execstream.dashboard.server import Server
 from tests.dashboard.page.browser import Tab
 from tests.orders import Orders
 from tests.worker import Installation

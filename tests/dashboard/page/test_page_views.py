@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.app import PAGE
-from dashboard.config import Token
-from dashboard.server import Server
 from execstream import ExecutionClient
-from streams.outcomes import DeadReason, Refusal
-from streams.topics import COMMANDS, EVENTS
+from execstream.dashboard.app import PAGE
+from execstream.dashboard.config import Token
+from execstream.dashboard.server import Server
+from execstream.streams.outcomes import DeadReason, Refusal
+from execstream.streams.topics import COMMANDS, EVENTS
 from tests.dashboard.page.browser import Tab
 from tests.dashboard.serving import SECRET, dashboard_config, serving
 from tests.orders import Orders

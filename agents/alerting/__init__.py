@@ -1,1 +1,0 @@
-"""Judging what deserves an alert, and telling of it."""

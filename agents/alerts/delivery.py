@@ -1,0 +1,112 @@
+"""Telling of alerts: on a channel of Redis, and to a webhook.
+
+What is to be told stands in Postgres until it has arrived. Both are tried again without end of the
+process: a restart goes on with what is left.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import time
+
+import aiohttp
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+
+from execstream.storage.alerts.outbox import (
+    Message,
+    mark_delivered,
+    mark_failed,
+    mark_published,
+    take_due,
+    take_unpublished,
+)
+from execstream.storage.redis.channels import alert_channel
+
+WITHIN = 10.0  # seconds for Redis or the webhook to take something; less than a message's lease
+LONGEST_PAUSE = 300.0  # seconds between two tries
+MOST_ERROR = 200  # characters that are kept
+
+log = structlog.get_logger(__name__)
+
+
+class Channel:
+    """Publishes to Redis."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._redis: Redis = Redis.from_url(url)
+        self._channel = alert_channel(prefix)
+
+    async def tell(self, connection: asyncpg.Connection) -> None:
+        """Publish what nobody has."""
+        async with connection.transaction(), asyncio.timeout(WITHIN):
+            messages = await take_unpublished(connection)
+            for message in messages:
+                await self._redis.publish(self._channel, message.json)
+            if messages:
+                await mark_published(connection, messages)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class Webhook:
+    """Posts to an address, one message a request, signed when there is a secret."""
+
+    def __init__(self, url: str, secret: str | None) -> None:
+        self._url = url
+        self._secret = secret
+        self._session: aiohttp.ClientSession | None = None
+
+    async def tell(self, connection: asyncpg.Connection) -> None:
+        """Post what is due, and write down what has arrived."""
+        messages = await take_due(connection)
+        errors = await asyncio.gather(*map(self._post, messages))
+        for message, error in zip(messages, errors, strict=True):
+            if error is None:
+                await mark_delivered(connection, message)
+            else:
+                pause = pause_after(message.tries)
+                log.warning("webhook_failed", message=message.id, error=error, pause=pause)
+                await mark_failed(connection, message, error, pause)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, message: Message) -> str | None:
+        """What went wrong, or None."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WITHIN))
+        try:
+            async with self._session.post(
+                self._url,
+                data=message.json,
+                headers=headers(message, self._secret, int(time.time())),
+                allow_redirects=False,
+            ) as answer:
+                return None if answer.ok and answer.status < 300 else f"HTTP {answer.status}"
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # Not what it says: that may repeat the address, which may be a secret.
+            return type(error).__name__
+
+
+def pause_after(tries: int) -> float:
+    """Seconds until the next try: 1, 2, 4 and so on."""
+    return min(LONGEST_PAUSE, 2.0 ** (min(tries, 16) - 1))
+
+
+def headers(message: Message, secret: str | None, timestamp: int) -> dict[str, str]:
+    """Those of a request. The signature is HMAC-SHA256 over the timestamp, a dot and the body."""
+    told = {
+        "Content-Type": "application/json",
+        "User-Agent": "execstream",
+        "Execstream-Message": str(message.id),
+        "Execstream-Timestamp": str(timestamp),
+    }
+    if secret is not None:
+        signed = str(timestamp).encode() + b"." + message.json
+        digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+        told["Execstream-Signature"] = f"sha256={digest}"
+    return told

@@ -1,0 +1,168 @@
+"""Alerts of blocks that fail too often, as a whole or with one class of errors.
+
+All that is remembered is in Postgres, so it does not matter who looks, nor who looked before.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from execstream.storage.alerts import records
+from execstream.storage.alerts.figures import Rated, load_block_rates, load_class_rates, load_usual
+from execstream.storage.alerts.records import Finding, OpenAlert
+from execstream.streams.totals.alert_rules import (
+    SPANS,
+    Counts,
+    Kind,
+    Rules,
+    Severity,
+    Spans,
+    exceeding,
+    is_calm,
+    least_rate,
+    severity,
+    threshold,
+)
+
+CALM_FOR = timedelta(minutes=1)  # until an alert is over: hysteresis in time
+
+_NOTHING: Spans = dict.fromkeys(SPANS, Counts())
+
+Rates = Mapping[Rated, Spans]
+
+
+async def look_at_blocks(
+    connection: asyncpg.Connection, rules: Rules, *, has_webhook: bool
+) -> list[Finding]:
+    """Raise, change and close alerts of blocks that fail; what was raised. Looks at nothing while
+    somebody else does."""
+    async with records.only_one(connection) as now:
+        if now is None:
+            return []
+        await records.end_silences(connection, has_webhook=has_webhook)
+        opened = {
+            subject: one
+            for subject, one in (await records.load_open(connection)).items()
+            if one.alert.kind == Kind.FAILING
+        }
+        rates = await _load_rates(connection, rules, opened.values())
+        for one in opened.values():
+            await _look_again(connection, one, rates, now, has_webhook=has_webhook)
+        suspects = {
+            rated: spans
+            for rated, spans in rates.items()
+            if _subject(rated) not in opened and exceeding(spans, rules.failure_rate) is not None
+        }
+        usual = await load_usual(connection, {r.block_id for r in suspects}) if suspects else {}
+        findings = _untold(_judged(rules, suspects, usual, rates), opened.values())
+        for finding in findings:
+            await records.raise_alert(connection, finding, has_webhook=has_webhook)
+        return findings
+
+
+async def _load_rates(
+    connection: asyncpg.Connection, rules: Rules, opened: Iterable[OpenAlert]
+) -> Rates:
+    """Of blocks that have an alert or may need one, and of the classes of their errors: no class
+    fails where its block does not."""
+    known = {one.alert.block_id for one in opened}
+    blocks = {
+        rated: spans
+        for rated, spans in (await load_block_rates(connection)).items()
+        if rated.block_id in known or exceeding(spans, rules.failure_rate) is not None
+    }
+    return blocks | (await load_class_rates(connection, blocks) if blocks else {})
+
+
+async def _look_again(
+    connection: asyncpg.Connection,
+    one: OpenAlert,
+    rates: Rates,
+    now: datetime,
+    *,
+    has_webhook: bool,
+) -> None:
+    """How an open alert fares by now, measured against the threshold it was raised by."""
+    alert, figures = one.alert, one.alert.figures
+    spans = rates.get(Rated(str(alert.block_id), alert.error_class), _NOTHING)
+    calm_since = (one.calm_since or now) if is_calm(spans, figures["threshold"]) else None
+    if calm_since is not None and now - calm_since >= CALM_FOR:
+        await records.close_alert(connection, alert.id, has_webhook=has_webhook)
+        return
+    span = figures["minutes"]
+    # It may get worse and then stays so, or it would be told of back and forth.
+    level = max(alert.severity, severity(spans, span), key=list(Severity).index)
+    fresh = {**figures, **_figures(spans, span)}
+    if (fresh, calm_since, level) == (figures, one.calm_since, alert.severity):
+        return
+    changed = await records.update_alert(connection, alert.id, fresh, level, calm_since)
+    if level != alert.severity:
+        await records.tell_changed(connection, changed, has_webhook=has_webhook)
+
+
+def _judged(
+    rules: Rules, suspects: Rates, usual: Mapping[Rated, Counts], rates: Rates
+) -> list[Finding]:
+    """Which of `suspects` fail more often than they usually do, blocks before classes."""
+    findings = []
+    for rated in sorted(suspects, key=lambda rated: (rated.error_class or "", rated.block_id)):
+        spans, before = suspects[rated], usual.get(rated, Counts())
+        limit = threshold(rules, before)
+        span = exceeding(spans, limit)
+        if span is None:
+            continue
+        about = {
+            "threshold": round(limit, 4),
+            "usual_rate": round(before.rate, 4) if before.ended else None,
+            "leading_class": rated.error_class or _leading_class(rates, rated.block_id, span),
+        }
+        findings.append(
+            Finding(
+                subject=_subject(rated),
+                kind=Kind.FAILING,
+                severity=severity(spans, span),
+                block_id=rated.block_id,
+                error_class=rated.error_class,
+                figures=about | _figures(spans, span),
+            )
+        )
+    return findings
+
+
+def _untold(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list[Finding]:
+    """Without the classes that an alert of their whole block tells of already."""
+    told = {
+        (one.alert.block_id, one.alert.figures["leading_class"])
+        for one in opened
+        if one.alert.error_class is None
+    }
+    untold = []
+    for finding in findings:
+        if finding.error_class is None:
+            told.add((finding.block_id, finding.figures["leading_class"]))
+        elif (finding.block_id, finding.error_class) in told:
+            continue
+        untold.append(finding)
+    return untold
+
+
+def _subject(rated: Rated) -> str:
+    """What there can be one open alert of; no block's id has a slash."""
+    return "/".join(["block:" + rated.block_id, *filter(None, [rated.error_class])])
+
+
+def _figures(spans: Spans, span: int) -> dict[str, object]:
+    ended, failed = spans[span]
+    least = round(least_rate(spans[span]), 4)
+    return {"minutes": span, "ended": ended, "failed": failed, "least_rate": least}
+
+
+def _leading_class(rates: Rates, block_id: str, span: int) -> str | None:
+    """The class of most of a block's failures."""
+    by_class = {
+        rated.error_class: spans[span].failed
+        for rated, spans in rates.items()
+        if rated.block_id == block_id and rated.error_class is not None
+    }
+    return max(by_class, key=lambda name: by_class[name], default=None)

@@ -1,0 +1,132 @@
+"""Alerts of runs that are stuck: silent, with a step that ran longer than its like ever do.
+
+A run that runs without a running step is measured against other runs of its graph. One that is
+queued, or has no history to be measured against, is stuck after a fixed time only.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+
+from execstream.storage.alerts import records
+from execstream.storage.alerts.figures import (
+    MOST_SILENT,
+    SilentRun,
+    load_run_durations,
+    load_silent,
+    load_step_durations,
+)
+from execstream.storage.alerts.records import Finding
+from execstream.streams.totals.alert_rules import Kind, Rules, Severity, chance_of_longer, is_stuck
+
+MOST_STUCK = 100  # alerts that may be open for stuck runs; more of them say nothing more
+DURATIONS_FOR = 300.0  # seconds that durations are good for
+
+_Durations = Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """How likely what has lasted for `seconds` is to do so: a step, or the run when none runs."""
+
+    value: float
+    samples: int
+    seconds: float
+    node_exec_id: str | None = None
+    block_id: str | None = None
+
+
+class StuckRuns:
+    """Looks for them; remembers for a while how long steps and runs take."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._kept: dict[tuple[str, str], tuple[float, _Durations]] = {}
+
+    async def look(self, connection: asyncpg.Connection, *, has_webhook: bool) -> list[Finding]:
+        """Raise and close alerts of runs; what was raised. Changes nothing while somebody else
+        does."""
+        self._forget()
+        # Before the lock: durations of many blocks take their time.
+        runs = await load_silent(connection, self._rules.least_silence)
+        judged = [await self._judge(connection, run) for run in runs]
+        found = {finding.subject: finding for finding in judged if finding is not None}
+        async with records.only_one(connection) as now:
+            if now is None:
+                return []
+            opened = {
+                subject: one.alert.id
+                for subject, one in (await records.load_open(connection)).items()
+                if one.alert.kind == Kind.STUCK
+            }
+            if len(runs) < MOST_SILENT:  # else who is missing may only have found no place
+                for subject in opened.keys() - found.keys():
+                    await records.close_alert(connection, opened[subject], has_webhook=has_webhook)
+            news = [finding for subject, finding in found.items() if subject not in opened]
+            news = news[: max(0, MOST_STUCK - len(opened))]
+            for finding in news:
+                await records.raise_alert(connection, finding, has_webhook=has_webhook)
+            return news
+
+    async def _judge(self, connection: asyncpg.Connection, run: SilentRun) -> Finding | None:
+        """By the step that is least likely to go on."""
+        chances = await self._chances(connection, run)
+        chance = min(chances, key=lambda chance: (chance.value, -chance.seconds))
+        if not is_stuck(self._rules, chance.value, chance.seconds):
+            return None
+        return Finding(
+            subject=f"run:{run.graph_exec_id}",
+            kind=Kind.STUCK,
+            severity=Severity.WARNING,
+            block_id=chance.block_id,
+            graph_exec_id=run.graph_exec_id,
+            figures={
+                "silent_since": run.silent_since,
+                "seconds": round(chance.seconds),
+                "probability": round(chance.value, 6),
+                "samples": chance.samples,
+                "node_exec_id": chance.node_exec_id,
+            },
+        )
+
+    async def _chances(self, connection: asyncpg.Connection, run: SilentRun) -> list[Chance]:
+        """Of each running step; of the run when there is none."""
+        if not run.steps and run.seconds is None:  # queued: nothing tells how long that takes
+            return [Chance(1.0, 0, run.silent)]
+        if not run.steps:
+            durations = await self._durations(connection, graph_id=run.graph_id)
+            return [_chance(durations, run.seconds or 0.0)]
+        chances = []
+        for step in run.steps:
+            durations = await self._durations(connection, block_id=step.block_id)
+            chances.append(_chance(durations, step.seconds, step.node_exec_id, step.block_id))
+        return chances
+
+    async def _durations(
+        self, connection: asyncpg.Connection, *, block_id: str = "", graph_id: str = ""
+    ) -> _Durations:
+        kept = self._kept.get((block_id, graph_id))
+        if kept is not None:
+            return kept[1]
+        if block_id:
+            durations = await load_step_durations(connection, block_id)
+        else:
+            durations = await load_run_durations(connection, graph_id)
+        self._kept[block_id, graph_id] = (time.monotonic(), durations)
+        return durations
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - DURATIONS_FOR
+        self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
+
+
+def _chance(
+    durations: _Durations,
+    seconds: float,
+    node_exec_id: str | None = None,
+    block_id: str | None = None,
+) -> Chance:
+    value = chance_of_longer(durations, seconds)
+    return Chance(value, sum(durations.values()), seconds, node_exec_id, block_id)

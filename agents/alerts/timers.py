@@ -1,0 +1,111 @@
+"""The timers that look for what deserves an alert, and that tell of it.
+
+They run in every worker of role `tally`, whose totals they look at. A lock in Postgres lets one
+look at a time, and what they find is kept there, so it does not matter which of them does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from execstream.agents.alerts.delivery import Channel, Webhook
+from execstream.agents.alerts.failing_blocks import look_at_blocks
+from execstream.agents.alerts.stuck_runs import StuckRuns
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.retries import is_transient, note_retry, spawn
+from execstream.storage.alerts.records import Finding
+from execstream.storage.lines import Line
+from execstream.streams.totals.alert_rules import Rules
+
+LOOK_EVERY = 2.0  # seconds
+LOOK_AT_RUNS_EVERY = 5.0  # seconds
+TELL_EVERY = 0.5  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class Turns:
+    """Work on a connection of its own, one at a time; what waiting may cure is left to the next."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._line = Line(config.postgres_dsn, config.schema)
+        self._turn = asyncio.Lock()
+
+    async def take(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+        async with self._turn:
+            try:
+                await work(await self._line.get())
+            except RedisError as error:
+                note_retry(what, error)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                note_retry(what, error)
+                self._line.hang_up()
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._line.close()
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the timers on `app`, unless alerts are switched off."""
+    if not config.alerts:
+        return
+    has_webhook = config.alert_webhook_url is not None
+    _declare_looking(app, config, has_webhook=has_webhook)
+    channel = Channel(config.redis_url, config.redis_prefix)
+    _declare_telling(app, config, "publish_alerts", channel)
+    if config.alert_webhook_url is not None:
+        webhook = Webhook(config.alert_webhook_url, config.alert_webhook_secret)
+        _declare_telling(app, config, "post_alerts", webhook)
+
+
+def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> None:
+    rules = Rules(
+        failure_rate=config.alert_failure_rate,
+        stuck_probability=config.alert_stuck_probability,
+        least_silence=config.alert_silence,
+    )
+    block_turns, run_turns = Turns(config), Turns(config)
+    stuck = StuckRuns(rules)
+
+    @app.timer(LOOK_EVERY)
+    async def look_for_failing_blocks() -> None:
+        async def look(connection: asyncpg.Connection) -> None:
+            _note(await look_at_blocks(connection, rules, has_webhook=has_webhook))
+
+        await spawn(block_turns.take("look_at_blocks", look))
+
+    @app.timer(LOOK_AT_RUNS_EVERY)
+    async def look_for_stuck_runs() -> None:
+        async def look(connection: asyncpg.Connection) -> None:
+            _note(await stuck.look(connection, has_webhook=has_webhook))
+
+        await spawn(run_turns.take("look_at_runs", look))
+
+    app.on_close(block_turns.close)
+    app.on_close(run_turns.close)
+
+
+def _declare_telling(app: App, config: WorkerConfig, what: str, way: Channel | Webhook) -> None:
+    turns = Turns(config)
+
+    @app.timer(TELL_EVERY)
+    async def tell() -> None:
+        await spawn(turns.take(what, way.tell))
+
+    async def close() -> None:
+        await turns.close()
+        await way.close()
+
+    app.on_close(close)
+
+
+def _note(findings: list[Finding]) -> None:
+    for finding in findings:
+        log.warning("alert", kind=finding.kind, subject=finding.subject, **finding.figures)

@@ -1,0 +1,1 @@
+"""Applying commands: fold, commit, publish, reply."""

@@ -1,0 +1,99 @@
+"""The agent that applies commands: take a batch, fold it, commit it, say what happened.
+
+Reads `execution.commands.v1`; writes Postgres, then `execution.events.v1`, replies and dead
+letters.
+"""
+
+from typing import Any
+
+import structlog
+
+from execstream.agents.apply.pipeline import CONSUMER, Applier
+from execstream.agents.apply.publisher import Publisher
+from execstream.agents.apply.republisher import Republisher
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.partition_buffer import Intake, Owned
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.runtime.retries import is_transient, note_retry, spawn
+from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.storage.commit.consumer_offsets import save_published
+from execstream.storage.lines import Line
+from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
+
+log = structlog.get_logger(__name__)
+
+SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka how far we are
+REPORT_EVERY = 10.0  # seconds
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the agent and its timers on `app`."""
+    phases = Phases()
+    prefix = config.topic_prefix
+    publisher = Publisher(
+        config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
+    )
+    claiming = Line(config.postgres_dsn, config.schema)
+    saving = Line(config.postgres_dsn, config.schema)
+    republisher = Republisher(
+        config.kafka_bootstrap,
+        prefix + EVENTS.name,
+        Line(config.postgres_dsn, config.schema),
+        publisher,
+    )
+
+    def owned(parts: list[Owned]) -> None:
+        applier.drop_states()
+        applier.republished = spawn(republisher.republish(parts, applier.republished))
+
+    def lost() -> None:
+        applier.drop_states()
+
+    intake = Intake(
+        prefix + COMMANDS.name,
+        PostgresPositions(claiming, CONSUMER),
+        on_owned=owned,
+        on_lost=lost,
+    )
+    applier = Applier(config, intake, publisher, phases)
+
+    @app.agent(app.read(intake), name="apply_commands")
+    async def apply_commands(stream: Any) -> None:
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            intake.receive(event.value)
+            while batch := await intake.take(queue, config.batch_records):
+                await applier.apply(batch)
+
+    @app.timer(SAVE_EVERY)
+    async def save_positions() -> None:
+        await _save_published(intake, saving)
+        await app.hint(intake)
+
+    @app.timer(REPORT_EVERY)
+    async def report() -> None:
+        if seconds := phases.news():
+            log.info("phases", **seconds)
+
+    async def close() -> None:
+        await applier.close()
+        await _save_published(intake, saving)
+        await saving.close()
+        await claiming.close()
+
+    app.on_close(close)
+
+
+async def _save_published(intake: Intake, line: Line) -> None:
+    """Keep a restart from saying again what was said long ago."""
+    published = {part.number: (part.epoch, part.published) for part in intake.owned.values()}
+    if not published:
+        return
+    try:
+        await save_published(await line.get(), CONSUMER, intake.topic, published)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        line.hang_up()
+        note_retry("save_published", error)

@@ -1,0 +1,44 @@
+"""Dead letters as they go to their topic: byte for byte, with their origin in headers."""
+
+from execstream.agents.apply.publisher import Saying
+from execstream.agents.runtime.partition_buffer import Record
+from execstream.streams.outcomes import Dead, detail_json
+from execstream.streams.topics import DEAD_LETTERS
+
+# Room is left for our own headers and Kafka's framing. A compressed record can be any size once
+# it is unpacked, so what the topic does not take stays in Postgres alone.
+MAX_BYTES = DEAD_LETTERS.max_message_bytes - 256 * 1024
+MAX_KEY_IN_HEADER = 64 * 1024  # bytes
+
+Headers = list[tuple[str, bytes | None]]
+
+
+def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
+    """`record` for the dead-letter topic. When it is too large for it, only key and origin go
+    there, and the header `dlq.omitted` says how many bytes to look for in `dead_letter`."""
+    place = (record.offset + base, 0)
+    origin = _origin(record, dead)
+    size = _size(record)
+    if size <= MAX_BYTES:
+        # Our producer takes nothing that has neither; the header tells that there was no key.
+        key = b"" if record.key is None and record.value is None else record.key
+        return Saying(place, key, record.value, [*record.headers, *origin])
+    key = (record.key or b"")[:MAX_KEY_IN_HEADER]
+    return Saying(place, key, None, [*origin, ("dlq.omitted", str(size).encode())])
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) * 4 + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _origin(record: Record, dead: Dead) -> Headers:
+    return [
+        ("dlq.original.topic", record.topic.encode()),
+        ("dlq.original.partition", str(record.partition).encode()),
+        ("dlq.original.offset", str(record.offset).encode()),
+        ("dlq.original.timestamp", str(record.timestamp).encode()),
+        ("dlq.original.key", record.key and record.key[:MAX_KEY_IN_HEADER]),
+        ("dlq.reason", dead.reason.encode()),
+        ("dlq.detail", detail_json(dead.detail)),
+    ]

@@ -1,0 +1,205 @@
+"""Applying batches: load, fold, commit behind the fence, publish, answer.
+
+The commit of one batch overlaps with decoding and folding of the next. What a commit may answer:
+
+* done, or done before (its answer had got lost): publish and reply;
+* fenced: another worker owns a partition now, everything cached is dropped;
+* a run came into being elsewhere: drop the cache, fold the batch again;
+* Postgres refuses the data: split the batch until the culprit stands alone, dead-letter it;
+* anything transient: the same again after a pause, as long as the partitions are ours.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import structlog
+
+from execstream.agents.apply.batch_fold import Work, decode_batch, fold_batch
+from execstream.agents.apply.publisher import Publisher
+from execstream.agents.apply.replies import Replies
+from execstream.agents.apply.state_cache import RunCache
+from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
+from execstream.agents.runtime.partition_buffer import Batch, Intake
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
+from execstream.storage.commit.consumer_offsets import FENCED, sqlstate
+from execstream.storage.commit.write_set import commit
+from execstream.storage.lines import Line
+from execstream.storage.schema.day_partitions import Days
+from execstream.streams.outcomes import Dead, DeadReason
+
+log = structlog.get_logger(__name__)
+
+CONSUMER = "apply"
+# Each time somebody else was faster with another run of the batch; a fault of ours would never end.
+_FOLDINGS = 20
+
+
+class Applier:
+    """Holds what a worker of role `apply` keeps between batches."""
+
+    def __init__(
+        self, config: WorkerConfig, intake: Intake, publisher: Publisher, phases: Phases
+    ) -> None:
+        self.republished: Awaitable[Any] | None = None
+        self._config = config
+        self._intake = intake
+        self._publisher = publisher
+        self._phases = phases
+        self._replies = Replies(config.redis_url, config.redis_prefix)
+        self._cache = RunCache(config.cache_bytes)
+        self._reading = Line(config.postgres_dsn, config.schema)
+        self._writing = Line(config.postgres_dsn, config.schema)
+        self._folding = asyncio.Lock()
+        self._days = Days()
+        self._unstorable: dict[tuple[int, int], Dead] = {}
+        self._number = 0
+        self._in_flight: asyncio.Task[Any] | None = None
+        self._is_closing = False
+
+    def drop_states(self) -> None:
+        self._cache.clear()
+
+    async def close(self) -> None:
+        """Finish what is being committed; what is being folded is left to the next owner."""
+        self._is_closing = True
+        if self._in_flight is not None:
+            await asyncio.wait([self._in_flight])
+        async with self._folding:
+            await self._publisher.close()
+            await self._replies.close()
+            await self._reading.close()
+            await self._writing.close()
+
+    async def apply(self, batch: Batch) -> None:
+        """Fold `batch` while the one before is being committed, then begin to commit it."""
+        if self._cache.has_many_key_values and self._in_flight is not None:
+            await self._in_flight  # without a pause between commits they would never be forgotten
+        work = await self._fold(batch)
+        if self._in_flight is not None:
+            await self._in_flight
+        while work is not None and work.generation != self._cache.generation:
+            work = await self._fold(batch)  # what it was folded on has been dropped
+        if work is not None and not self._is_closing:
+            self._in_flight = spawn(self._settle(work))
+
+    # ---- folding ---------------------------------------------------------------------------
+
+    async def _fold(self, batch: Batch) -> Work | None:
+        """Fold on the states as they are after everything folded before; None when the batch is
+        left to whoever owns it next."""
+        async with self._folding:
+            with self._phases.timed("decode"):
+                decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
+            for pause in pauses():
+                if self._is_closing or not self._intake.owns(batch):
+                    return None
+                self._number += 1
+                work = Work(batch, self._number, self._cache.generation)
+                try:
+                    with self._phases.timed("load"):
+                        await load_states(self._reading, self._cache, decoded, self._number)
+                    break
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    await self._retry_later("load", self._reading, error, pause)
+            if work.generation != self._cache.generation:
+                return work  # dropped while loading: the caller folds again
+            with self._phases.timed("fold"):
+                fold_batch(work, decoded, self._cache)
+            return work
+
+    # ---- committing ------------------------------------------------------------------------
+
+    async def _settle(self, work: Work, foldings: int = 1) -> None:
+        """Commit, or whatever has to happen instead; `foldings` of the batch led to `work`."""
+        try:
+            done = await self._commit(work)
+        except REFUSALS as error:
+            await self._settle_otherwise(work.batch, error, foldings)
+        else:
+            if done:
+                await self._told(work)
+
+    async def _commit(self, work: Work) -> bool:
+        """Commit `work`, retrying what waiting cures; false when it is not ours any more."""
+        for pause in pauses():
+            if not self._intake.owns(work.batch):
+                return False
+            try:
+                connection = await self._writing.get()
+                await self._days.ensure(connection, work.effects.begun)
+                with self._phases.timed("commit"):
+                    await commit(connection, CONSUMER, self._intake.topic, work.moves, work.effects)
+                return True
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await self._retry_later("commit", self._writing, error, pause)
+        raise AssertionError("pauses have no end")
+
+    async def _told(self, work: Work) -> None:
+        """What follows from a commit."""
+        work.batch.settle()
+        work.count()
+        self._cache.trim(work.number)
+        CACHE_RUNS.set(len(self._cache))
+        CACHE_BYTES.set(self._cache.bytes)
+        log.debug("committed", records=work.batch.size, entries=len(work.effects.entries))
+        self._replies.add(work.replies)
+        news = [one for one in work.news if one.events or one.dead_letters]
+        if news:
+            await self._publisher.add(news, self.republished)
+
+    async def _settle_otherwise(self, batch: Batch, error: Exception, foldings: int) -> None:
+        if sqlstate(error) == FENCED:
+            self._give_up(batch)
+        elif is_stale(error) and foldings < _FOLDINGS:
+            log.info("folded_again", sqlstate=sqlstate(error), records=batch.size)
+            FOLDED_AGAIN.inc()
+            await self._again(batch, foldings)
+        elif is_unstorable(error):
+            await self._split(batch, error)
+        else:
+            raise error
+
+    async def _again(self, batch: Batch, foldings: int = 0) -> None:
+        """Fold and commit `batch` on states loaded anew."""
+        self._cache.clear()
+        work = await self._fold(batch)
+        if work is not None:
+            await self._settle(work, foldings + 1)
+
+    async def _split(self, batch: Batch, error: Exception) -> None:
+        """Commit `batch` in parts, so that what Postgres refuses harms nothing beside it."""
+        if batch.size > 1:
+            for half in batch.halves():
+                await self._again(half)
+            return
+        record = batch[0].records[0]
+        place = (record.partition, record.offset)
+        if place in self._unstorable:
+            raise error  # not even as a dead letter
+        log.warning("not_storable", partition=record.partition, offset=record.offset)
+        self._unstorable[place] = Dead(
+            DeadReason.NOT_STORABLE,
+            {"sqlstate": sqlstate(error), "message": type(error).__name__},
+        )
+        await self._again(batch)
+        self._unstorable.clear()
+
+    def _give_up(self, batch: Batch) -> None:
+        self._cache.clear()
+        self._writing.hang_up()  # its prepared statements name types of the schema that was
+        self._intake.give_up(batch)
+
+    # ---- helpers ---------------------------------------------------------------------------
+
+    async def _retry_later(self, what: str, line: Line, error: Exception, pause: float) -> None:
+        note_retry(what, error)
+        line.hang_up()
+        await asyncio.sleep(pause)

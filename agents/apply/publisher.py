@@ -1,0 +1,158 @@
+"""Saying what is committed: events, in order, and dead letters, at least once.
+
+Each partition has at most one unacknowledged batch on its way: no batch can be lost between two
+that arrive. What is committed is always published, or the process exits and the next owner
+publishes it from the journal.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from execstream.agents.runtime.metrics import PUBLISHED
+from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.runtime.retries import spawn
+from execstream.kafka.worker_producer import LazyProducer
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become
+# Seconds until an acknowledgement must have come or failed; aiokafka gives up after 40, unless its
+# sending task has died: then nothing comes, and this ends the process.
+ACK_PATIENCE = 120.0
+# What may wait before committing waits too.
+BACKLOG = 8  # batches
+BACKLOG_BYTES = 64 * 1024 * 1024  # of values in them
+
+
+@dataclass(slots=True)
+class Saying:
+    """One event or dead letter; `place` is (offset, index) of its source."""
+
+    place: tuple[int, int]
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+@dataclass(slots=True)
+class News:
+    """What a partition has to say, in order."""
+
+    owned: Owned
+    events: list[Saying] = field(default_factory=list)
+    dead_letters: list[Saying] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Of the values."""
+        return sum([len(one.value or b"") for one in (*self.events, *self.dead_letters)])
+
+
+class Publisher:
+    """Publishes apart from the commits, merging what has gathered meanwhile."""
+
+    def __init__(self, bootstrap: str, events: str, dead_letters: str, phases: Phases) -> None:
+        self._events = events
+        self._dead_letters = dead_letters
+        self._phases = phases
+        self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None, int]] = deque()
+        self._bytes = 0  # of values in it, and of those on their way
+        self._publishing: asyncio.Task[Any] | None = None
+        self._producer = LazyProducer(bootstrap, max_request_size=MAX_REQUEST)
+
+    async def add(self, news: Sequence[News], after: Awaitable[Any] | None) -> None:
+        """Publish `news` once `after`, the republishing of their assignment, is through. Waits
+        only when too much has gathered."""
+        size = sum(one.bytes for one in news)
+        self._backlog.append((news, after, size))
+        self._bytes += size
+        if self._publishing is None or self._publishing.done():
+            self._publishing = spawn(self._publish_all())
+        elif len(self._backlog) > BACKLOG or self._bytes > BACKLOG_BYTES:
+            await self._publishing
+
+    async def drain(self) -> None:
+        """Wait until everything is acknowledged."""
+        while self._publishing is not None and not self._publishing.done():
+            await asyncio.wait([self._publishing])
+
+    async def publish(self, news: Sequence[News]) -> None:
+        """Publish at once and wait for the acknowledgements; one call at a time."""
+        producer = await self._producer.get()
+        with self._phases.timed("publish"):
+            await asyncio.gather(*(self._publish_partition(producer, one) for one in news))
+
+    async def close(self) -> None:
+        await self.drain()
+        await self._producer.close()
+
+    async def start(self) -> None:
+        """Connect, so that the first event need not wait for it."""
+        await self._producer.get()
+
+    async def _publish_all(self) -> None:
+        while self._backlog:
+            merged: dict[int, News] = {}
+            merged_bytes = 0
+            while self._backlog:
+                news, after, size = self._backlog.popleft()
+                merged_bytes += size
+                if after is not None:
+                    await after
+                for one in news:
+                    _merge(merged, one)
+            await self.publish(list(merged.values()))
+            self._bytes -= merged_bytes
+
+    async def _publish_partition(self, producer: AIOKafkaProducer, news: News) -> None:
+        acknowledged = await asyncio.gather(
+            self._send_events(producer, news), self._send_dead_letters(producer, news)
+        )
+        news.owned.published = max(news.owned.published, *acknowledged)
+
+    async def _send_events(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
+        todo, last = deque(news.events), news.owned.published
+        while todo:
+            box = producer.create_batch()
+            while todo and _append(box, todo[0]):
+                last = todo.popleft().place
+            sent = await producer.send_batch(box, self._events, partition=news.owned.number)
+            await asyncio.wait_for(sent, ACK_PATIENCE)
+        PUBLISHED.inc(len(news.events))
+        return last
+
+    async def _send_dead_letters(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
+        sent = [
+            await producer.send(
+                self._dead_letters, key=one.key, value=one.value, headers=one.headers
+            )
+            for one in news.dead_letters
+        ]
+        await asyncio.wait_for(asyncio.gather(*sent), ACK_PATIENCE)
+        return news.dead_letters[-1].place if news.dead_letters else news.owned.published
+
+
+def _append(box: Any, saying: Saying) -> bool:
+    """Whether `saying` still fitted into the batch that `box` builds."""
+    appended = box.append(
+        key=saying.key, value=saying.value, timestamp=None, headers=list(saying.headers)
+    )
+    return appended is not None
+
+
+def _merge(merged: dict[int, News], news: News) -> None:
+    """By partition number: never two sends to one partition at a time."""
+    into = merged.get(news.owned.number)
+    if into is None:
+        merged[news.owned.number] = News(news.owned, [*news.events], [*news.dead_letters])
+    else:
+        into.owned = news.owned
+        into.events += news.events
+        into.dead_letters += news.dead_letters

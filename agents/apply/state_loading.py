@@ -1,0 +1,52 @@
+"""Bringing states into the cache that a batch asks about, and judging what Postgres says to it."""
+
+import asyncpg
+
+# Hidden behind the server's error of the same name: a value that asyncpg cannot even encode.
+from asyncpg.exceptions._base import DataError as ClientDataError
+
+from execstream.agents.apply.batch_fold import Decoded
+from execstream.agents.apply.state_cache import RunCache
+from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE, sqlstate
+from execstream.storage.lines import Line
+from execstream.storage.log.run_states import load_key_values, load_runs
+from execstream.streams.commands import RunCommand, SetKeyValue
+
+# What a commit may be answered with, beside what waiting cures.
+REFUSALS = (asyncpg.PostgresError, ClientDataError)
+
+_DATA = "22"  # what asyncpg cannot even encode counts as this
+_DATA_ERRORS = (_DATA, "23", "54")  # classes of SQLSTATE
+# A run came into being elsewhere, or an entry or key-value that the states did not know of.
+_STALE_STATES = (CREATED_ELSEWHERE, "23505")
+
+
+def is_stale(error: Exception) -> bool:
+    """Whether the states that a batch was folded on were not the newest."""
+    return sqlstate(error) in _STALE_STATES
+
+
+def is_unstorable(error: Exception) -> bool:
+    """Whether Postgres refuses something in the batch, and will refuse it again."""
+    return not is_stale(error) and (sqlstate(error) or _DATA)[:2] in _DATA_ERRORS
+
+
+async def load_states(line: Line, cache: RunCache, decoded: Decoded, number: int) -> None:
+    """Bring in what batch `number` asks about and the cache does not hold; nothing when the cache
+    was dropped meanwhile."""
+    commands = [command for portion in decoded for command in portion]
+    run_ids = {c.graph_exec_id for c in commands if isinstance(c, RunCommand)}
+    key_values = [c for c in commands if isinstance(c, SetKeyValue)]
+    generation = cache.generation
+    if missing := cache.hold(run_ids, number):
+        loaded = await load_runs(await line.get(), missing)
+        if generation == cache.generation:
+            for run in loaded.values():
+                cache.put(run, number)
+    if key_values:
+        await load_key_values(
+            await line.get(),
+            cache.key_values,
+            [(c.user_id, c.name) for c in key_values],
+            [(c.user_id, c.id) for c in key_values],
+        )

@@ -1,0 +1,99 @@
+"""The agent that tells Redis what happened: take, view, publish together with the position.
+
+Reads `execution.events.v1`; writes Redis channels, and reads Postgres for runs whose beginning it
+has not seen. Redis may be down: it waits, and nothing else does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from redis.exceptions import RedisError
+
+from execstream.agents.bridge.forwarder import Forwarder, NotOurs
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.partition_buffer import Intake, Owned, Position
+from execstream.kafka.security import access
+from execstream.storage.lines import Line
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.redis.positions import Place, RedisPositions, open_redis
+from execstream.streams.topics import EVENTS
+
+log = structlog.get_logger(__name__)
+
+HINT_EVERY = 2.0  # seconds between telling Kafka how far we are
+
+
+class PositionsInRedis:
+    """Positions as Redis remembers them, else as the group committed them, else the earliest."""
+
+    def __init__(self, positions: RedisPositions, kafka_bootstrap: str, group: str) -> None:
+        self.places: dict[int, Place] = {}
+        self._positions = positions
+        self._kafka_bootstrap = kafka_bootstrap
+        self._group = group
+
+    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
+        try:
+            self.places = await self._positions.load()
+        except RedisError as error:
+            raise ConnectionError(str(error)) from error  # is tried again
+        stored = {partition: place.next_offset for partition, place in self.places.items()}
+        if forgotten := earliest.keys() - stored.keys():
+            committed = await self._committed(topic)
+            stored |= {partition: committed.get(partition, -1) for partition in forgotten}
+        # Messages tell the whole state: when retention overtook us, the next one makes up for it.
+        return [
+            Position(partition, max(stored[partition], first))
+            for partition, first in earliest.items()
+        ]
+
+    async def _committed(self, topic: str) -> dict[int, int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, **access())
+        try:
+            await admin.start()
+            offsets = await admin.list_consumer_group_offsets(self._group)
+        finally:
+            await admin.close()
+        return {tp.partition: kept.offset for tp, kept in offsets.items() if tp.topic == topic}
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the agent and its timer on `app`."""
+    topic = config.topic_prefix + EVENTS.name
+    redis = open_redis(config.redis_url)
+    positions = RedisPositions(redis, config.redis_prefix, topic)
+    store = PositionsInRedis(positions, config.kafka_bootstrap, app.conf.id)
+    views = RunViews(config.redis_prefix, config.max_message_bytes)
+    line = Line(config.postgres_dsn, config.schema)
+
+    def owned(_: list[Owned]) -> None:
+        forwarder.begin({number: place.source for number, place in store.places.items()})
+
+    intake = Intake(topic, store, on_owned=owned)
+    forwarder = Forwarder(views, positions, line, intake.owns)
+
+    @app.agent(app.read(intake), name="bridge_to_redis")
+    async def bridge_to_redis(stream: Any) -> None:
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            intake.receive(event.value)
+            while batch := await intake.take(queue, config.batch_records):
+                try:
+                    await forwarder.forward(batch)
+                except NotOurs:
+                    log.info("handed_over", partitions=[p.owned.number for p in batch])
+                else:
+                    batch.settle()
+
+    @app.timer(HINT_EVERY)
+    async def hint() -> None:
+        await app.hint(intake)
+
+    async def close() -> None:
+        await line.close()
+        await redis.aclose()
+
+    app.on_close(close)

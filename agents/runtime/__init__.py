@@ -1,0 +1,1 @@
+"""The Faust app and the services that every agent shares."""

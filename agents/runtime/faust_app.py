@@ -1,0 +1,296 @@
+"""Faust carrying one event per fetch, and seeking to positions that we keep ourselves.
+
+Stock Faust costs some 225 µs of CPU per record and commits offsets that can run ahead of the
+effect. Two of its extension points, the scheduler and the schema, let it carry one event per
+fetch whose value is the fetched records; overriding `perform_seek` makes it start where the
+position store says. What Faust delivers is not trusted: each stretch of records is stamped, in
+the consumer's thread, with the seek it follows and the offset the fetch went on from.
+
+`docs/architecture.md` tells why; a test asserts that the private names used here exist.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.utils import DefaultSchedulingStrategy
+from faust.types import TP
+
+from execstream.agents.runtime.partition_buffer import Intake, Stretch
+from execstream.agents.runtime.retries import is_transient, spawn
+
+log = structlog.get_logger(__name__)
+
+# Services log by the name of their module; what ours say as Faust's goes where Faust's goes.
+_FAUST = logging.getLogger("faust")
+
+CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
+BROKER_RETRY = 1.0  # seconds
+STOP_PATIENCE = 5.0  # seconds for what is under way at the end
+
+
+class Fetching(NamedTuple):
+    """How long the broker holds a fetch back: until there are `min_bytes`, but at most `max_wait`
+    milliseconds. Faust's 1,500 would let a quiet partition wait that long."""
+
+    min_bytes: int = 1
+    max_wait: int = 50
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Runs in a thread and loop of its own; so does everything named `_…` here."""
+
+    logger = _FAUST
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Where the next fetch of a partition goes on: (seek number, offset).
+        self._cursors: dict[TP, tuple[int, int]] = {}
+        self.fetched_at = time.monotonic()  # when the last fetch returned, with records or without
+
+    async def on_start(self) -> None:
+        await _until_broker_answers(super().on_start)
+
+    def _create_worker_consumer(self, *args: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(*args)
+        fetching = cast(App, self.app).fetching
+        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = fetching
+        consumer._isolation_level = "read_committed"  # aborted transactions are no commands
+        return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        # Until our own seek, what is fetched is unstamped, and so is dropped.
+        self._cursors.clear()
+        return await super().seek_to_committed()
+
+    async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
+        """Seek to `positions`; what is fetched from there carries `stamp`."""
+        await self.call_thread(self._jump, positions, stamp)
+
+    async def _jump(self, positions: Mapping[TP, int], stamp: int) -> None:
+        # No await between stamping and seeking: they happen as one.
+        self._cursors.update({tp: (stamp, offset) for tp, offset in positions.items()})
+        await self._seek_wait(self._ensure_consumer(), positions)
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        fetched: Any = await super()._fetch_records(*args, **options)
+        self.fetched_at = time.monotonic()
+        # No await between taking the records and stamping them.
+        for tp, records in fetched.items():
+            if tp.topic in _intakes(self.app):
+                stamp, base = self._cursors.get(tp, (0, 0))
+                fetched[tp] = Stretch(tp, records, stamp, base)
+                if stamp:
+                    self._cursors[tp] = (stamp, records[-1].offset + 1)
+        return fetched
+
+    def end(self, tp: TP) -> int | None:
+        """See `Consumer.end`. Called from the main thread: whatever is looked at may be gone."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment and assignment.state_value(tp)
+        _, read = self._cursors.get(tp, (0, None))
+        if not state or read is None or state.lso is None or not state.has_valid_position:
+            return None
+        # Beyond the last record may be the marker of a transaction, which nobody reads.
+        return read if state.position >= state.lso else state.lso
+
+
+class Consumer(driver.Consumer):
+    """Claims partitions in the position store and seeks to what it answers."""
+
+    logger = _FAUST
+
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        self.lock = asyncio.Lock()
+        self._assignment_lost = False
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # The methods, not the signals of the same names: those come when recovery may have begun.
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._assignment_lost = True
+        for intake in _intakes(self.app).values():
+            intake.lose_all()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._assignment_lost = False
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: a full buffer holds the fetching back by itself. Faust would leave `tp` out of
+        the next fetch, which then waits for the other partitions, while aiokafka asks for none of
+        them until what it has of `tp` has lain there for 100 ms."""
+
+    async def perform_seek(self) -> None:
+        """Faust gives this a time limit and then goes on; the claim goes on too."""
+        await asyncio.wait([spawn(self._acquire())], timeout=CLAIM_PATIENCE)
+
+    async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
+        await self._thread.jump(positions, stamp)
+
+    def end(self, tp: TP) -> int | None:
+        """Where what may be read of the topic ended at the last fetch; None before the first, or
+        when it is not ours."""
+        return self._thread.end(tp)
+
+    @property
+    def fetched_at(self) -> float:
+        """When the last fetch returned, by `time.monotonic`."""
+        return self._thread.fetched_at
+
+    async def reclaim(self) -> None:
+        """Claim anew what is assigned, as if it had just been."""
+        await self._acquire()
+
+    async def _acquire(self) -> None:
+        """Claim what is assigned, until it works, the assignment is gone, or we stop."""
+        async with self.lock:
+            generation = self.app.consumer_generation_id
+            while not self._is_over(generation):
+                try:
+                    await super().perform_seek()
+                    if await self._claim(generation):
+                        return
+                except Exception as error:
+                    if self.app.should_stop:
+                        return  # the connections it uses are being closed
+                    if not is_transient(error):
+                        raise
+                    log.warning("claim_retry", error=repr(error))
+                    await asyncio.sleep(0.3)
+
+    def _is_over(self, generation: int) -> bool:
+        is_stale = self._assignment_lost or generation != self.app.consumer_generation_id
+        return is_stale or self.app.should_stop
+
+    async def _claim(self, generation: int) -> bool:
+        for intake in _intakes(self.app).values():
+            mine = sorted(tp for tp in self.assignment() if tp.topic == intake.topic)
+            if not mine:
+                continue
+            earliest = await self.earliest_offsets(*mine)
+            end = await self.highwaters(*mine)
+            owned = await intake.claim({tp: (earliest[tp], end[tp]) for tp in mine})
+            if self._is_over(generation):
+                return False
+            if not await intake.take_over(owned, self):
+                return False
+        return True
+
+
+class Producer(driver.Producer):
+    """Faust's own producer, for what tables write; made to confirm everything, in order."""
+
+    logger = _FAUST
+
+    async def on_start(self) -> None:
+        await _until_broker_answers(super().on_start)
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+    Producer = Producer
+
+
+class Fetch:
+    """One fetch, dressed as a record for Faust; topic and offset are of its first stretch."""
+
+    timestamp = timestamp_type = 0
+    headers = key = checksum = None
+    serialized_key_size = serialized_value_size = 0
+
+    def __init__(self, stretches: list[Stretch]) -> None:
+        self.topic = stretches[0].tp.topic
+        self.partition = stretches[0].tp.partition
+        self.offset = stretches[0][-1].offset
+        self.value = stretches
+
+
+class OneEventPerFetch(DefaultSchedulingStrategy):
+    """Each topic of a fetch becomes one event; everything unstamped goes Faust's own way."""
+
+    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
+        by_topic: dict[str, list[Stretch]] = {}
+        for tp, stretch in records.items():
+            if isinstance(stretch, Stretch) and stretch:
+                by_topic.setdefault(tp.topic, []).append(stretch)
+        for stretches in by_topic.values():
+            yield stretches[0].tp, Fetch(stretches)
+        others = {tp: some for tp, some in records.items() if not isinstance(some, Stretch)}
+        yield from super().iterate(others)
+
+
+class Passthrough(faust.Schema[Any, Any]):
+    """Hands the stretches to the agent as they are."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        return message.value
+
+
+async def _until_broker_answers(start: Callable[[], Awaitable[None]]) -> None:
+    """Stock Faust exits when the broker is away at start."""
+    while True:
+        try:
+            await start()
+            return
+        except KafkaConnectionError as error:
+            log.warning("broker_away", error=str(error))
+            await asyncio.sleep(BROKER_RETRY)
+
+
+def _intakes(app: Any) -> dict[str, Intake]:
+    return cast(App, app).intakes
+
+
+class App(faust.App):
+    """A Faust app whose input topics are read through intakes."""
+
+    logger = _FAUST
+
+    def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
+        self.intakes: dict[str, Intake] = {}
+        self.fetching = fetching
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        super().__init__(*args, **options)
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Let `close` finish what is under way when the app stops; nothing is fetched by then. All
+        such have STOP_PATIENCE together."""
+        self._closers.append(close)
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        for intake in self.intakes.values():
+            intake.stop()
+        try:
+            async with asyncio.timeout(STOP_PATIENCE):
+                await asyncio.gather(*(close() for close in self._closers))
+        except TimeoutError:
+            log.warning("left_unfinished")  # to the next owner, as after a kill
+
+    def read(self, intake: Intake) -> Any:
+        """The channel to declare an agent on, for `intake`'s topic."""
+        self.intakes[intake.topic] = intake
+        return self.topic(intake.topic, schema=Passthrough(), acks=False)
+
+    async def hint(self, intake: Intake) -> None:
+        """Commit to Kafka how far we are: for tools that show lag, nothing reads it back."""
+        if intake.owned and not self.rebalancing:
+            consumer = cast(Consumer, self.consumer)
+            await consumer._commit({part.tp: part.done for part in intake.owned.values()})

@@ -1,0 +1,328 @@
+"""From what Faust delivers to gapless batches, or a seek back, or a stop.
+
+Which partitions are ours, where each stands, and what may be believed of a stretch of records:
+
+* stamped by another seek than the partition's last one: fetched before it, dropped;
+* the fetch went on (`base`) above what is expected: something was lost on the way here, seek back;
+* `base` fits but the first record is above: a real hole (transaction marker, compaction), stepped
+  over after checking that the topic still begins below it;
+* the first record is below: trimmed.
+"""
+
+import asyncio
+import itertools
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Protocol
+
+import structlog
+from aiokafka.errors import IllegalStateError
+from faust.types import TP
+
+from execstream.agents.runtime.metrics import BATCH_RECORDS, FENCES
+from execstream.agents.runtime.retries import crash, spawn
+from execstream.streams.events import NOWHERE
+
+log = structlog.get_logger(__name__)
+
+_stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+MAX_BYTES = 32 * 1024 * 1024  # of values in a batch, but for the last record's
+FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
+_NO_STAMP = -1  # carried by nothing
+_offset_of = attrgetter("offset")
+
+
+class Record(Protocol):
+    """What Kafka holds, or held; `timestamp` in milliseconds."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class Stretch(list[Record]):
+    """Records of one partition from one fetch, in order; `bytes`: of values not taken yet."""
+
+    __slots__ = ("base", "bytes", "stamp", "tp")
+
+    def __init__(self, tp: TP, records: Iterable[Record], stamp: int, base: int) -> None:
+        super().__init__(records)
+        self.tp, self.stamp, self.base = tp, stamp, base
+        self.bytes = sum([len(record.value or b"") for record in self])
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a partition stands, as its store tells at a claim. `base` is added to Kafka's offsets
+    in sources; `published`: (offset, index) of the last event known to be acknowledged."""
+
+    partition: int
+    next_offset: int
+    epoch: int = 0
+    base: int = 0
+    published: tuple[int, int] = NOWHERE
+
+
+class PositionStore(Protocol):
+    """Keeps positions: Postgres, together with the effects, or Redis."""
+
+    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
+        """Take partitions over from whoever held them. `earliest`: partition → the offset to
+        begin at when nothing is stored."""
+
+
+@dataclass(slots=True, eq=False)
+class Owned:
+    """A partition that is ours now. A new assignment makes a new object."""
+
+    tp: TP
+    epoch: int
+    base: int
+    published: tuple[int, int]
+    next: int  # the offset to be read next
+    done: int  # the offset after the last one whose effects are written
+    done_at: int = 0  # Kafka's time of that record, in milliseconds; 0: none yet
+    stamp: int = _NO_STAMP
+
+    @property
+    def number(self) -> int:
+        return self.tp.partition
+
+
+@dataclass(slots=True)
+class Portion:
+    """One partition's share of a batch."""
+
+    owned: Owned
+    expected: int  # the offset at which it begins
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+
+class Batch(list[Portion]):
+    """Records that take effect together, by partition number."""
+
+    @property
+    def size(self) -> int:
+        return sum(len(portion.records) for portion in self)
+
+    def settle(self) -> None:
+        """Its effects are written: the partitions are past it."""
+        for portion in self:
+            portion.owned.done = portion.next_offset
+            portion.owned.done_at = portion.records[-1].timestamp
+        BATCH_RECORDS.labels(self[0].owned.tp.topic).observe(self.size)
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Split so that neither is empty; `size` must be at least 2."""
+        if len(self) > 1:
+            middle = len(self) // 2
+            return Batch(self[:middle]), Batch(self[middle:])
+        portion = self[0]
+        middle = len(portion.records) // 2
+        first = Portion(portion.owned, portion.expected, portion.records[:middle])
+        rest = Portion(portion.owned, first.next_offset, portion.records[middle:])
+        return Batch([first]), Batch([rest])
+
+
+class Intake:
+    """What one agent reads. `on_owned` is told what is ours after each claim; `on_lost` is called
+    whenever nothing is ours any more."""
+
+    def __init__(
+        self,
+        topic: str,
+        store: PositionStore,
+        on_owned: Callable[[list[Owned]], None] = lambda _: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.topic = topic
+        self.owned: dict[int, Owned] = {}
+        self._store = store
+        self._on_owned = on_owned
+        self._on_lost = on_lost
+        self._waiting: deque[Stretch] = deque()
+        self._consumer: Any = None
+        self._stopped = False
+        self._losses = 0
+
+    def stop(self) -> None:
+        """Deliver nothing more; what was delivered may still be committed."""
+        self._waiting.clear()
+        self._stopped = True
+
+    def ends(self) -> dict[int, int]:
+        """By owned partition, the offset at which the topic ended at the last fetch."""
+        ends = {number: self._consumer.end(part.tp) for number, part in self.owned.items()}
+        return {number: end for number, end in ends.items() if end is not None}
+
+    def owns(self, batch: Batch) -> bool:
+        return all(self.owned.get(p.owned.number) is p.owned for p in batch)
+
+    # ---- assignment ------------------------------------------------------------------------
+
+    def lose_all(self) -> None:
+        self._losses += 1
+        self.owned.clear()
+        self._waiting.clear()
+        self._on_lost()
+
+    async def claim(self, bounds: Mapping[TP, tuple[int, int]]) -> list[Owned]:
+        """Claim the partitions of `bounds`: what the topic holds, (earliest, end) of each."""
+        earliest = {tp.partition: low for tp, (low, _) in bounds.items()}
+        positions = {p.partition: p for p in await self._store.claim(self.topic, earliest)}
+        owned = []
+        for tp, (low, high) in bounds.items():
+            position = positions[tp.partition]
+            if not low <= position.next_offset <= high:
+                crash(
+                    "The stored position is not in the topic: it was made anew, or its retention "
+                    "overtook the worker. See docs/architecture.md, 'Outside the topic'.",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    position=position.next_offset,
+                    earliest=low,
+                    end=high,
+                )
+            owned.append(
+                Owned(
+                    tp=tp,
+                    epoch=position.epoch,
+                    base=position.base,
+                    published=position.published,
+                    next=position.next_offset,
+                    done=position.next_offset,
+                )
+            )
+        return owned
+
+    async def take_over(self, owned: list[Owned], consumer: Any) -> bool:
+        """Begin reading what was claimed; false when it was lost meanwhile. The consumer's lock is
+        held."""
+        self._consumer = consumer
+        losses = self._losses
+        await self._jump(owned)
+        if self._losses != losses:
+            return False
+        self.owned = {part.number: part for part in owned}
+        self._on_owned(owned)
+        log.info("owns", topic=self.topic, positions={p.number: p.next for p in owned})
+        return True
+
+    async def _jump(self, parts: list[Owned]) -> None:
+        stamp = next(_stamps)
+        for part in parts:
+            part.stamp = stamp
+        await self._consumer.jump({part.tp: part.next for part in parts}, stamp)
+
+    def give_up(self, batch: Batch) -> None:
+        """We were fenced off: somebody else owns a partition of `batch`. Faust will say so soon; if
+        it does not, nobody does, and the schema was exchanged for a rebuilt one."""
+        if not self.owns(batch):
+            return
+        log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+        FENCES.inc()
+        self.lose_all()
+        asyncio.get_running_loop().call_later(FENCED_PATIENCE, self._reclaim, self._losses)
+
+    def _reclaim(self, losses: int) -> None:
+        """Claim what is assigned to us once more, if Faust has said nothing since."""
+        if self._losses == losses and not self.owned and not self._stopped:
+            log.warning("reclaims", topic=self.topic)
+            spawn(self._consumer.reclaim())
+
+    # ---- batches ---------------------------------------------------------------------------
+
+    def receive(self, stretches: Iterable[Stretch]) -> None:
+        self._waiting.extend(stretches)
+
+    async def take(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+        """A batch of at most `limit` records and about MAX_BYTES from what was received and what
+        stands in Faust's `queue`; empty when there is nothing."""
+        # No more than a batch needs: what stays in the queue holds the fetching back.
+        while not queue.empty() and self._has_room(limit):
+            self.receive(queue.get_nowait().value)
+        portions: dict[int, Portion] = {}
+        behind: list[Owned] = []
+        holes: dict[TP, int] = {}
+        room, space = limit, MAX_BYTES
+        while self._waiting and room > 0 and space > 0 and not self._stopped:
+            stretch = self._waiting[0]
+            part = self.owned.get(stretch.tp.partition)
+            if part is None or stretch.stamp != part.stamp:
+                self._waiting.popleft()
+            elif stretch.base > part.next:
+                part.stamp = _NO_STAMP  # until the seek back, everything of it is stale
+                behind.append(part)
+            else:
+                records, size = self._trim(stretch, part, room, space)
+                if not records:
+                    continue
+                if records[0].offset > part.next:
+                    holes[part.tp] = part.next
+                portion = portions.setdefault(part.number, Portion(part, part.next))
+                portion.records.extend(records)
+                part.next = portion.next_offset
+                room -= len(records)
+                space -= size
+        if behind:
+            await self._seek_back(behind)
+        if holes:
+            await self._check_holes(holes)
+        return Batch(portions[number] for number in sorted(portions))
+
+    def _has_room(self, limit: int) -> bool:
+        waiting = self._waiting
+        return sum(map(len, waiting)) < limit and sum(one.bytes for one in waiting) < MAX_BYTES
+
+    def _trim(
+        self, stretch: Stretch, part: Owned, room: int, space: int
+    ) -> tuple[list[Record], int]:
+        """What of `stretch` is news to `part`, at most `room` records, of which the last is the
+        first to fill `space` bytes; and their bytes. The rest keeps waiting."""
+        if stretch[0].offset < stretch.base:
+            crash("The consumer moved back unasked.", partition=part.number)
+        begin = bisect_left(stretch, part.next, key=_offset_of)
+        records = stretch[begin : begin + room]
+        sizes = list(itertools.accumulate([len(record.value or b"") for record in records]))
+        if sizes and sizes[-1] > space:
+            del records[bisect_left(sizes, space) + 1 :]
+        if begin + len(records) == len(stretch):
+            self._waiting.popleft()
+        size = sizes[len(records) - 1] if records else 0
+        stretch.bytes -= size
+        return records, size
+
+    async def _seek_back(self, behind: list[Owned]) -> None:
+        async with self._consumer.lock:
+            still = [part for part in behind if self.owned.get(part.number) is part]
+            log.warning("seek_back", positions={part.number: part.next for part in still})
+            try:
+                if still:
+                    await self._jump(still)
+            except IllegalStateError:
+                log.info("seek_back_of_a_lost_partition")
+
+    async def _check_holes(self, holes: Mapping[TP, int]) -> None:
+        earliest = await self._consumer.earliest_offsets(*holes)
+        lost = {tp.partition: offset for tp, offset in holes.items() if earliest[tp] > offset}
+        if lost:
+            crash("The topic's retention overtook the worker.", topic=self.topic, positions=lost)
+        log.info("stepped_over_hole", positions={tp.partition: o for tp, o in holes.items()})

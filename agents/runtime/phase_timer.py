@@ -1,0 +1,32 @@
+"""Where a worker's time goes, by phase; phases may overlap."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from execstream.agents.runtime.metrics import PHASE_SECONDS
+
+
+class Phases:
+    """Seconds spent per phase since the start."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+
+    def news(self) -> dict[str, float]:
+        """The seconds by phase, rounded; empty when nothing was done since the last call."""
+        if self.seconds == self._told:
+            return {}
+        self._told = dict(self.seconds)
+        return {phase: round(spent, 3) for phase, spent in self.seconds.items()}
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+            PHASE_SECONDS.labels(phase).observe(spent)

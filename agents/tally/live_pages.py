@@ -1,0 +1,33 @@
+"""What the tally's worker itself tells over HTTP: its own partitions, as they stand now.
+
+A total is the sum over all partitions, so whoever wants one asks every worker
+of the role; `partitions` tells which of them this answer is about.
+"""
+
+from typing import Any
+
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.tally.live_view import LiveView
+from execstream.streams.totals.live_values import block_value, encode_value, node_value
+
+BLOCKS, NODES = "/live/blocks", "/live/nodes"
+
+
+def declare_pages(app: App, live: LiveView) -> None:
+    """`GET /live/blocks`: the values of `execution.block-stats.v1`; `GET /live/nodes`: likewise,
+    by node, with days instead of minutes."""
+
+    @app.page(BLOCKS)
+    async def blocks(web: Any, _: Any) -> Any:
+        entries = live.block_stats.data.data.items()
+        return _answer(web, live, [block_value(key, stats) for key, stats in entries])
+
+    @app.page(NODES)
+    async def nodes(web: Any, _: Any) -> Any:
+        entries = live.node_stats.data.data.items()
+        return _answer(web, live, [node_value(key, stats) for key, stats in entries])
+
+
+def _answer(web: Any, live: LiveView, entries: list[dict[str, Any]]) -> Any:
+    body = encode_value({"partitions": sorted(live.owned), "data": entries})
+    return web.bytes(body, content_type="application/json")

@@ -1,0 +1,44 @@
+"""The Faust tables of the tally, which Postgres fills and nothing recovers.
+
+A table of Faust's recovers from its changelog what it held, record by record, before anything is
+processed; here Postgres has it, exact, and in one query. So these tables are not given to Faust's
+table manager, and a changelog is only what others read: the keys that were set are taken from
+here once per tick and published in one batch per partition, where Faust's own way costs some
+350 µs of CPU for each.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+
+from execstream.streams.totals.live_values import LiveStats, partition_of_key
+
+
+class LiveTable(faust.Table[str, LiveStats]):
+    """Values by "<source partition>|<id>". Assigning to a key makes it news; changing a value in
+    place does not."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.news: dict[str, LiveStats] = {}
+        super().__init__(*args, **options)
+
+    def partition_for_key(self, key: str) -> int:
+        """A key is of its source partition, whoever sets it."""
+        return partition_of_key(key)
+
+    def on_key_set(self, key: str, value: LiveStats) -> None:
+        self.news[key] = value
+
+    def on_key_del(self, key: str) -> None:
+        self.news.pop(key, None)
+
+    def fill(self, entries: Mapping[str, LiveStats]) -> None:
+        """Hold `entries` and nothing else. None of them is news."""
+        self.news = {}
+        self.data.data = dict(entries)
+
+    def take_news(self) -> dict[str, LiveStats]:
+        """What was set since the last call."""
+        news, self.news = self.news, {}
+        return news

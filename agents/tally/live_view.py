@@ -1,0 +1,181 @@
+"""The live view: the totals of owned partitions in two tables, right after each commit.
+
+`block_stats` is published as it changes, `node_stats` is only looked at. Both hold what is
+committed, never more. Values change in place with every commit and are set, which makes them
+news, once per tick.
+
+There is no end of nodes, so of each partition about MOST_NODES are held. Of the others Postgres
+knows, and when something is counted of one, it is loaded from there.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import structlog
+
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.metrics import TABLE_KEYS
+from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
+from execstream.agents.tally.changelog import Changelog, Saying
+from execstream.agents.tally.live_tables import LiveTable
+from execstream.storage.commit.totals import MOST_NODES, Live
+from execstream.streams.totals.aggregation import Place, Tally, Totals
+from execstream.streams.totals.live_values import (
+    RECENT_DAYS,
+    RECENT_MINUTES,
+    LiveStats,
+    block_key,
+    block_value,
+    encode_value,
+    node_key,
+    partition_of_key,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class LiveView:
+    """Holds both tables. Between `clear` and `begin` it holds nothing."""
+
+    def __init__(self, app: App, changelog: Changelog) -> None:
+        self.block_stats = LiveTable(app, name="block_stats", help="Blocks, by source partition")
+        self.node_stats = LiveTable(app, name="node_stats", help="Nodes of graphs, likewise")
+        self.owned: frozenset[int] = frozenset()
+        self._changelog = changelog
+        self._ticking = asyncio.Lock()
+        self._changed_blocks: dict[str, LiveStats] = {}
+        self._changed_nodes: dict[str, LiveStats] = {}
+        self._newest_minute: dict[int, int] = {}
+        self._newest_day: dict[int, int] = {}
+        self._published: asyncio.Task[None] | None = None
+
+    # ---- assignment ------------------------------------------------------------------------
+
+    def begin(self, parts: Iterable[Owned], live: Live) -> None:
+        """Show `live`, the totals of `parts` as they were when they became ours."""
+        self.clear()
+        self.owned = frozenset(part.number for part in parts)
+        self.block_stats.fill(live.blocks)
+        self.node_stats.fill(live.nodes)
+        self._newest_minute, self._newest_day = live.newest_minute, live.newest_day
+        self._published = spawn(self._find_published(sorted(self.owned)))
+
+    def clear(self) -> None:
+        self.owned = frozenset()
+        for table in (self.block_stats, self.node_stats):
+            table.fill({})
+        self._changed_blocks, self._changed_nodes = {}, {}
+        if self._published is not None:
+            self._published.cancel()
+            self._published = None
+
+    # ---- changes ---------------------------------------------------------------------------
+
+    def unknown_nodes(self, tally: Tally) -> list[tuple[int, str, str]]:
+        """Nodes in `tally` that are ours and not held: (source partition, graph, node)."""
+        held = self.node_stats.data.data
+        return [
+            node
+            for node in tally.node_places
+            if node[0] in self.owned
+            and (key := node_key(*node)) not in held
+            and key not in self._changed_nodes
+        ]
+
+    def add(self, tally: Tally, loaded: Mapping[str, LiveStats]) -> None:
+        """`tally` was committed; `loaded`: the unknown nodes in it, as they were then."""
+        for (partition, block_id, minute), block in tally.blocks.items():
+            if partition in self.owned:
+                key = block_key(partition, block_id)
+                place = tally.block_places[partition, block_id]
+                stats = _touched(self.block_stats, self._changed_blocks, key, place)
+                stats.add(minute, block.totals)
+                _remember_newest(self._newest_minute, partition, minute)
+        self._changed_nodes |= loaded
+        for (partition, graph_id, node_id, day), totals in tally.nodes.items():
+            if partition in self.owned:
+                key = node_key(partition, graph_id, node_id)
+                place = tally.node_places[partition, graph_id, node_id]
+                stats = _touched(self.node_stats, self._changed_nodes, key, place)
+                if key not in loaded:
+                    stats.add(day, totals)
+                _remember_newest(self._newest_day, partition, day)
+        self._evict()
+
+    def _evict(self) -> None:
+        """Let go of the nodes that were not touched for longest. Not while a batch is between its
+        commit and `add`: what it did not find unknown must still be there."""
+        held = self.node_stats.data.data
+        excess = max(0, len(held) - MOST_NODES * len(self.owned))
+        for key in list(islice(held, excess)):
+            del held[key]
+
+    async def tick(self) -> None:
+        """Write to the tables what has changed, and publish what is news in `block_stats`."""
+        async with self._ticking:
+            self._write()
+            for table in (self.block_stats, self.node_stats):
+                TABLE_KEYS.labels(table.name).set(len(table.data.data))
+            # Not before it is known what was left unpublished: it goes first.
+            if self._published is not None and self._published.done():
+                await self._changelog.publish(self._sayings())
+
+    def _write(self) -> None:
+        changed, self._changed_blocks = self._changed_blocks, {}
+        for key, stats in changed.items():
+            stats.forget(self._newest_minute[partition_of_key(key)] - RECENT_MINUTES)
+            self.block_stats[key] = stats
+        changed, self._changed_nodes = self._changed_nodes, {}
+        for key, stats in changed.items():
+            stats.forget(self._newest_day[partition_of_key(key)] - RECENT_DAYS)
+            self.node_stats.data.data.pop(key, None)  # what was touched last stands at the end
+            self.node_stats[key] = stats
+        self.node_stats.take_news()
+
+    def _sayings(self) -> dict[int, list[Saying]]:
+        """The news of `block_stats` by partition, in the order of their places."""
+        news = self.block_stats.take_news()
+        sayings: dict[int, list[Saying]] = {}
+        for key, stats in sorted(news.items(), key=_place_of):
+            value = encode_value(block_value(key, stats))
+            sayings.setdefault(partition_of_key(key), []).append((key.encode(), value))
+        return sayings
+
+    # ---- what earlier owners left unpublished -----------------------------------------------
+
+    async def _find_published(self, partitions: list[int]) -> None:
+        """Make news of what was committed but may not have been published."""
+        for pause in pauses():
+            try:
+                places = await self._changelog.places(partitions)
+                break
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                note_retry("last_published", error)
+                await asyncio.sleep(pause)
+        missing = 0
+        for key, stats in self.block_stats.data.data.items():
+            if stats.place > places[partition_of_key(key)]:
+                self.block_stats.news[key] = stats
+                missing += 1
+        log.info("live", blocks=len(self.block_stats), nodes=len(self.node_stats), missing=missing)
+
+
+def _place_of(item: tuple[str, LiveStats]) -> Place:
+    return item[1].place
+
+
+def _touched(table: LiveTable, changed: dict[str, LiveStats], key: str, place: Place) -> LiveStats:
+    stats: LiveStats | None = changed.get(key) or table.data.data.get(key)
+    if stats is None:
+        stats = LiveStats(place, Totals(), {})
+    stats.place = place
+    changed[key] = stats
+    return stats
+
+
+def _remember_newest(newest: dict[int, int], partition: int, when: int) -> None:
+    newest[partition] = max(newest.get(partition, when), when)

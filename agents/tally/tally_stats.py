@@ -1,0 +1,100 @@
+"""The agent that tallies: take a batch, fold it, commit it, show it.
+
+Reads `execution.events.v1`; writes the totals in Postgres, exact, then the tables `block_stats`
+and `node_stats`, and `execution.block-stats.v1`, which follow within a second.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.metrics import TABLE_RECOVERY_SECONDS
+from execstream.agents.runtime.partition_buffer import Intake, Owned, Position
+from execstream.agents.runtime.phase_timer import Phases
+from execstream.agents.runtime.retries import spawn
+from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.agents.tally.aggregator import CONSUMER, Tallier
+from execstream.agents.tally.changelog import Changelog
+from execstream.agents.tally.live_pages import declare_pages
+from execstream.agents.tally.live_view import LiveView
+from execstream.storage.commit.totals import Live, load_live
+from execstream.storage.lines import Line
+from execstream.streams.topics import BLOCK_STATS, EVENTS
+
+log = structlog.get_logger(__name__)
+
+TICK = 0.5  # seconds between writes to the tables
+HINT_EVERY = 2.0  # seconds between telling Kafka how far we are
+REPORT_EVERY = 10.0  # seconds
+BATCH_RECORDS = 10_000  # most records in one transaction: many events add up to few rows
+
+
+class TallyPositions:
+    """Positions in Postgres, and with each claim the totals that belong to them."""
+
+    def __init__(self, line: Line) -> None:
+        self.live = Live()
+        self._line = line
+        self._positions = PostgresPositions(line, CONSUMER)
+
+    async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
+        """See `PositionStore`. Once claimed, nobody else adds to the totals."""
+        positions = await self._positions.claim(topic, earliest)
+        try:
+            begun = time.perf_counter()
+            self.live = await load_live(await self._line.get(), list(earliest))
+            TABLE_RECOVERY_SECONDS.set(time.perf_counter() - begun)
+        except Exception:
+            self._line.hang_up()
+            raise
+        return positions
+
+
+def declare(app: App, config: WorkerConfig) -> None:
+    """Declare the agent, its timers and its pages on `app`."""
+    phases = Phases()
+    changelog = Changelog(config.kafka_bootstrap, config.topic_prefix + BLOCK_STATS.name)
+    live = LiveView(app, changelog)
+    line = Line(config.postgres_dsn, config.schema)
+    store = TallyPositions(line)
+
+    def owned(parts: list[Owned]) -> None:
+        live.begin(parts, store.live)
+        store.live = Live()
+
+    intake = Intake(config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear)
+    tallier = Tallier(config, intake, live, phases)
+    declare_pages(app, live)
+
+    @app.agent(app.read(intake), name="tally_stats")
+    async def tally_stats(stream: Any) -> None:
+        queue = stream.channel.queue
+        async for event in stream.noack().events():
+            intake.receive(event.value)
+            while batch := await intake.take(queue, BATCH_RECORDS):
+                await tallier.tally(batch)
+
+    @app.timer(TICK)
+    async def tick() -> None:
+        await spawn(live.tick())
+
+    @app.timer(HINT_EVERY)
+    async def hint() -> None:
+        await app.hint(intake)
+
+    @app.timer(REPORT_EVERY)
+    async def report() -> None:
+        if seconds := phases.news():
+            log.info("phases", **seconds)
+
+    async def close() -> None:
+        await tallier.close()
+        await live.tick()
+        await changelog.close()
+        await line.close()
+
+    app.on_close(close)

@@ -1,0 +1,124 @@
+"""`execstream alerts`: what fails or is stuck, and what people do about it."""
+
+import getpass
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+from rich.text import Text
+
+from execstream.cli.common import Json, Limit, opened, out, print_json, start, table, tell_more
+from execstream.cli.words import moment
+from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
+from execstream.streams.errors import Fatal
+from execstream.streams.totals.alert_rules import Severity
+
+MOST_MINUTES = 7 * 24 * 60
+
+STYLES = {Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
+
+Id = Annotated[int, Parameter(name="ID")]
+
+alerts = App(name="alerts", help="Blocks that fail and runs that are stuck.")
+
+
+class NoSuchAlert(Fatal):
+    """There is no alert of that id."""
+
+
+@alerts.command(name="list")
+async def list_(
+    *,
+    every: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    limit: Limit = 25,
+    json: Json = False,
+) -> None:
+    """List alerts that are open, newest first.
+
+    Parameters
+    ----------
+    every
+        Those that are over, too, after the open ones.
+    """
+    settings = start()
+    async with opened(settings) as db:
+        found, more = await list_alerts(db, is_open=None if every else True, limit=limit)
+    if json:
+        for alert in found:
+            print_json(alert)
+    else:
+        out.print(_table(found))
+    if more is not None:
+        tell_more()
+
+
+def _table(found: Sequence[Alert]) -> Table:
+    rows = table("id", "severity", "opened", "state", "where", "what")
+    for alert in found:
+        rows.add_row(
+            str(alert.id),
+            Text(alert.severity, STYLES[alert.severity]),
+            moment(alert.opened_at),
+            _state(alert),
+            " ".join(filter(None, [alert.block_id, alert.graph_exec_id])),
+            alert.title,
+        )
+    return rows
+
+
+@alerts.command(name="acknowledge")
+async def acknowledge_(alert_id: Id, /, *, by: str | None = None, json: Json = False) -> None:
+    """Say that somebody has seen an alert.
+
+    Parameters
+    ----------
+    by
+        Who; your name on this machine when not given.
+    """
+    settings = start()
+    async with opened(settings) as db:
+        _print(alert_id, await acknowledge(db, alert_id, by or getpass.getuser()), json=json)
+
+
+@alerts.command(name="silence")
+async def silence_(
+    alert_id: Id,
+    /,
+    *,
+    minutes: Annotated[int, Parameter(validator=Number(gte=1, lte=MOST_MINUTES))] = 60,
+    json: Json = False,
+) -> None:
+    """Have the webhook hear nothing of what an alert is about, for some time.
+
+    Parameters
+    ----------
+    minutes
+        For how long.
+    """
+    settings = start()
+    async with opened(settings) as db:
+        _print(alert_id, await silence(db, alert_id, minutes), json=json)
+
+
+def _print(alert_id: int, alert: Alert | None, *, json: bool) -> None:
+    if alert is None:
+        raise NoSuchAlert(
+            f"There is no alert {alert_id}: `execstream alerts list --all` shows those there are."
+        )
+    if json:
+        print_json(alert)
+    else:
+        out.print(f"{alert.id}: {_state(alert)}", markup=False)
+
+
+def _state(alert: Alert) -> str:
+    if alert.closed_at is not None:
+        return f"over since {moment(alert.closed_at)}"
+    if alert.silenced_until is not None:
+        return f"silent until {moment(alert.silenced_until)}"
+    if alert.acknowledged_at is not None:
+        by = f" by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+        return f"seen {moment(alert.acknowledged_at)}{by}"
+    return "new"

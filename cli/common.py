@@ -1,0 +1,90 @@
+"""What commands share: settings, the two consoles, options, and JSON on stdout."""
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import asyncpg
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.table import Table
+
+from execstream.config.logs import configure_logging
+from execstream.config.settings import Settings, load_settings
+from execstream.kafka.security import get_in
+from execstream.storage.connections import connect
+from execstream.streams import exact_json
+from execstream.streams.errors import Fatal
+from execstream.streams.moments import NoMoment, parse_instant
+
+# Whether to print data as JSON: one document, or one line per item.
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))]
+
+Limit = Annotated[int, Parameter(validator=Number(gte=1), help="How many at most.")]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SPAN = re.compile(r"(\d{1,5})([smhd])")
+
+_WIDE = 240  # columns, where nobody's terminal sets a limit
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False)
+
+
+class NoSince(Fatal):
+    """What `--since` says cannot be read."""
+
+
+def start() -> Settings:
+    """Settings of this process, with logging set up."""
+    settings = load_settings()
+    configure_logging(settings)
+    get_in(settings.kafka_security)
+    return settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    """The pool to read from, closed afterwards."""
+    db = await connect(settings.postgres, settings.schema_)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+def table(first: str, *others: str) -> Table:
+    """An empty table without lines, a line per row; all but the first column may be cut."""
+    made = Table(box=None, pad_edge=False)
+    made.add_column(first, no_wrap=True, min_width=len(first))
+    for column in others:
+        made.add_column(column, no_wrap=True, overflow="ellipsis")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout, now: others may be reading along. Numbers keep their value."""
+    print(exact_json.encode(value).decode(), flush=True)
+
+
+def tell_more() -> None:
+    """Say that a list was cut."""
+    err.print("There are more: raise --limit.")
+
+
+def since(text: str, now: datetime) -> datetime:
+    """A time, or a span before `now` like 90s, 5m, 1h or 7d. Raises NoSince."""
+    if match := _SPAN.fullmatch(text):
+        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return parse_instant(text)
+    except NoMoment:
+        raise NoSince(
+            f"{text!r} is neither a span like 5m, 1h or 7d nor a time like 2026-03-01T06:30:00Z."
+        ) from None

@@ -1,0 +1,28 @@
+"""`execstream config`: what the settings are, and where to change them."""
+
+from cyclopts import App
+
+from execstream.cli.common import Json, err, out, print_json, table
+from execstream.config.settings import Settings, load_settings, read_settings, variable
+from execstream.streams.errors import NotConfigured
+
+config = App(name="config", help="The settings, read from the environment.")
+
+
+@config.command
+def show(*, json: Json = False) -> None:
+    """Show every setting by its variable; passwords are left out."""
+    try:
+        settings = load_settings()
+    except NotConfigured as missing:
+        settings = read_settings()
+        err.print(str(missing), soft_wrap=True, markup=False)
+    if json:
+        print_json(settings.shown())
+        return
+    meanings = {variable(name): field for name, field in Settings.model_fields.items()}
+    rows = table("variable", "value", "meaning")
+    for name, value in settings.shown().items():
+        shown = "" if value is None else str(value)
+        rows.add_row(name, shown, meanings[name].description)
+    out.print(rows)

@@ -1,0 +1,158 @@
+"""`execstream demo`: real agent graphs through real servers, live at the terminal."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, PositiveInt
+from msgspec.structs import asdict
+
+from execstream.cli.common import Json, err, out, print_json, table
+from execstream.cli.demo_view import show
+from execstream.cli.graphs import Graphs, read_graphs
+from execstream.cli.progress import counted
+from execstream.cli.stack import (
+    LOGS,
+    check_http,
+    http_url,
+    page_here,
+    prepare,
+    running_here,
+    servers,
+    with_free_port,
+    workers,
+)
+from execstream.cli.supervisor import ROLES, SERVER, WORKER
+from execstream.config.logs import configure_logging
+from execstream.config.process_lifetime import cancel_on_sigterm, stop_signals
+from execstream.config.settings import (
+    LOCAL_STATE,
+    Settings,
+    load_settings,
+    names_servers,
+    read_settings,
+    without_password,
+)
+from execstream.kafka.security import get_in
+from execstream.workload import EXAMPLE_GRAPHS
+from execstream.workload.demo import Demo, Receipt
+
+COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
+RUNS_WITH_EXIT = 100
+CHECKING = "Checking every row against an independent fold"
+
+
+async def demo(
+    *,
+    runs: PositiveInt | None = None,
+    rate: NonNegativeFloat = 500,
+    seed: int | None = None,
+    exit: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the flag's name
+    graphs: Graphs = EXAMPLE_GRAPHS,
+    json: Json = False,
+) -> int:
+    """Run agent graphs through the pipeline, and get a receipt at the end or at Ctrl-C.
+
+    Uses the servers of the settings, or the local stack, which it starts if none is running.
+
+    Parameters
+    ----------
+    runs
+        How many runs, besides the child runs they start; without it until Ctrl-C.
+    rate
+        Commands per second; 0 for as fast as it goes.
+    seed
+        The same seed makes the same runs; another one each time by default.
+    exit
+        End after the receipt, and after 100 runs unless told otherwise, instead of keeping
+        servers that were started running until Ctrl-C.
+    graphs
+        Directory of graphs to run.
+    """
+    cancel_on_sigterm()
+    chosen = seed if seed is not None else secrets.randbits(63)
+    wanted = RUNS_WITH_EXIT if exit and runs is None else runs
+    performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
+    configure_logging(read_settings())
+    writing = asyncio.create_task(asyncio.to_thread(performance.write))
+    async with _pipeline() as (settings, page):
+        stop = stop_signals()
+        await writing
+        _tell_page(page)
+        async with show(performance, settings, with_events=rate > 0):
+            await performance.perform(settings, stop)
+        receipt = await _receipt(performance, settings, page)
+        _tell(receipt, json=json)
+        if not exit and not stop.done():
+            err.print("Everything keeps running until Ctrl-C.")
+            _tell_page(page)
+            await stop
+    return 0 if receipt.is_good else 1
+
+
+@asynccontextmanager
+async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
+    """Servers and workers: those of the settings, of a running `up`, or of this process; and where
+    the page is."""
+    others = running_here()
+    page = page_here() if SERVER in others else None
+    if page is None:
+        check_http(read_settings())
+    async with AsyncExitStack() as running:
+        settings, stack = with_free_port(read_settings()), None
+        if names_servers(settings) or others:
+            settings = with_free_port(load_settings())
+            get_in(settings.kafka_security)
+        else:
+            settings, stack = await running.enter_async_context(servers(settings))
+        await prepare(settings)
+        url = page or http_url(settings)
+        works = any(name.startswith(WORKER) for name in others)
+        roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
+        await running.enter_async_context(workers(settings, stack, roles, url))
+        yield settings, url
+
+
+def _tell_page(url: str) -> None:
+    err.print(f"\nThe page: [bold underline]{url}[/]\n")
+
+
+async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
+    urls = {
+        "kafka": settings.kafka,
+        "postgres": str(without_password(settings.postgres)),
+        "redis": str(without_password(settings.redis)),
+        "http": page,
+    }
+    with counted() as told:
+        return await performance.receipt(settings, urls, partial(told, CHECKING))
+
+
+def _tell(receipt: Receipt, *, json: bool) -> None:
+    fields = asdict(receipt)
+    differences = fields.pop("differences")
+    if json:
+        print_json(fields)
+    else:
+        rows = table("receipt", "")
+        for name, address in fields.pop("urls").items():
+            rows.add_row(name, address)
+        for name, figure in fields.items():
+            rows.add_row(name.replace("_", " "), f"{figure:,}")
+        out.print(rows)
+    if receipt.others:
+        err.print(f"{receipt.others:,} commands of others came meanwhile: the outcomes count them.")
+    for line in (_verdict(receipt), *differences):
+        err.print(line, soft_wrap=True, markup=False)
+
+
+def _verdict(receipt: Receipt) -> str:
+    if receipt.differences:
+        return f"Rows are not as they must be; {len(receipt.differences)} differences are told:"
+    if receipt.lost:
+        return f"{receipt.lost:,} commands were not applied. The logs are in {LOGS}/."
+    return "Nothing was lost, and every row is as an independent fold of the commands has it."

@@ -1,0 +1,126 @@
+"""Postgres: whether it answers, is new enough, has our tables, and lets us do what we must."""
+
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+
+from execstream.cli.diagnosis.finding import Examined, Finding, sentence
+from execstream.config.settings import Settings, variable
+from execstream.storage.schema.migrate import SchemaNewer, migrations, pending, quoted
+
+OLDEST = 17  # major version that is tested
+PATIENCE = 10.0  # seconds
+
+_postgres = Examined("postgres")
+
+_SERVER = """
+select current_setting('server_version') as version,
+       current_setting('server_version_num')::int / 10000 as major,
+       current_setting('server_encoding') as encoding,
+       pg_is_in_recovery() as is_standby,
+       extract(epoch from clock_timestamp())::float8 as clock,
+       pg_size_pretty(pg_database_size(current_database())) as size
+"""
+# Rights on tables, and being (a member of) their owner, which partitions of a new day need.
+_RIGHTS = """
+select c.relname as name,
+       has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
+       and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete') as may_use,
+       c.relkind <> 'p' or pg_has_role(c.relowner, 'usage') as may_part
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
+ order by 1
+"""
+_MAY_CREATE = "select has_schema_privilege($1, 'create')"
+
+
+async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
+    """Ends after the first finding when the database lets nobody in."""
+    try:
+        connection = await asyncpg.connect(
+            settings.postgres, timeout=PATIENCE, command_timeout=PATIENCE
+        )
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        yield _postgres.failed("answers", sentence(error), _remedy(error))
+        return
+    try:
+        async for finding in _server(connection):
+            yield finding
+        async for finding in _schema(connection, settings.schema_):
+            yield finding
+    finally:
+        await connection.close()
+
+
+async def _server(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
+    before = time.time()
+    server = await connection.fetchrow(_SERVER)
+    after = time.time()
+    yield _postgres.ok("answers", f"version {server['version']}, {server['size']}")
+    if server["major"] < OLDEST:
+        yield _postgres.warning(
+            "version",
+            f"{server['major']} is older than what is tested, {OLDEST}",
+            f"Plan an upgrade to {OLDEST} or newer.",
+        )
+    if server["encoding"] != "UTF8":
+        yield _postgres.failed(
+            "encoding",
+            f"the database keeps text as {server['encoding']}",
+            "Make the database anew with encoding UTF8; commands hold any character.",
+        )
+    if server["is_standby"]:
+        yield _postgres.failed(
+            "writing", "it is a standby", f"Name the primary in {variable('postgres_dsn')}."
+        )
+    yield _postgres.clock(server["clock"], before, after)
+
+
+async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[Finding]:
+    rights = await connection.fetch(_RIGHTS, schema)
+    if not any(row["name"] == "migration" for row in rights):
+        yield _postgres.failed(
+            "migrations",
+            f"the schema {schema} has none",
+            f"Run `execstream migrate`, or mend {variable('schema_')}.",
+        )
+        return
+    may_see = {row["name"]: row["may_use"] for row in rights}
+    if may_see["migration"]:
+        yield await _migrations(connection, schema)
+    lacking = [row["name"] for row in rights if not (row["may_use"] and row["may_part"])]
+    if not await connection.fetchval(_MAY_CREATE, schema):
+        lacking.append(f"making tables in {schema}")
+    if lacking:
+        yield _postgres.failed(
+            "permissions",
+            f"this user lacks rights: {', '.join(lacking)}",
+            "Make it the owner of the schema and its tables, or a member of the owner: tables get "
+            "a new partition each day.",
+        )
+    else:
+        yield _postgres.ok("permissions", f"on {len(rights)} tables of {schema}")
+
+
+async def _migrations(connection: asyncpg.Connection, schema: str) -> Finding:
+    await connection.execute(f"set search_path to {quoted(schema)}")
+    try:
+        missing = await pending(connection)
+    except SchemaNewer as newer:
+        return _postgres.failed("migrations", sentence(newer), "Install that version here, too.")
+    if missing:
+        names = ", ".join(f"{one.version:04} {one.name}" for one in missing)
+        return _postgres.failed("migrations", f"missing: {names}", "Run `execstream migrate`.")
+    return _postgres.ok("migrations", f"{len(migrations())} applied")
+
+
+def _remedy(error: BaseException) -> str:
+    address = variable("postgres_dsn")
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"Mend user and password in {address}, or let the user in (pg_hba.conf)."
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"Make that database (createdb), or mend {address}."
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return "Raise max_connections, or run fewer processes."
+    return f"Start Postgres, or mend {address}; with TLS, its sslmode and sslrootcert."

@@ -1,0 +1,19 @@
+"""All checks, one part after the other; each part goes as far as it can."""
+
+from collections.abc import AsyncIterator
+
+from execstream.cli.diagnosis.brokers import examine_kafka
+from execstream.cli.diagnosis.cache import examine_redis
+from execstream.cli.diagnosis.database import examine_postgres
+from execstream.cli.diagnosis.finding import Finding
+from execstream.cli.diagnosis.machine import examine_machine, examine_settings
+from execstream.config.settings import Settings
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """The findings, as they are made. NotConfigured when a server is not named."""
+    for finding in (*examine_settings(settings), *examine_machine()):
+        yield finding
+    for part in (examine_kafka, examine_postgres, examine_redis):
+        async for finding in part(settings):
+            yield finding

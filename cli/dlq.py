@@ -1,0 +1,338 @@
+"""`execstream dlq`: look at dead letters, change them, and put them back."""
+
+import asyncio
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from execstream.cli.common import Json, err, opened, out, print_json, start, table
+from execstream.cli.progress import counted
+from execstream.cli.words import moment
+from execstream.config.settings import Settings
+from execstream.kafka.producer import Producer
+from execstream.recovery.redrive import Receipt, Redriving, paced, unknown
+from execstream.storage.log.dead_letters import Filter, Found, find_letters, get_letter
+from execstream.streams.commands import Command, parse_time
+from execstream.streams.errors import NOT_READABLE, Fatal
+from execstream.streams.outcomes import DeadReason
+from execstream.streams.progress import Told
+from execstream.streams.redriving import Letter, NotEditable, judge, redriven, with_fields
+from execstream.streams.topics import COMMANDS
+
+MOST = 100_000  # letters that one command redrives
+
+dlq = App(name="dlq", help="Dead letters: list, show, redrive.")
+
+Since = Annotated[str | None, Parameter(help="Received at this time or later (RFC 3339).")]
+Until = Annotated[str | None, Parameter(help="Received before this time.")]
+
+
+class NoSuchLetter(Fatal):
+    """There is no dead letter of that id."""
+
+
+class NothingNamed(Fatal):
+    """Nobody said which letters are meant."""
+
+
+class WrongOption(Fatal):
+    """An option cannot be read."""
+
+
+@dlq.command(name="list")
+async def list_letters(
+    *,
+    reason: DeadReason | None = None,
+    since: Since = None,
+    until: Until = None,
+    redriven: Annotated[bool | None, Parameter(negative="--not-redriven")] = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 25,
+    json: Json = False,
+) -> None:
+    """List dead letters, newest first."""
+    settings = start()
+    wanted = Filter((), reason, _time(since), _time(until), redriven)
+    async with opened(settings) as db:
+        found = await find_letters(db, wanted, limit + 1, newest=True)
+    rows = table("dead letter", "received", "reason", "place", "bytes", "redriven", "key")
+    for one in found[:limit]:
+        if json:
+            print_json(_as_json(one.letter, one.bytes))
+        rows.add_row(*_row(one))
+    if not json:
+        out.print(rows)
+    if len(found) > limit:
+        err.print("There are more: raise --limit.")
+
+
+@dlq.command
+async def show(
+    dead_letter_id: Annotated[str, Parameter(name="ID")], /, *, json: Json = False
+) -> None:
+    """Show one dead letter, and what it would be if it were redriven now."""
+    settings = start()
+    async with opened(settings) as db:
+        letter = await get_letter(db, dead_letter_id)
+    if letter is None:
+        raise _no_such([dead_letter_id])
+    told = _as_json(letter, len(letter.value or b"")) | {
+        "headers": [[name, _text(value)] for name, value in letter.headers],
+        "value": _text(letter.value),
+        "would_be": _would_be(letter, letter.value, settings),
+    }
+    if json:
+        print_json(told)
+        return
+    for name, value in told.items():
+        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        out.print(f"{name:<14} {shown}", markup=False, soft_wrap=True)
+
+
+@dlq.command
+async def redrive(
+    ids: Annotated[list[str] | None, Parameter(name="ID", negative="")] = None,
+    /,
+    *,
+    reason: DeadReason | None = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    editor: Annotated[bool, Parameter(negative="")] = False,
+    rate: Annotated[float, Parameter(validator=Number(gte=0))] = 100.0,
+    again: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Put dead letters back on the commands topic, and say what became of each.
+
+    A letter is redriven once. Exit code 1 when one is dead again or nothing was heard of it.
+
+    Parameters
+    ----------
+    ids
+        Which ones; or name a reason or a time.
+    dry_run
+        Only say what would become of them.
+    set_
+        Set a field first, as in status=FAILED or stats.cost=1; a value that is no JSON is a text.
+    editor
+        Change the value of each in $EDITOR first.
+    rate
+        Letters per second at most; 0: as fast as it goes.
+    again
+        Redrive those too that were redriven before.
+    """
+    if not (ids or reason or since or until):
+        raise NothingNamed("Say which ones: their ids, --reason, --since or --until.")
+    settings = start()
+    wanted = Filter(tuple(ids or ()), reason, _time(since), _time(until))
+    changes = dict(map(_change, set_ or ()))
+    async with opened(settings) as db:
+        chosen = await _chosen(db, wanted, again=again)
+        values = await _edited(db, chosen, changes, editor=editor)
+        if dry_run:
+            await _preview(db, chosen, values, settings, json=json)
+            return 0
+        receipts: list[Receipt] = []
+        try:
+            with counted(quiet=json) as tell:
+                await _redrive(db, settings, chosen, values, rate, tell, receipts, again=again)
+        finally:
+            _print_receipts(receipts, json=json)
+    return int(any(one.outcome in ("dead", "unknown") for one in receipts))
+
+
+async def _chosen(db: asyncpg.Pool, wanted: Filter, *, again: bool) -> list[str]:
+    """Ids of the letters to redrive; says which of the named ones were redriven already."""
+    if not (wanted.ids or again):
+        wanted = wanted._replace(is_redriven=False)
+    found = [one.letter for one in await find_letters(db, wanted, MOST + 1)]
+    if len(found) > MOST:
+        err.print(f"There are more than {MOST:,}: say the same again for the others.")
+        found = found[:MOST]
+    if unknown := {one.lower() for one in wanted.ids} - {letter.id for letter in found}:
+        raise _no_such(sorted(unknown))
+    if again:
+        return [letter.id for letter in found]
+    for letter in found:
+        if letter.redriven_at:
+            when = moment(letter.redriven_at)
+            err.print(f"{letter.id} was redriven at {when}: --again does so once more.")
+    return [letter.id for letter in found if not letter.redriven_at]
+
+
+async def _edited(
+    db: asyncpg.Pool, ids: Sequence[str], changes: Mapping[str, bytes], *, editor: bool
+) -> dict[str, bytes | None]:
+    """The values that are not what they were."""
+    values: dict[str, bytes | None] = {}
+    for letter_id in ids if changes or editor else ():
+        letter = await _letter(db, letter_id)
+        try:
+            value = with_fields(letter.value, changes) if changes else letter.value
+        except NotEditable as error:
+            raise NotEditable(f"{letter_id}: {error}") from None
+        values[letter_id] = await asyncio.to_thread(_in_editor, value) if editor else value
+    return values
+
+
+def _in_editor(value: bytes | None) -> bytes:
+    program = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="execstream-") as folder:
+        file = Path(folder) / "command.json"
+        file.write_bytes(value or b"")
+        try:
+            # The program is the user's own choice.
+            subprocess.run([*shlex.split(program), str(file)], check=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise WrongOption(f"The editor {program} failed ({error}): set EDITOR.") from error
+        return file.read_bytes().rstrip(b"\r\n")
+
+
+async def _preview(
+    db: asyncpg.Pool,
+    ids: Sequence[str],
+    values: Mapping[str, bytes | None],
+    settings: Settings,
+    *,
+    json: bool,
+) -> None:
+    rows = table("dead letter", "reason", "would be", "value")
+    for letter_id in ids:
+        letter = await _letter(db, letter_id)
+        value = values.get(letter_id, letter.value)
+        would_be = _would_be(letter, value, settings)
+        if json:
+            item = {"id": letter.id, "reason": letter.reason, "would_be": would_be}
+            print_json(item | {"value": _text(value)})
+        rows.add_row(letter.id, letter.reason, would_be, _text(value) or "")
+    if not json:
+        out.print(rows)
+        out.print(f"{len(ids):,} would be redriven.")
+
+
+async def _redrive(
+    db: asyncpg.Pool,
+    settings: Settings,
+    ids: Sequence[str],
+    values: Mapping[str, bytes | None],
+    rate: float,
+    tell: Told,
+    receipts: list[Receipt],
+    *,
+    again: bool,
+) -> None:
+    """Put the letters back; `receipts` gets one of each that was, even when an error is raised."""
+    topic = settings.topic_prefix + COMMANDS.name
+    producer = Producer(settings.kafka, topic)
+    await producer.start()
+    redriving = Redriving(db, producer, topic, settings.max_command_bytes)
+    try:
+        async with aclosing(paced(ids, rate)) as pages:
+            async for page in pages:
+                await redriving.put(page, values, again=again)
+                tell("redriven", len(redriving.done), len(ids))
+        async with aclosing(redriving.receipts()) as told:
+            async for receipt in told:
+                receipts.append(receipt)
+                tell("outcomes", len(receipts), len(redriving.done))
+    finally:
+        known = {receipt.id for receipt in receipts}
+        receipts += [unknown(put) for put in redriving.done if put.id not in known]
+        await producer.close()
+
+
+def _print_receipts(receipts: Sequence[Receipt], *, json: bool) -> None:
+    if json:
+        for receipt in receipts:
+            print_json(receipt._asdict())
+        return
+    rows = table("dead letter", "is now at", "command", "outcome", "reason", "dead letter now")
+    for one in receipts:
+        place = f"{one.partition}/{one.offset}"
+        told = (one.command_id, one.outcome, one.reason, one.dead_letter_id)
+        rows.add_row(one.id, place, *(text or "" for text in told))
+    out.print(rows)
+    counts = {one.outcome: 0 for one in receipts}
+    for one in receipts:
+        counts[one.outcome] += 1
+    told_counts = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+    out.print(f"{len(receipts):,} redriven{': ' * bool(counts)}{told_counts}.")
+
+
+async def _letter(db: asyncpg.Pool, letter_id: str) -> Letter:
+    letter = await get_letter(db, letter_id)
+    if letter is None:
+        raise _no_such([letter_id])
+    return letter
+
+
+def _no_such(ids: Sequence[str]) -> NoSuchLetter:
+    return NoSuchLetter(
+        f"There is no dead letter {', '.join(ids)}: `execstream dlq list` shows those there are."
+    )
+
+
+def _would_be(letter: Letter, value: bytes | None, settings: Settings) -> str:
+    judged = judge(redriven(letter, value), settings.max_command_bytes)
+    return judged.type if isinstance(judged, Command) else f"dead again, {judged.reason}"
+
+
+def _change(text: str) -> tuple[str, bytes]:
+    path, equals, value = text.partition("=")
+    if not (path and equals):
+        raise WrongOption(f"--set {text!r} is not like field=value.")
+    try:
+        return path, msgspec.json.encode(msgspec.json.decode(value, type=msgspec.Raw))
+    except NOT_READABLE:
+        return path, msgspec.json.encode(value)
+
+
+def _time(text: str | None) -> Any:
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise WrongOption(f"{text!r} is no time like 2026-03-01T06:30:00Z.") from error
+
+
+def _as_json(letter: Letter, size: int) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "key": _text(letter.key),
+        "bytes": size,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "received_at": letter.received_at,
+        "redriven_at": letter.redriven_at,
+        "redriven_from": letter.redriven_from,
+    }
+
+
+def _row(found: Found) -> list[str]:
+    letter = found.letter
+    return [
+        letter.id,
+        moment(letter.received_at),
+        letter.reason,
+        f"{letter.partition}/{letter.offset}",
+        f"{found.bytes:,}",
+        moment(letter.redriven_at),
+        _text(letter.key) or "",
+    ]
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")

@@ -1,0 +1,124 @@
+"""`execstream explain`: the story of a run, or of one command, in sentences."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+from rich.text import Text
+
+from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.show import NoSuchRun
+from execstream.config.settings import Settings
+from execstream.recovery.explain.command_story import Paragraph, find_command, tell_command
+from execstream.recovery.explain.evidence import Evidence, gather
+from execstream.recovery.explain.record import Sent, find_record
+from execstream.recovery.explain.run_story import Line, summary, tell_run
+from execstream.streams.errors import NOT_READABLE, Fatal
+from execstream.streams.topics import COMMANDS
+
+MOST_SHOWN = 4_000  # characters of a record
+_STYLES = {"refused": "yellow", "dead": "red"}
+
+
+class NoSuchCommand(Fatal):
+    """Nothing is recorded of a command of that id."""
+
+
+async def explain(
+    graph_exec_id: Annotated[str, Parameter(name="GRAPH_EXEC_ID")],
+    command_id: Annotated[str | None, Parameter(name="COMMAND_ID")] = None,
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """Tell the story of a run, or of one command: what was asked, found, decided, and followed.
+
+    Parameters
+    ----------
+    command_id
+        Only what became of this command; its record is shown while the topic keeps it.
+    """
+    settings = start()
+    topic = settings.topic_prefix + COMMANDS.name
+    async with opened(settings) as db:
+        evidence = await gather(db, topic, graph_exec_id)
+    if evidence.run is None and not evidence.refusals and not evidence.letters:
+        raise NoSuchRun(f"Nothing was ever recorded of a run {graph_exec_id}.")
+    if command_id is None:
+        _tell_run(evidence, json=json)
+    else:
+        await _tell_command(settings, topic, evidence, command_id, json=json)
+
+
+def _tell_run(evidence: Evidence, *, json: bool) -> None:
+    lines = tell_run(evidence)
+    if json:
+        told = {"graph_exec_id": evidence.run_id, "summary": summary(evidence)}
+        print_json(told | {"lines": [_as_json(line) for line in lines]})
+        return
+    out.print(summary(evidence), soft_wrap=True, markup=False)
+    rows = table("when", "entries", "what")
+    rows.columns[-1].no_wrap = False
+    begun = lines[0].at if lines else None
+    for line in lines:
+        style = _STYLES.get(line.outcome, "")
+        rows.add_row(_since(begun, line.at), _entries(line), Text(line.text, style))
+    out.print(rows)
+
+
+def _as_json(line: Line) -> dict[str, Any]:
+    return line._asdict() | {"at": line.at.isoformat().replace("+00:00", "Z")}
+
+
+def _since(begun: datetime | None, at: datetime) -> str:
+    """The first line's time, else how long after it."""
+    if begun is None or at == begun:
+        return f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{(at - begun).total_seconds():+,.1f} s"
+
+
+def _entries(line: Line) -> str:
+    if line.seq is None:
+        return line.outcome
+    first, last = line.seq
+    return str(first) if first == last else f"{first}-{last}"
+
+
+async def _tell_command(
+    settings: Settings, topic: str, evidence: Evidence, command_id: str, *, json: bool
+) -> None:
+    known = find_command(evidence, command_id)
+    if known is None:
+        raise NoSuchCommand(
+            f"Nothing is recorded of command {command_id} of run {evidence.run_id}: "
+            f"`execstream explain {evidence.run_id}` tells of those that came."
+        )
+    sent = await find_record(settings.kafka, topic, known.place, command_id)
+    story = tell_command(evidence, known, sent)
+    if json:
+        told = {"graph_exec_id": evidence.run_id, "command_id": command_id, "place": known.place}
+        print_json(told | {"story": dict(_grouped(story)), "record": _text(sent)})
+        return
+    for about, text in story:
+        out.print(Text.assemble((f"{about:<9}", "dim"), text), soft_wrap=True)
+    if sent.value is not None:
+        out.print(Text(f"\n{_pretty(sent.value)[:MOST_SHOWN]}"), soft_wrap=True)
+
+
+def _grouped(story: list[Paragraph]) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for about, text in story:
+        told.setdefault(about, []).append(text)
+    return told
+
+
+def _text(sent: Sent) -> str | None:
+    return None if sent.value is None else sent.value.decode(errors="replace")
+
+
+def _pretty(value: bytes) -> str:
+    try:
+        return msgspec.json.format(value, indent=2).decode()
+    except NOT_READABLE:
+        return value.decode(errors="replace")

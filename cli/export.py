@@ -1,0 +1,78 @@
+"""`execstream export`: what is known of some runs, in one file to pass on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from cyclopts import Parameter
+
+from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.progress import counted
+from execstream.recovery.bundles.bundles import Export, export_runs, write_bundle
+from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
+from execstream.recovery.bundles.redaction import PATTERNS, Redaction
+
+_Strings = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
+
+
+async def export(
+    *,
+    run: Annotated[list[UUID], Parameter(negative="", consume_multiple=True)],
+    out_: Annotated[Path, Parameter(name="--out")],
+    redact: _Strings = None,
+    plain: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Take the commands, the journal and the catalogue of runs out into a bundle.
+
+    Values below keys like *password*, *token* or *credential* are redacted; what was is shown.
+    `execstream replay BUNDLE` looks at it elsewhere.
+
+    Parameters
+    ----------
+    run
+        The runs.
+    out_
+        The file to write, such as incident.zst.
+    redact
+        Further patterns of keys, such as *email*.
+    plain
+        Redact only what --redact names.
+    dry_run
+        Only show what would be redacted.
+    """
+    settings = start()
+    redaction = Redaction([*(() if plain else PATTERNS), *(redact or ())])
+    with counted(quiet=json) as tell:
+        exported = await export_runs(settings, run, redaction, tell)
+    size = None if dry_run else write_bundle(exported.lines, out_)
+    if exported.commands_gone:
+        err.print("Retention of the topic took the first commands: the journal has their effects.")
+    if json:
+        told = {"runs": len(run), **_counts(exported), "redacted": dict(redaction.found)}
+        print_json(told | {"bytes": size, "commands_gone": exported.commands_gone})
+    else:
+        _print(run, exported, redaction, out_, size)
+
+
+def _counts(exported: Export) -> dict[str, int]:
+    return {
+        "commands": exported.count(CommandLine),
+        "entries": exported.count(EntryLine),
+        "refusals": exported.count(RefusalLine),
+    }
+
+
+def _print(
+    run: Sequence[UUID], exported: Export, redaction: Redaction, file: Path, size: int | None
+) -> None:
+    if redaction.found:
+        rows = table("redacted", "values")
+        for path, count in sorted(redaction.found.items()):
+            rows.add_row(path, f"{count:,}")
+        out.print(rows)
+    counts = ", ".join(f"{count:,} {name}" for name, count in _counts(exported).items())
+    where = "nothing written" if size is None else f"{size:,} bytes in {file}"
+    out.print(f"{len(run):,} runs, {counts}: {where}.", markup=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""`execstream listen`: what happens to runs and steps, as Redis tells it.
+
+Message by message as they are said, which the event buses do not show; so what is said while Redis
+cannot be heard is missing here, and that is told.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from execstream.cli.common import Json, err, out, print_json, start
+from execstream.cli.words import update_text
+from execstream.storage.redis.buses.subscription import Subscription
+from execstream.storage.redis.channels import execution_channel
+from execstream.streams import exact_json
+
+RECONNECT = 0.5  # seconds
+
+# What reading a message raises that nobody of us wrote.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+async def listen(
+    *, user: str = "*", graph: str = "*", execution: str = "*", json: Json = False
+) -> None:
+    """Print updates until Ctrl-C; what happened before is not told.
+
+    Parameters
+    ----------
+    user
+        Only runs of this user.
+    graph
+        Only runs of this graph.
+    execution
+        Only this run.
+    """
+    settings = start()
+    channel = execution_channel(settings.redis_prefix, user, graph, execution)
+    async for message in _messages(settings.redis, channel):
+        try:
+            payload = _payload(message)
+            line = None if json else update_text(payload)
+        except _UNREADABLE as error:
+            _say(f"Not understood: a message of {len(message):,} bytes ({type(error).__name__})")
+            continue
+        if line is None:
+            print_json(payload)
+        else:
+            out.print(line, soft_wrap=True)
+
+
+def _payload(message: bytes) -> dict[str, Any]:
+    match exact_json.decode(message):
+        case {"payload": dict() as payload} if "event_type" in payload:
+            return payload
+    raise ValueError("without a payload")
+
+
+async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
+    """What is said on `channel`, without an end. Raises a RedisError or OSError when Redis is away
+    from the beginning."""
+    is_first = True
+    while True:
+        subscription = Subscription(redis_url, channel, is_pattern=True)
+        is_heard = False
+        try:
+            await subscription.open()
+            _say(f"Listening to {channel}")
+            is_first, is_heard = False, True
+            while True:
+                yield await subscription.receive()
+        except (RedisError, OSError):
+            if is_first:
+                raise
+            if is_heard:
+                _say("Redis is away; what is said until it is back is not told here.")
+            await asyncio.sleep(RECONNECT)
+        finally:
+            await subscription.close()
+
+
+def _say(text: str) -> None:
+    err.print(text, soft_wrap=True, markup=False)

@@ -1,0 +1,107 @@
+"""What `execstream watch` shows, looked up all at once: runs, rates, lag, blocks, alerts."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import asyncpg
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from execstream.dashboard.reads.consumer_lag import lags, load_positions
+from execstream.dashboard.reads.live_blocks import LiveBlock, LiveBlocks
+from execstream.dashboard.reads.run_summaries import count_by_status
+from execstream.kafka.cluster import Brokers
+from execstream.storage.alerts.records import Alert, list_alerts
+from execstream.streams.statuses import ExecutionStatus
+
+MOST_BLOCKS = 10
+MOST_ALERTS = 5
+
+
+class Overview(BaseModel):
+    """How everything fares.
+
+    Attributes:
+        runs: how many there are, by status.
+        commands: what became of all that were read.
+        commands_per_second: the same since the look before; None at the first.
+        lag: records that each consumer has yet to read; None while Kafka does not answer.
+        blocks: those that fail most within the last hour.
+        alerts: the newest that are open; `open_alerts`: how many there are, up to 100.
+    """
+
+    at: datetime
+    runs: dict[ExecutionStatus, int]
+    commands: dict[str, int]
+    commands_per_second: dict[str, float] | None
+    lag: dict[str, int] | None
+    blocks: list[LiveBlock]
+    alerts: list[Alert]
+    open_alerts: int
+
+
+_OUTCOMES = """
+select coalesce(sum(applied), 0)::bigint as applied,
+       coalesce(sum(duplicate), 0)::bigint as duplicate,
+       coalesce(sum(refused), 0)::bigint as refused, coalesce(sum(dead), 0)::bigint as dead
+  from consumer_offset where consumer = 'apply'
+"""
+
+
+class Overviewer:
+    """Looks again and again."""
+
+    def __init__(
+        self,
+        db: asyncpg.Pool,
+        redis: Redis,
+        brokers: Brokers,
+        topic_prefix: str,
+        redis_prefix: str,
+    ) -> None:
+        self._db = db
+        self._redis = redis
+        self._brokers = brokers
+        self._prefixes = (topic_prefix, redis_prefix)
+        self._blocks = LiveBlocks(db)
+        self._before: tuple[float, dict[str, int]] | None = None
+
+    async def look(self) -> Overview:
+        """How everything fares now. Raises what asyncpg raises while Postgres is away."""
+        counted = await count_by_status(self._db, None, None, None, None, None)
+        commands = dict(await self._db.fetchrow(_OUTCOMES))
+        alerts, _ = await list_alerts(self._db, is_open=True, limit=100)
+        return Overview(
+            at=datetime.now(UTC),
+            runs=counted.counts,
+            commands=commands,
+            commands_per_second=self._rates(commands),
+            lag=await self._lag(),
+            blocks=sorted(await self._blocks.all(), key=_least_failing)[::-1][:MOST_BLOCKS],
+            alerts=alerts[:MOST_ALERTS],
+            open_alerts=len(alerts),
+        )
+
+    def _rates(self, commands: Mapping[str, int]) -> dict[str, float] | None:
+        now = time.monotonic()
+        before, self._before = self._before, (now, dict(commands))
+        if before is None:
+            return None
+        then, counts = before
+        return {
+            name: round((count - counts[name]) / (now - then), 1)
+            for name, count in commands.items()
+        }
+
+    async def _lag(self) -> dict[str, int] | None:
+        try:
+            bounds = (await self._brokers.bounds()).of
+        except ConnectionError:
+            return None
+        return lags(bounds, await load_positions(self._db, self._redis, *self._prefixes))
+
+
+def _least_failing(block: LiveBlock) -> tuple[float, int]:
+    hour = block.windows["1h"]
+    return hour.error_rate or 0.0, hour.ended

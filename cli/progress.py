@@ -1,0 +1,78 @@
+"""How far long work is: a bar at a terminal, else a line now and then."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from execstream.cli.common import err
+from execstream.streams.progress import Told
+
+LINE_EVERY = 5.0  # seconds, where there is no terminal
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
+@contextmanager
+def counted(*, quiet: bool = False) -> Iterator[Told]:
+    """Show on stderr what the given function is told; nothing of it where `quiet`."""
+    if quiet:
+        yield lambda what, done, total: None  # noqa: ARG005 - named as callers read them
+    elif err.is_terminal:
+        with _bar() as told:
+            yield told
+    else:
+        yield _Lines().tell
+
+
+@contextmanager
+def _bar() -> Iterator[Told]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, speed_estimate_period=10.0) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._what = ""
+        self._begun = self._told = time.monotonic()
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begun = what, now
+        if now - self._told < LINE_EVERY:
+            return
+        self._told = now
+        line = f"{what}: {done:,} of {total:,}"
+        if done and now > self._begun:
+            rate = done / (now - self._begun)
+            line += f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left"
+        err.print(line, soft_wrap=True)

@@ -1,0 +1,209 @@
+"""`execstream replay`: everything once more from what the log has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.progress import counted
+from execstream.cli.replay_bundle import replay_file
+from execstream.cli.replay_events import replay_events
+from execstream.recovery.replay.bounds import Asked
+from execstream.recovery.replay.offset_points import EARLIEST, Point, parse_point
+from execstream.recovery.replay.proof import Proof
+from execstream.recovery.replay.replay_into import Report, replay_into
+from execstream.recovery.replay.schema_hashes import NO_PARTITION, Sum
+from execstream.recovery.replay.shadow_schema import JOURNAL
+from execstream.streams.errors import Fatal
+
+
+class NothingToDo(Fatal):
+    """The command line does not say what to replay."""
+
+
+class NotTogether(Fatal):
+    """Options that do not go together."""
+
+
+async def replay(
+    bundle: Annotated[Path | None, Parameter(name="BUNDLE")] = None,
+    /,
+    *,
+    into: Annotated[str | None, Parameter(name="--into")] = None,
+    source: Literal["topics", "journal"] = "topics",
+    from_: Annotated[str, Parameter(name="--from")] = EARLIEST,
+    until: str | None = None,
+    swap: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    events: Annotated[bool, Parameter(negative="")] = False,
+    to_redis: Annotated[bool, Parameter(negative="")] = False,
+    to_topic: str | None = None,
+    rate: Annotated[float, Parameter(validator=Number(gte=0))] = 1_000.0,
+    json: Json = False,
+) -> int:
+    """Rebuild everything into a schema beside the live one, and prove that both are the same.
+
+    The live side goes on meanwhile. Interrupted, the same command goes on where it was. With a
+    BUNDLE its runs are rebuilt for looking at, by default into the schema `bundle`; with --events
+    nothing is rebuilt, but events are told once more.
+
+    Parameters
+    ----------
+    bundle
+        A file that `execstream export` made.
+    into
+        The schema to rebuild into; it is made.
+    source
+        What to read: the commands in their topic, or the journal of the live schema.
+    from_
+        Where to begin: earliest, a time (Kafka's), or offsets like 0:1200,1:950. What came before
+        is taken from the journal of the live schema.
+    until
+        Where to end: a time, or offsets; without it wherever the live schema is.
+    swap
+        Let the rebuilt schema take the live one's place and name; only when both are the same.
+    force
+        Swap even when they differ, as they do when a rule was mended.
+    events
+        Tell events once more from the journal, marked as replayed. --from and --until are times
+        of commands, or offsets of them.
+    to_redis
+        Tell them on the channels of the runs.
+    to_topic
+        Tell them on this topic, which must be there.
+    rate
+        Events per second at most; 0: as fast as it goes.
+    """
+    begin, end = parse_point(from_), {} if until is None else parse_point(until)
+    _check(bundle, into, source, begin, end, swap=swap, force=force, events=events)
+    if events:
+        return await replay_events(
+            begin, end, to_redis=to_redis, to_topic=to_topic, rate=rate, json=json
+        )
+    if bundle is not None:
+        return await replay_file(bundle, into or "bundle", json=json)
+    if into is None:
+        raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
+    return await _rebuild(into, Asked(source, begin, end), swap=swap, force=force, json=json)
+
+
+def _check(
+    bundle: Path | None,
+    into: str | None,
+    source: str,
+    begin: Point,
+    end: Point,
+    *,
+    swap: bool,
+    force: bool,
+    events: bool,
+) -> None:
+    """Refuse what would be ignored."""
+    if events and (into or swap or bundle):
+        raise NotTogether("--events rebuilds nothing: no --into, no --swap, no bundle.")
+    if bundle is not None and (swap or begin or end or source == JOURNAL):
+        raise NotTogether("A bundle is rebuilt whole, to be looked at: only --into goes with it.")
+    if source == JOURNAL and begin and not events:
+        raise NotTogether("The journal is read from its beginning: --from is for the topics.")
+    if force and not swap:
+        raise NotTogether("--force is about --swap.")
+
+
+async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:
+    settings = start()
+    with counted(quiet=json) as tell:
+        report = await replay_into(settings, into, asked, tell, swapping=swap, force=force)
+    if json:
+        print_json(_as_json(report))
+    else:
+        _print(report)
+    if swap and not report.swapped:
+        err.print("Not swapped, because rows differ; --force swaps all the same.")
+    return 0 if report.is_good else 1
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "schema": report.schema,
+        "replayed": report.replayed,
+        "seconds": round(report.seconds, 3),
+        "commands_per_second": round(_rate(report)),
+        "swapped": report.swapped,
+        "equal": None,
+        "left_out": report.left_out,
+    }
+    if report.proof is None:
+        return fields
+    proof = report.proof
+    return fields | {
+        "equal": proof.is_equal,
+        "tables": {table: _sums_as_json(table, proof) for table in proof.sums},
+        "differences": [
+            one._asdict() | {"key": [str(part) for part in one.key]} for one in proof.differences
+        ],
+    }
+
+
+def _sums_as_json(table: str, proof: Proof) -> dict[str, Any]:
+    sums = proof.sums[table]
+    rows, total = _whole(sums.rebuilt)
+    live_rows, live_total = _whole(sums.live)
+    return {
+        "rows": rows,
+        "hash": total,
+        "live_rows": live_rows,
+        "live_hash": live_total,
+        "differing": proof.differing.get(table, 0),
+        "partitions": {
+            str(partition): {"hash": _hex(there), "live_hash": _hex(here)}
+            for partition in sorted(sums.live.keys() | sums.rebuilt.keys())
+            if partition != NO_PARTITION
+            for here, there in [(sums.live.get(partition), sums.rebuilt.get(partition))]
+        },
+    }
+
+
+def _whole(sums: Mapping[int, Sum]) -> tuple[int, str]:
+    """Rows and hash of all partitions."""
+    total = sum(one.hash for one in sums.values())
+    return sum(one.rows for one in sums.values()), _hex(Sum(0, total))
+
+
+def _hex(one: Sum | None) -> str:
+    return f"{(0 if one is None else one.hash) % 2**64:016x}"
+
+
+def _rate(report: Report) -> float:
+    return report.replayed / report.seconds if report.seconds else 0.0
+
+
+def _print(report: Report) -> None:
+    rate = f"{_rate(report):,.0f} commands/s"
+    out.print(f"{report.replayed:,} commands replayed in {report.seconds:.1f} s, {rate}")
+    if report.proof is None:
+        out.print("There is no live schema to compare with.")
+    else:
+        _print_proof(report.proof)
+    for what in report.left_out:
+        out.print(f"Left out: {what}.", soft_wrap=True)
+    if report.swapped:
+        out.print(f"The rebuilt schema is live now; the one before is {report.schema}.")
+
+
+def _print_proof(proof: Proof) -> None:
+    rows = table("table", "rows", "live", "rebuilt", "differing")
+    for name, count in proof.rows.items():
+        sums = proof.sums[name]
+        differing = f"{proof.differing.get(name, 0):,}"
+        rows.add_row(name, f"{count:,}", _whole(sums.live)[1], _whole(sums.rebuilt)[1], differing)
+    out.print(rows)
+    for one in proof.differences:
+        place = f"{one.table} {'/'.join(map(str, one.key))} {one.column}"
+        line = f"{place}: live {one.live}, rebuilt {one.rebuilt}"
+        out.print(line, soft_wrap=True, markup=False)
+    for name, count in proof.untold.items():
+        out.print(f"{name}: {count:,} more differ.", soft_wrap=True)
+    out.print("Live and rebuilt are the same." if proof.is_equal else "Live and rebuilt differ.")

@@ -1,0 +1,19 @@
+"""`execstream replay BUNDLE`: the runs of a bundle, to be looked at without their topics."""
+
+from pathlib import Path
+
+from execstream.cli.common import out, print_json, start
+from execstream.config.settings import variable
+from execstream.recovery.bundles.bundles import replay_bundle
+
+
+async def replay_file(bundle: Path, schema: str, *, json: bool) -> int:
+    """Fold the bundle's journal into a fresh schema, and say how to look at it."""
+    runs = await replay_bundle(start(), bundle, schema)
+    if json:
+        print_json({"schema": schema, "runs": runs})
+    else:
+        out.print(f"{runs:,} runs are in the schema {schema}.", highlight=False)
+        look = f"{variable('schema_')}={schema} execstream list"
+        out.print(f"Look at them with `{look}`, and `show` likewise.", soft_wrap=True)
+    return 0

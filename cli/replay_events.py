@@ -1,0 +1,69 @@
+"""`execstream replay --events`: events once more, for consumers who lost theirs."""
+
+from contextlib import AsyncExitStack
+
+from redis.asyncio import Redis
+
+from execstream.cli.common import err, out, print_json, start
+from execstream.cli.progress import counted
+from execstream.config.settings import Settings
+from execstream.kafka.producer import BulkProducer
+from execstream.recovery.rate_limit import Pace
+from execstream.recovery.replay.offset_points import Point
+from execstream.recovery.replay.sessions import session
+from execstream.recovery.republish.republish import (
+    Republishing,
+    Sink,
+    TopicSink,
+    check_topic,
+    open_redis_sink,
+    spans_of,
+)
+from execstream.streams.errors import Fatal
+
+
+class NowhereToTell(Fatal):
+    """The command line does not say where events shall go."""
+
+
+async def replay_events(
+    begin: Point,
+    until: Point,
+    *,
+    to_redis: bool,
+    to_topic: str | None,
+    rate: float,
+    json: bool,
+) -> int:
+    """Tell the events from `begin` to `until` on Redis, on a topic, or on both."""
+    if not (to_redis or to_topic):
+        raise NowhereToTell("Say where events shall go: --to-redis, --to-topic TOPIC, or both.")
+    settings = start()
+    async with AsyncExitStack() as opened:
+        connection = await opened.enter_async_context(session(settings.postgres, settings.schema_))
+        sinks: list[Sink] = []
+        if to_topic:
+            sinks.append(await _topic(opened, settings, to_topic))
+        if to_redis:
+            redis = await opened.enter_async_context(Redis.from_url(settings.redis))
+            past = await opened.enter_async_context(session(settings.postgres, settings.schema_))
+            sinks.append(await open_redis_sink(settings, redis, past))
+        spans, reach = await spans_of(connection, settings, begin, until)
+        republishing = Republishing(connection, sinks, Pace(rate), spans, reach)
+        try:
+            with counted(quiet=json) as tell:
+                await republishing.run(tell)
+        except BaseException:
+            err.print(f"Go on with --from {republishing.goes_on_at}", soft_wrap=True)
+            raise
+    if json:
+        print_json({"events": republishing.told})
+    else:
+        out.print(f"{republishing.told:,} events told.")
+    return 0
+
+
+async def _topic(opened: AsyncExitStack, settings: Settings, topic: str) -> TopicSink:
+    producer = await opened.enter_async_context(BulkProducer(settings.kafka, topic))
+    await check_topic(settings, topic, producer.partitions)
+    return TopicSink(producer)

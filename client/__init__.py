@@ -1,0 +1,1 @@
+"""The client for producers: commands, their outcomes, and the named writes."""

@@ -1,0 +1,35 @@
+"""What `ExecutionClient` raises when a command had no effect, or none that is known."""
+
+from typing import Any
+
+from execstream.streams.errors import ExecstreamError
+
+
+class _WithoutEffect(ExecstreamError):
+    """The command changed nothing, for a reason of contract section 2."""
+
+    def __init__(self, reason: str, detail: dict[str, Any], command_id: str) -> None:
+        super().__init__(f"{self._what_happened(command_id)}: {reason} {detail or ''}".rstrip())
+        self.reason = reason
+        self.detail = detail
+        self.command_id = command_id
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        raise NotImplementedError
+
+
+class CommandRefused(_WithoutEffect):
+    """The command was understood, but the rules say no."""
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        return f"Command {command_id} was refused"
+
+
+class CommandDead(_WithoutEffect):
+    """The command could not be understood or stored and is now a dead letter."""
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        return f"Command {command_id} became a dead letter"

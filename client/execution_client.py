@@ -1,0 +1,226 @@
+"""The client for producers: send commands, and learn what became of them.
+
+`send` returns once Kafka has the command; `call` waits for its outcome; the named methods of
+`Writing` read like the functions they replace. One client serves any number of tasks of one
+event loop, and batches what they send at the same time.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import asyncpg
+from msgspec.structs import replace
+
+from execstream.client.ids import uuid7
+from execstream.client.named_writes import TIMEOUT, Writing
+from execstream.client.replies import Answers
+from execstream.config.settings import Settings, load_settings, read_settings
+from execstream.kafka.producer import Producer
+from execstream.kafka.security import get_in
+from execstream.storage.connections import connect
+from execstream.storage.log.outcomes import recorded_outcome
+from execstream.streams import exact_json
+from execstream.streams.commands import Command, SetKeyValue, type_of
+from execstream.streams.decoding import decode
+from execstream.streams.errors import NotDelivered, OutcomeUnknown
+from execstream.streams.outcomes import Outcome
+from execstream.streams.redriving import Redriven
+from execstream.streams.topics import COMMANDS
+
+AnyCommand = Mapping[str, Any] | Command
+
+# With a worker running, a reply takes some 20 ms; Postgres is asked when it stays away.
+FIRST_LOOK = 0.5  # seconds
+LOOK_INTERVAL = 0.25  # seconds
+LOOK_INTERVAL_WITHOUT_REPLIES = 0.05  # seconds
+
+_KEY_VALUE = type_of(SetKeyValue)
+
+
+class Sent(NamedTuple):
+    """Where Kafka has a command."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class _Prepared(NamedTuple):
+    command: Command
+    key: bytes
+    value: bytes
+
+
+class ExecutionClient(Writing):
+    """Sends commands and waits for their outcomes; used as `async with ExecutionClient() as …`.
+
+    Addresses default to the settings of the environment, or to the local stack. Redis and
+    Postgres are connected to when they are first needed: `send` needs neither. Leaving the
+    context sends what somebody still waits for.
+    """
+
+    def __init__(
+        self,
+        kafka_bootstrap: str | None = None,
+        postgres_dsn: str | None = None,
+        redis_url: str | None = None,
+    ) -> None:
+        self._settings = _settings(
+            kafka_bootstrap=kafka_bootstrap, postgres_dsn=postgres_dsn, redis_url=redis_url
+        )
+        get_in(self._settings.kafka_security)
+        self._topic = self._settings.topic_prefix + COMMANDS.name
+        self._producer = Producer(self._settings.kafka, self._topic)
+        self._answers: Answers | None = None
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._producer.close()
+        if self._answers:
+            await self._answers.close()
+        if self._pool:
+            await self._pool.close()
+
+    async def send(
+        self,
+        command: AnyCommand,
+        timeout: float | None = None,  # noqa: ASYNC109 - callers think in seconds, not in scopes
+        *,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> Sent:
+        """Send a command; returns its place once Kafka has it.
+
+        Args:
+            command: a dict as in contract section 2, or one of `streams.commands`. `id` and `at`
+                are filled in where a dict lacks them; NaN becomes null, and a Decimal a number.
+            timeout: seconds; without it a broker that is away is waited for.
+            headers: carried on to the events: `traceparent`, `tracestate`.
+
+        Raises:
+            NotDelivered: Kafka did not confirm it for `timeout` seconds.
+            ValueError: it would become a dead letter; nothing was sent.
+            aiokafka.errors.KafkaError: Kafka did not take it.
+        """
+        prepared = self._prepare(command)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._deliver(prepared, headers)
+        except TimeoutError:
+            raise NotDelivered(timeout or 0, prepared.command.id) from None
+
+    async def call(
+        self,
+        command: AnyCommand,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+        *,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> Outcome:
+        """Send a command and wait until it is known what became of it.
+
+        A `reply_to` that the command names is replaced by the client's own.
+
+        Raises:
+            OutcomeUnknown: Kafka has it, but nothing was heard for `timeout` seconds.
+            NotDelivered: Kafka did not confirm it for `timeout` seconds.
+            ValueError: it would become a dead letter; nothing was sent.
+            aiokafka.errors.KafkaError: Kafka did not take it.
+        """
+        answers = await self._replies()
+        prepared = self._prepare(command, reply_to=answers.name)
+        command_id = prepared.command.id
+        sent: Sent | None = None
+        try:
+            async with asyncio.timeout(timeout), answers.expected(command_id) as reply:
+                sent = await self._deliver(prepared, headers)
+                return await self._outcome(prepared.command, sent, reply)
+        except TimeoutError:
+            if sent is None:
+                raise NotDelivered(timeout, command_id) from None
+            raise OutcomeUnknown(command_id, timeout, (sent.partition, sent.offset)) from None
+
+    async def put(self, record: Redriven) -> Sent:
+        """Put a record of any kind on the commands topic; its place, once Kafka has it.
+
+        Raises NotDelivered, or aiokafka's KafkaError when Kafka does not take it.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return Sent(self._topic, *await self._producer.send(*record))
+        except TimeoutError:
+            raise NotDelivered(TIMEOUT) from None
+
+    async def database(self) -> asyncpg.Pool:
+        """The pool to read from, opened when it is first asked for."""
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await connect(self._settings.postgres, self._settings.schema_)
+            return self._pool
+
+    def _prepare(self, command: AnyCommand, reply_to: str | None = None) -> _Prepared:
+        """The record of a command. It is judged as the worker will judge it."""
+        key, value = _record(command, reply_to)
+        judged = decode(key, value, self._settings.max_command_bytes)
+        if isinstance(judged, Command):
+            return _Prepared(judged, key, value)
+        raise ValueError(
+            f"This would become a dead letter, {judged.reason}: {judged.detail}. Nothing was sent."
+        )
+
+    async def _deliver(self, prepared: _Prepared, headers: Mapping[str, bytes] | None) -> Sent:
+        _, key, value = prepared
+        place = await self._producer.send(key, value, headers.items() if headers else ())
+        return Sent(self._topic, *place)
+
+    async def _replies(self) -> Answers:
+        if self._answers is None:
+            self._answers = Answers(self._settings.redis, self._settings.redis_prefix)
+        await self._answers.ready()
+        return self._answers
+
+    async def _outcome(
+        self, command: Command, sent: Sent, reply: asyncio.Future[Outcome]
+    ) -> Outcome:
+        """The reply or, when it stays away, what Postgres recorded, whichever comes first."""
+        listening = self._answers is not None and self._answers.listening
+        patience = FIRST_LOOK if listening else LOOK_INTERVAL_WITHOUT_REPLIES
+        while not (await asyncio.wait([reply], timeout=patience))[0]:
+            # While Postgres is away nothing takes effect; it may come back in time.
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                db = await self.database()
+                if outcome := await recorded_outcome(db, command, *sent):
+                    return outcome
+            patience = LOOK_INTERVAL if listening else LOOK_INTERVAL_WITHOUT_REPLIES
+        return reply.result()
+
+
+def _record(command: AnyCommand, reply_to: str | None) -> tuple[bytes, bytes]:
+    """Key and value, whether right or wrong."""
+    if isinstance(command, Command):
+        typed = replace(command, reply_to=reply_to or command.reply_to)
+        return str(typed.key).encode(), exact_json.encode(typed)
+    fields = {"id": uuid7(), "at": datetime.now(UTC), **command}
+    if reply_to is not None:
+        fields["reply_to"] = reply_to
+    key = fields.get("user_id" if fields.get("type") == _KEY_VALUE else "graph_exec_id", "")
+    return str(key).encode(), exact_json.encode(fields)
+
+
+def _settings(**addresses: str | None) -> Settings:
+    """The settings with the given addresses, which are enough when Kafka's is among them."""
+    if addresses["kafka_bootstrap"] is None:
+        return load_settings().at(**addresses)
+    return read_settings().at(**addresses)

@@ -1,0 +1,260 @@
+"""Settings: one frozen object, read from the environment when a process starts.
+
+Every field is the variable `EXECSTREAM_<FIELD>`. When none of the three servers is named, the
+local stack is used that `execstream up` describes in `.execstream/stack.json`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from execstream.kafka.security import Security
+from execstream.streams.errors import NotConfigured
+
+PREFIX = "EXECSTREAM_"
+LOCAL_STATE = Path(".execstream")
+SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
+
+# What a value must look like, for people; the patterns below say it to machines.
+_FORMS = {
+    "kafka_bootstrap": "host:port, or several of them with commas between",
+    "postgres_dsn": "like postgresql://user:password@host/database",
+    "redis_url": "like redis://user:password@host:6379/0",
+    "topic_prefix": "letters, digits, dots, dashes and underscores",
+    "alert_webhook_url": "like https://host/path",
+    "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
+    "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
+    "schema_": "lower case letters, digits and underscores, and begin with no digit",
+}
+
+# What is never repeated: tokens, and addresses, which may hold passwords.
+_WHOLLY = ("http_token", "kafka_sasl_password", "alert_webhook_url", "alert_webhook_secret")
+_SECRETS = (*SERVERS, *_WHOLLY)
+
+_HIDDEN = "***"
+
+_MIB = 1024 * 1024
+_HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
+_BOOTSTRAP = rf"^(?:{_HOST}):\d{{1,5}}(?:,(?:{_HOST}):\d{{1,5}})*$"
+_ONE = r"[A-Za-z0-9._~-]{16,}(?:=[A-Za-z0-9_.:@|-]{1,128})?"
+_TOKENS = rf"^{_ONE}(?:,{_ONE})*$"
+
+
+class Settings(BaseSettings):
+    """Where the servers are, how things are called on them, limits, and logging."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    kafka_bootstrap: str | None = Field(
+        None, pattern=_BOOTSTRAP, description="brokers to begin with"
+    )
+    postgres_dsn: str | None = Field(None, pattern=r"^postgres(ql)?://", description="the database")
+    redis_url: str | None = Field(
+        None, pattern=r"^(rediss?|unix)://", description="channels and replies"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are spoken to"
+    )
+    kafka_ssl_cafile: str | None = Field(
+        None, description="whose certificates to trust; the authorities of the system when not set"
+    )
+    kafka_ssl_certfile: str | None = Field(
+        None, description="our own certificate, where brokers ask for one"
+    )
+    kafka_ssl_keyfile: str | None = Field(
+        None, description="the key of that certificate, when not in the same file"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how brokers are shown the password"
+    )
+    kafka_sasl_username: str | None = Field(None, description="who we are to the brokers")
+    kafka_sasl_password: str | None = Field(None, description="the password of that user")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,128}$", description="stands before every topic's name"
+    )
+    schema_: str = Field(
+        "execstream",
+        alias=f"{PREFIX}SCHEMA",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="the schema in Postgres",
+    )
+    redis_prefix: str = Field("", description="stands before every Redis key and channel")
+    group_prefix: str = Field(
+        "execstream", min_length=1, description="stands before every consumer group"
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, le=32_767, description="of every topic; as topics.yaml says when not set"
+    )
+    max_command_bytes: int = Field(
+        8 * _MIB, ge=1024, description="larger commands become dead letters"
+    )
+    max_message_bytes: int = Field(
+        16 * _MIB, ge=4096, description="larger Redis messages are shortened"
+    )
+    http_host: str = Field("127.0.0.1", min_length=1, description="where the HTTP server listens")
+    http_port: int = Field(8686, ge=0, le=65_535, description="of the HTTP server; 0: a free one")
+    http_token: str | None = Field(
+        None,
+        pattern=_TOKENS,
+        description="what requests must send, or several with commas between; `TOKEN=USER_ID` "
+        "shows only what is that user's; needed when others than this machine can come in",
+    )
+    worker_host: str = Field(
+        "127.0.0.1", min_length=1, description="where workers tell how they fare"
+    )
+    apply_port: int = Field(8688, ge=0, le=65_535, description="of a worker of role apply; 0: none")
+    tally_port: int = Field(8687, ge=0, le=65_535, description="of a worker of role tally; 0: none")
+    tally_urls: str | None = Field(
+        None,
+        pattern=r"^https?://[^,\s]+(?:,https?://[^,\s]+)*$",
+        description="where workers of role tally answer the HTTP server, with commas between; when "
+        "not set, the one of this machine",
+    )
+    bridge_port: int = Field(
+        8689, ge=0, le=65_535, description="of a worker of role bridge; 0: none"
+    )
+    alerts: bool = Field(True, description="whether anybody looks for what deserves an alert")
+    alert_failure_rate: float = Field(
+        0.1, gt=0, lt=1, description="the part of a block's steps that may fail without an alert"
+    )
+    alert_stuck_probability: float = Field(
+        0.001,
+        gt=0,
+        lt=1,
+        description="a run is stuck when a step of it was less likely than that to take so long",
+    )
+    alert_silence: float = Field(
+        300.0, ge=1, description="seconds; a run that was heard of since then is never stuck"
+    )
+    alert_webhook_url: str | None = Field(
+        None, pattern=r"^https?://", description="where alerts are posted"
+    )
+    alert_webhook_secret: str | None = Field(
+        None, min_length=16, description="signs what is posted there"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is too unimportant is not logged"
+    )
+    log_format: Literal["auto", "columns", "json"] = Field(
+        "auto", description="auto: columns at a terminal, JSON lines otherwise"
+    )
+
+    @property
+    def kafka(self) -> str:
+        """`kafka_bootstrap`; NotConfigured when it is not set."""
+        return self._needed("kafka_bootstrap")
+
+    @property
+    def postgres(self) -> str:
+        """`postgres_dsn`; NotConfigured when it is not set."""
+        return self._needed("postgres_dsn")
+
+    @property
+    def redis(self) -> str:
+        """`redis_url`; NotConfigured when it is not set."""
+        return self._needed("redis_url")
+
+    @property
+    def kafka_security(self) -> Security:
+        """How to get in at the brokers; NotConfigured when SASL lacks a user or a password."""
+        security = Security(
+            self.kafka_security_protocol,
+            self.kafka_sasl_mechanism,
+            self.kafka_sasl_username,
+            self.kafka_sasl_password,
+            self.kafka_ssl_cafile,
+            self.kafka_ssl_certfile,
+            self.kafka_ssl_keyfile,
+        )
+        if security.is_sasl and None in (security.username, security.password):
+            raise NotConfigured(
+                f"{variable('kafka_security_protocol')} {security.protocol} needs "
+                f"{variable('kafka_sasl_username')} and {variable('kafka_sasl_password')}."
+            )
+        return security
+
+    def _needed(self, server: str) -> str:
+        address: str | None = getattr(self, server)
+        if address is None:
+            raise NotConfigured(f"This needs {variable(server)}, which is not set.")
+        return address
+
+    def at(self, **addresses: str | None) -> Self:
+        """A copy with other addresses of servers; None leaves one as it is."""
+        changes = {server: address for server, address in addresses.items() if address is not None}
+        return self.model_copy(update=changes)
+
+    def shown(self) -> dict[str, object]:
+        """All values by variable, without passwords."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        values |= {name: _HIDDEN for name in _WHOLLY if values[name]}
+        return {variable(name): without_password(value) for name, value in values.items()}
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these settings."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {variable(name): str(value) for name, value in values.items() if value is not None}
+
+
+def read_settings() -> Settings:
+    """Settings from the environment alone; all wrong ones are named in one NotConfigured."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        wrong = [_complaint(error) for error in invalid.errors(include_input=False)]
+        raise NotConfigured("; ".join(wrong) + ".") from None
+
+
+def load_settings() -> Settings:
+    """Settings from the environment, with the servers of the local stack when none is named.
+
+    Says on stderr when it is the local stack; NotConfigured when there is none either.
+    """
+    settings = read_settings()
+    if names_servers(settings):
+        return settings
+    description = LOCAL_STATE / "stack.json"
+    try:
+        stack = json.loads(description.read_text())
+    except FileNotFoundError:
+        raise NotConfigured(
+            "No servers are named and no local stack runs here: run `execstream up`, or set "
+            f"{', '.join(map(variable, SERVERS))}."
+        ) from None
+    print(f"Using the local stack of {description}", file=sys.stderr)
+    return settings.at(**{server: stack[server] for server in SERVERS})
+
+
+def names_servers(settings: Settings) -> bool:
+    """Whether at least one server is named."""
+    return any(getattr(settings, server) is not None for server in SERVERS)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.rstrip("_").upper()
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """What is wrong with one field; what may hold a password is not repeated."""
+    name = variable(str(error["loc"][0]).removeprefix(PREFIX))
+    field = {variable(field): field for field in Settings.model_fields}[name]
+    found = "" if field in _SECRETS else f" is {os.environ.get(name)!r} and"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{name}{found} must be {_FORMS[field]}"
+    return f"{name}{found} is wrong: {error['msg']}"
+
+
+def without_password(value: object) -> object:
+    """An address as it may be printed; anything else as it is."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    password = urlsplit(value).password
+    return value.replace(f":{password}@", f":{_HIDDEN}@") if password else value

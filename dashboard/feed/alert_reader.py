@@ -1,0 +1,45 @@
+"""Alerts on the live feed: each message about one, to every stream of everything.
+
+They have no place in the journal. A stream that was away asks `GET /v1/alerts` what is open.
+"""
+
+import asyncio
+
+import asyncpg
+import structlog
+
+from execstream.dashboard.feed.reader import AWAY, Reader
+from execstream.storage.alerts.outbox import last_message_id, messages_after
+
+POLL = 0.5  # seconds
+LOOK_BACK = 2.0  # seconds; a stream that is new may have been there before it was seen
+
+log = structlog.get_logger(__name__)
+
+
+class AlertReader:
+    """Reads messages while anybody listens."""
+
+    def __init__(self, db: asyncpg.Pool, reader: Reader) -> None:
+        self._db = db
+        self._reader = reader
+        self._told: int | None = None  # the id of the last one; None while nobody listens
+
+    async def run(self) -> None:
+        """Read for as long as the task lives."""
+        while True:
+            try:
+                await self._read()
+            except AWAY as error:
+                log.warning("alerts.away", error=repr(error)[:200])
+            await asyncio.sleep(POLL)
+
+    async def _read(self) -> None:
+        if not self._reader.is_heard_by_all:
+            self._told = None
+            return
+        if self._told is None:
+            self._told = await last_message_id(self._db, LOOK_BACK)
+        for message in await messages_after(self._db, self._told):
+            self._reader.announce("alert", message.json)
+            self._told = message.id

@@ -1,0 +1,145 @@
+"""What did not go through: refusals and dead letters, newest first."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+from pydantic import BaseModel
+
+from execstream.storage.log.dead_letters import Filter, find_letters, get_letter
+from execstream.storage.reads import InvalidCursor
+from execstream.storage.reads.querying import Where
+from execstream.streams.redriving import Letter
+
+MOST_VALUE_BYTES = 64 * 1024
+
+_Place = tuple[datetime, int, int]  # when, and partition and offset
+_decode_place = msgspec.json.Decoder(_Place).decode
+
+
+class RefusalItem(BaseModel):
+    """A command that was understood, and changed nothing. `source`: partition and offset."""
+
+    command_id: str
+    graph_exec_id: str | None
+    user_id: str
+    command_type: str
+    reason: str
+    detail: dict[str, Any]
+    at: datetime
+    source: tuple[int, int]
+
+
+async def list_refusals(
+    db: asyncpg.Pool,
+    user_id: str | None,
+    graph_exec_id: str | None,
+    reason: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[RefusalItem], str | None]:
+    """A page of refusals, and the cursor of the next one."""
+    where = Where()
+    where.add("user_id = {}", user_id)
+    where.add_id("graph_exec_id = {}", graph_exec_id)
+    where.add("reason = {}", reason)
+    if cursor is not None:
+        time, partition, offset = _place(cursor)
+        place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
+        where.add(f"(at, source_partition, source_offset) < {place}", offset)
+    rows = await db.fetch(
+        f"""select command_id, graph_exec_id, user_id, command_type, reason, detail, at,
+                source_partition, source_offset
+            from refusal where {where}
+            order by at desc, source_partition desc, source_offset desc
+            limit {where.arg(limit + 1)}""",
+        *where.args,
+    )
+    items = [
+        RefusalItem(
+            command_id=str(row["command_id"]),
+            graph_exec_id=None if row["graph_exec_id"] is None else str(row["graph_exec_id"]),
+            user_id=row["user_id"],
+            command_type=row["command_type"],
+            reason=row["reason"],
+            detail=row["detail"],
+            at=row["at"],
+            source=(row["source_partition"], row["source_offset"]),
+        )
+        for row in rows[:limit]
+    ]
+    last = items[-1] if len(rows) > limit else None
+    return items, None if last is None else _cursor(last.at, *last.source)
+
+
+class DeadLetterItem(BaseModel):
+    """A record that could not be understood or stored; `bytes` is the size of its value."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    bytes: int
+    reason: str
+    detail: dict[str, Any]
+    received_at: datetime
+    redriven_at: datetime | None
+    redriven_from: str | None
+
+
+class DeadLetter(DeadLetterItem):
+    """With the beginning of its value and its headers, as far as these are text."""
+
+    value: str | None
+    headers: list[tuple[str, str | None]]
+
+
+async def list_dead_letters(
+    db: asyncpg.Pool, wanted: Filter, cursor: str | None, limit: int
+) -> tuple[list[DeadLetterItem], str | None]:
+    """A page of dead letters, and the cursor of the next one."""
+    before = None if cursor is None else _place(cursor)
+    found = await find_letters(db, wanted, limit + 1, newest=True, before=before)
+    items = [DeadLetterItem(**_fields(one.letter, one.bytes)) for one in found[:limit]]
+    last = items[-1] if len(found) > limit else None
+    return items, None if last is None else _cursor(last.received_at, last.partition, last.offset)
+
+
+async def get_dead_letter(db: asyncpg.Pool, dead_letter_id: str) -> DeadLetter | None:
+    """A dead letter, or None."""
+    letter = await get_letter(db, dead_letter_id)
+    if letter is None:
+        return None
+    value = letter.value
+    told = {
+        "value": None if value is None else _text(value[:MOST_VALUE_BYTES]),
+        "headers": [(name, _text(one)) for name, one in letter.headers],
+    }
+    return DeadLetter(**_fields(letter, len(value or b"")) | told)
+
+
+def _fields(letter: Letter, size: int) -> dict[str, Any]:
+    return letter._asdict() | {
+        "key": _text(letter.key),
+        "bytes": size,
+        "redriven_from": letter.redriven_from,
+    }
+
+
+def _text(found: bytes | None) -> str | None:
+    return None if found is None else found.decode(errors="replace")
+
+
+def _place(cursor: str) -> _Place:
+    try:
+        place: _Place = _decode_place(urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise InvalidCursor(cursor) from error
+    return place
+
+
+def _cursor(*place: datetime | int) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(place)).decode()

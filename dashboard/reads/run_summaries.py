@@ -1,0 +1,104 @@
+"""What pages show of runs beyond the reads that everybody shares."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+from pydantic import BaseModel
+
+from execstream.storage.models import NodeExecutionResult
+from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
+from execstream.storage.reads.querying import Where, parse_id, snapshot
+from execstream.storage.reads.steps import (
+    BARE_STEP_COLUMNS,
+    DAY_OF_RUN,
+    STEP_COLUMNS,
+    STEPS,
+    build_steps,
+)
+from execstream.streams.statuses import ExecutionStatus
+
+
+class Run(NamedTuple):
+    """Enough of a run to tell whose it is, and whether anything has happened since."""
+
+    id: UUID
+    user_id: str
+    last_seq: int
+    trimmed_at: datetime | None
+
+
+FIND_RUN = """
+select id, user_id, last_seq, trimmed_at from graph_execution where id = $1 and not is_deleted
+"""
+
+
+async def find_run(db: asyncpg.Pool, graph_exec_id: str) -> Run | None:
+    """A run that is not deleted."""
+    row = await db.fetchrow(FIND_RUN, parse_id(graph_exec_id))
+    return row and Run(*row)
+
+
+class StatusCounts(BaseModel):
+    """How many runs there are in each status."""
+
+    counts: dict[ExecutionStatus, int]
+    total: int
+    as_of: datetime
+
+
+async def count_by_status(
+    db: asyncpg.Pool,
+    user_id: str | None,
+    graph_id: str | None,
+    graph_version: int | None,
+    created_time_gte: datetime | None,
+    created_time_lte: datetime | None,
+) -> StatusCounts:
+    """Counts of all statuses, those that no run is in among them."""
+    where = Where("not is_deleted")
+    where.add("user_id = {}", user_id)
+    where.add("graph_id = {}", graph_id)
+    where.add("graph_version = {}", graph_version)
+    where.add("created_at >= {}", created_time_gte)
+    where.add("created_at <= {}", created_time_lte)
+    rows = await db.fetch(
+        f"select status, count(*), now() from graph_execution where {where} group by status",
+        *where.args,
+    )
+    counts = dict.fromkeys(ExecutionStatus, 0) | {
+        ExecutionStatus(row["status"]): row["count"] for row in rows
+    }
+    as_of = rows[0]["now"] if rows else await db.fetchval("select now()")
+    return StatusCounts(counts=counts, total=sum(counts.values()), as_of=as_of)
+
+
+async def list_steps(
+    db: asyncpg.Pool,
+    run: Run,
+    node_id: str | None,
+    statuses: Sequence[ExecutionStatus] | None,
+    after: int,
+    limit: int,
+    *,
+    with_values: bool,
+) -> tuple[list[NodeExecutionResult], int | None]:
+    """Steps in the order of their creation, beyond the one of number `after`; and the number to
+    go on after, None when these were the last."""
+    where = Where("not run.is_deleted")
+    where.add(f"step.graph_exec_id = {{0}} and step.run_day = {DAY_OF_RUN}", run.id)
+    where.add("step.added_seq > {}", after)
+    where.add("step.node_id = {}", node_id)
+    where.add_any("step.status = any({})", statuses)
+    columns = STEP_COLUMNS if with_values else BARE_STEP_COLUMNS
+    async with snapshot(db) as connection:
+        rows = await connection.fetch(
+            f"select {columns} from {STEPS} where {where}"
+            f" order by step.added_seq limit {where.arg(limit + 1)}",
+            *where.args,
+        )
+        page = rows[:limit]
+        steps = await build_steps(connection, page, INPUTS_AND_OUTPUTS if with_values else ())
+    return steps, page[-1]["added_seq"] if len(rows) > limit else None

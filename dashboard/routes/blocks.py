@@ -1,0 +1,121 @@
+"""Routes of blocks and graphs: their names, and how often the steps of a block fail."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel
+from starlette.responses import Response
+
+from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.problems import not_found
+from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
+from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
+from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
+from execstream.dashboard.reads.tally_workers import ask_tally_workers
+from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now
+from execstream.dashboard.services import Served
+from execstream.storage.reads import get_block_error_stats
+from execstream.streams.statuses import ExecutionStatus
+
+router = APIRouter(prefix="/v1", tags=["blocks"])
+
+LOOK_BACK = timedelta(days=1)
+
+
+class OneLiveBlock(LiveBlock):
+    """With what goes wrong most often, the last 24 hours."""
+
+    fingerprints: list[BlockError]
+
+
+class BlockErrors(BaseModel):
+    """How many steps of a block there were, and how many failed; `error_rate` in percent."""
+
+    block_id: str
+    name: str | None
+    total_executions: int
+    failed_executions: int
+    error_rate: float
+
+
+@router.get("/blocks", response_model=Listing[Block])
+async def get_blocks(served: Served, _: CurrentViewer) -> Response:
+    """Names and kinds of all blocks."""
+    return listing(await list_blocks(served.db))
+
+
+@router.get("/graphs", response_model=Listing[Graph])
+async def get_graphs(served: Served, viewer: CurrentViewer) -> Response:
+    """Names of the graphs; a token bound to a user sees those that its runs are of."""
+    return listing(await list_graphs(served.db, viewer.user_id))
+
+
+class LiveTable(BaseModel):
+    """Totals as the workers of the tally hold them. `missing`: partitions that none of them tells
+    of, and that are not in the sums."""
+
+    data: list[dict[str, Any]]
+    missing: list[int]
+    as_of: datetime
+
+
+@router.get("/live/{table}", response_model=LiveTable, dependencies=[Operator])
+async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> Response:
+    """The live tables of all workers of the tally, added up."""
+    data, missing = await ask_tally_workers(served.config.tally_urls, table)
+    return Json(LiveTable(data=data, missing=missing, as_of=now()))
+
+
+@router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[Operator])
+async def get_block_errors(
+    served: Served,
+    start: Annotated[AwareDatetime | None, Query(description="A day before `end`.")] = None,
+    end: Annotated[AwareDatetime | None, Query(description="The minute that is now.")] = None,
+    min_executions: Annotated[int, Query(ge=1, lt=2**63)] = 10,
+) -> Response:
+    """Blocks with so many steps added in `start` ≤ t < `end`, the highest error rate first."""
+    # Whole minutes are answered from totals.
+    until = now().replace(second=0, microsecond=0) if end is None else end
+    since = until - LOOK_BACK if start is None else start
+    names = {block.block_id: block.name for block in await list_blocks(served.db)}
+    return listing(
+        [
+            BlockErrors(
+                block_id=stats.block_id,
+                name=names.get(stats.block_id),
+                total_executions=stats.total_executions,
+                failed_executions=stats.failed_executions,
+                error_rate=stats.error_rate,
+            )
+            for stats in await get_block_error_stats(served.db, since, until, min_executions)
+        ]
+    )
+
+
+@router.get("/blocks/live", response_model=Listing[LiveBlock], dependencies=[Operator])
+async def get_live_blocks(served: Served) -> Response:
+    """How blocks fare right now, of which a step has ended within two days."""
+    return listing(await served.live_blocks.all())
+
+
+@router.get("/blocks/{block_id}", response_model=OneLiveBlock, dependencies=[Operator])
+async def get_live_block(served: Served, block_id: str) -> Response:
+    """How a block fares right now, and what goes wrong with it."""
+    for block in await served.live_blocks.all():
+        if block.block_id == block_id:
+            errors = await served.live_blocks.errors(block_id)
+            return Json(OneLiveBlock(**block.model_dump(), fingerprints=errors))
+    raise not_found(f"block {block_id} of which a step has ended of late")
+
+
+@router.get("/blocks/{block_id}/steps", response_model=Listing[BlockStep], dependencies=[Operator])
+async def get_block_steps(
+    served: Served,
+    block_id: str,
+    status: ExecutionStatus | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+) -> Response:
+    """Steps of a block that were added within a day, newest first."""
+    return listing(*await list_block_steps(served.db, block_id, status, cursor, limit))

@@ -1,0 +1,202 @@
+"""Routes of commands: send one, and learn what became of it."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+import structlog
+from aiokafka.errors import KafkaError
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from execstream.dashboard.access import CurrentViewer, Viewer
+from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
+from execstream.dashboard.responses import Json, now
+from execstream.dashboard.services import Served, Services
+from execstream.storage.log.outcomes import find_outcome, look_at
+from execstream.streams.commands import Command
+from execstream.streams.decoding import decode
+from execstream.streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown
+from execstream.streams.outcomes import Dead, DeadReason, reply
+from execstream.streams.redriving import named_key
+from execstream.streams.topics import COMMANDS
+
+router = APIRouter(prefix="/v1/commands", tags=["commands"])
+
+MOST_PATIENCE = 30  # seconds
+DELIVERY_PATIENCE = 10.0  # seconds for Kafka to take a command
+
+log = structlog.get_logger(__name__)
+
+_WAIT = re.compile(r"\bwait=(\d{1,9})\b")
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class OutcomeModel(BaseModel):
+    """What became of a command; `pending` while nobody has come to it."""
+
+    command_id: str
+    outcome: str
+    reason: str | None = None
+    detail: dict[str, Any] | None = None
+    seq: tuple[int, int] | None = None
+    node_exec_id: str | None = None
+    updated: int | None = None
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A command of contract section 2; `id` and `at` may be left out.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "user_id"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "id": {"type": "string", "format": "uuid"},
+                        "at": {"type": "string", "format": "date-time"},
+                        "user_id": {"type": "string"},
+                        "graph_exec_id": {"type": "string", "format": "uuid"},
+                    },
+                    "additionalProperties": True,
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    response_model=OutcomeModel,
+    responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Kafka has it."}},
+    openapi_extra=_BODY,
+)
+async def post_command(
+    served: Served,
+    viewer: CurrentViewer,
+    request: Request,
+    prefer: Annotated[str, Header(description="`wait=5`: seconds to wait for it.")] = "",
+) -> Response:
+    """Send a command. 202 when Kafka has it, or 200 with its outcome when that was waited for."""
+    command = await _read(request, served, viewer)
+    wait = _WAIT.search(prefer)
+    try:
+        if wait is not None and int(wait[1]) > 0:
+            return await _waited_for(served, command, min(int(wait[1]), MOST_PATIENCE))
+        sent = await served.sender.send(command, DELIVERY_PATIENCE)
+    except (NotDelivered, KafkaError) as error:
+        raise _not_taken(command, error) from error
+    return _accepted(command, sent.partition, sent.offset, {})
+
+
+@router.get(
+    "/{key}/{command_id}",
+    response_model=OutcomeModel,
+    responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Not yet known."}},
+)
+async def get_outcome(
+    served: Served,
+    viewer: CurrentViewer,
+    key: str,
+    command_id: str,
+    partition: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    offset: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+) -> Response:
+    """What became of a command. `key`: its run, or the user of a `kv.set`.
+
+    With its place on the topic it is told that nobody has come to it yet, and of a dead letter
+    why it is one.
+    """
+    recorded = await find_outcome(served.db, key, command_id)
+    if recorded is not None and viewer.user_id in (None, recorded.user_id):
+        return Json(reply(command_id, recorded.outcome))
+    if recorded is None and partition is not None and offset is not None:
+        topic = served.config.topic_prefix + COMMANDS.name
+        place = await look_at(served.db, topic, partition, offset)
+        if place.dead is not None and viewer.user_id is None:  # whose it was is not known
+            return Json(reply(command_id, place.dead))
+        if place.source is None:
+            return _pending(command_id, {"Retry-After": "1"})
+    raise not_found(f"outcome of command {command_id} of {key} so far")
+
+
+async def _waited_for(served: Services, command: Command, patience: int) -> Response:
+    headers = {"Preference-Applied": f"wait={patience}"}
+    try:
+        outcome = await served.sender.call(command, patience)
+    except OutcomeUnknown as unknown:
+        return _accepted(command, *unknown.place, headers)
+    return Json(reply(command.id, outcome), headers=headers)
+
+
+def _not_taken(command: Command, error: Exception) -> ProblemError:
+    """Kafka is away, or would not have the command; it may have taken it all the same."""
+    log.warning("command_not_taken", error=repr(error)[:200])
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Kafka did not confirm the command: send it again with this id, and it counts once.",
+        RETRY_AFTER,
+        command_id=command.id,
+    )
+
+
+async def _read(request: Request, served: Services, viewer: Viewer) -> Command:
+    """The command of a request, judged as the worker will judge it."""
+    # What a foreign page could send without asking first is not taken.
+    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the command as application/json."
+        )
+    most = served.config.max_command_bytes
+    value = _completed(await _body(request, most))
+    judged = decode(named_key(value), value, most)
+    if isinstance(judged, Dead):
+        raise _dead(judged)
+    if viewer.user_id not in (None, judged.user_id):
+        raise not_found(f"user {judged.user_id}")
+    return judged
+
+
+async def _body(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise _dead(Dead(DeadReason.TOO_LARGE, {"limit": most}))
+    return bytes(body)
+
+
+def _completed(body: bytes) -> bytes:
+    """The command with `id` and `at` filled in; what it has is left as it is."""
+    try:
+        fields = _decode(body)
+    except NOT_READABLE:
+        return body
+    return msgspec.json.encode({"id": str(uuid4()), "at": now(), **fields})
+
+
+def _dead(dead: Dead) -> ProblemError:
+    is_large = dead.reason is DeadReason.TOO_LARGE
+    return ProblemError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE if is_large else HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"This would become a dead letter, {dead.reason}. Nothing was sent.",
+        reason=dead.reason,
+        found=dead.detail,
+    )
+
+
+def _accepted(command: Command, partition: int, offset: int, headers: dict[str, str]) -> Response:
+    path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
+    location = {"Location": f"{path}?partition={partition}&offset={offset}"}
+    return _pending(command.id, headers | location)
+
+
+def _pending(command_id: str, headers: dict[str, str]) -> Response:
+    return Json({"command_id": command_id, "outcome": "pending"}, HTTPStatus.ACCEPTED, headers)

@@ -1,0 +1,115 @@
+"""Routes of how the whole fares: diagnostics, progress, and what machines ask."""
+
+import asyncio
+from collections.abc import Awaitable
+from http import HTTPStatus
+
+import asyncpg
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from starlette.responses import PlainTextResponse, Response
+
+from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.metrics import POOL
+from execstream.dashboard.problems import not_found
+from execstream.dashboard.responses import Json
+from execstream.dashboard.services import Served
+from execstream.storage.models import ExecutionDiagnostics, SharedExecutionResponse
+from execstream.storage.reads import get_execution_diagnostics, get_graph_execution_by_share_token
+
+router = APIRouter()
+
+READY_WITHIN = 2.0  # seconds
+
+
+class Me(BaseModel):
+    """What the request's token is good for; `user_id`: whose runs alone it shows."""
+
+    user_id: str | None
+    token_required: bool
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(BaseModel):
+    """Whether requests can be served. Without Redis the feed is slower, and that is all."""
+
+    status: str
+    postgres: bool
+    redis: bool
+
+
+@router.get("/v1/me", tags=["access"], response_model=Me)
+async def get_me(served: Served, viewer: CurrentViewer) -> Response:
+    """What the caller may see."""
+    return Json(Me(user_id=viewer.user_id, token_required=bool(served.config.tokens)))
+
+
+@router.get("/v1/shared/{token}", tags=["access"], response_model=SharedExecutionResponse)
+async def get_shared(served: Served, token: str) -> Response:
+    """The outputs of a shared run, for anyone who has its token."""
+    found = await get_graph_execution_by_share_token(served.db, token)
+    if found is None:
+        raise not_found("shared run of that token")
+    return Json(found)
+
+
+@router.get(
+    "/v1/diagnostics",
+    tags=["operations"],
+    response_model=ExecutionDiagnostics,
+    dependencies=[Operator],
+)
+async def get_diagnostics(served: Served) -> Response:
+    """How all runs fare: live, stuck, and ended of late."""
+    return Json(await get_execution_diagnostics(served.db))
+
+
+@router.get("/livez", tags=["operations"], response_model=Alive)
+async def livez() -> Response:
+    """Whether the process answers."""
+    return Json(Alive(status="alive"))
+
+
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    response_model=Ready,
+    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not now."}},
+)
+async def readyz(served: Served) -> Response:
+    """Whether requests can be served."""
+    postgres, redis = await asyncio.gather(
+        _answers(served.db.fetchval("select count(*) from consumer_offset")),
+        _answers(served.redis.ping()),
+    )
+    told = Ready(status="ready" if postgres else "not ready", postgres=postgres, redis=redis)
+    return Json(told, HTTPStatus.OK if postgres else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def _answers(question: Awaitable[object]) -> bool:
+    try:
+        await asyncio.wait_for(question, READY_WITHIN)
+    except (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    return True
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    dependencies=[Operator],
+    response_class=PlainTextResponse,
+)
+async def get_metrics(served: Served) -> Response:
+    """What the server counts of itself, for Prometheus."""
+    idle = served.db.get_idle_size()
+    POOL.labels("idle").set(idle)
+    POOL.labels("busy").set(served.db.get_size() - idle)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

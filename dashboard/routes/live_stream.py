@@ -1,0 +1,103 @@
+"""The route of the live feed."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+
+from execstream.dashboard.access import CurrentViewer
+from execstream.dashboard.feed.cursor import decode
+from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.feed.scopes import Scope
+from execstream.dashboard.openapi import stream_of
+from execstream.dashboard.problems import ProblemError
+from execstream.dashboard.routes.runs import visible_run
+from execstream.dashboard.services import Served
+
+router = APIRouter(tags=["feed"])
+
+MOST_STREAMS = 2_000
+
+
+class EventStream(Response):
+    """Server-sent events of a feed, which is counted among its streams while it lasts.
+
+    Not Starlette's `StreamingResponse`: that cancels for good, so that a read of the database
+    could not be given up in an orderly way.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, feed: Feed, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        del self.headers["Content-Length"]
+        self._feed = feed
+        self._frames = frames
+
+    async def __call__(self, _: Connection, receive: Receive, send: Send) -> None:
+        """Send frames until either side ends."""
+        with self._feed.counted():
+            sending = asyncio.create_task(self._send(send))
+            leaving = asyncio.create_task(_left(receive))
+            try:
+                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sending.cancel()
+                leaving.cancel()
+                await asyncio.wait({sending, leaving})
+            if not sending.cancelled():
+                sending.result()
+
+    async def _send(self, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        async with aclosing(self._frames) as frames:
+            async for part in frames:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the reader has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@router.get(
+    "/v1/stream",
+    response_class=StreamingResponse,  # told of in openapi.json, and not used
+    responses=stream_of("snapshot", "event", "alert", "heartbeat", "resync"),
+)
+async def get_stream(
+    served: Served,
+    viewer: CurrentViewer,
+    user_id: str | None = None,
+    graph_id: str | None = None,
+    graph_exec_id: str | None = None,
+    types: Annotated[
+        Literal["graph"] | None, Query(description="Only events of runs, not of their steps.")
+    ] = None,
+    last_event_id: Annotated[str, Header(description="The last id that was received.")] = "",
+) -> Response:
+    """What happens, as it happens: to a run, to all of a graph or user, or to all.
+
+    Begins with a snapshot, or where the last event that was received left off, however long ago.
+    """
+    after = decode(last_event_id) if last_event_id else None
+    if served.feed.open_streams >= MOST_STREAMS:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"{MOST_STREAMS} streams are open: come back later.",
+            {"Retry-After": "10"},
+        )
+    run_id = None
+    if graph_exec_id is not None:
+        run_id = str((await visible_run(served, viewer, graph_exec_id)).id)
+    scope = Scope(viewer.narrow(user_id), graph_id, run_id, types)
+    return EventStream(served.feed, served.feed.frames(scope, after))

@@ -1,0 +1,181 @@
+"""Routes of how far everything has come: topics and lag, completeness, workers."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from execstream.dashboard.access import Operator
+from execstream.dashboard.reads.consumer_lag import APPLY, BRIDGE, TALLY, load_positions
+from execstream.dashboard.responses import Json, Listing, listing, now
+from execstream.dashboard.services import Served, Services
+from execstream.kafka.cluster import Bounds, Group, Place
+from execstream.streams.topics import COMMANDS, TOPICS
+
+router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
+
+GROUPS = (APPLY, TALLY, BRIDGE)
+
+
+class Progress(BaseModel):
+    """How far a consumer has come in a partition, and what became of the commands. `end_offset`,
+    `lag` in records: null while Kafka is away."""
+
+    consumer: str
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int | None
+    lag: int | None
+    published_offset: int
+    applied: int
+    duplicate: int
+    refused: int
+    dead: int
+
+
+class Reading(BaseModel):
+    """How far a consumer has come; lag in records."""
+
+    next_offset: int
+    lag: int
+
+
+class Partition(BaseModel):
+    """`lag`: of the consumer that is furthest behind; null when nobody reads it."""
+
+    partition: int
+    begin_offset: int
+    end_offset: int
+    lag: int | None
+    consumers: dict[str, Reading]
+
+
+class TopicItem(BaseModel):
+    """A topic that exists."""
+
+    topic: str
+    meaning: str
+    partitions: list[Partition]
+
+
+class Completeness(BaseModel):
+    """Every command that Kafka took before `complete_to` has its outcome; null: nothing is known to
+    be complete. `behind`: commands that are waiting for theirs. `gaps`: commands that will never
+    have one, because Kafka let go of them first."""
+
+    complete_to: datetime | None
+    gaps: int
+    behind: int
+    as_of: datetime
+
+
+_PROGRESS = """
+select consumer, topic, partition, next_offset, published_offset, applied, duplicate, refused, dead
+  from consumer_offset order by consumer, topic, partition
+"""
+_REACHED = """
+select partition, next_offset from consumer_offset where consumer = $1 and topic = $2
+"""
+
+
+@router.get("/progress", response_model=Listing[Progress])
+async def get_progress(served: Served) -> Response:
+    """How far consumers have come, by partition."""
+    rows = await served.db.fetch(_PROGRESS)
+    try:
+        bounds = (await served.brokers.bounds()).of
+    except ConnectionError:
+        bounds = {}
+    return listing([_progress(dict(row), bounds) for row in rows])
+
+
+@router.get("/topics", response_model=Listing[TopicItem])
+async def get_topics(served: Served) -> Response:
+    """What Kafka holds, and how far its readers are behind."""
+    bounds = (await served.brokers.bounds()).of
+    config = served.config
+    consumers = await load_positions(
+        served.db, served.redis, config.topic_prefix, config.redis_prefix
+    )
+    return listing(
+        [_topic(served, topic.name, topic.meaning, bounds, consumers) for topic in TOPICS]
+    )
+
+
+@router.get("/completeness", response_model=Completeness)
+async def get_completeness(served: Served) -> Response:
+    """Up to when everything has its outcome."""
+    topic = served.config.topic_prefix + COMMANDS.name
+    asked_at, everywhere = await served.brokers.bounds()
+    bounds = {at: bound for at, bound in everywhere.items() if at[0] == topic}
+    rows = await served.db.fetch(_REACHED, APPLY, topic)
+    # Where nobody has begun to read, everything is to be read.
+    reached = {at: bound.begin for at, bound in bounds.items()}
+    reached |= {(topic, row["partition"]): row["next_offset"] for row in rows}
+    unread = {
+        at: Bounds(max(reached[at], bound.begin), bound.end)
+        for at, bound in bounds.items()
+        if reached[at] < bound.end
+    }
+    times = await served.brokers.first_times(unread)
+    told = Completeness(
+        complete_to=_before(asked_at, times.values()) if rows else None,
+        gaps=sum(max(0, bound.begin - reached[at]) for at, bound in bounds.items()),
+        behind=sum(unread[at].end - unread[at].begin for at in times),
+        as_of=now(),
+    )
+    return Json(told)
+
+
+def _before(asked_at: datetime, times: Iterable[int]) -> datetime:
+    """The first of the times that commands are waiting since, or when it was asked for them."""
+    waiting = (datetime.fromtimestamp(time / 1000, UTC) for time in times)
+    return min((asked_at, *waiting))
+
+
+@router.get("/workers", response_model=Listing[Group])
+async def get_workers(served: Served) -> Response:
+    """Workers that Kafka hears from, by role, and the partitions they own. One that is silent for
+    ten seconds is not listed any more."""
+    prefix = served.config.group_prefix
+    return listing(await served.brokers.groups([f"{prefix}-{role}" for role in GROUPS]))
+
+
+def _progress(row: dict[str, object], bounds: Mapping[Place, Bounds]) -> Progress:
+    bound = bounds.get((str(row["topic"]), int(str(row["partition"]))))
+    progress = Progress.model_validate(row | {"end_offset": None, "lag": None})
+    if bound is not None:
+        progress.end_offset = bound.end
+        progress.lag = max(0, bound.end - progress.next_offset)
+    return progress
+
+
+def _topic(
+    served: Services,
+    name: str,
+    meaning: str,
+    bounds: Mapping[Place, Bounds],
+    consumers: Mapping[Place, Mapping[str, int]],
+) -> TopicItem:
+    topic = served.config.topic_prefix + name
+    partitions = []
+    for at, bound in bounds.items():
+        if at[0] == topic:
+            readings = {
+                consumer: Reading(next_offset=offset, lag=max(0, bound.end - offset))
+                for consumer, offset in consumers.get(at, {}).items()
+            }
+            lag = max((reading.lag for reading in readings.values()), default=None)
+            partitions.append(
+                Partition(
+                    partition=at[1],
+                    begin_offset=bound.begin,
+                    end_offset=bound.end,
+                    lag=lag,
+                    consumers=readings,
+                )
+            )
+    return TopicItem(topic=topic, meaning=meaning, partitions=partitions)

@@ -1,0 +1,133 @@
+"""Routes of what did not go through: refusals and dead letters, and putting these back."""
+
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Body, Query
+from pydantic import AwareDatetime, BaseModel
+from starlette.responses import Response
+
+from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.problems import ProblemError, not_found
+from execstream.dashboard.reads.rejection_lists import (
+    DeadLetter,
+    DeadLetterItem,
+    RefusalItem,
+    get_dead_letter,
+    list_dead_letters,
+    list_refusals,
+)
+from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
+from execstream.dashboard.services import Served
+from execstream.storage.log.dead_letters import Filter, get_letter, put_back
+from execstream.streams.commands import Command
+from execstream.streams.outcomes import DeadReason, Refusal
+from execstream.streams.redriving import Letter, judge, redriven
+
+router = APIRouter(prefix="/v1", tags=["troubles"])
+
+
+@router.get("/refusals", response_model=Listing[RefusalItem])
+async def get_refusals(
+    served: Served,
+    viewer: CurrentViewer,
+    graph_exec_id: str | None = None,
+    user_id: str | None = None,
+    reason: Refusal | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+) -> Response:
+    """Commands that the rules refused, newest first."""
+    return listing(
+        *await list_refusals(
+            served.db, viewer.narrow(user_id), graph_exec_id, reason, cursor, limit
+        )
+    )
+
+
+@router.get("/dead-letters", response_model=Listing[DeadLetterItem], dependencies=[Operator])
+async def get_dead_letters(
+    served: Served,
+    reason: DeadReason | None = None,
+    since: Annotated[AwareDatetime | None, Query(description="Received then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Received before.")] = None,
+    redriven: bool | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+) -> Response:
+    """Records that could not be understood or stored, newest first."""
+    wanted = Filter((), reason, since, until, redriven)
+    return listing(*await list_dead_letters(served.db, wanted, cursor, limit))
+
+
+@router.get("/dead-letters/{dead_letter_id}", response_model=DeadLetter, dependencies=[Operator])
+async def get_one_dead_letter(served: Served, dead_letter_id: str) -> Response:
+    """A dead letter with the beginning of its value."""
+    found = await get_dead_letter(served.db, dead_letter_id)
+    if found is None:
+        raise not_found(f"dead letter {dead_letter_id}")
+    return Json(found)
+
+
+class Redrive(BaseModel):
+    """`again`: even if it was redriven before."""
+
+    again: bool = False
+
+
+class RedrivenItem(BaseModel):
+    """Where the record is now. `outcome` is `dead` where it is already known to fail again."""
+
+    dead_letter_id: str
+    partition: int
+    offset: int
+    command_id: str | None
+    outcome: str
+
+
+@router.post(
+    "/dead-letters/{dead_letter_id}/redrive",
+    response_model=RedrivenItem,
+    status_code=HTTPStatus.ACCEPTED,
+    dependencies=[Operator],
+)
+async def redrive_dead_letter(
+    served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]
+) -> Response:
+    """Put the record on its topic once more, as it is; 409 when that was done before.
+
+    `Location` tells what becomes of its command, when it is one.
+    """
+    letter = await get_letter(served.db, dead_letter_id)
+    if letter is None:
+        raise not_found(f"dead letter {dead_letter_id}")
+
+    async def send(letter: Letter) -> tuple[int, int]:
+        sent = await served.sender.put(redriven(letter, letter.value))
+        return sent.partition, sent.offset
+
+    done = await put_back(served.db, [letter.id], send, again=asked.again)
+    if not done:
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "It was redriven already; `again` redrives it once more."
+        )
+    return _put(served.config.max_command_bytes, *done[0])
+
+
+def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:
+    judged = judge(redriven(letter, letter.value), max_bytes)
+    command = judged if isinstance(judged, Command) else None
+    partition, offset = place
+    told = RedrivenItem(
+        dead_letter_id=letter.id,
+        partition=partition,
+        offset=offset,
+        command_id=command and command.id,
+        outcome="dead" if command is None else "pending",
+    )
+    headers = {}
+    if command is not None:
+        path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
+        headers["Location"] = f"{path}?partition={partition}&offset={offset}"
+    return Json(told, HTTPStatus.ACCEPTED, headers)

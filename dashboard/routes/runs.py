@@ -1,0 +1,207 @@
+"""Routes of runs: lists, one run, its steps, its children and its journal."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from execstream.dashboard.access import CurrentViewer, Viewer
+from execstream.dashboard.as_of import AsOf, AsOfTime, reached, run_as_of, steps_as_of
+from execstream.dashboard.openapi import EVENTS
+from execstream.dashboard.problems import not_found
+from execstream.dashboard.reads.catalogue import catalogue_position
+from execstream.dashboard.reads.run_summaries import (
+    Run,
+    StatusCounts,
+    count_by_status,
+    find_run,
+    list_steps,
+)
+from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now, unchanged
+from execstream.dashboard.services import Served, Services
+from execstream.storage.models import (
+    GraphExecutionMeta,
+    GraphExecutionWithNodes,
+    NodeExecutionResult,
+)
+from execstream.storage.reads import (
+    PastIsGone,
+    get_child_graph_executions,
+    get_graph_execution,
+    list_graph_executions,
+    list_graph_executions_as_of,
+)
+from execstream.streams.events import Event, encode_event
+from execstream.streams.statuses import ExecutionStatus
+
+router = APIRouter(prefix="/v1/executions", tags=["runs"])
+
+Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
+_WITHOUT_VALUES = {"inputs": None, "credential_inputs": None, "nodes_input_masks": None}
+
+UserId = Annotated[str | None, Query(description="Only runs of this user.")]
+
+
+@router.get("", response_model=Listing[GraphExecutionMeta])
+async def list_runs(
+    served: Served,
+    viewer: CurrentViewer,
+    user_id: UserId = None,
+    graph_id: str | None = None,
+    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    status: Statuses = None,
+    created_time_gte: AwareDatetime | None = None,
+    created_time_lte: AwareDatetime | None = None,
+    values: Annotated[bool, Query(description="With what each was given.")] = True,
+    as_of: AsOfTime = None,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+) -> Response:
+    """Runs, newest first. Every page takes the same time, however deep."""
+    filters: dict[str, Any] = {
+        "graph_id": graph_id,
+        "graph_version": graph_version,
+        "user_id": viewer.narrow(user_id),
+        "statuses": status,
+        "created_time_gte": created_time_gte,
+        "created_time_lte": created_time_lte,
+        "cursor": cursor,
+        "limit": limit,
+    }
+    if as_of is None:
+        page = await list_graph_executions(served.db, **filters, with_values=values)
+    else:
+        page = await list_graph_executions_as_of(served.db, as_of, **filters)
+    data = page.data if values else [run.model_copy(update=_WITHOUT_VALUES) for run in page.data]
+    return listing(data, page.next_cursor, as_of)
+
+
+@router.get("/counts", response_model=StatusCounts)
+async def count_runs(
+    served: Served,
+    viewer: CurrentViewer,
+    user_id: UserId = None,
+    graph_id: str | None = None,
+    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    created_time_gte: AwareDatetime | None = None,
+    created_time_lte: AwareDatetime | None = None,
+) -> Response:
+    """How many runs there are in each status."""
+    return Json(
+        await count_by_status(
+            served.db,
+            viewer.narrow(user_id),
+            graph_id,
+            graph_version,
+            created_time_gte,
+            created_time_lte,
+        )
+    )
+
+
+@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes)
+async def get_run(
+    served: Served,
+    viewer: CurrentViewer,
+    request: Request,
+    graph_exec_id: str,
+    as_of: AsOf = None,
+) -> Response:
+    """One run with its steps and all their values, as it is or as it was."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    past = None if as_of is None else await reached(served, run, as_of)
+    last_seq = run.last_seq if past is None else past.seq
+    # Inputs and outputs are those of blocks of certain kinds.
+    kinds = await catalogue_position(served.db)
+    etag = _etag(last_seq, kinds, "whole" if run.trimmed_at is None else "trimmed")
+    if answer := unchanged(request, etag):
+        return answer
+    if past is not None:
+        return await run_as_of(served, past, {"ETag": etag})
+    found = await get_graph_execution(served.db, run.user_id, graph_exec_id, True)
+    if found is None:
+        raise not_found(f"run {graph_exec_id}")
+    return Json(found, headers={"ETag": etag})
+
+
+@router.get("/{graph_exec_id}/nodes", response_model=Listing[NodeExecutionResult])
+async def get_steps(
+    served: Served,
+    viewer: CurrentViewer,
+    graph_exec_id: str,
+    node_id: str | None = None,
+    status: Statuses = None,
+    values: Annotated[bool, Query(description="With inputs and outputs.")] = True,
+    as_of: AsOf = None,
+    cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Limit = 25,
+) -> Response:
+    """Steps of a run, in the order in which they were created, as they are or as they were."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    if as_of is not None:
+        past = await reached(served, run, as_of)
+        return await steps_as_of(served, past, node_id, status, cursor, limit, with_values=values)
+    steps, after = await list_steps(
+        served.db, run, node_id, status, cursor, limit, with_values=values
+    )
+    return listing(steps, None if after is None else str(after))
+
+
+@router.get("/{graph_exec_id}/children", response_model=Listing[GraphExecutionMeta])
+async def get_children(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
+    """Runs that this run started, newest first."""
+    run = await visible_run(served, viewer, graph_exec_id)
+    children = await get_child_graph_executions(served.db, graph_exec_id, user_id=run.user_id)
+    return listing(children)
+
+
+@router.get("/{graph_exec_id}/journal", responses=EVENTS)
+async def get_journal(
+    served: Served,
+    viewer: CurrentViewer,
+    request: Request,
+    graph_exec_id: str,
+    after: Annotated[int, Query(ge=0, lt=2**62, description="The last `seq` seen.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Response:
+    """What happened to a run, in order: events as subscribers get them.
+
+    A page that is full never changes. 410 when retention has dropped the journal.
+    """
+    run = await visible_run(served, viewer, graph_exec_id)
+    if run.trimmed_at is not None:
+        raise PastIsGone(graph_exec_id, run.trimmed_at)
+    etag = _etag(min(after + limit, run.last_seq))
+    if answer := unchanged(request, etag):
+        return answer
+    events = await served.feed.journal.entries(str(run.id), after, limit)
+    body = msgspec.json.encode(
+        {
+            "data": [msgspec.Raw(encode_event(event)) for event in events],
+            "next_cursor": _next(events, run),
+            "as_of": now(),
+        }
+    )
+    return Response(body, media_type="application/json", headers={"ETag": etag})
+
+
+async def visible_run(served: Services, viewer: Viewer, graph_exec_id: str) -> Run:
+    """The run, if the viewer may see it."""
+    run = await find_run(served.db, graph_exec_id)
+    if run is None or viewer.user_id not in (None, run.user_id):
+        raise not_found(f"run {graph_exec_id}")
+    return run
+
+
+def _next(events: list[Event], run: Run) -> str | None:
+    """Where the next page begins, which may have come into being meanwhile."""
+    last = events[-1].seq if events else None
+    return str(last) if last and last < run.last_seq else None
+
+
+def _etag(*states: object) -> str:
+    """Of what these told: the last entry, and what else it hangs on. Weak: `as_of` is of the
+    moment."""
+    return f'W/"{"-".join(map(str, states))}"'

@@ -1,8 +1,0 @@
-"""Looking for what is wrong with the surroundings: settings, machine, Kafka, Postgres, Redis.
-
-Looks and changes nothing, so it may run beside workers at any time.
-"""
-
-from execstream.doctor.examination import examine as examine
-from execstream.doctor.finding import Finding as Finding
-from execstream.doctor.finding import State as State

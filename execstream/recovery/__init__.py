@@ -1,1 +1,0 @@
-"""Getting back what was lost, and proving that it is back."""

@@ -1,0 +1,1 @@
+"""Kafka clients: security settings, topics, producers, readers and cluster metadata."""

@@ -1,0 +1,80 @@
+"""How this process gets in at the brokers: one way for all of its connections.
+
+`get_in` is called once, before the first client is made; without it connections are plain.
+Clients of two clusters that want to be told different things need a process each.
+"""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from execstream.streams.errors import Fatal
+
+
+class CertificatesUnusable(Fatal):
+    """Files for TLS are not what they should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What brokers want of their clients, in Kafka's own words.
+
+    Attributes:
+        protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+        mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; of SASL.
+        ca_file: whose certificates to trust (PEM); None: the authorities this machine trusts.
+        cert_file: a certificate of our own (PEM), where brokers ask for one.
+        key_file: its key; None: it is in `cert_file`.
+    """
+
+    protocol: str = "PLAINTEXT"
+    mechanism: str = "SCRAM-SHA-512"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+    @property
+    def is_sasl(self) -> bool:
+        return self.protocol.startswith("SASL_")
+
+    def context(self) -> ssl.SSLContext | None:
+        """What TLS needs to know; None without TLS."""
+        if not self.protocol.endswith("SSL"):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            files = ", ".join(filter(None, (self.ca_file, self.cert_file, self.key_file)))
+            raise CertificatesUnusable(f"For TLS, {files} cannot be used: {error}.") from error
+        return context
+
+
+class _Process:
+    """What all connections of this process have in common."""
+
+    options: ClassVar[dict[str, Any]] = {}
+
+
+def get_in(security: Security) -> None:
+    """Have all clients that are made from now on get in like this.
+
+    Raises:
+        CertificatesUnusable: one of the files is missing, or not what it should be.
+    """
+    options = {"security_protocol": security.protocol, "ssl_context": security.context()}
+    if security.is_sasl:
+        options |= {
+            "sasl_mechanism": security.mechanism,
+            "sasl_plain_username": security.username,
+            "sasl_plain_password": security.password,
+        }
+    _Process.options = options
+
+
+def access() -> dict[str, Any]:
+    """The options that every client of aiokafka is made with; Faust's too."""
+    return _Process.options

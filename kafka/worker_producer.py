@@ -1,0 +1,45 @@
+"""Producers of the workers: idempotent, acknowledged by all replicas, patient with a broker."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
+
+from execstream.kafka.security import access
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 512 * 1024  # bytes
+BROKER_RETRY = 1.0  # seconds
+
+
+class LazyProducer:
+    """Connects when it is first needed, and waits for a broker that is away."""
+
+    def __init__(self, bootstrap: str, **options: Any) -> None:
+        self._options = {"bootstrap_servers": bootstrap, **access(), **options}
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def get(self) -> AIOKafkaProducer:
+        """The connected producer."""
+        async with self._starting:
+            while self._producer is None:
+                producer = AIOKafkaProducer(
+                    enable_idempotence=True, acks="all", max_batch_size=MAX_BATCH, **self._options
+                )
+                try:
+                    await producer.start()
+                    self._producer = producer
+                except KafkaConnectionError as error:
+                    await producer.stop()
+                    log.warning("broker_away", error=str(error))
+                    await asyncio.sleep(BROKER_RETRY)
+            return self._producer
+
+    async def close(self) -> None:
+        """Send what is under way, and let go."""
+        if self._producer is not None:
+            await self._producer.stop()

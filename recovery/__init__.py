@@ -1,0 +1,1 @@
+"""Recovery: replay, verify, explain, bundles, what-if trials, forgetting and offsets."""

@@ -1,0 +1,1 @@
+"""Bundles: the commands, entries and names of some runs in one file."""

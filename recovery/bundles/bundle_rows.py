@@ -1,0 +1,153 @@
+"""What a bundle takes out of one schema, and writes into a fresh one.
+
+Connections must hand JSON over as text, as those of `execstream.storage.lines` do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+import asyncpg
+from msgspec import UNSET, Raw, UnsetType
+
+from execstream.recovery.bundles.lines import (
+    AnyLine,
+    BlockLine,
+    EntryLine,
+    GraphLine,
+    RefusalLine,
+)
+from execstream.storage.commit.write_set import Effects, commit
+from execstream.storage.log.run_states import entry_of
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.journal import Entry, EntryType
+from execstream.streams.state import Run
+
+_RUNS = "select id::text from graph_execution where id = any ($1::uuid[])"
+_ENTRIES = """
+select entry.* from journal entry
+  join graph_execution run on run.id = entry.graph_exec_id
+   and entry.run_day = (run.created_at at time zone 'UTC')::date
+ where run.id = $1 order by entry.seq
+"""
+_REFUSALS = "select * from refusal where graph_exec_id = any ($1::uuid[]) order by 1, 2"
+_BLOCKS = """
+select * from block where id in (
+    select block_id from node_execution where graph_exec_id = any ($1::uuid[])
+) order by id
+"""
+_GRAPHS = """
+select distinct g.* from graph g
+  join graph_execution run on run.graph_id = g.id and run.graph_version = g.version
+ where run.id = any ($1::uuid[])
+"""
+
+
+async def known_runs(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> set[str]:
+    """Those of `run_ids` that there are."""
+    return {row["id"] for row in await connection.fetch(_RUNS, run_ids)}
+
+
+async def entries_of(connection: asyncpg.Connection, run_id: UUID) -> list[EntryLine]:
+    """The journal of a run, in order."""
+    return [
+        EntryLine(
+            graph_exec_id=str(row["graph_exec_id"]),
+            seq=row["seq"],
+            at=row["at"],
+            command_id=str(row["command_id"]),
+            type=row["type"],
+            source=(row["source_partition"], row["source_offset"], row["source_index"]),
+            node_exec_id=None if row["node_exec_id"] is None else str(row["node_exec_id"]),
+            name=row["name"],
+            data=_raw(row["data"]),
+            detail=_raw(row["detail"]),
+            was=row["was"],
+            status=row["status"],
+        )
+        for row in await connection.fetch(_ENTRIES, run_id)
+    ]
+
+
+async def refusals_of(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> list[RefusalLine]:
+    """What was refused of these runs, by partition and offset."""
+    return [
+        RefusalLine(
+            source=(row["source_partition"], row["source_offset"]),
+            command_id=str(row["command_id"]),
+            graph_exec_id=str(row["graph_exec_id"]),
+            user_id=row["user_id"],
+            command_type=row["command_type"],
+            reason=row["reason"],
+            detail=Raw(row["detail"].encode()),
+            at=row["at"],
+        )
+        for row in await connection.fetch(_REFUSALS, run_ids)
+    ]
+
+
+async def catalogue_of(
+    connection: asyncpg.Connection, run_ids: Sequence[UUID]
+) -> list[BlockLine | GraphLine]:
+    """The blocks and graphs that these runs are made of."""
+    blocks = await connection.fetch(_BLOCKS, run_ids)
+    graphs = await connection.fetch(_GRAPHS, run_ids)
+    return [*(BlockLine(**row) for row in blocks), *(GraphLine(**row) for row in graphs)]
+
+
+def _raw(text: str | None) -> Raw | UnsetType:
+    return UNSET if text is None else Raw(text.encode())
+
+
+async def write_runs(
+    connection: asyncpg.Connection, topic: str, entries: Iterable[EntryLine]
+) -> int:
+    """Fold entries, run by run and each in order, into rows; how many runs there were."""
+    effects, runs = Effects(), dict[str, Run]()
+    for line in entries:
+        entry = _entry(line)
+        if entry.type is EntryType.GRAPH_CREATED:
+            runs[line.graph_exec_id] = new_run(line.graph_exec_id, entry, line.source[0])
+        run = runs[line.graph_exec_id]
+        evolve(run, entry)
+        effects.add_entry(run, entry, *line.source)
+    effects.freeze()
+    await commit(connection, "apply", topic, [], effects)
+    return len(runs)
+
+
+def _entry(line: EntryLine) -> Entry:
+    columns: Mapping[str, object] = {
+        "seq": line.seq,
+        "type": line.type,
+        "at": line.at,
+        "command_id": line.command_id,
+        "node_exec_id": line.node_exec_id,
+        "name": line.name,
+        "was": line.was,
+        "status": line.status,
+        "detail": None if line.detail is UNSET else bytes(line.detail),
+    }
+    entry = entry_of(columns)
+    entry.data = None if line.data is UNSET else line.data
+    return entry
+
+
+async def write_others(connection: asyncpg.Connection, lines: Iterable[AnyLine]) -> None:
+    """Write refusals, blocks and graphs."""
+    refusals, blocks, graphs = [], [], []
+    for line in lines:
+        if isinstance(line, RefusalLine):
+            about = (line.command_id, line.graph_exec_id, line.user_id, line.command_type)
+            what = (line.reason, bytes(line.detail).decode(), line.at)
+            refusals.append((*line.source, *about, *what))
+        elif isinstance(line, BlockLine):
+            blocks.append((line.id, line.name, line.block_type))
+        elif isinstance(line, GraphLine):
+            graphs.append((line.id, line.version, line.name, line.description))
+    for table, rows in (("refusal", refusals), ("block", blocks), ("graph", graphs)):
+        await connection.copy_records_to_table(table, records=rows)
+
+
+async def has_runs(connection: asyncpg.Connection) -> bool:
+    """Whether the schema is in use."""
+    return bool(await connection.fetchval("select exists (select from graph_execution)"))

@@ -1,0 +1,186 @@
+"""Bundles of an incident: taken out of an installation, and looked at on a laptop.
+
+A bundle is held in memory; it is meant for the runs of an incident, not for all there are.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import cramjam
+from faust.types import TP
+
+from execstream.agents.runtime.partition_buffer import Owned
+from execstream.config.settings import Settings
+from execstream.recovery.bundles.bundle_rows import (
+    catalogue_of,
+    entries_of,
+    has_runs,
+    known_runs,
+    refusals_of,
+    write_others,
+    write_runs,
+)
+from execstream.recovery.bundles.lines import (
+    VERSION,
+    AnyLine,
+    BrokenBundle,
+    CommandLine,
+    EndLine,
+    EntryLine,
+    RefusalLine,
+    encode_line,
+    in_order,
+    read_lines,
+    redacted_command,
+    redacted_entry,
+)
+from execstream.recovery.bundles.redaction import Redaction
+from execstream.recovery.replay.bounds import describe
+from execstream.recovery.replay.command_reader import read_commands
+from execstream.recovery.replay.sessions import session
+from execstream.recovery.republish.journal_sources import reaches
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.errors import Fatal
+from execstream.streams.events import NOWHERE
+from execstream.streams.journal import EntryType
+from execstream.streams.progress import Told
+from execstream.streams.topics import COMMANDS
+
+_BATCH = 2_000  # records
+
+
+class NotExportable(Fatal):
+    """A run is not there, or its journal is not."""
+
+
+class SchemaInUse(Fatal):
+    """A bundle goes into a fresh schema only."""
+
+
+@dataclass
+class Export:
+    """What was taken out. `commands_gone`: retention of the topic took some of them."""
+
+    lines: list[AnyLine] = field(default_factory=list)
+    commands_gone: bool = False
+
+    def count(self, kind: type[AnyLine]) -> int:
+        return sum(isinstance(line, kind) for line in self.lines)
+
+
+async def export_runs(
+    settings: Settings, run_ids: Sequence[UUID], redaction: Redaction, tell: Told
+) -> Export:
+    """Everything about these runs, redacted.
+
+    Of their commands those between the first and the last that had an effect or were refused.
+    """
+    export = Export()
+    async with session(settings.postgres, settings.schema_) as connection:
+        known = await known_runs(connection, run_ids)
+        for run_id in run_ids:
+            if str(run_id) not in known:
+                raise NotExportable(
+                    f"There is no run {run_id}: `execstream list` shows those there are."
+                )
+            entries = await entries_of(connection, run_id)
+            if not entries or entries[0].type != EntryType.GRAPH_CREATED:
+                raise NotExportable(f"The journal of run {run_id} was erased or trimmed.")
+            export.lines += [redacted_entry(entry, redaction) for entry in entries]
+        export.lines += await refusals_of(connection, run_ids)
+        export.lines += await catalogue_of(connection, run_ids)
+        await _add_commands(settings, connection, export, redaction, tell)
+    return export
+
+
+async def _add_commands(
+    settings: Settings,
+    connection: asyncpg.Connection,
+    export: Export,
+    redaction: Redaction,
+    tell: Told,
+) -> None:
+    name = settings.topic_prefix + COMMANDS.name
+    reach = await reaches(connection, name)
+    topic = await describe(settings.kafka, name)
+    parts, ends = [], {}
+    for number, (first, last) in _sources(export.lines).items():
+        base = reach[number].base
+        begin = max(first - base, topic.first[number])
+        export.commands_gone |= begin > first - base
+        ends[number] = min(last - base + 1, topic.end[number])
+        parts.append(Owned(TP(name, number), 0, base, NOWHERE, begin, begin))
+    keys = {line.graph_exec_id.encode() for line in export.lines if isinstance(line, EntryLine)}
+    async with aclosing(_commands(settings, parts, ends, keys, tell)) as commands:
+        async for place, value in commands:
+            if (command := redacted_command(value, redaction)) is not None:
+                export.lines.append(CommandLine(partition=place[0], offset=place[1], value=command))
+
+
+def _sources(lines: Sequence[AnyLine]) -> dict[int, tuple[int, int]]:
+    """The first and the last source, by partition."""
+    spans: dict[int, tuple[int, int]] = {}
+    for line in lines:
+        if isinstance(line, EntryLine | RefusalLine):
+            partition, offset = line.source[:2]
+            first, last = spans.get(partition, (offset, offset))
+            spans[partition] = (min(first, offset), max(last, offset))
+    return spans
+
+
+async def _commands(
+    settings: Settings,
+    parts: Sequence[Owned],
+    ends: dict[int, int],
+    keys: set[bytes],
+    tell: Told,
+) -> AsyncGenerator[tuple[tuple[int, int], bytes], None]:
+    total = sum(max(0, ends[part.number] - part.next) for part in parts)
+    read = 0
+    async for batch in read_commands(settings.kafka, parts, ends, lambda: _BATCH):
+        read += batch.size
+        tell("commands", read, total)
+        for portion in batch:
+            for record in portion.records:
+                if record.key in keys and record.value is not None:
+                    yield (record.partition, record.offset), record.value
+
+
+def write_bundle(lines: Sequence[AnyLine], file: Path) -> int:
+    """Write the bundle, as a whole or not at all; its size in bytes."""
+    end = EndLine(version=VERSION, lines=len(lines))
+    text = b"\n".join(map(encode_line, [*lines, end])) + b"\n"
+    packed = bytes(cramjam.zstd.compress(text))
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(packed)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return len(packed)
+
+
+def read_bundle(file: Path) -> list[AnyLine]:
+    """The lines of a bundle. Raises BrokenBundle, and OSError where there is no file."""
+    packed = file.read_bytes()
+    try:
+        text = bytes(cramjam.zstd.decompress(packed))
+    except cramjam.DecompressionError as error:
+        raise BrokenBundle(f"{file} is no bundle: {error}.") from error
+    return read_lines(text)
+
+
+async def replay_bundle(settings: Settings, file: Path, schema: str) -> int:
+    """Fold the journal of a bundle into `schema`, which is made; how many runs it has now."""
+    lines = read_bundle(file)
+    await migrate(settings.postgres, schema)
+    async with session(settings.postgres, schema) as connection, connection.transaction():
+        if await has_runs(connection):
+            raise SchemaInUse(f"The schema {schema} has runs already: name another with --into.")
+        await write_others(connection, lines)
+        return await write_runs(connection, COMMANDS.name, in_order(lines))

@@ -1,0 +1,202 @@
+"""The story of one command: what was asked and found, the rule, the outcome, what followed."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from execstream.recovery.explain.evidence import DeadOne, Evidence, Happened, Place, RefusedOne
+from execstream.recovery.explain.record import Sent, id_in
+from execstream.recovery.explain.sentences import (
+    asked,
+    counted,
+    happened,
+    listed,
+    moves,
+    rule,
+    step_name,
+    why_dead,
+)
+from execstream.streams.commands import Command
+from execstream.streams.decoding import asks, decode
+from execstream.streams.journal import EntryType
+from execstream.streams.outcomes import Applied, Dead, Outcome, Refused, reply
+from execstream.streams.statuses import ExecutionStatus
+
+MOST_ENTRIES = 20  # that are told one by one
+
+
+class Known(NamedTuple):
+    """What Postgres has of a command; it may have been refused first and applied later."""
+
+    command_id: str
+    entries: list[Happened]
+    refusals: list[RefusedOne]
+    letters: list[DeadOne]
+
+    @property
+    def place(self) -> Place:
+        """Of its first record."""
+        places = [one.place for one in self.entries]
+        places += [one.place for one in self.refusals]
+        return min([*places, *(one.place for one in self.letters)])
+
+
+class Paragraph(NamedTuple):
+    """`about`: asked, found, rule, outcome, followed, again or reply."""
+
+    about: str
+    text: str
+
+
+def find_command(evidence: Evidence, command_id: str) -> Known | None:
+    """What is recorded of the command; None when nothing is."""
+    known = Known(
+        command_id,
+        [one for one in evidence.entries if one.command_id == command_id],
+        [one for one in evidence.refusals if one.command_id == command_id],
+        [one for one in evidence.letters if id_in(one.value) == command_id],
+    )
+    return known if known.entries or known.refusals or known.letters else None
+
+
+def tell_command(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
+    """Its story; what the topic no longer keeps is said to be missing."""
+    judged = None if sent.value is None else decode(evidence.run_id.encode(), sent.value)
+    command = judged if isinstance(judged, Command) else None
+    return [
+        Paragraph(about, text)
+        for about, text in (
+            ("asked", _asked(evidence, known, command, sent)),
+            ("found", _found(evidence, known, command)),
+            *(("rule", text) for text in _rules(known)),
+            *(("outcome", text) for text in _outcomes(evidence, known)),
+            ("followed", _followed(evidence, known)),
+            ("again", _again(sent)),
+            ("reply", _reply(known, judged, sent)),
+        )
+        if text
+    ]
+
+
+def _asked(evidence: Evidence, known: Known, command: Command | None, sent: Sent) -> str:
+    partition, offset = known.place
+    where = f"record {offset} of partition {partition} of the commands topic"
+    if command is not None:
+        what = asked(command, evidence.steps)
+        return f"{command.user_id} asked {what}: {command.type} at {_time(command.time)}, {where}."
+    if known.letters:
+        return f"A record came that was no command: {where}."
+    kind = f" {known.refusals[0].command_type}" if known.refusals else ""
+    owner = known.refusals[0].user_id if known.refusals else (evidence.run or {})["user_id"]
+    kept = "cannot be read as a command" if sent.value else "is no longer kept"
+    return f"{owner} sent a command{kind}, {where}; the record itself {kept}."
+
+
+def _found(evidence: Evidence, known: Known, command: Command | None) -> str:
+    before = [one for one in evidence.entries if one.place < known.place]
+    if not before:
+        return "There was no such run yet."
+    status = _status(before, None)
+    text = f"The run was {status}, at entry {before[-1].seq}"
+    step_id = getattr(command, "node_exec_id", None) or _only_step(known)
+    if step_id is None:
+        return f"{text}."
+    was = _status(before, step_id)
+    return (
+        f"{text}; {step_name(evidence.steps, step_id)} {f'was {was}' if was else 'was not there'}."
+    )
+
+
+def _only_step(known: Known) -> str | None:
+    steps = {one.node_exec_id for one in known.entries}
+    return steps.pop() if len(steps) == 1 else None
+
+
+def _status(entries: list[Happened], step_id: str | None) -> ExecutionStatus | None:
+    found = [one.status for one in entries if one.node_exec_id == step_id and one.status]
+    return found[-1] if found else None
+
+
+def _rules(known: Known) -> Iterator[str]:
+    for one in known.refusals:
+        yield rule(one.reason, one.detail)
+    moved = next((one for one in known.entries if one.was and one.status), None)
+    if moved is not None and moved.was:
+        yield f"{moves(moved.was)}; {moved.status} is among that."
+
+
+def _outcomes(evidence: Evidence, known: Known) -> Iterator[str]:
+    for letter in known.letters:
+        yield (
+            f"Dead: {why_dead(Dead(letter.reason, dict(letter.detail)))}. "
+            f"It is kept as dead letter {letter.id}."
+        )
+    for refusal in known.refusals:
+        yield f"Refused, {refusal.reason}: nothing changed."
+    if known.entries:
+        told = [happened(one, evidence.steps) for one in known.entries[:MOST_ENTRIES]]
+        more = len(known.entries) - len(told)
+        told += [f"{more:,} entries more"] if more else []
+        first, last = known.entries[0].seq, known.entries[-1].seq
+        where = f"entry {first}" if first == last else f"entries {first} to {last}"
+        yield f"Applied as {where}: {'; '.join(told)}."
+
+
+def _followed(evidence: Evidence, known: Known) -> str:
+    own = {one.seq for one in known.entries}
+    place = known.entries[-1].place if known.entries else known.place
+    later = [one for one in evidence.entries if one.place > place and one.seq not in own]
+    cascade = [one for one in known.entries if _is_cascade(one, known)]
+    because = (
+        f"The end of the run failed {counted(len(cascade), 'step')} that still ran. "
+        if cascade
+        else ""
+    )
+    if not later:
+        return f"{because}Nothing has happened to the run since."
+    first = later[0]
+    return f"{because}Next, at {_time(first.at)}, {happened(first, evidence.steps)}."
+
+
+def _is_cascade(entry: Happened, known: Known) -> bool:
+    first = known.entries[0]
+    return first.type is EntryType.GRAPH_UPDATED and entry.type is EntryType.NODE_UPDATED
+
+
+def _again(sent: Sent) -> str:
+    if not sent.again:
+        return ""
+    places = listed((f"{partition}:{offset}" for partition, offset in sent.again), "and")
+    return (
+        f"It was sent again {counted(len(sent.again), 'time')}, at {places}. Sent again, an "
+        "applied command is a duplicate without a second effect; a refused one is judged afresh."
+    )
+
+
+def _reply(known: Known, judged: Command | Dead | None, sent: Sent) -> str:
+    """What was to be told; whether Redis took it, nobody has written down."""
+    reply_to = judged.reply_to if isinstance(judged, Command) else None
+    if isinstance(judged, Dead) and (asking := asks(sent.value, judged)):
+        reply_to, _ = asking
+    if reply_to is None:
+        return ""
+    said = reply(known.command_id, _first_outcome(known))
+    told = ", ".join(f"{name} {value}" for name, value in said.items() if name != "command_id")
+    return f"It asked for the outcome on the channel execution_reply/{reply_to}: {told}."
+
+
+def _first_outcome(known: Known) -> Outcome:
+    if known.letters and known.letters[0].place == known.place:
+        letter = known.letters[0]
+        return Dead(letter.reason, dict(letter.detail))
+    if known.refusals and known.refusals[0].place == known.place:
+        refusal = known.refusals[0]
+        return Refused(refusal.reason, dict(refusal.detail))
+    first, last = known.entries[0], known.entries[-1]
+    if first.skipped is None:
+        return Applied(first.seq, last.seq, first.node_exec_id)
+    return Applied(first.seq, last.seq, None, len(known.entries), dict(first.skipped))
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"

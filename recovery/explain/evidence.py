@@ -1,0 +1,173 @@
+"""What Postgres has recorded of a run: its journal, refusals, dead letters, and names of blocks.
+
+Values of pins, inputs and stats stay where they are; of stats only the error is read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from execstream.storage.reads.querying import parse_id, snapshot
+from execstream.streams.journal import EntryType
+from execstream.streams.outcomes import DeadReason, Refusal
+from execstream.streams.statuses import ExecutionStatus
+
+Place = tuple[int, int]
+"""Partition and offset of a record in the commands topic."""
+
+
+class Happened(NamedTuple):
+    """An entry of the journal; `place` is that of its command."""
+
+    seq: int
+    at: datetime
+    command_id: str
+    type: EntryType
+    node_exec_id: str | None
+    name: str | None
+    was: ExecutionStatus | None
+    status: ExecutionStatus | None
+    error: str | None
+    is_shared: bool
+    hard: bool
+    skipped: Mapping[str, str | None] | None
+    place: Place
+
+
+class RefusedOne(NamedTuple):
+    """A command that changed nothing."""
+
+    at: datetime
+    command_id: str
+    user_id: str
+    command_type: str
+    reason: Refusal
+    detail: Mapping[str, Any]
+    place: Place
+
+
+class DeadOne(NamedTuple):
+    """A record under the run's key that was no command. `at` is Kafka's time."""
+
+    at: datetime
+    id: str
+    reason: DeadReason
+    detail: Mapping[str, Any]
+    value: bytes | None
+    place: Place
+
+
+class Step(NamedTuple):
+    """Which block a step runs, by the name that the catalogue has for it."""
+
+    node_id: str
+    block: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All there is. Places are Kafka's own. `run` is None when there never was one."""
+
+    run_id: str
+    run: Mapping[str, Any] | None
+    entries: list[Happened]
+    refusals: list[RefusedOne]
+    letters: list[DeadOne]
+    steps: Mapping[str, Step]
+
+
+_RUN = """
+select run.*, (run.created_at at time zone 'UTC')::date as run_day, graph.name as graph_name
+  from graph_execution run
+  left join graph on graph.id = run.graph_id and graph.version = run.graph_version
+ where run.id = $1
+"""
+_ENTRIES = """
+select seq, at, command_id, type, node_exec_id, name, was, status,
+       detail -> 'stats' ->> 'error' as error,
+       coalesce((detail -> 'is_shared')::boolean, false) as is_shared,
+       coalesce((detail -> 'hard')::boolean, false) as hard, detail -> 'skipped' as skipped,
+       source_partition, source_offset
+  from journal where graph_exec_id = $1 and run_day = $2 order by seq
+"""
+_REFUSALS = """
+select at, command_id, user_id, command_type, reason, detail, source_partition, source_offset
+  from refusal where graph_exec_id = $1 order by source_partition, source_offset
+"""
+# By key, which no index knows: there are few dead letters.
+_LETTERS = """
+select received_at, id, reason, detail, value, partition, "offset"
+  from dead_letter where key = $1 and topic = $2 order by partition, "offset"
+"""
+_STEPS = """
+select node_exec_id as id, detail ->> 'node_id' as node_id,
+       coalesce(block.name, detail ->> 'block_id') as block
+  from journal left join block on block.id = detail ->> 'block_id'
+ where graph_exec_id = $1 and run_day = $2 and type = 'node.added'
+"""
+_BASES = """
+select partition, base from consumer_offset where consumer = 'apply' and topic = $1
+"""
+
+
+async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
+    """What is recorded of the run of that id, which may be deleted, or never have been created.
+
+    Args:
+        db: the pool of `execstream.storage.connections`.
+        topic: the commands topic, as Kafka knows it.
+        run_id: the run, also of records that name one that there never was.
+    """
+    async with snapshot(db) as connection:
+        bases: dict[int, int] = dict(await connection.fetch(_BASES, topic))
+        run = await connection.fetchrow(_RUN, parse_id(run_id))
+        place = (parse_id(run_id), None if run is None else run["run_day"])
+        entries = await connection.fetch(_ENTRIES, *place)
+        refusals = await connection.fetch(_REFUSALS, place[0])
+        letters = await connection.fetch(_LETTERS, run_id.encode(), topic)
+        steps = await connection.fetch(_STEPS, *place)
+
+    def at_kafka(row: asyncpg.Record) -> Place:
+        partition, offset = row["source_partition"], row["source_offset"]
+        return partition, offset - bases.get(partition, 0)
+
+    return Evidence(
+        run_id,
+        run,
+        [_happened(row, at_kafka(row)) for row in entries],
+        [_refused(row, at_kafka(row)) for row in refusals],
+        [_dead(row) for row in letters],
+        {str(row["id"]): Step(row["node_id"], row["block"]) for row in steps},
+    )
+
+
+def _happened(row: asyncpg.Record, place: Place) -> Happened:
+    seq, at, command_id, kind, step_id, name, was, status, error, is_shared, hard, skipped, *_ = row
+    return Happened(
+        seq,
+        at,
+        str(command_id),
+        EntryType(kind),
+        step_id and str(step_id),
+        name,
+        was and ExecutionStatus(was),
+        status and ExecutionStatus(status),
+        error,
+        is_shared,
+        hard,
+        skipped,
+        place,
+    )
+
+
+def _refused(row: asyncpg.Record, place: Place) -> RefusedOne:
+    at, command_id, user_id, command_type, reason, detail, *_ = row
+    return RefusedOne(at, str(command_id), user_id, command_type, Refusal(reason), detail, place)
+
+
+def _dead(row: asyncpg.Record) -> DeadOne:
+    at, letter_id, reason, detail, value, partition, offset = row
+    return DeadOne(at, str(letter_id), DeadReason(reason), detail, value, (partition, offset))

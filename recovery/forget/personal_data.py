@@ -1,0 +1,107 @@
+"""What is stored about one person beside their runs: counting it, and deleting it.
+
+Runs are erased by commands, so that a replay of the topics erases them too.
+"""
+
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from execstream.streams.errors import NOT_READABLE
+
+
+class Personal(NamedTuple):
+    """Rows about one person. `erased`: runs of which only the row is left."""
+
+    runs: int
+    erased: int
+    key_values: int
+    refusals: int
+    dead_letters: int
+    user_days: int
+
+
+_RUNS = "select id from graph_execution where user_id = $1"
+_ERASED = """
+select count(*) from graph_execution g
+ where user_id = $1 and is_deleted and inputs is null
+   and not exists (select from journal j where j.graph_exec_id = g.id and j.seq < g.last_seq)
+"""
+# What is about them or a run of theirs by its key, or has their id in it, perhaps with escapes.
+_DEAD_LETTERS = f"""
+with letter as (
+    select id, value,
+           key is not null and (key = convert_to($1, 'UTF8') or key in (
+               select convert_to(id::text, 'UTF8') from ({_RUNS}) own)) as is_keyed
+      from dead_letter)
+select * from letter
+ where is_keyed or position(convert_to($1, 'UTF8') in value) > 0
+    or position('\\x5c75'::bytea in value) > 0
+"""
+_LETTERS_AT_A_TIME = 20
+_DELETIONS = {
+    "key_values": ("from kv_journal where user_id = $1", "from kv_data where user_id = $1"),
+    "refusals": ("from refusal where user_id = $1",),
+    "user_days": ("from user_day where user_id = $1",),
+}
+
+
+async def count_personal(db: asyncpg.Pool, user_id: str) -> Personal:
+    """How much there is."""
+    counts = {
+        name: await db.fetchval(f"select count(*) {places[0]}", user_id)
+        for name, places in _DELETIONS.items()
+    }
+    runs = await db.fetchval(f"select count(*) from ({_RUNS}) own", user_id)
+    async with db.acquire() as connection, connection.transaction():
+        counts["dead_letters"] = len(await _dead_letters(connection, user_id))
+    return Personal(runs=runs, erased=await db.fetchval(_ERASED, user_id), **counts)
+
+
+async def runs_to_erase(db: asyncpg.Pool, user_id: str) -> list[tuple[str, int]]:
+    """Ids and partitions of their runs that are not deleted, and of those deleted ones that were
+    kept."""
+    rows = await db.fetch(
+        """select id, source_partition from graph_execution g
+            where user_id = $1 and (not is_deleted or exists (
+                select from journal j where j.graph_exec_id = g.id and j.seq < g.last_seq))""",
+        user_id,
+    )
+    return [(str(row["id"]), row["source_partition"]) for row in rows]
+
+
+async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
+    """Delete all rows about them but those of runs; how many, by kind."""
+    deleted = {}
+    async with db.acquire() as connection, connection.transaction():
+        for name, places in _DELETIONS.items():
+            results = [await connection.execute(f"delete {place}", user_id) for place in places]
+            deleted[name] = int(results[0].split()[-1])
+        letters = await _dead_letters(connection, user_id)
+        await connection.execute("delete from dead_letter where id = any ($1)", letters)
+        deleted["dead_letters"] = len(letters)
+    return deleted
+
+
+class _Signed(msgspec.Struct):
+    user_id: str
+
+
+async def _dead_letters(connection: asyncpg.Connection, user_id: str) -> list[UUID]:
+    """Ids of those about them: by the key, by who signed it, or, where nobody can be made out, by
+    their id being somewhere in it."""
+    letters = connection.cursor(_DEAD_LETTERS, user_id, prefetch=_LETTERS_AT_A_TIME)
+    return [
+        row["id"]
+        async for row in letters
+        if row["is_keyed"] or _is_about(row["value"] or b"", user_id)
+    ]
+
+
+def _is_about(value: bytes, user_id: str) -> bool:
+    try:
+        return msgspec.json.decode(value, type=_Signed).user_id == user_id
+    except NOT_READABLE:
+        return msgspec.json.encode(user_id) in value

@@ -1,0 +1,1 @@
+"""Consumer offsets compared with their topics, and repairing them."""

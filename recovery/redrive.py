@@ -1,0 +1,153 @@
+"""Redriving dead letters: page by page, not faster than asked for, with a receipt of each.
+
+Letters go in the order of their records, and each page is sent and marked before the next one is
+looked at, so that whoever interrupts this has lost nothing and may begin again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NamedTuple
+
+import asyncpg
+
+from execstream.kafka.producer import Producer
+from execstream.recovery.rate_limit import Pace
+from execstream.storage.log.dead_letters import Place, is_reached, letter_at, put_back
+from execstream.storage.log.outcomes import recorded_outcome
+from execstream.streams.commands import Command, RunCommand
+from execstream.streams.outcomes import Dead, Outcome, Refused
+from execstream.streams.redriving import Letter, judge, redriven
+
+PAGE = 100  # letters that are locked together
+PATIENCE = 30.0  # seconds until an outcome that nobody tells counts as unknown
+LOOK_INTERVAL = 0.05  # seconds
+
+
+class Receipt(NamedTuple):
+    """What became of a letter.
+
+    Attributes:
+        partition, offset: where the record is now.
+        outcome: applied, duplicate, refused, dead or unknown.
+        reason: why it was refused, or is dead again.
+        dead_letter_id: the letter that it is now, if it is dead again.
+    """
+
+    id: str
+    partition: int
+    offset: int
+    command_id: str | None
+    outcome: str
+    reason: str | None
+    dead_letter_id: str | None
+
+
+class Put(NamedTuple):
+    """A letter that was put back; `was_at`: topic, partition and offset of its record. `command`:
+    what the worker will read there, without payload; None where that is no command."""
+
+    id: str
+    was_at: tuple[str, int, int]
+    place: Place
+    command: Command | None
+
+
+async def comes(db: asyncpg.Pool, topic: str, place: Place) -> bool:
+    """Whether the workers come to that place within PATIENCE seconds."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await is_reached(db, topic, place):  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(LOOK_INTERVAL)
+    except TimeoutError:
+        return False
+    return True
+
+
+class Redriving:
+    """Puts letters back and says what became of them.
+
+    Attributes:
+        done: what was put so far, whatever happened since.
+    """
+
+    def __init__(self, db: asyncpg.Pool, producer: Producer, topic: str, max_bytes: int) -> None:
+        self._db = db
+        self._producer = producer
+        self._topic = topic
+        self._max_bytes = max_bytes
+        self.done: list[Put] = []
+
+    async def put(
+        self, ids: Sequence[str], values: Mapping[str, bytes | None], *, again: bool
+    ) -> None:
+        """Put a page back; `values` are those that were edited. Letters that others have redriven
+        meanwhile are left out."""
+
+        async def send(letter: Letter) -> Place:
+            record = redriven(letter, values.get(letter.id, letter.value))
+            place = await self._producer.send(*record)
+            judged = judge(record, self._max_bytes)
+            self.done.append(Put(letter.id, letter[1:4], place, _nameable(judged)))
+            return place
+
+        await put_back(self._db, ids, send, again=again)
+
+    async def receipts(self) -> AsyncGenerator[Receipt, None]:
+        """The receipt of each that was put, in the order of the letters, as soon as it is known.
+        Once nothing was heard for PATIENCE seconds nobody is waited for any longer."""
+        is_waiting = True
+        for one in sorted(self.done, key=lambda put: put.was_at):
+            is_there = await is_reached(self._db, self._topic, one.place)
+            if is_waiting and not is_there:
+                is_waiting = is_there = await comes(self._db, self._topic, one.place)
+            yield await self._receipt(one) if is_there else unknown(one)
+
+    async def _receipt(self, put: Put) -> Receipt:
+        if dead := await letter_at(self._db, self._topic, put.place):
+            return _receipt(put, "dead", dead.reason, dead.id)
+        if put.command is None:
+            return unknown(put)
+        return _told(put, await recorded_outcome(self._db, put.command, self._topic, *put.place))
+
+
+def unknown(put: Put) -> Receipt:
+    """The receipt while nothing is known."""
+    return _receipt(put, "unknown")
+
+
+def _nameable(judged: Command | Dead) -> Command | None:
+    """What an outcome is found by: letters of megabytes would not all fit into memory."""
+    if isinstance(judged, Dead):
+        return None
+    if isinstance(judged, RunCommand):
+        return RunCommand(
+            id=judged.id,
+            at=judged.at,
+            user_id=judged.user_id,
+            graph_exec_id=judged.graph_exec_id,
+        )
+    return Command(id=judged.id, at=judged.at, user_id=judged.user_id)
+
+
+def _told(put: Put, outcome: Outcome | None) -> Receipt:
+    if outcome is None:  # its run was erased
+        return unknown(put)
+    reason = outcome.reason if isinstance(outcome, Refused) else None
+    return _receipt(put, type(outcome).__name__.lower(), reason)
+
+
+def _receipt(
+    put: Put, outcome: str, reason: str | None = None, dead_letter_id: str | None = None
+) -> Receipt:
+    command_id = None if put.command is None else put.command.id
+    return Receipt(put.id, *put.place, command_id, outcome, reason, dead_letter_id)
+
+
+async def paced(ids: Sequence[str], rate: float) -> AsyncGenerator[Sequence[str], None]:
+    """Pages of `ids`, so that no more than `rate` letters go per second; 0: as fast as it goes."""
+    pace = Pace(rate)
+    size = pace.burst(PAGE)
+    for begin in range(0, len(ids), size):
+        page = ids[begin : begin + size]
+        await pace.wait(len(page))
+        yield page

@@ -1,0 +1,87 @@
+"""The totals of days of which the journal does not tell all any more, as the live schema has them.
+
+Done while nobody commits into the live schema, so that both schemas have counted the same.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from execstream.recovery.replay.caught_up_totals import complete_totals
+from execstream.recovery.verify.recomputed_totals import (
+    BY_TIME,
+    OF_ALL_TIME,
+    UNKNOWN,
+    Unknown,
+    is_unknown,
+)
+from execstream.recovery.verify.row_comparison import Table
+from execstream.storage.schema.migrate import quoted
+
+_LONG = 24 * 3600.0  # seconds that one statement may take
+
+# Totals of all time are the sums of their parts.
+_PARTS = {"block_total": ("block_minute", "minute"), "node_total": ("node_day", "day")}
+_SUMS = """
+insert into {new}.{total}
+select {keys}, p.position_offset, p.position_index, max({when}),
+       sum(added), sum(added_failed), sum(ended), sum(failed), sum(terminated),
+       sum(duration_ms), sum(cost), sum(tokens)
+  from {new}.{parts} t join places p using ({keys}) where {unknown}
+ group by {keys}, p.position_offset, p.position_index
+"""
+# The last event that touched a total is the later one of both sides.
+_PLACES = """
+create temp table places on commit drop as
+select distinct on ({keys}) {keys}, position_offset, position_index
+  from (select * from pg_temp.{total} union all select * from {new}.{total}) both_of_them
+ order by {keys}, position_offset desc, position_index desc
+"""
+
+
+async def keep_totals(
+    connection: asyncpg.Connection,
+    live: str,
+    new: str,
+    events: str,
+    ends: Mapping[int, int],
+    unknown: Sequence[Unknown],
+) -> None:
+    """Copy the totals of days that are `unknown` from `live`, the connection's schema, to `new`,
+    with all counted whose source is before `ends`; and sum up those of all time again.
+
+    To be called in a transaction of isolation repeatable_read.
+    """
+    await connection.execute("set local timezone = 'UTC'")
+    await connection.execute(UNKNOWN)
+    await connection.copy_records_to_table("unknown", records=unknown)
+    await complete_totals(connection, live, events, ends, _chosen)
+    there = quoted(new)
+    for table in BY_TIME:
+        name, where = table.name, is_unknown(table)
+        for statement in (
+            f"delete from {there}.{name} t where {where}",
+            f"insert into {there}.{name} select * from pg_temp.{name} t where {where}",
+        ):
+            await connection.execute(statement, timeout=_LONG)
+    for table in OF_ALL_TIME:
+        parts, when = _PARTS[table.name]
+        names = {
+            "new": there,
+            "total": table.name,
+            "parts": parts,
+            "when": when,
+            "keys": ", ".join(table.key),
+            "unknown": is_unknown(table),
+        }
+        for statement in (
+            _PLACES.format(**names),
+            f"delete from {there}.{table.name} t where {is_unknown(table)}",
+            _SUMS.format(**names),
+            "drop table places",
+        ):
+            await connection.execute(statement, timeout=_LONG)
+
+
+def _chosen(table: Table) -> str:
+    return "true" if table in OF_ALL_TIME else is_unknown(table)

@@ -1,0 +1,56 @@
+"""The totals of a snapshot as they will be when the tally has counted all that is committed in it.
+
+The tally runs behind by less than a second, but always. What it has not counted is added to copies
+of its tables that only this session sees.
+"""
+
+from collections.abc import Callable, Mapping
+
+import asyncpg
+
+from execstream.recovery.verify.recomputed_totals import TOTALS, counted
+from execstream.recovery.verify.row_comparison import Table
+from execstream.storage.commit.totals import commit_tally
+from execstream.storage.log.unpublished import events_after
+from execstream.storage.schema.migrate import quoted
+from execstream.streams.totals.aggregation import Tally, decode_fact
+
+_LONG = 24 * 3600.0  # seconds that one statement may take
+
+
+async def has_totals(connection: asyncpg.Connection, events: str) -> bool:
+    """Whether a tally ever ran in the connection's schema, on the topic `events`."""
+    return bool(await counted(connection, events))
+
+
+async def complete_totals(
+    connection: asyncpg.Connection,
+    schema: str,
+    events: str,
+    ends: Mapping[int, int],
+    chosen: Callable[[Table], str] = lambda _: "true",
+) -> None:
+    """Stand temporary tables in for the totals of the connection's schema, `schema`, with all
+    counted whose source is before `ends`, by partition.
+
+    To be called in a transaction of isolation repeatable_read; its end drops the tables. `chosen`
+    makes a condition on the rows (alias `t`) of a table: others may be left out.
+    """
+    for table in TOTALS:
+        name, of_schema = table.name, f"{quoted(schema)}.{table.name}"
+        await connection.execute(
+            f"create temp table {name} (like {of_schema} including all) on commit drop"
+        )
+        await connection.execute(
+            f"insert into pg_temp.{name} select * from {of_schema} t where {chosen(table)}",
+            timeout=_LONG,
+        )
+    places = await counted(connection, events)
+    for partition, end in ends.items():
+        after = places.get(partition, (-1, -1))
+        while page := await events_after(connection, partition, after, end):
+            tally = Tally()
+            for leftover in page:
+                tally.count(decode_fact(leftover.value))
+            await commit_tally(connection, "tally", events, [], tally)
+            after = page[-1].place

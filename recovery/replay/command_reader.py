@@ -1,0 +1,73 @@
+"""Commands straight from Kafka, in batches, up to given offsets."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion
+from execstream.kafka.reader import consumer
+from execstream.streams.errors import Fatal
+
+BATCH_BYTES = 12 * 1024 * 1024  # of values; one fetch may be over
+_POLL = 200  # milliseconds
+
+
+class NoLongerInTopic(Fatal):
+    """What is to be read was deleted by the topic's retention."""
+
+
+async def read_commands(
+    bootstrap: str, parts: Sequence[Owned], ends: Mapping[int, int], limit: Callable[[], int]
+) -> AsyncIterator[Batch]:
+    """Batches of `parts` from where they stand up to `ends`, by partition, in order; each of at
+    most as many records as `limit` then tells."""
+    left = {TopicPartition(*part.tp): part for part in parts if part.next < ends[part.number]}
+    if not left:
+        return
+    async with consumer(bootstrap, auto_offset_reset="none", check_crcs=False) as reader:
+        reader.assign(list(left))
+        for tp, part in left.items():
+            reader.seek(tp, part.next)
+        while left:
+            batch = await _next(reader, left, ends, limit())
+            if batch:
+                yield batch
+
+
+async def _next(
+    reader: AIOKafkaConsumer,
+    left: dict[TopicPartition, Owned],
+    ends: Mapping[int, int],
+    limit: int,
+) -> Batch:
+    """The next batch; partitions that are through leave `left`."""
+    portions: dict[int, Portion] = {}
+    records = size = 0
+    while left and records < limit and size < BATCH_BYTES:
+        try:
+            fetched = await reader.getmany(*left, timeout_ms=_POLL, max_records=limit - records)
+        except OffsetOutOfRangeError as error:
+            at = ", ".join(f"{tp.partition}:{offset}" for tp, offset in error.args[0].items())
+            raise NoLongerInTopic(
+                f"The topic's retention overtook the replay at {at}: drop the schema and begin "
+                "again, with --source journal or a later --from."
+            ) from error
+        for tp, found in fetched.items():
+            part = left[tp]
+            news = [record for record in found if record.offset < ends[part.number]]
+            if news:
+                portion = portions.setdefault(part.number, Portion(part, part.next))
+                portion.records.extend(news)
+                part.next = portion.next_offset
+                records += len(news)
+                size += sum(len(record.value or b"") for record in news)
+        for tp in list(left):
+            # The position passes markers of transactions too, which no record tells of.
+            if await reader.position(tp) >= ends[tp.partition]:
+                del left[tp]
+        if not fetched and records:
+            break
+    if left:
+        reader.pause(*(tp for tp in reader.assignment() if tp not in left))
+    return Batch(portions[number] for number in sorted(portions))

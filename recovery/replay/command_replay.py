@@ -1,0 +1,113 @@
+"""From commands to rows, by the rules of the workers.
+
+Like theirs, a batch that Postgres refuses is split in halves until the culprit stands alone.
+
+Where commands of one run came on two partitions, the topic does not tell which came first, and so
+which is a dead letter: what the live schema decided is taken over, as far as it is there.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from execstream.agents.apply.batch_fold import Work, decode_batch, fold_batch
+from execstream.agents.apply.publisher import News
+from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
+from execstream.agents.runtime.partition_buffer import Batch, Record
+from execstream.agents.runtime.retries import is_transient, pauses
+from execstream.recovery.replay.assignment import TakenOver, Writer
+from execstream.recovery.replay.command_reader import read_commands
+from execstream.recovery.replay.journal_facts import fact_of
+from execstream.recovery.replay.live_schema import Foreign, foreign_records
+from execstream.recovery.replay.truncated_commands import without_lost
+from execstream.storage.commit.consumer_offsets import FENCED, sqlstate
+from execstream.streams.journal import Entry
+from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.state import Run
+from execstream.streams.totals.aggregation import Tally
+
+FOLDINGS = 20  # of one batch; each time another process was faster with one of its runs
+
+
+async def replay_commands(writer: Writer) -> None:
+    """Fold the commands of the writer's partitions up to the share's ends."""
+    share = writer.share
+    connection = await writer.line.get()
+    folding = _Folding(writer, await foreign_records(connection, share.live, share.topic))
+    batches = read_commands(share.kafka_bootstrap, writer.parts, share.ends, writer.limit)
+    async for batch in batches:
+        if share.is_orphaned:
+            return
+        async with writer.turns.turn():
+            await folding.apply(batch)
+
+
+class _Folding:
+    def __init__(self, writer: Writer, foreign: Foreign) -> None:
+        self._writer = writer
+        self._early = foreign.early
+        self._dead = {
+            place: Dead(DeadReason.WRONG_PARTITION, detail)
+            for place, detail in foreign.dead.items()
+        }
+
+    async def apply(self, batch: Batch) -> None:
+        """Fold and write `batch`; what Postgres refuses becomes a dead letter."""
+        try:
+            await self._insist(batch)
+        except REFUSALS as error:
+            if not is_unstorable(error):
+                raise
+            await self._split(batch, error)
+
+    async def _split(self, batch: Batch, error: Exception) -> None:
+        if batch.size > 1:
+            for half in batch.halves():
+                await self.apply(half)
+            return
+        record = batch[0].records[0]
+        self._dead[record.partition, record.offset] = Dead(
+            DeadReason.NOT_STORABLE,
+            {"sqlstate": sqlstate(error), "message": type(error).__name__},
+        )
+        await self._insist(batch)
+
+    async def _insist(self, batch: Batch) -> None:
+        """Fold and write `batch`, again where waiting or newer states help."""
+        foldings = 0
+        for pause in pauses():
+            try:
+                await self._fold_and_write(batch)
+                return
+            except Exception as error:
+                self._writer.cache.clear()
+                if sqlstate(error) == FENCED:
+                    raise TakenOver(
+                        f"Another replay into {self._writer.share.schema} has begun."
+                    ) from error
+                foldings += 1
+                if is_stale(error) and foldings < FOLDINGS:
+                    continue
+                if not is_transient(error):
+                    raise
+                self._writer.line.hang_up()
+                await asyncio.sleep(pause)
+
+    async def _fold_and_write(self, batch: Batch) -> None:
+        writer = self._writer
+        writer.number += 1
+        tally = Tally()
+
+        def count(news: News, record: Record, run: Run, entries: Sequence[Entry]) -> None:
+            offset = record.offset + news.owned.base
+            for index, entry in enumerate(entries):
+                fact = fact_of(run, entry, (record.partition, offset, index))
+                if fact is not None:
+                    tally.count(fact)
+
+        decoded = decode_batch(batch, writer.share.max_command_bytes, self._dead)
+        if writer.share.copies_lost:
+            batch, decoded = await without_lost(writer, batch, decoded)
+        work = Work(batch, writer.number, writer.cache.generation, self._early)
+        await load_states(writer.line, writer.cache, decoded, writer.number)
+        fold_batch(work, decoded, writer.cache, count)
+        await writer.write(work.moves, work.effects, tally)

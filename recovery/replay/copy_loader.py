@@ -1,0 +1,63 @@
+"""Writing a large batch into a schema that is being rebuilt: what is new by COPY.
+
+One transaction with the offset after it, through the same function as live commits; so a rebuild
+that was killed goes on where its last batch ended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import asyncpg
+
+from execstream.storage.commit.consumer_offsets import Move
+from execstream.storage.commit.totals import commit_tally
+from execstream.storage.commit.write_set import Effects, Row, commit
+from execstream.streams.journal import EntryType
+from execstream.streams.totals.aggregation import Tally
+
+_RUN, _TYPE, _STEP = 0, 5, 6  # columns of `journal`
+
+
+async def write(
+    connection: asyncpg.Connection,
+    topic: str,
+    moves: Sequence[Move],
+    effects: Effects,
+    tally: Tally,
+) -> None:
+    """Write a batch of commands and what it adds to the totals; nothing when it is there already.
+
+    Raises the errors of `storage.commit.write_set.commit`, and unique_violation for a run that was
+    created on another partition.
+    """
+    new_runs, runs = _parted(effects.run_rows, _begun(effects.entries))
+    new_steps, steps = _parted(effects.step_rows, _added(effects.entries))
+    rest = replace(effects, run_rows=runs, step_rows=steps, entries=[])
+    async with connection.transaction():
+        if await commit(connection, "apply", topic, moves, rest):
+            return
+        for table, rows in (
+            ("graph_execution", new_runs),
+            ("node_execution", new_steps),
+            ("journal", effects.entries),
+        ):
+            if rows:
+                await connection.copy_records_to_table(table, records=rows)
+        await commit_tally(connection, "tally", topic, [], tally)
+
+
+def _begun(entries: Sequence[Row]) -> set[Row]:
+    return {(e[_RUN],) for e in entries if e[_TYPE] == EntryType.GRAPH_CREATED}
+
+
+def _added(entries: Sequence[Row]) -> set[Row]:
+    return {(e[_STEP], e[_RUN]) for e in entries if e[_TYPE] == EntryType.NODE_ADDED}
+
+
+def _parted(rows: Sequence[Row], new: set[Row]) -> tuple[list[Row], list[Row]]:
+    """Those whose first columns are among `new`, and the others."""
+    width = len(next(iter(new), ()))
+    chosen: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        chosen[row[:width] not in new].append(row)
+    return chosen

@@ -1,0 +1,166 @@
+"""Proving that a rebuild is what the live schema is, while that goes on.
+
+The live side is one snapshot; the rebuild is caught up to exactly the offsets in it. A rebuild that
+ends earlier is compared as of its end: runs that moved on afterwards are left out, and so are the
+totals, which do not tell how they once were.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from execstream.recovery.replay.caught_up_totals import complete_totals, has_totals
+from execstream.recovery.replay.live_schema import Place, hold_retention_off, live_places
+from execstream.recovery.replay.rebuild import Rebuild
+from execstream.recovery.replay.schema_hashes import (
+    ANSWERS,
+    COUNTS,
+    FOLDS,
+    TOTALS,
+    Bound,
+    Compared,
+    Difference,
+    LeftOut,
+    Side,
+    Sums,
+    differences,
+    differing_keys,
+)
+from execstream.recovery.replay.sessions import session
+from execstream.recovery.replay.shadow_schema import JOURNAL, places
+from execstream.recovery.replay.truncated_runs import lost_days
+from execstream.recovery.verify.recomputed_totals import TOTALS as RECOUNTED
+from execstream.recovery.verify.recomputed_totals import Unknown
+from execstream.streams.fold import GapInJournal
+from execstream.streams.progress import Told
+from execstream.streams.topics import EVENTS
+
+MOST_TOLD = 20  # differences of a table
+
+
+@dataclass
+class Proof:
+    """What was compared, and what was found. `sums`: rows and hashes of both sides, by table;
+    `differing`: how many runs or rows, by table; `untold`: how many of these `differences` does
+    not have; `left_out`: what was not compared."""
+
+    sums: dict[str, Sums] = field(default_factory=dict)
+    differing: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    untold: dict[str, int] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def is_equal(self) -> bool:
+        return not self.differing
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many the rebuild has, by table."""
+        return {
+            table: sum(one.rows for one in sums.rebuilt.values())
+            for table, sums in self.sums.items()
+        }
+
+
+async def prove(rebuild: Rebuild, tell: Told) -> Proof | None:
+    """Compare the rebuild with the live schema; None when there is none."""
+    settings = rebuild.settings
+    async with session(settings.postgres, settings.schema_) as live:
+        if not await live_places(live, settings.schema_, rebuild.topic.name):
+            return None
+        async with live.transaction(isolation="repeatable_read"):
+            await hold_retention_off(live)  # before there is a snapshot
+            at = await live_places(live, settings.schema_, rebuild.topic.name)
+            if all(span.end is None for span in rebuild.plan.spans):
+                await rebuild.catch_up({p: place.next_offset for p, place in at.items()})
+            async with (
+                session(settings.postgres, rebuild.schema) as rebuilt,
+                rebuilt.transaction(),
+            ):
+                sides = Side(live, settings.schema_), Side(rebuilt, rebuild.schema)
+                return await _prove(rebuild, *sides, at, tell)
+
+
+async def _prove(
+    rebuild: Rebuild, live: Side, rebuilt: Side, at: dict[int, Place], tell: Told
+) -> Proof:
+    found = Proof()
+    ours = await places(rebuilt.connection, rebuild.topic.name)
+    bounds = _bounds(rebuild.topic.name, at, ours)
+    unknown = await lost_days(rebuilt.connection) if rebuild.plan.needs_journal else []
+    for side in (live, rebuilt):
+        await side.limit(bounds, unknown)
+    left_out = LeftOut(*map(set.union, await live.left_out(), await rebuilt.left_out()))
+    for side in (live, rebuilt):
+        await side.leave_out(left_out, (live.schema, rebuilt.schema))
+    tables = [*FOLDS]
+    if rebuild.plan.source == JOURNAL:
+        found.left_out.append("refusals and dead letters, which were copied")
+    else:
+        tables += ANSWERS
+    if bounds:
+        found.left_out.append(
+            "totals and counts of outcomes, which the live schema has later ones of"
+        )
+        found.left_out.append(f"{len(left_out.moved):,} runs that moved on afterwards")
+    else:
+        if rebuild.plan.needs_journal:
+            found.left_out.append("counts of outcomes, of which the journal does not tell")
+        else:
+            tables += COUNTS
+        tables += await _totals(rebuild, live, at, found, unknown)
+    for done, compared in enumerate(tables):
+        tell("Comparing", done, len(tables))
+        await _compare(compared, live, rebuilt, found)
+    tell("Comparing", len(tables), len(tables))
+    return found
+
+
+def _bounds(topic: str, at: dict[int, Place], ours: dict[int, int]) -> list[Bound]:
+    """None when both sides stand at the same offsets."""
+    if all(place.next_offset == ours.get(p, 0) for p, place in at.items()):
+        return []
+    ends = {p: min(place.next_offset, ours.get(p, 0)) for p, place in at.items()}
+    return [Bound(topic, p, end + at[p].base, end) for p, end in ends.items()]
+
+
+async def _totals(
+    rebuild: Rebuild,
+    live: Side,
+    at: Mapping[int, Place],
+    found: Proof,
+    unknown: Sequence[Unknown],
+) -> Sequence[Compared]:
+    events = rebuild.settings.topic_prefix + EVENTS.name
+    if not await has_totals(live.connection, events):
+        found.left_out.append("totals, because no tally ever ran in the live schema")
+        return ()
+    if unknown:
+        found.left_out.append(
+            f"totals from {min(one.first for one in unknown)} to "
+            f"{max(one.last for one in unknown)} on days of runs that were erased or trimmed, and "
+            "of all time in their partitions: a swap keeps those of the live schema"
+        )
+    ends = {p: place.next_offset + place.base for p, place in at.items()}
+    try:
+        await complete_totals(live.connection, live.schema, events, ends)
+    except GapInJournal as gap:
+        found.left_out.append(f"totals, which cannot be completed: {gap}")
+        return ()
+    live.temporary |= {table.name for table in RECOUNTED}
+    return TOTALS
+
+
+async def _compare(compared: Compared, live: Side, rebuilt: Side, found: Proof) -> None:
+    sums, keys = await differing_keys(compared, live, rebuilt)
+    found.sums[compared.table] = sums
+    if not keys:
+        return
+    found.differing[compared.table] = len(keys)
+    told: list[Difference] = []
+    for number, key in enumerate(keys):
+        if len(told) >= MOST_TOLD:
+            found.untold[compared.table] = len(keys) - number
+            break
+        told += await differences(compared, key, live, rebuilt)
+    found.differences += told[:MOST_TOLD]

@@ -1,0 +1,62 @@
+"""`replay --into` from its beginning to its report."""
+
+from dataclasses import dataclass
+
+from execstream.config.settings import Settings
+from execstream.recovery.replay.bounds import Asked
+from execstream.recovery.replay.proof import Proof, prove
+from execstream.recovery.replay.rebuild import Rebuild
+from execstream.recovery.replay.sessions import session
+from execstream.recovery.replay.swap import swap
+from execstream.streams.errors import Fatal
+from execstream.streams.progress import Told
+
+
+class NotSwapped(Fatal):
+    """The rebuilt schema may not take the place of the live one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a replay. `replayed`: commands, by this call, in `seconds`; without `proof`
+    there was no live schema to compare with. `left_out`: what is not as it was, or was not
+    compared."""
+
+    schema: str
+    replayed: int
+    seconds: float
+    proof: Proof | None
+    swapped: bool
+    left_out: list[str]
+
+    @property
+    def is_good(self) -> bool:
+        return self.swapped or self.proof is None or self.proof.is_equal
+
+
+async def replay_into(
+    settings: Settings, schema: str, asked: Asked, tell: Told, *, swapping: bool, force: bool
+) -> Report:
+    """Rebuild into `schema` and compare with the live schema. If told to, let it take its place:
+    when they are the same, or when forced.
+
+    Raises OutOfReach, NotThatRebuild, NoLongerInTopic, TakenOver, NotSwapped or NotExchangeable.
+    """
+    if swapping and asked.end:
+        raise NotSwapped("What ends before the live schema does cannot take its place: no --until.")
+    async with session(settings.postgres, schema) as connection:
+        rebuild = await Rebuild.prepare(settings, schema, asked, connection)
+        await rebuild.run(tell)
+        proof = await prove(rebuild, tell)
+        may_swap = swapping and (force or proof is None or proof.is_equal)
+        if may_swap:
+            await swap(rebuild)
+        left_out = [] if proof is None else proof.left_out
+        return Report(
+            schema=schema,
+            replayed=rebuild.replayed,
+            seconds=rebuild.seconds,
+            proof=proof,
+            swapped=may_swap,
+            left_out=[*left_out, *rebuild.left_out()],
+        )

@@ -1,0 +1,295 @@
+"""Whether two schemas hold the same: hashes that no order of rows changes, and what differs.
+
+Every row is hashed over its columns as text, and hashes are added up per partition; where two sums
+differ, per run or row, down to the values. Each side is read on a connection of its own, so that
+each can be in a snapshot of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from execstream.recovery.verify.recomputed_totals import TOTALS as RECOUNTED
+from execstream.recovery.verify.recomputed_totals import UNKNOWN, Unknown, is_unknown
+from execstream.storage.schema.migrate import quoted
+
+Key = tuple[Any, ...]
+NO_PARTITION = -1  # of what belongs to no source partition
+_LONG = 24 * 3600.0  # seconds that one statement may take
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A table. `key` names a row and begins with its run where `by_run`; `left_out` are columns
+    that are not compared. `join` and `where` choose rows (alias `t`)."""
+
+    table: str
+    key: tuple[str, ...]
+    partition: str = "t.source_partition"
+    by_run: bool = False
+    left_out: frozenset[str] = frozenset()
+    join: str = ""
+    where: str = "true"
+    before: str = "t.source_offset < b.source"  # row of `bounds` b: from before what is compared
+
+
+_UNMOVED = "not exists (select from moved m where m.id = t.{})"
+_KEPT = "not exists (select from unkept u where u.id = t.graph_exec_id)"
+
+FOLDS = (
+    Compared(
+        "graph_execution",
+        ("id",),
+        by_run=True,
+        left_out=frozenset({"trimmed_at"}),
+        where=_UNMOVED.format("id"),
+        before="true",
+    ),
+    Compared(
+        "node_execution",
+        ("graph_exec_id", "id"),
+        partition="g.source_partition",
+        by_run=True,
+        join="join {schema}.graph_execution g on g.id = t.graph_exec_id",
+        where=f"{_UNMOVED.format('graph_exec_id')} and {_KEPT}",
+        before="true",
+    ),
+    Compared("journal", ("graph_exec_id", "seq"), by_run=True, where=_KEPT),
+    Compared("kv_journal", ("source_partition", "source_offset")),
+    Compared(
+        "kv_data",
+        ("user_id", "key"),
+        partition=f"{NO_PARTITION}",
+        where="not exists (select from rewritten r where (r.user_id, r.key) = (t.user_id, t.key))",
+        before="true",
+    ),
+)
+ANSWERS = (
+    # What a trimmed run refuses depends on when it was trimmed.
+    Compared("refusal", ("source_partition", "source_offset"), where=_KEPT),
+    Compared(
+        "dead_letter",
+        ("topic", "partition", "offset"),
+        partition="t.partition",
+        left_out=frozenset({"redriven_at"}),
+        before='(t.topic <> b.topic or t."offset" < b.kafka)',
+    ),
+)
+COUNTS = (
+    Compared(
+        "consumer_offset",
+        ("topic", "partition"),
+        partition="t.partition",
+        left_out=frozenset({"epoch", "published_offset", "published_index"}),
+        where="t.consumer = 'apply'",
+    ),
+)
+TOTALS = tuple(
+    Compared(table.name, table.key, where=f"not {is_unknown(table)}") for table in RECOUNTED
+)
+
+
+class Bound(NamedTuple):
+    """Of a partition of `topic`, the first offset that is not compared: in sources, and Kafka's."""
+
+    topic: str
+    partition: int
+    source: int
+    kafka: int
+
+
+class Sum(NamedTuple):
+    """Rows, and the sum of their hashes."""
+
+    rows: int
+    hash: int
+
+
+class Sums(NamedTuple):
+    """Of a table, by partition."""
+
+    live: dict[int, Sum]
+    rebuilt: dict[int, Sum]
+
+
+class Difference(NamedTuple):
+    """A value that is not the same on both sides, as text; `*`: the whole row is on one side."""
+
+    table: str
+    key: Key
+    column: str
+    live: str | None
+    rebuilt: str | None
+
+
+class LeftOut(NamedTuple):
+    """Ids of runs that moved on after the bounds, and of those that were erased after them; users
+    and keys of key-values that were written after the bounds."""
+
+    moved: set[Any]
+    erased: set[Any]
+    rewritten: set[Key]
+
+
+class Side:
+    """One of the two schemas; `temporary` are tables that a copy in the session stands in for."""
+
+    def __init__(self, connection: asyncpg.Connection, schema: str) -> None:
+        self.connection = connection
+        self.schema = schema
+        self.temporary: set[str] = set()
+        self.is_bounded = False
+
+    async def limit(self, bounds: Iterable[Bound], unknown: Iterable[Unknown]) -> None:
+        """Compare only what was before `bounds`, if there are any, and no totals of days that are
+        `unknown`. To be called first, in a transaction that lasts as long as the comparison."""
+        chosen = list(bounds)
+        self.is_bounded = bool(chosen)
+        await self.connection.execute(f"{_LIMITS}; {UNKNOWN}")
+        await self.connection.copy_records_to_table("bounds", records=chosen)
+        await self.connection.copy_records_to_table("unknown", records=list(unknown))
+
+    async def left_out(self) -> LeftOut:
+        """What of this side cannot be compared, beside what retention has dropped."""
+        name = quoted(self.schema)
+        moved, erased, rewritten = [
+            await self.connection.fetch(statement.format(schema=name), timeout=_LONG)
+            for statement in (_MOVED, _ERASED, _REWRITTEN)
+        ]
+        return LeftOut(
+            {row[0] for row in moved},
+            {row[0] for row in erased},
+            {tuple(row) for row in rewritten},
+        )
+
+    async def leave_out(self, rows: LeftOut, schemas: Iterable[str]) -> None:
+        """Do not compare `rows`, nor the journal and steps of what was trimmed in one of `schemas`;
+        nothing may be trimmed meanwhile."""
+        for table, records in (
+            ("moved", [(run_id,) for run_id in rows.moved]),
+            ("unkept", [(run_id,) for run_id in rows.erased]),
+            ("rewritten", list(rows.rewritten)),
+        ):
+            await self.connection.copy_records_to_table(table, records=records)
+        for schema in schemas:
+            await self.connection.execute(_TRIMMED.format(schema=quoted(schema)), timeout=_LONG)
+
+    async def sums(self, compared: Compared) -> dict[int, Sum]:
+        """Of all rows, by partition."""
+        hashed = await self._hashed(compared)
+        rows = await self.connection.fetch(
+            f"select partition, count(*), sum(hash) from ({hashed}) h group by 1", timeout=_LONG
+        )
+        return {row["partition"]: Sum(row["count"], int(row["sum"])) for row in rows}
+
+    async def sums_by_key(self, compared: Compared, partition: int) -> dict[Key, Sum]:
+        """Of the rows of one partition, by run where the table goes by runs, else by row."""
+        width = 1 if compared.by_run else len(compared.key)
+        keys = ", ".join(f"k{n}" for n in range(width))
+        rows = await self.connection.fetch(
+            f"""select {keys}, count(*), sum(hash) from ({await self._hashed(compared)}) h
+                 where partition = $1 group by {keys}""",
+            partition,
+            timeout=_LONG,
+        )
+        return {tuple(row[:width]): Sum(row[width], int(row[width + 1])) for row in rows}
+
+    async def values(self, compared: Compared, key: Key) -> dict[Key, dict[str, str | None]]:
+        """The columns, as text, of the rows whose key begins with `key`; by their whole key."""
+        columns = await self._columns(compared)
+        listed = ", ".join(f"(t.{quoted(c)})::text as {quoted(c)}" for c in columns)
+        named = " and ".join(f"k{n} = ${n + 1}" for n in range(len(key)))
+        keys = ", ".join(f"k{n}" for n in range(len(compared.key)))
+        rows = await self.connection.fetch(
+            f"select * from (select {self._keys(compared)}, {listed} {self._rows(compared)}) v "
+            f"where {named} order by {keys}",
+            *key,
+            timeout=_LONG,
+        )
+        width = len(compared.key)
+        return {tuple(row[:width]): dict(list(row.items())[width:]) for row in rows}
+
+    async def _hashed(self, compared: Compared) -> str:
+        columns = ", ".join(f"t.{quoted(c)}" for c in await self._columns(compared))
+        return (
+            f"select {compared.partition} as partition, {self._keys(compared)}, "
+            f"hashtextextended(row({columns})::text, 0) as hash {self._rows(compared)}"
+        )
+
+    @staticmethod
+    def _keys(compared: Compared) -> str:
+        return ", ".join(f"t.{quoted(c)} as k{n}" for n, c in enumerate(compared.key))
+
+    def _rows(self, compared: Compared) -> str:
+        join, where = compared.join.format(schema=quoted(self.schema)), compared.where
+        if self.is_bounded and compared.before != "true":
+            join += f" join bounds b on b.partition = {compared.partition}"
+            where += f" and {compared.before}"
+        return f"from {self._name(compared.table)} t {join} where {where}"
+
+    def _name(self, table: str) -> str:
+        where = "pg_temp" if table in self.temporary else quoted(self.schema)
+        return f"{where}.{quoted(table)}"
+
+    async def _columns(self, compared: Compared) -> list[str]:
+        rows = await self.connection.fetch(_COLUMNS, f"{quoted(self.schema)}.{compared.table}")
+        return [row["attname"] for row in rows if row["attname"] not in compared.left_out]
+
+
+_LIMITS = """
+set local timezone = 'UTC';
+create temp table bounds (topic text, partition int primary key, source bigint, kafka bigint)
+    on commit drop;
+create temp table moved (id uuid primary key) on commit drop;
+create temp table unkept (id uuid primary key) on commit drop;
+create temp table rewritten (user_id text, key text, primary key (user_id, key)) on commit drop
+"""
+_MOVED = """
+select distinct j.graph_exec_id from {schema}.journal j
+  join bounds b on b.partition = j.source_partition and j.source_offset >= b.source
+"""
+_ERASED = f"{_MOVED} and j.type = 'graph.deleted' and (j.detail ->> 'hard')::boolean"
+_TRIMMED = """
+insert into unkept select id from {schema}.graph_execution where trimmed_at is not null
+    on conflict do nothing
+"""
+_REWRITTEN = """
+select distinct k.user_id, k.key from {schema}.kv_journal k
+  join bounds b on b.partition = k.source_partition and k.source_offset >= b.source
+"""
+_COLUMNS = """
+select attname from pg_attribute
+ where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
+"""
+
+
+async def differing_keys(compared: Compared, live: Side, rebuilt: Side) -> tuple[Sums, list[Key]]:
+    """The sums of both sides, and the runs, or keys of rows, whose hashes are not the same."""
+    found: list[Key] = []
+    ours, theirs = await live.sums(compared), await rebuilt.sums(compared)
+    for partition in sorted(ours.keys() | theirs.keys()):
+        if ours.get(partition) != theirs.get(partition):
+            here = await live.sums_by_key(compared, partition)
+            there = await rebuilt.sums_by_key(compared, partition)
+            found += [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
+    return Sums(ours, theirs), sorted(found, key=str)
+
+
+async def differences(compared: Compared, key: Key, live: Side, rebuilt: Side) -> list[Difference]:
+    """What differs in the rows whose key begins with `key`."""
+    ours, theirs = await live.values(compared, key), await rebuilt.values(compared, key)
+    found = []
+    for place in sorted(ours.keys() | theirs.keys(), key=str):
+        here, there = ours.get(place), theirs.get(place)
+        if here is None or there is None:
+            words = ("missing", "there") if here is None else ("there", "missing")
+            found.append(Difference(compared.table, place, "*", *words))
+            continue
+        found += [
+            Difference(compared.table, place, column, here[column], there[column])
+            for column in here
+            if here[column] != there[column]
+        ]
+    return found

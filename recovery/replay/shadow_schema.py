@@ -1,0 +1,152 @@
+"""A schema that is being rebuilt beside the live one: its plan, its progress, its indexes.
+
+Made by the migrations like any other; `replay_plan` tells it from others. Indexes that only
+readers need are dropped at first and made again when all rows are there. Connections find the
+schema that is rebuilt by their search path, as those of `execstream.storage.lines` do.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import asyncpg
+
+from execstream.recovery.replay.truncated_runs import COPIED
+from execstream.storage.schema.migrate import migrate, quoted
+from execstream.streams.errors import Fatal
+from execstream.streams.progress import Told
+
+APPLY = "apply"  # the consumer whose effects are rebuilt
+TOPICS, JOURNAL = "topics", "journal"  # sources
+
+
+class Span(NamedTuple):
+    """What is to be read of a partition: from `begin` up to, not including, `end`; None: as far
+    as the live schema is. Kafka's offsets; `base` is added to them in sources."""
+
+    partition: int
+    base: int
+    begin: int
+    end: int | None
+
+
+class Plan(NamedTuple):
+    """`source` is `topics` or `journal`. Before a span's begin comes what the journal has."""
+
+    source: str
+    spans: Sequence[Span]
+
+    def is_of(self, source: str, begins: Mapping[int, int], ends: Mapping[int, int]) -> bool:
+        """Whether this is what was asked for; partitions that are not named: all of them."""
+        return source == self.source and all(
+            (span.begin, span.end) == (begins.get(span.partition, 0), ends.get(span.partition))
+            for span in self.spans
+        )
+
+    @property
+    def needs_journal(self) -> bool:
+        """Whether a part of it comes from the journal."""
+        return self.source == JOURNAL or any(span.begin for span in self.spans)
+
+
+_LONG = 24 * 3600.0  # seconds that one statement may take
+
+
+class NotThatRebuild(Fatal):
+    """A schema is there already, and is something else than was asked for."""
+
+
+_IS_THERE = "select exists (select from pg_namespace where nspname = $1)"
+_HAS_ROWS = "select exists (select from {})"
+_TABLES = """
+select relname from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')
+"""
+_PLAN = "select source, partition, base, from_offset, until_offset from replay_plan order by 2"
+_ADD_SPAN = "insert into replay_plan values ($2, $1, $3, $4, $5)"
+_ADD_PLACE = """
+insert into consumer_offset (consumer, topic, partition, next_offset, epoch, base)
+values ('apply', $1, $2, $3, 0, $4)
+"""
+
+# Of tables, not of their partitions, whose indexes follow.
+_INDEXES = """
+select format('%I', c.relname) as name,
+       replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') as definition
+  from pg_index i
+  join pg_class c on c.oid = i.indexrelid
+ where c.relnamespace = current_schema()::regnamespace
+   and not i.indisunique and not c.relispartition
+"""
+
+
+async def stored_plan(connection: asyncpg.Connection, schema: str) -> Plan | None:
+    """The plan by which `schema` is being rebuilt; None when there is no such schema, or nothing in
+    it yet but what migrations make.
+
+    Raises NotThatRebuild when it is something else.
+    """
+    if not await connection.fetchval(_IS_THERE, schema):
+        return None
+    tables = {row[0] for row in await connection.fetch(_TABLES, quoted(schema))}
+    rows = await connection.fetch(_PLAN) if "replay_plan" in tables else []
+    if rows:
+        return Plan(rows[0]["source"], [Span(*row[1:]) for row in rows])
+    if "migration" in tables and not await _is_used(connection, tables):
+        return None
+    raise NotThatRebuild(
+        f"There is a schema {schema} already, and it is not being rebuilt: name another one, "
+        f"or drop it (`drop schema {quoted(schema)} cascade`)."
+    )
+
+
+async def _is_used(connection: asyncpg.Connection, tables: Collection[str]) -> bool:
+    for table in ("consumer_offset", "graph_execution"):
+        if table in tables and await connection.fetchval(_HAS_ROWS.format(table)):
+            return True
+    return False
+
+
+async def begin(
+    dsn: str,
+    connection: asyncpg.Connection,
+    schema: str,
+    topic: str,
+    plan: Plan,
+    *,
+    has_journal: bool,
+) -> None:
+    """Make `schema`, empty, and store `plan` in it. Without a journal (`has_journal`) nothing can
+    be had from before the begins."""
+    await migrate(dsn, schema)
+    async with connection.transaction():
+        await connection.execute(COPIED)
+        for name, definition in await connection.fetch(_INDEXES):
+            await connection.execute("insert into replay_index values ($1)", definition)
+            await connection.execute(f"drop index {name}")
+        for span in plan.spans:
+            await connection.execute(_ADD_SPAN, plan.source, *span)
+            # Sources begin at 0, whatever the topic's offsets do.
+            first = -span.base if has_journal else span.begin
+            await connection.execute(_ADD_PLACE, topic, span.partition, first, span.base)
+
+
+async def make_indexes(connection: asyncpg.Connection, tell: Told) -> None:
+    """Make the indexes that are still missing, and tell the planner what there is now."""
+    await connection.execute("set maintenance_work_mem = '128MB'")
+    missing = await connection.fetch("select definition from replay_index order by 1")
+    for done, row in enumerate(missing):
+        tell("Making indexes", done, len(missing))
+        async with connection.transaction():
+            await connection.execute(row["definition"], timeout=_LONG)
+            await connection.execute("delete from replay_index where definition = $1", row[0])
+    tell("Making indexes", len(missing), len(missing))
+    await connection.execute("analyze", timeout=_LONG)
+
+
+_PLACES = """
+select partition, next_offset from consumer_offset where consumer = 'apply' and topic = $1
+"""
+
+
+async def places(connection: asyncpg.Connection, topic: str) -> dict[int, int]:
+    """Up to which offset of `topic` the commands have taken effect, by partition."""
+    return dict(await connection.fetch(_PLACES, topic))

@@ -1,0 +1,49 @@
+"""Letting a rebuilt schema take the place of the live one while workers run.
+
+They are held up for as long as the last commands take, fenced off, and go on in the other schema
+after some seconds, when nobody has told them that their partitions are somebody else's.
+"""
+
+from collections.abc import Mapping
+
+from execstream.recovery.replay.bounds import describe
+from execstream.recovery.replay.carried_totals import keep_totals
+from execstream.recovery.replay.cut_over import end_sessions, exchange, lock
+from execstream.recovery.replay.rebuild import Rebuild
+from execstream.recovery.replay.sessions import session
+from execstream.recovery.replay.truncated_runs import lost_days
+from execstream.streams.topics import EVENTS
+
+
+async def swap(rebuild: Rebuild) -> None:
+    """Exchange the names of the rebuilt schema and the live one, at exactly the same offsets.
+
+    Raises NotExchangeable, before anything was changed, when they are not of one version.
+    """
+    settings, topic = rebuild.settings, rebuild.topic.name
+    live = settings.schema_
+    events = await describe(settings.kafka, settings.topic_prefix + EVENTS.name)
+    async with session(settings.postgres, "public") as connection:
+        async with connection.transaction():
+            at = await lock(connection, live, rebuild.schema, topic)
+            if at:
+                await rebuild.catch_up(at)
+                await _keep_totals(rebuild, events.name, at)
+            await exchange(connection, live, rebuild.schema, events.name, events.first)
+        await end_sessions(connection, live)
+
+
+async def _keep_totals(rebuild: Rebuild, events: str, at: Mapping[int, int]) -> None:
+    """Copy totals of which what was read does not tell all any more; nobody commits meanwhile."""
+    if not rebuild.needs_journal:
+        return
+    unknown = await lost_days(rebuild.connection)
+    if not unknown:
+        return
+    live = rebuild.settings.schema_
+    ends = {span.partition: at.get(span.partition, 0) + span.base for span in rebuild.plan.spans}
+    async with (
+        session(rebuild.settings.postgres, live) as connection,
+        connection.transaction(isolation="repeatable_read"),
+    ):
+        await keep_totals(connection, live, rebuild.schema, events, ends, unknown)

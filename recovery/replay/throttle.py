@@ -1,0 +1,104 @@
+"""Giving way to the live side: where cores are short while it applies commands, the processes of a
+rebuild take turns, and rest after each.
+
+Their niceness does not reach what Postgres does for them. On two cores, two of them at once let
+the live side wait four times as long (docs/architecture.md).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from execstream.agents.runtime.retries import is_transient, note_retry
+from execstream.recovery.replay.live_schema import Place, live_places
+from execstream.storage.lines import Line
+
+REST = 2.0  # times as long as the turn took
+SMALL = 2_000  # most records in a turn after one that gave way
+SHORT = 0.1  # of the time in which this process could have run, it had no core
+SCHEDSTAT = Path("/proc/self/schedstat")
+_LONG = 24 * 3600.0  # seconds that waiting for a turn may take
+
+_WAIT = "select pg_advisory_lock(hashtext($1))"
+_END = "select pg_advisory_unlock_all()"
+
+
+class Cores:
+    """Whether there are enough of them. Linux tells in the file `told` how long a process ran, and
+    how long it could have run and had no core; elsewhere there are never enough."""
+
+    def __init__(self, told: Path = SCHEDSTAT) -> None:
+        self._told = told
+        self._ran, self._waited = self._read()
+
+    def are_short(self) -> bool:
+        """Since this was last asked."""
+        ran, waited = self._read()
+        more, longer = ran - self._ran, waited - self._waited
+        self._ran, self._waited = ran, waited
+        return not self._told.exists() or longer > SHORT * (more + longer)
+
+    def _read(self) -> tuple[int, int]:
+        """Nanoseconds."""
+        if not self._told.exists():
+            return 0, 0
+        ran, waited, _ = self._told.read_text().split()
+        return int(ran), int(waited)
+
+
+class Turns:
+    """One process's turns in rebuilding `schema`. `topic`: of the commands that `live` applies."""
+
+    def __init__(self, dsn: str, schema: str, live: str, topic: str, cores: Cores) -> None:
+        self._name = f"execstream.replay {schema}"
+        self._live, self._topic = live, topic
+        self._line = Line(dsn, schema)
+        self._places: Mapping[int, Place] = {}
+        self._cores = cores
+        self._gave_way = False
+
+    async def close(self) -> None:
+        await self._line.close()
+
+    def limit(self, records: int) -> int:
+        """How many of `records` the next turn may take."""
+        return min(records, SMALL) if self._gave_way else records
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A turn: nobody else's, and with a rest after it, if it is to give way."""
+        self._gave_way = gives_way = await self._ask(self._begin)
+        begun = time.monotonic()
+        try:
+            yield
+            if gives_way:
+                await asyncio.sleep(REST * (time.monotonic() - begun))
+        finally:
+            if gives_way:
+                await self._ask(self._end)
+
+    async def _begin(self, connection: asyncpg.Connection) -> bool:
+        before, self._places = self._places, await live_places(connection, self._live, self._topic)
+        gives_way = bool(before) and before != self._places and self._cores.are_short()
+        if gives_way:
+            await connection.execute(_WAIT, self._name, timeout=_LONG)
+        return gives_way
+
+    async def _end(self, connection: asyncpg.Connection) -> bool:
+        await connection.execute(_END)
+        return True
+
+    async def _ask(self, what: Callable[[asyncpg.Connection], Awaitable[bool]]) -> bool:
+        """What Postgres answers; a turn that it cannot give is not waited for."""
+        try:
+            return await what(await self._line.get())
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            note_retry("turn", error)
+            self._line.hang_up()
+            return False

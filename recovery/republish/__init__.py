@@ -1,0 +1,1 @@
+"""Publishing events from the journal again, for consumers that lost theirs."""

@@ -1,0 +1,233 @@
+"""The commands topic folded once more, against journal, key-values, refusals and dead letters.
+
+As far as the topic still reaches back. Left out is what cannot be told any more: commands about
+runs whose journal is gone, and key-values of users who wrote on several partitions.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+
+import asyncpg
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from faust.types import TP
+
+from execstream.agents.apply.batch_fold import Decoded, Work, fold_batch
+from execstream.agents.apply.state_cache import RunCache
+from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion, Record
+from execstream.kafka.reader import records
+from execstream.recovery.verify.earlier_states import (
+    Stretch,
+    compare_stretch,
+    key_values_before,
+    not_storable,
+    refused_as_unknown,
+    scattered_users,
+    states_before,
+)
+from execstream.recovery.verify.erased_rows import without_forgotten
+from execstream.recovery.verify.report import REBUILD, Report
+from execstream.recovery.verify.row_comparison import JOURNAL, KEY_VALUE_JOURNAL
+from execstream.storage.commit.write_set import Effects, Row
+from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
+from execstream.streams.decoding import decode
+from execstream.streams.events import NOWHERE
+from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.state import Run
+
+CACHE_BYTES = 96 * 1024 * 1024  # estimate of what states may take
+_TYPE, _DETAIL = 5, 9  # columns of `journal`
+
+_Read = tuple[Record, Command | Dead]
+
+
+class CommandChecks:
+    """Folds partitions of `topic`, one after the other."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, report: Report, topic: str, max_command_bytes: int
+    ) -> None:
+        self._connection = connection
+        self._report = report
+        self._topic = topic
+        self._max_command_bytes = max_command_bytes
+        self.compared = 0
+        self.skipped = 0
+        self.forgotten = 0
+
+    async def check(
+        self, reader: AIOKafkaConsumer, partition: int, begin: int, end: int, base: int
+    ) -> AsyncIterator[int]:
+        """Kafka's offsets `begin` to `end` of a partition; yields how many were looked at."""
+        broken = frozenset(self._report.broken)
+        folding = _Partition(self._connection, self._topic, partition, base, broken)
+        async for some in records(reader, self._topic, partition, begin, end):
+            decoded = [decode(one.key, one.value, self._max_command_bytes) for one in some]
+            compared, skipped = await self._check(folding, some, decoded, begin)
+            self.compared += compared
+            self.skipped += skipped
+            begin = some[-1].offset + 1
+            yield len(some)
+        if begin < end:  # nothing may be stored of offsets that no record has
+            await self._check(folding, [], [], begin, end)
+
+    async def _check(
+        self,
+        folding: "_Partition",
+        some: Sequence[Record],
+        decoded: list[Command | Dead],
+        begin: int,
+        end: int | None = None,
+    ) -> tuple[int, int]:
+        end = some[-1].offset + 1 if end is None else end
+        effects, stretch = await folding.fold(some, decoded, begin, end)
+        found = await compare_stretch(self._connection, stretch, effects)
+        kept = await without_forgotten(self._connection, found)
+        self.forgotten += len(found) - len(kept)
+        for differing in kept:
+            self._report.add_rows([differing], REBUILD)
+            if differing.table is JOURNAL:
+                self._report.broken.add(differing.value("graph_exec_id"))
+            if differing.table is KEY_VALUE_JOURNAL:
+                self._report.broken_users |= differing.values("user_id")
+        return len(some) - len(stretch.skipped), len(stretch.skipped)
+
+
+class _Partition:
+    """What is kept of a partition between stretches."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        topic: str,
+        number: int,
+        base: int,
+        broken: frozenset[str],
+    ) -> None:
+        self._connection = connection
+        self._broken = broken
+        self._owned = Owned(TP(topic, number), 0, base, NOWHERE, 0, 0)
+        self._cache = RunCache(CACHE_BYTES)
+        self._stretches = 0
+        self._erased: set[str] = set()
+        self._begun: set[str] = set()
+        self._foreign: set[str] = set()
+
+    async def fold(
+        self, some: Sequence[Record], decoded: list[Command | Dead], begin: int, end: int
+    ) -> tuple[Effects, Stretch]:
+        """What must be stored of the journal, key-values, refusals and dead letters, and where."""
+        base = self._owned.base
+        stretch = Stretch(
+            self._owned.tp.topic, self._owned.number, begin + base, end + base, base, []
+        )
+        self._stretches += 1
+        await self._bury_unstorable(some, decoded, stretch)
+        left_out = await self._load(decoded, stretch) | await self._load_key_values(
+            decoded, stretch
+        )
+        early = await refused_as_unknown(self._connection, stretch) if self._foreign else set()
+        kept: list[_Read] = []
+        kept_early: list[_Read] = []
+        for record, command in zip(some, decoded, strict=True):
+            owner = _about(command)
+            if owner in left_out:
+                stretch.skipped.append(record.offset + base)
+            elif owner in self._foreign and record.offset + base in early:
+                kept_early.append((record, command))
+            else:
+                kept.append((record, command))
+        effects = self._fold(kept, begin, self._cache)
+        self._cache.trim(self._stretches)
+        # When these came, their run had not yet begun on its own partition.
+        effects.refusals += self._fold(kept_early, begin, RunCache(CACHE_BYTES)).refusals
+        effects.entries = [
+            row for row in effects.entries if row[0] not in self._erased or _is_closing(row)
+        ]
+        return effects, stretch
+
+    def _fold(self, kept: Sequence[_Read], begin: int, cache: RunCache) -> Effects:
+        if not kept:
+            return Effects()
+        portion = Portion(self._owned, begin, [record for record, _ in kept])
+        work = Work(Batch([portion]), self._stretches, cache.generation)
+        commands: Decoded = [[command for _, command in kept]]
+        fold_batch(work, commands, cache, lambda *_: None)
+        return work.effects
+
+    async def _bury_unstorable(
+        self, some: Sequence[Record], decoded: list[Command | Dead], stretch: Stretch
+    ) -> None:
+        """Nothing but Postgres can tell what it refused: it is taken at its word."""
+        refused = await not_storable(self._connection, stretch)
+        for index, record in enumerate(some):
+            if record.offset in refused and isinstance(decoded[index], Command):
+                detail = msgspec.json.decode(refused[record.offset])
+                decoded[index] = Dead(DeadReason.NOT_STORABLE, detail)
+
+    async def _load(self, decoded: Sequence[Command | Dead], stretch: Stretch) -> set[str]:
+        """Have the cache hold what is known; the runs about which too little is."""
+        commands = [one for one in decoded if isinstance(one, RunCommand)]
+        firsts: dict[str, RunCommand] = {}
+        for command in commands:
+            firsts.setdefault(command.graph_exec_id, command)
+        missing = self._cache.hold(firsts, self._stretches)
+        broken = self._broken.intersection(missing)
+        states = await states_before(
+            self._connection, set(missing) - broken, stretch.partition, stretch.begin
+        )
+        unknown = set(states.unknown)
+        for run_id in states.erased | broken:
+            # Its entries do not tell its state: it can be folded from its beginning, and only once.
+            if run_id in self._begun or not isinstance(firsts[run_id], CreateGraph):
+                unknown.add(run_id)
+        self._begun |= states.erased | broken
+        self._erased |= states.erased
+        self._foreign |= states.foreign.keys()
+        for run in states.runs.values():
+            self._cache.put(run, self._stretches)
+        for run_id, partition in states.foreign.items():
+            self._cache.put(_elsewhere(firsts[run_id], partition), self._stretches)
+        return unknown
+
+    async def _load_key_values(
+        self, decoded: Sequence[Command | Dead], stretch: Stretch
+    ) -> set[str]:
+        """Have the cache hold what is known; the users about whom too little is."""
+        commands = [one for one in decoded if isinstance(one, SetKeyValue)]
+        if not commands:
+            return set()
+        self._cache.key_values = await key_values_before(
+            self._connection,
+            {(one.user_id, one.name) for one in commands},
+            {(one.user_id, one.id) for one in commands},
+            stretch.partition,
+            stretch.begin,
+        )
+        users = {one.user_id for one in commands}
+        scattered = await scattered_users(self._connection, users, stretch.topic, stretch.partition)
+        return {_USER + user for user in scattered}
+
+
+_USER = "user "  # before a user's id; no run's id begins so
+
+
+def _about(command: Command | Dead) -> str | None:
+    if isinstance(command, RunCommand):
+        return command.graph_exec_id
+    return _USER + command.user_id if isinstance(command, SetKeyValue) else None
+
+
+def _elsewhere(command: RunCommand, partition: int) -> Run:
+    """A run of another partition, of which nothing else is asked."""
+    return Run(
+        id=command.graph_exec_id,
+        partition=partition,
+        user_id="",
+        graph_id="",
+        graph_version=1,
+        created_at=command.time,
+    )
+
+
+def _is_closing(row: Row) -> bool:
+    return row[_TYPE] == "graph.deleted" and '"hard":true' in (row[_DETAIL] or "")

@@ -1,0 +1,193 @@
+"""The events topic against the journal, and the totals against a recount, in one pass.
+
+Events come at least once: what is not above the last source of its partition was there before.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+from aiokafka import AIOKafkaConsumer
+
+from execstream.kafka.reader import Extent, records
+from execstream.recovery.verify.earlier_states import forgotten
+from execstream.recovery.verify.recomputed_totals import Place, Recount, everything, partly_kept
+from execstream.recovery.verify.report import RETELL, Difference, Report
+from execstream.storage.log.events import Retelling
+from execstream.streams import exact_json
+from execstream.streams.errors import NOT_READABLE
+from execstream.streams.events import NOWHERE, Event, encode_event
+from execstream.streams.totals.aggregation import Tally, decode_fact
+
+_PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")
+
+
+class _Source(msgspec.Struct):
+    source: tuple[int, int, int]
+
+
+_decode_source = msgspec.json.Decoder(_Source).decode
+_Saying = tuple[Place, bytes]
+
+
+class Topic:
+    """The events of one partition as a subscriber keeps them, read as far as somebody asks."""
+
+    def __init__(self, reader: AIOKafkaConsumer, name: str, partition: int, extent: Extent) -> None:
+        first, end = extent.first.get(partition, 0), extent.end.get(partition, 0)
+        self._sayings = _sayings(records(reader, name, partition, first, end))
+        self._next: _Saying | None = None
+        self.begin: Place | None = None
+        self.last: Place = NOWHERE
+
+    async def open(self) -> None:
+        """Read the first event; `begin` is its place, None when there is no event."""
+        await self._move()
+        self.begin = None if self._next is None else self._next[0]
+
+    async def until(self, place: Place) -> list[_Saying]:
+        """The next events up to `place`, which is the last of them if it is there."""
+        found = []
+        while self._next is not None and self._next[0] <= place:
+            found.append(self._next)
+            await self._move()
+        return found
+
+    async def _move(self) -> None:
+        self._next = await anext(self._sayings, None)
+        if self._next is not None:
+            self.last = self._next[0]
+
+
+async def _sayings(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_Saying]:
+    last: Place = NOWHERE
+    async for some in found:
+        for record in some:
+            try:
+                _, *place = _decode_source(record.value or b"").source
+            except NOT_READABLE:
+                continue  # somebody else's; workers skip it and say so
+            if (place[0], place[1]) > last:
+                last = (place[0], place[1])
+                yield last, record.value
+
+
+class EventChecks:
+    """Checks partitions one after the other. `recount`: None when no tally ever ran."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        report: Report,
+        recount: Recount | None,
+        counted: dict[int, Place],
+    ) -> None:
+        self._connection = connection
+        self._report = report
+        self._recount = recount
+        self._counted = counted
+        self.compared = 0
+        self.pending = 0
+
+    async def check(
+        self, partition: int, topic: Topic, end: int, published: Place
+    ) -> AsyncIterator[int]:
+        """Partition `partition` up to source offset `end`; of events above `published` it is not
+        said that they are in the topic yet. Yields how many were looked at."""
+        retelling = Retelling()
+        await topic.open()
+        async for rows in everything(self._connection, partition, end):
+            sound = [row for row in rows if str(row["graph_exec_id"]) not in self._report.broken]
+            events = await retelling.events(self._connection, sound)
+            told = [(_place(event), encode_event(event)) for event in events]
+            await self._count(told, self._counted.get(partition, NOWHERE))
+            if topic.begin is not None:
+                since = [one for one in told if one[0] >= topic.begin]
+                await self._compare(partition, topic, since, published)
+            yield len(rows)
+        await self._surplus(partition, await topic.until((end - 1, 2**31)))
+
+    async def _count(self, told: Iterable[_Saying], upto: Place) -> None:
+        if self._recount is None:
+            return
+        tally = Tally()
+        for place, value in told:
+            if place <= upto:
+                tally.count(decode_fact(value))
+        await self._recount.add(tally)
+
+    async def _compare(
+        self, partition: int, topic: Topic, told: Sequence[_Saying], published: Place
+    ) -> None:
+        if not told:
+            return
+        found = dict(await topic.until(told[-1][0]))
+        for place, value in told:
+            is_there = found.pop(place, None)
+            if is_there is None:
+                self._missing(partition, place, value, published, topic.last)
+                continue
+            self.compared += 1
+            if is_there != value:
+                self._differing(partition, place, value, is_there)
+        await self._surplus(partition, found.items())
+
+    def _missing(
+        self, partition: int, place: Place, value: bytes, published: Place, last: Place
+    ) -> None:
+        if place > published and place > last:
+            self.pending += 1
+            return
+        self._note(partition, place, value, "*", "there", "missing")
+
+    def _differing(self, partition: int, place: Place, value: bytes, found: bytes) -> None:
+        expected, is_now = _fields(value), _fields(found)
+        if "truncated" in expected or "truncated" in is_now:
+            for name in _PAYLOADS:  # shortened from another spelling
+                expected.pop(name, None)
+                is_now.pop(name, None)
+        for name in sorted(expected.keys() | is_now.keys()):
+            here, there = expected.get(name), is_now.get(name)
+            if here != there:
+                self._note(partition, place, value, name, here, there)
+
+    async def _surplus(self, partition: int, found: Iterable[_Saying]) -> None:
+        """Events without an entry: those of runs that were erased stay in the topic."""
+        fields = [(place, value, _fields(value)) for place, value in found]
+        run_ids = {one["graph_exec_id"] for _, _, one in fields if "graph_exec_id" in one}
+        if not fields:
+            return
+        excused = await partly_kept(self._connection, run_ids) | self._report.broken
+        users = {one.get("user_id", "") for _, _, one in fields if "seq" not in one}
+        gone = await forgotten(self._connection, users)
+        for place, value, one in fields:
+            is_gone = "seq" not in one and one.get("user_id") in gone
+            if not is_gone and one.get("graph_exec_id") not in excused:
+                self._note(partition, place, value, "*", "missing", "there")
+
+    def _note(
+        self, partition: int, place: Place, value: bytes, name: str, expected: Any, found: Any
+    ) -> None:
+        fields = _fields(value)
+        self._report.add(
+            Difference(
+                kind="event",
+                field=name,
+                expected=expected,
+                found=found,
+                mend=RETELL,
+                graph_exec_id=fields.get("graph_exec_id"),
+                node_exec_id=fields.get("node_exec_id"),
+                place={"source": [partition, *place]},
+            )
+        )
+
+
+def _place(event: Event) -> Place:
+    return (event.source[1], event.source[2])
+
+
+def _fields(value: bytes) -> dict[str, Any]:
+    fields = exact_json.decode(value)
+    return fields if isinstance(fields, dict) else {}

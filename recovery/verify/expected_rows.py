@@ -1,0 +1,138 @@
+"""A run's rows once more from its journal, by the functions that make them live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import Raw
+
+from execstream.recovery.verify.report import REBUILD, Difference
+from execstream.recovery.verify.soundness import flaw
+from execstream.storage.commit.write_set import Effects, Row
+from execstream.storage.log.run_states import entry_of
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.journal import Entry
+from execstream.streams.state import Run
+
+_SOME_VALUE = Raw(b"null")  # stands for a value, which no row depends on
+
+# Columns of `graph_execution` that what is left of a journal cannot tell, by position.
+_ID, _STATS, _TRIMMED_AT = 0, 11, 22
+_TOLD_BY_REST = (4, 12, 13, 14, 15, 17, 18, 19, 20)
+_ERASED_COLUMNS = (5, 6, 7, 11)
+
+
+@dataclass(slots=True)
+class Folded:
+    """What journals come to: the rows of runs and steps that must be there."""
+
+    runs: list[Row] = field(default_factory=list)
+    steps: list[Row] = field(default_factory=list)
+
+
+class Rows:
+    """Folds journals of whole runs, entry by entry, and collects rows and what is impossible."""
+
+    def __init__(self) -> None:
+        self.flaws: list[Difference] = []
+        self.broken: set[str] = set()
+        self.entries = 0
+        self._effects = Effects()
+        self._run: Run | None = None
+        self._last: tuple[int, int] = (-1, -1)
+
+    def add(self, row: asyncpg.Record) -> None:
+        """The next row of the journal, run by run, each from its first entry on."""
+        run_id = str(row["graph_exec_id"])
+        self.entries += 1
+        if run_id in self.broken:
+            return
+        if self._run is None or self._run.id != run_id:
+            self._run, self._last = None, (-1, -1)
+        entry = self._entry(run_id, row)
+        if entry is None or not self._is_sound(run_id, row, entry):
+            return
+        if self._run is None:
+            self._run = new_run(run_id, entry, row["source_partition"])
+        evolve(self._run, entry)
+        self._run.outcomes.clear()  # only who applies commands asks for them
+        source = (row["source_offset"], row["source_index"])
+        self._effects.add_entry(self._run, entry, row["source_partition"], *source)
+        self._effects.entries.clear()
+        self._last = source
+
+    def take(self) -> Folded:
+        """The rows of what was added since the last time."""
+        effects, self._effects = self._effects, Effects()
+        effects.freeze()
+        return Folded(
+            [row for row in effects.run_rows if row[_ID] not in self.broken],
+            [row for row in effects.step_rows if row[1] not in self.broken],
+        )
+
+    def _entry(self, run_id: str, row: asyncpg.Record) -> Entry | None:
+        try:
+            entry = entry_of(row)
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._note(run_id, row, "*", "an entry", str(error))
+            return None
+        if row["has_data"]:
+            entry.data = _SOME_VALUE
+        return entry
+
+    def _is_sound(self, run_id: str, row: asyncpg.Record, entry: Entry) -> bool:
+        wrong = flaw(self._run, entry)
+        if wrong is not None:
+            self._note(run_id, row, *wrong)
+            return False
+        if (row["source_offset"], row["source_index"]) <= self._last:
+            self._note(run_id, row, "source_offset", f"above {self._last}", row["source_offset"])
+            return False
+        if self._run is None:
+            day, partition = entry.at.date(), row["source_partition"]
+        else:
+            day, partition = self._run.created_at.date(), self._run.partition
+        for column, expected in (("run_day", day), ("source_partition", partition)):
+            if row[column] != expected:
+                self._note(run_id, row, column, str(expected), str(row[column]))
+                return False
+        return True
+
+    def _note(self, run_id: str, row: asyncpg.Record, column: str, *values: Any) -> None:
+        expected, found = values
+        self.broken.add(run_id)
+        step = row["node_exec_id"]
+        self.flaws.append(
+            Difference(
+                kind="journal",
+                field=column,
+                expected=expected,
+                found=found,
+                mend=REBUILD,
+                graph_exec_id=run_id,
+                node_exec_id=None if step is None else str(step),
+                place={"seq": row["seq"]},
+            )
+        )
+
+
+def rest_row(head: asyncpg.Record, rest: Sequence[asyncpg.Record], loaded: Run) -> Row:
+    """The row of a run of whose journal only `rest` is left: `loaded` is its row as it is, evolved
+    by `rest`."""
+    effects = Effects()
+    for row in rest:
+        last = (row["source_partition"], row["source_offset"], row["source_index"])
+        effects.add_entry(loaded, entry_of(row), *last)
+    effects.freeze()
+    told = effects.run_rows[0]
+    columns = list(head.values())
+    for column in _TOLD_BY_REST:
+        columns[column] = told[column]
+    if told[_STATS] is not None:
+        columns[_STATS] = told[_STATS]
+    if rest[-1]["is_closing"]:
+        for column in (*_ERASED_COLUMNS, _TRIMMED_AT):
+            columns[column] = None
+    return tuple(columns)

@@ -1,0 +1,66 @@
+"""Mending what `verify` found, from the journal, beside workers that go on.
+
+Not mended: runs and key-values whose journal itself is wrong, as it would spread; what only the
+topics tell.
+"""
+
+import asyncpg
+
+from execstream.config.settings import Settings
+from execstream.recovery.verify import block_stats
+from execstream.recovery.verify.repair import (
+    forget_strays,
+    held,
+    mend_key_value,
+    mend_total,
+    replace_runs,
+)
+from execstream.recovery.verify.report import Report
+from execstream.recovery.verify.row_comparison import entries_of
+from execstream.recovery.verify.run_checks import Piece, fold_piece, in_parts
+from execstream.streams.progress import Told
+
+RUNS_AT_ONCE = 20
+TOTALS_AT_ONCE = 500
+
+
+async def mend(settings: Settings, report: Report, told: Told) -> None:
+    """Mend what can be; `report.mended` counts runs, key-values, totals and published ones."""
+    dsn, schema = settings.postgres, settings.schema_
+    await _mend_runs(dsn, schema, report, told)
+    key_values = [r for r in report.key_values if r.value("user_id") not in report.broken_users]
+    if key_values:
+        async with held(dsn, schema, "apply") as connection:
+            for row in key_values:
+                done = await mend_key_value(connection, row.value("user_id"), row.value("key"))
+                report.mended += done
+    for rows in in_parts(report.totals, TOTALS_AT_ONCE):
+        async with held(dsn, schema, "tally") as connection:
+            for row in rows:
+                report.mended += await mend_total(connection, row)
+    if report.totals or report.counts["block_stats"]:  # wrong totals may have been published
+        report.mended += await block_stats.mend(settings)
+
+
+async def _mend_runs(dsn: str, schema: str, report: Report, told: Told) -> None:
+    run_ids = sorted(report.runs - report.broken)
+    for some in in_parts(run_ids, RUNS_AT_ONCE):
+        async with held(dsn, schema, "apply") as connection:
+            report.mended += await _rewrite(connection, some)
+        told("Mending", report.mended, len(run_ids))
+    if report.strays:
+        async with held(dsn, schema, "apply") as connection:
+            report.mended += len(await forget_strays(connection, report.strays))
+
+
+async def _rewrite(connection: asyncpg.Connection, run_ids: list[str]) -> int:
+    """Rows of `run_ids` once more from their journals as they are now; how many could be."""
+    piece = Piece()
+    async for row in entries_of(connection, run_ids):
+        piece.add(row)
+    folded = await fold_piece(connection, piece, Report())
+    sound = [run_id for run_id in piece.ids if run_id not in piece.folding.broken]
+    await replace_runs(
+        connection, sound, folded.rows.runs, folded.rows.steps, but_steps_of=folded.trimmed
+    )
+    return len(sound)

@@ -1,0 +1,198 @@
+"""What happened in a partition once more from its tables, and the totals recounted from it.
+
+All in one transaction of isolation repeatable_read, whose end drops the recounted totals.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import asyncpg
+
+from execstream.recovery.verify.row_comparison import Differing, Table, differing
+from execstream.storage.commit.totals import commit_tally
+from execstream.storage.schema.migrate import quoted
+from execstream.streams.totals.aggregation import Tally
+
+ROWS_AT_A_TIME = 200
+OFFSETS_AT_A_TIME = 2_000  # which Postgres sorts together
+BYTES_AT_A_TIME = 8 * 1024 * 1024
+
+Place = tuple[int, int]
+
+_EVERYTHING = """
+select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id, seq,
+       node_exec_id, name, data, detail, was, status, null::text as user_id, null::text as key,
+       null::text as command_type, null::text as reason
+  from journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
+union all
+select source_partition, source_offset, 0, 'command.refused', at, command_id, graph_exec_id, null,
+       null, null, null, detail, null, null, user_id, null, command_type, reason
+  from refusal where source_partition = $1 and source_offset >= $2 and source_offset < $3
+union all
+select source_partition, source_offset, 0, 'kv.changed', at, command_id, null, null,
+       node_exec_id, null, data, null, null, null, user_id, key, null, null
+  from kv_journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
+order by source_offset, source_index
+"""
+
+
+_FIRST = """
+select least(
+    (select min(source_offset) from journal where source_partition = $1),
+    (select min(source_offset) from refusal where source_partition = $1),
+    (select min(source_offset) from kv_journal where source_partition = $1))
+"""
+
+
+async def everything(
+    connection: asyncpg.Connection, partition: int, end: int
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """Journal, refusals and key-values of a partition before offset `end`, in the order of their
+    sources; columns that a table does not have are null."""
+    first = await connection.fetchval(_FIRST, partition)
+    if first is None:
+        return
+    for begin in range(first, end, OFFSETS_AT_A_TIME):
+        span = (partition, begin, min(begin + OFFSETS_AT_A_TIME, end))
+        rows: list[asyncpg.Record] = []
+        size = 0
+        async for row in connection.cursor(_EVERYTHING, *span, prefetch=ROWS_AT_A_TIME):
+            rows.append(row)
+            size += len(row["data"] or "") + len(row["detail"] or "")
+            if size > BYTES_AT_A_TIME:
+                yield rows
+                rows, size = [], 0
+        if rows:
+            yield rows
+
+
+_PARTLY_KEPT = """
+select id from unnest($1::uuid[]) as x(id)
+ where exists (select from graph_execution g where g.id = x.id and g.trimmed_at is not null
+                  and not exists (select from journal w
+                                   where w.graph_exec_id = g.id and w.seq = 1))
+    or exists (select from journal j where j.graph_exec_id = x.id
+                  and j.type = 'graph.deleted' and j.detail ->> 'hard' = 'true')
+"""
+
+
+async def partly_kept(connection: asyncpg.Connection, run_ids: Iterable[str]) -> set[str]:
+    """Which of the runs are erased, or have lost their journal to retention."""
+    rows = await connection.fetch(_PARTLY_KEPT, list(run_ids))
+    return {str(row["id"]) for row in rows}
+
+
+# ---- totals --------------------------------------------------------------------------------
+
+BY_TIME = (
+    Table("block_minute", ("minute", "source_partition", "block_id")),
+    Table("block_hour", ("hour", "source_partition", "block_id")),
+    Table("node_day", ("day", "source_partition", "graph_id", "node_id")),
+    Table("graph_minute", ("minute", "source_partition", "graph_id")),
+    Table("user_day", ("day", "source_partition", "user_id")),
+    Table("block_error", ("hour", "source_partition", "block_id", "fingerprint")),
+)
+OF_ALL_TIME = (
+    Table("block_total", ("source_partition", "block_id")),
+    Table("node_total", ("source_partition", "graph_id", "node_id")),
+)
+TOTALS = BY_TIME + OF_ALL_TIME
+
+_COUNTED = """
+select partition, published_offset, published_index from consumer_offset
+ where consumer = 'tally' and topic = $1
+"""
+
+
+async def counted(connection: asyncpg.Connection, topic: str) -> dict[int, Place]:
+    """Source of the last event that the tally has counted, by partition."""
+    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_COUNTED, topic)}
+
+
+class Unknown(NamedTuple):
+    """Days of a partition of which not all is told any more."""
+
+    partition: int
+    first: date
+    last: date
+
+
+# Where what is not told any more may have been counted: rows of totals (alias `t`) that are so are
+# named by a temporary table.
+UNKNOWN = "create temp table unknown (partition int, first date, last date) on commit drop"
+
+_TRIMMED = """
+select source_partition, min(created_at)::date, max(updated_at)::date from graph_execution g
+ where trimmed_at is not null
+   and not exists (select from journal w where w.graph_exec_id = g.id and w.seq = 1)
+ group by source_partition, created_at::date
+"""
+
+
+async def trimmed_days(connection: asyncpg.Connection) -> list[Unknown]:
+    """Where and when runs were that retention has dropped the journal of."""
+    return [Unknown(*row) for row in await connection.fetch(_TRIMMED)]
+
+
+class Recount:
+    """The totals once more, in tables that only this session sees."""
+
+    def __init__(self, connection: asyncpg.Connection, schema: str, topic: str) -> None:
+        self._connection = connection
+        self._schema = quoted(schema)
+        self._topic = topic
+
+    async def begin(self) -> None:
+        """Make the tables; for this session they stand in for the schema's."""
+        for table in TOTALS:
+            await self._connection.execute(
+                f"""create temp table {table.name} (like {self._schema}.{table.name} including all)
+                    on commit drop"""
+            )
+        await self._connection.execute(UNKNOWN)
+
+    async def end(self) -> None:
+        """Drop them: the session sees the schema's again."""
+        names = ", ".join(f"pg_temp.{table.name}" for table in TOTALS)
+        await self._connection.execute(f"drop table {names}")
+
+    async def add(self, tally: Tally) -> None:
+        await commit_tally(self._connection, "tally", self._topic, [], tally)
+
+    async def differing(
+        self, partitions: Sequence[int], unknown: Iterable[Unknown]
+    ) -> list[Differing]:
+        """Totals of `partitions` that are not as recounted. Days that are `unknown`, and totals of
+        all time of their partitions, are left out."""
+        records = list(unknown)
+        await self._connection.copy_records_to_table("unknown", records=records)
+        found: list[Differing] = []
+        for table in TOTALS:
+            where = f"source_partition = any($1::int[]) and not {is_unknown(table)}"
+            recounted, stored = (
+                f"(select * from {schema}.{table.name} t where {where})"
+                for schema in ("pg_temp", self._schema)
+            )
+            found += await differing(self._connection, table, recounted, stored, [list(partitions)])
+        return found
+
+
+def is_unknown(table: Table) -> str:
+    """A condition on rows of `table`; days are those of the session's time zone, which is UTC."""
+    of_partition = "select from unknown u where u.partition = t.source_partition"
+    if table in OF_ALL_TIME:
+        return f"exists ({of_partition})"
+    return f"exists ({of_partition} and t.{table.key[0]}::date between u.first and u.last)"
+
+
+def merged(unknown: Iterable[Unknown]) -> list[Unknown]:
+    """The same days, with spans that meet made one."""
+    spans: list[Unknown] = []
+    for one in sorted(unknown):
+        last = spans[-1] if spans else None
+        if last is None or last.partition != one.partition or last.last < one.first:
+            spans.append(one)
+        elif one.last > last.last:
+            spans[-1] = last._replace(last=one.last)
+    return spans

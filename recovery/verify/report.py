@@ -1,0 +1,115 @@
+"""What a verification says: what was looked at, what was left out, and every difference.
+
+A difference names its cell and the command that mends it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from execstream.recovery.verify.row_comparison import Differing
+
+MOST_TOLD = 1_000  # differences of a kind; the others are counted
+
+MEND_ALL = "execstream verify --all --mend"
+# By force, because what is live is what is wrong.
+REBUILD = "execstream replay --into rebuilt --swap --force"
+# The topic itself keeps what it says: only listeners can be told how it really was.
+RETELL = "execstream replay --events --to-redis"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A cell that is not what it should be. `kind`: the table, or event, block_stats, offset;
+    `field`: the column, `*` for a whole row. What of `key` names no run or step is in `place`."""
+
+    kind: str
+    field: str
+    expected: Any
+    found: Any
+    mend: str
+    graph_exec_id: str | None = None
+    node_exec_id: str | None = None
+    place: dict[str, Any] = {}
+
+
+@dataclass
+class Report:
+    """Collects what the checks find."""
+
+    checked: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    mended: int = 0
+    # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, ids of no run,
+    # and rows.
+    runs: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    broken_users: set[str] = field(default_factory=set)
+    strays: set[str] = field(default_factory=set)
+    key_values: list[Differing] = field(default_factory=list)
+    totals: list[Differing] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def is_good(self) -> bool:
+        return self.found == 0
+
+    def add(self, *differences: Difference) -> None:
+        for one in differences:
+            self.counts[one.kind] += 1
+            if self.counts[one.kind] <= MOST_TOLD:
+                self.differences.append(one)
+
+    def add_rows(self, rows: Iterable[Differing], mend: str) -> None:
+        """Rows of any table, cell by cell."""
+        for row in rows:
+            self.add(*_of_row(row, mend))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.is_good,
+            "checked": self.checked,
+            "left_out": self.left_out,
+            "found": self.found,
+            "mended": self.mended,
+            "differences": self.differences,
+        }
+
+
+def mend_run(run_id: str) -> str:
+    return f"execstream verify {run_id} --mend"
+
+
+def _of_row(row: Differing, mend: str) -> Iterable[Difference]:
+    kind = row.table.name
+    names = {name: row.value(name) for name in row.table.key}
+    run_id, step_id = _ids(row)
+    for column, expected, found in row.cells():
+        yield Difference(
+            kind=kind,
+            field=column,
+            expected=expected,
+            found=found,
+            mend=mend,
+            graph_exec_id=run_id,
+            node_exec_id=step_id,
+            place={} if kind in ("graph_execution", "node_execution") else names,
+        )
+
+
+def _ids(row: Differing) -> tuple[str | None, str | None]:
+    if row.table.name == "graph_execution":
+        return row.value("id"), None
+    if row.table.name == "node_execution":
+        return row.value("graph_exec_id"), row.value("id")
+    columns = row.expected if row.expected is not None else row.found or {}
+    return tuple(  # type: ignore[return-value]
+        row.value(name) if name in columns else None for name in ("graph_exec_id", "node_exec_id")
+    )

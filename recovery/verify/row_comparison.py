@@ -1,0 +1,245 @@
+"""Reading what is to be verified: one snapshot, in bounded pieces, and rows against rows.
+
+Rows that are expected go to Postgres as composite arrays, as at a commit, and are compared there:
+both sides then have the same spelling of JSON, numbers and times.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from execstream.storage.commit.write_set import Row
+from execstream.storage.schema.migrate import quoted
+
+ROWS_AT_A_TIME = 2_000
+MOST_DIFFERING = 10_000  # rows of one comparison that are looked at
+
+_as_columns = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Table(NamedTuple):
+    """A table, what names its rows, and which columns are not compared: they count as null."""
+
+    name: str
+    key: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+RUNS = Table("graph_execution", ("id",))
+STEPS = Table("node_execution", ("graph_exec_id", "id"))
+JOURNAL = Table("journal", ("graph_exec_id", "seq"))
+KEY_VALUES = Table("kv_data", ("user_id", "key"))
+KEY_VALUE_JOURNAL = Table("kv_journal", ("source_partition", "source_offset"))
+REFUSALS = Table("refusal", ("source_partition", "source_offset"))
+DEAD_LETTERS = Table("dead_letter", ("partition", "offset"), ("redriven_at",))
+
+
+class Differing(NamedTuple):
+    """A row that is not as expected: columns as JSON; None: there is no such row."""
+
+    table: Table
+    expected: dict[str, msgspec.Raw] | None
+    found: dict[str, msgspec.Raw] | None
+
+    def value(self, column: str) -> Any:
+        """Of a column that both sides have alike, such as the key's."""
+        row = self.expected if self.expected is not None else self.found
+        return msgspec.json.decode((row or {})[column])
+
+    def values(self, column: str) -> set[Any]:
+        """Of a column in which the sides may differ."""
+        return {msgspec.json.decode(row[column]) for row in (self.expected, self.found) if row}
+
+    def cells(self) -> list[tuple[str, Any, Any]]:
+        """Column, expected and found value of each cell; `*` for a row on one side only."""
+        if self.expected is None or self.found is None:
+            there, missing = {"row": "there"}, {"row": "missing"}
+            sides = (missing, there) if self.expected is None else (there, missing)
+            return [("*", sides[0]["row"], sides[1]["row"])]
+        return [
+            (column, msgspec.json.decode(value), msgspec.json.decode(self.found[column]))
+            for column, value in self.expected.items()
+            if bytes(value) != bytes(self.found[column])
+        ]
+
+
+@asynccontextmanager
+async def snapshot(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees everything as it is at its first query, for as long as it is open."""
+    connection = await asyncpg.connect(
+        dsn,
+        server_settings={
+            "search_path": quoted(schema),
+            "application_name": "execstream-verify",
+            "timezone": "UTC",
+            "jit": "off",
+            "plan_cache_mode": "force_custom_plan",
+        },
+    )
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def compare(
+    connection: asyncpg.Connection, table: Table, rows: Sequence[Row], where: str, *args: object
+) -> list[Differing]:
+    """`rows` (in column order) against those of `table` for which `where` holds; `args` are $2 and
+    so on."""
+    columns = ", ".join(
+        f"null::{kind} as {name}" if name.strip('"') in table.left_out else name
+        for name, kind in await _columns(connection, table.name)
+    )
+    found = f"select {columns} from {table.name} where {where}"
+    expected = f"unnest($1::{table.name}[])"
+    return await differing(connection, table, expected, f"({found})", [list(rows), *args])
+
+
+async def differing(
+    connection: asyncpg.Connection,
+    table: Table,
+    expected: str,
+    found: str,
+    args: Sequence[object] = (),
+) -> list[Differing]:
+    """Rows that are not the same in `expected` and `found`, both SQL."""
+    on = " and ".join(f'e."{name}" = f."{name}"' for name in table.key)
+    rows = await connection.fetch(
+        f"""select to_jsonb(e) as expected, to_jsonb(f) as found
+              from {expected} e full join {found} f on {on}
+             where e::text is distinct from f::text limit {MOST_DIFFERING}""",
+        *args,
+    )
+    return [Differing(table, _side(row["expected"]), _side(row["found"])) for row in rows]
+
+
+def _side(json: str | None) -> dict[str, msgspec.Raw] | None:
+    return None if json is None else _as_columns(json)
+
+
+_COLUMNS = """
+select quote_ident(attname), format_type(atttypid, atttypmod) from pg_attribute
+ where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
+"""
+
+
+async def _columns(connection: asyncpg.Connection, table: str) -> list[tuple[str, str]]:
+    return [tuple(row) for row in await connection.fetch(_COLUMNS, table)]
+
+
+# ---- journals ------------------------------------------------------------------------------
+
+# Without values, which no fold asks about; that there is one is told. `is_closing`: the entry that
+# stays of a run that was erased.
+_ENTRY = """
+graph_exec_id, seq, run_day, at, command_id, type, node_exec_id, name, detail, was, status,
+source_partition, source_offset, source_index, data is not null as has_data,
+type = 'graph.deleted' and (detail ->> 'hard') is not distinct from 'true' as is_closing
+"""
+_PARTITIONS = """
+select inhrelid::regclass::text as name from pg_inherits
+ where inhparent = to_regclass('journal') order by 1
+"""
+
+
+async def all_entries(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Record]:
+    """The whole journal without values, day by day, run by run, by `seq`."""
+    for row in await connection.fetch(_PARTITIONS):
+        statement = f"select {_ENTRY} from {row['name']} order by graph_exec_id, seq"
+        async for entry in connection.cursor(statement, prefetch=ROWS_AT_A_TIME):
+            yield entry
+
+
+async def entries_of(
+    connection: asyncpg.Connection, run_ids: Collection[str]
+) -> AsyncIterator[asyncpg.Record]:
+    """The journals of some runs without values, run by run, by `seq`."""
+    statement = f"""select {_ENTRY} from journal where graph_exec_id = any($1::uuid[])
+                     order by graph_exec_id, seq"""
+    async for entry in connection.cursor(statement, list(run_ids), prefetch=ROWS_AT_A_TIME):
+        yield entry
+
+
+async def heads(
+    connection: asyncpg.Connection, run_ids: Collection[str]
+) -> dict[str, asyncpg.Record]:
+    """Rows of `graph_execution` by id."""
+    rows = await connection.fetch(
+        "select * from graph_execution where id = any($1::uuid[])", list(run_ids)
+    )
+    return {str(row["id"]): row for row in rows}
+
+
+async def count_runs(connection: asyncpg.Connection) -> int:
+    return int(await connection.fetchval("select count(*) from graph_execution"))
+
+
+async def some_runs(connection: asyncpg.Connection, number: int) -> list[str]:
+    """Ids of so many runs, chosen by chance."""
+    rows = await connection.fetch(
+        "select id from graph_execution order by random() limit $1", number
+    )
+    return [str(row["id"]) for row in rows]
+
+
+_UNTOLD = """
+  from graph_execution g
+ where not exists (select from journal j where j.graph_exec_id = g.id)
+   and ($1::uuid[] is null or id = any($1))
+"""
+_STRAY_STEPS = """
+select to_jsonb(n) as step,
+       n.id in (select node_exec_id from journal where node_exec_id is not null) as is_told
+  from node_execution n
+ where not exists (select from graph_execution g where g.id = n.graph_exec_id)
+   and not exists (select from journal j where j.graph_exec_id = n.graph_exec_id)
+ limit $1
+"""
+
+
+async def count_trimmed(
+    connection: asyncpg.Connection, run_ids: Collection[str] | None = None
+) -> int:
+    """How many have no journal because retention dropped it; of all runs or of `run_ids`."""
+    ids = None if run_ids is None else list(run_ids)
+    statement = f"select count(*) {_UNTOLD} and trimmed_at is not null"
+    return int(await connection.fetchval(statement, ids))
+
+
+async def runs_without_journal(
+    connection: asyncpg.Connection, run_ids: Collection[str] | None = None
+) -> list[str]:
+    """Ids of those that have none and do not say why; of all runs or of `run_ids`."""
+    ids = None if run_ids is None else list(run_ids)
+    rows = await connection.fetch(f"select id {_UNTOLD} and trimmed_at is null", ids)
+    return [str(row["id"]) for row in rows]
+
+
+async def stray_steps(connection: asyncpg.Connection) -> list[tuple[Differing, bool]]:
+    """Steps of runs that nothing else tells of, and whether a journal has a step of that id."""
+    rows = await connection.fetch(_STRAY_STEPS, MOST_DIFFERING)
+    return [(Differing(STEPS, None, _side(row["step"])), row["is_told"]) for row in rows]
+
+
+# ---- key-values ----------------------------------------------------------------------------
+
+# As `commit_commands` folds them: the newest `at` wins, of equal ones the last.
+_NEWEST = """
+(select distinct on (user_id, key) user_id, key, node_exec_id, data, at as updated_at
+   from kv_journal {where}
+  order by user_id, key, at desc, source_offset desc)
+"""
+
+
+async def differing_key_values(connection: asyncpg.Connection) -> list[Differing]:
+    """Key-values that are not the fold of their journal."""
+    return await differing(connection, KEY_VALUES, _NEWEST.format(where=""), "kv_data")
+
+
+async def key_values_count(connection: asyncpg.Connection) -> int:
+    return int(await connection.fetchval("select count(*) from kv_data"))

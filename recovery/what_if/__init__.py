@@ -1,0 +1,1 @@
+"""Folding stored commands under changed rules."""

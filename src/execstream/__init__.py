@@ -1,0 +1,70 @@
+"""execstream: execution state of agent graphs, from Kafka commands to Postgres, Redis and HTTP.
+
+Everything public is importable from here. Names are imported when they are first used, so that
+`import execstream` itself costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from execstream import buses as buses
+    from execstream import models as models
+    from execstream import queue as queue
+    from execstream import reads as reads
+    from execstream.client.errors import CommandDead as CommandDead
+    from execstream.client.errors import CommandRefused as CommandRefused
+    from execstream.client.execution_client import (
+        ExecutionClient as ExecutionClient,
+    )
+    from execstream.storage.connections import connect as connect
+    from execstream.streams.errors import NotDelivered as NotDelivered
+    from execstream.streams.errors import OutcomeUnknown as OutcomeUnknown
+    from execstream.streams.outcomes import Applied as Applied
+    from execstream.streams.outcomes import Dead as Dead
+    from execstream.streams.outcomes import Duplicate as Duplicate
+    from execstream.streams.outcomes import Refused as Refused
+    from execstream.streams.statuses import ExecutionStatus as ExecutionStatus
+
+__version__ = "0.2.0"
+
+_MODULES = ("buses", "models", "queue", "reads")
+_MODULE_OF = {
+    "Applied": "execstream.streams.outcomes",
+    "CommandDead": "client.errors",
+    "CommandRefused": "client.errors",
+    "Dead": "execstream.streams.outcomes",
+    "Duplicate": "execstream.streams.outcomes",
+    "ExecutionClient": "client.execution_client",
+    "ExecutionStatus": "execstream.streams.statuses",
+    "NotDelivered": "execstream.streams.errors",
+    "OutcomeUnknown": "execstream.streams.errors",
+    "Refused": "execstream.streams.outcomes",
+    "connect": "storage.connections",
+}
+
+__all__ = [
+    "Applied",
+    "CommandDead",
+    "CommandRefused",
+    "Dead",
+    "Duplicate",
+    "ExecutionClient",
+    "ExecutionStatus",
+    "NotDelivered",
+    "OutcomeUnknown",
+    "Refused",
+    "buses",
+    "connect",
+    "models",
+    "queue",
+    "reads",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Alerts: their records, the figures behind them, and the outbox of their messages."""

@@ -1,0 +1,194 @@
+"""What alerts are judged by: rates of blocks from the totals of the tally, and runs that are
+silent.
+
+"Now" is Postgres' clock, and a minute is that of the steps' own times: what producers date into
+the future is looked at when its time has come, and what is dated before the spans is not looked at
+at all, so that replaying a topic raises no alerts.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from execstream.streams.totals.alert_rules import SPANS, Counts, Spans
+from execstream.streams.totals.histogram import bucket_of, merge
+
+MOST_SILENT = 1_000  # runs, those first that have been silent longest
+USUAL_MINUTES = 24 * 60  # before the longest span: how a block usually fares
+DURATION_DAYS = 7
+MOST_DURATIONS = 2_000  # runs of a graph
+
+
+class Rated(NamedTuple):
+    """What has a failure rate: a block, or the failures of one class among its steps."""
+
+    block_id: str
+    error_class: str | None = None
+
+
+_AGE = "(extract(epoch from date_trunc('minute', now()) - minute) / 60)::int"
+_RECENT = """
+minute >= date_trunc('minute', now()) - make_interval(mins => $1) and minute <= now()
+"""
+# By the primary key, which begins with the minute.
+_BLOCK_RATES = f"""
+select block_id, {_AGE} as age, sum(ended)::bigint, sum(failed)::bigint
+  from block_minute where {_RECENT} and ended > 0 group by block_id, age
+"""
+_CLASS_RATES = f"""
+select block_id, error_class, {_AGE} as age, sum(count::bigint)::bigint
+  from block_minute, jsonb_each_text(error_classes) as each(error_class, count)
+ where {_RECENT} and failed > 0 and block_id = any($2) group by block_id, error_class, age
+"""
+
+
+async def load_block_rates(connection: asyncpg.Connection) -> dict[Rated, Spans]:
+    """How often blocks failed of which steps ended within the longest span."""
+    blocks: dict[str, dict[int, Counts]] = defaultdict(dict)
+    for block_id, age, ended, failed in await connection.fetch(_BLOCK_RATES, SPANS[-1]):
+        blocks[block_id][age] = Counts(ended, failed)
+    return {Rated(block_id): _spans(ages) for block_id, ages in blocks.items()}
+
+
+async def load_class_rates(
+    connection: asyncpg.Connection, blocks: Mapping[Rated, Spans]
+) -> dict[Rated, Spans]:
+    """The same for each class of errors of `blocks`."""
+    classes: dict[Rated, dict[int, Counts]] = defaultdict(dict)
+    ids = [rated.block_id for rated in blocks]
+    for block_id, kind, age, failed in await connection.fetch(_CLASS_RATES, SPANS[-1], ids):
+        classes[Rated(block_id, kind)][age] = Counts(0, failed)
+    rates: dict[Rated, Spans] = {}
+    for rated, ages in classes.items():
+        whole, part = blocks[Rated(rated.block_id)], _spans(ages)
+        rates[rated] = {span: Counts(whole[span].ended, part[span].failed) for span in SPANS}
+    return rates
+
+
+def _spans(ages: Mapping[int, Counts]) -> Spans:
+    return {
+        span: Counts(
+            sum(counts.ended for age, counts in ages.items() if age <= span),
+            sum(counts.failed for age, counts in ages.items() if age <= span),
+        )
+        for span in SPANS
+    }
+
+
+_USUAL = """
+with usual as (
+    select block_id, ended, failed, error_classes from block_minute
+     where block_id = any($1) and minute < date_trunc('minute', now()) - make_interval(mins => $2)
+       and minute >= date_trunc('minute', now()) - make_interval(mins => $2 + $3)
+)
+select block_id, null as error_class, sum(ended)::bigint as count from usual group by 1
+union all
+select block_id, '', sum(failed)::bigint from usual group by 1
+union all
+select block_id, error_class, sum(count::bigint)::bigint
+  from usual, jsonb_each_text(error_classes) as each(error_class, count)
+ where failed > 0 group by 1, 2
+"""
+
+
+async def load_usual(
+    connection: asyncpg.Connection, block_ids: Iterable[str]
+) -> dict[Rated, Counts]:
+    """How these blocks and their classes fared in the day before the longest span."""
+    ended: dict[str, int] = {}
+    failed: dict[Rated, int] = {}
+    rows = await connection.fetch(_USUAL, list(block_ids), SPANS[-1], USUAL_MINUTES)
+    for block_id, error_class, count in rows:
+        if error_class is None:
+            ended[block_id] = count
+        else:
+            failed[Rated(block_id, error_class or None)] = count
+    return {rated: Counts(ended[rated.block_id], count) for rated, count in failed.items()}
+
+
+# ---- silence ---------------------------------------------------------------------------------
+
+
+class RunningStep(NamedTuple):
+    node_exec_id: str
+    block_id: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class SilentRun:
+    """A run that was begun, did not end, and of which nothing was heard for `silent` seconds;
+    `seconds`: since it was started, None when it was not."""
+
+    graph_exec_id: str
+    graph_id: str
+    silent_since: datetime
+    silent: float
+    seconds: float | None
+    steps: list[RunningStep] = field(default_factory=list)
+
+
+# By the index of live runs.
+_SILENT = """
+select run.*, step.id::text as node_exec_id, step.block_id,
+       extract(epoch from now() - step.started_time)::float8 as step_seconds
+  from (select id, graph_id, created_at, updated_at,
+               extract(epoch from now() - updated_at)::float8 as silent,
+               extract(epoch from now() - started_at)::float8 as seconds
+          from graph_execution
+         where status in ('QUEUED', 'RUNNING') and not is_deleted
+           and updated_at < now() - make_interval(secs => $1)
+         order by updated_at limit $2) as run
+  left join node_execution step on step.graph_exec_id = run.id and step.status = 'RUNNING'
+       and step.run_day = (run.created_at at time zone 'UTC')::date
+       and step.started_time is not null
+ order by run.updated_at, run.id
+"""
+
+
+async def load_silent(connection: asyncpg.Connection, least_silence: float) -> list[SilentRun]:
+    """Runs that are queued or run and have been silent for so many seconds, with the steps that
+    run; MOST_SILENT at most."""
+    runs: dict[str, SilentRun] = {}
+    for row in await connection.fetch(_SILENT, least_silence, MOST_SILENT):
+        run_id = str(row["id"])
+        if run_id not in runs:
+            about = (row["graph_id"], row["updated_at"], row["silent"], row["seconds"])
+            runs[run_id] = SilentRun(run_id, *about)
+        if row["node_exec_id"] is not None:
+            step = RunningStep(row["node_exec_id"], row["block_id"], row["step_seconds"])
+            runs[run_id].steps.append(step)
+    return list(runs.values())
+
+
+_STEP_DURATIONS = """
+select bucket::int, sum(count::bigint)::bigint
+  from block_minute, jsonb_each_text(histogram) as each(bucket, count)
+ where block_id = $1 and minute > now() - make_interval(days => $2) group by 1
+"""
+
+
+async def load_step_durations(connection: asyncpg.Connection, block_id: str) -> dict[int, int]:
+    """How long a block's steps took in the last days, by bucket."""
+    rows = await connection.fetch(_STEP_DURATIONS, block_id, DURATION_DAYS)
+    return dict(map(tuple, rows))
+
+
+_RUN_DURATIONS = """
+select extract(epoch from ended_at - started_at)::float8 as seconds from graph_execution
+ where graph_id = $1 and not is_deleted and status in ('COMPLETED', 'FAILED')
+   and started_at is not null
+ order by created_at desc limit $2
+"""
+
+
+async def load_run_durations(connection: asyncpg.Connection, graph_id: str) -> dict[int, int]:
+    """How long the newest runs of a graph took, by bucket."""
+    durations: dict[int, int] = {}
+    for (seconds,) in await connection.fetch(_RUN_DURATIONS, graph_id, MOST_DURATIONS):
+        merge(durations, {bucket_of(int(seconds * 1_000_000)): 1})
+    return durations

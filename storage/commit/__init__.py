@@ -1,0 +1,1 @@
+"""Writes of the agents: one transaction each, with the consumer offset."""

@@ -1,0 +1,34 @@
+"""Names and kinds of blocks and graphs, as the catalogue topic tells them: tables block, graph."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from execstream.storage.commit.consumer_offsets import Move
+
+Block = tuple[str, str, str]  # id, name, block_type
+Graph = tuple[str, int, str, str | None]  # id, version, name, description
+
+_COMMIT = "select commit_catalogue($1, $2, $3, $4, $5, $6, $7)"
+
+
+async def commit_catalogue(
+    connection: asyncpg.Connection,
+    consumer: str,
+    topic: str,
+    moves: Sequence[Move],
+    blocks: Mapping[str, Block | None],
+    graphs: Mapping[tuple[str, int], Graph | None],
+) -> None:
+    """Write what became of blocks and graphs (None: taken away) and the offsets, as a whole."""
+    await connection.execute(
+        _COMMIT,
+        consumer,
+        topic,
+        [move.row() for move in moves],
+        [block for _, block in sorted(blocks.items()) if block is not None],
+        [graph for _, graph in sorted(graphs.items()) if graph is not None],
+        sorted(key for key, block in blocks.items() if block is None),
+        # A row of `graph` names what to take away; only its key counts.
+        [(*key, "", None) for key, graph in sorted(graphs.items()) if graph is None],
+    )

@@ -1,0 +1,297 @@
+"""What a batch of commands does to the database, as rows, and the one statement that does it.
+
+Rows are tuples in the column order of their tables (`migrations/0001_tables.sql`). They are made
+from the states as they stand after the batch: a step that is queued, run and completed within it
+is one row, but three entries of the journal.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import asyncpg
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from execstream.storage.commit.consumer_offsets import Move
+from execstream.streams.commands import Command, RunCommand, SetKeyValue
+from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
+from execstream.streams.outcomes import Dead, Refused, detail_json
+from execstream.streams.state import Run, Step
+from execstream.streams.text import clean_json
+
+Row = tuple[Any, ...]
+
+_encode = msgspec.json.Encoder().encode
+_LAST_MILLISECOND = 253_402_300_799_000  # 9999-12-31T23:59:59Z
+
+
+@dataclass(slots=True)
+class _RunChange:
+    run: Run
+    created: Detail | None = None
+    stats: str | None = None
+    erased: bool = False
+
+
+@dataclass(slots=True)
+class _StepChange:
+    step: Step
+    execution_data: str | None = None
+    stats: str | None = None
+
+
+@dataclass(slots=True)
+class Effects:
+    """Collects while a batch is folded; `freeze` makes the rows.
+
+    `begun`: days that runs began on, each with the day on which Kafka had the record.
+    """
+
+    entries: list[Row] = field(default_factory=list)
+    key_values: list[Row] = field(default_factory=list)
+    refusals: list[Row] = field(default_factory=list)
+    dead_letters: list[Row] = field(default_factory=list)
+    run_rows: list[Row] = field(default_factory=list)
+    step_rows: list[Row] = field(default_factory=list)
+    begun: set[tuple[date, date]] = field(default_factory=set)
+    _runs: dict[str, _RunChange] = field(default_factory=dict)
+    _steps: dict[tuple[str, str], _StepChange] = field(default_factory=dict)
+
+    @property
+    def erased(self) -> list[str]:
+        return [run_id for run_id, change in self._runs.items() if change.erased]
+
+    def touched(self) -> Iterable[str]:
+        return self._runs
+
+    def begin(self, run: Run, received_at: datetime) -> None:
+        """`run` began, by a record that Kafka had then."""
+        self.begun.add((run_day(run), received_at.date()))
+
+    def add_entry(self, run: Run, entry: Entry, partition: int, offset: int, index: int) -> None:
+        """`entry` happened to `run`, which has evolved by it."""
+        change = self._runs.get(run.id)
+        if change is None:
+            change = self._runs[run.id] = _RunChange(run)
+        detail = entry.detail
+        if entry.node_exec_id is not None:
+            if entry.data is None:
+                self._change_step(run, entry.node_exec_id, detail)
+        elif entry.type is EntryType.GRAPH_CREATED:
+            change.created = detail
+        elif detail.stats is not UNSET:
+            change.stats = _text(detail.stats)
+        elif detail.hard:
+            self._erase(change)
+        self.entries.append(
+            (
+                run.id,
+                entry.seq,
+                run_day(run),
+                entry.at,
+                entry.command_id,
+                entry.type.value,
+                entry.node_exec_id,
+                entry.name,
+                None if entry.data is None else _text(entry.data),
+                None if detail is NO_DETAIL else _encode(detail).decode(),
+                entry.was,
+                entry.status,
+                partition,
+                offset,
+                index,
+            )
+        )
+
+    def _change_step(self, run: Run, step_id: str, detail: Detail) -> None:
+        key = (run.id, step_id)
+        change = self._steps.get(key)
+        if change is None:
+            change = self._steps[key] = _StepChange(run.steps[step_id])
+        if detail.execution_data is not UNSET:
+            change.execution_data = _text(detail.execution_data)
+        if detail.stats is not UNSET:
+            change.stats = _text(detail.stats)
+
+    def _erase(self, change: _RunChange) -> None:
+        run_id = change.run.id
+        change.erased, change.created, change.stats = True, None, None
+        self.entries = [row for row in self.entries if row[0] != run_id]
+        self._steps = {key: step for key, step in self._steps.items() if key[0] != run_id}
+
+    def add_key_value(self, command: SetKeyValue, partition: int, offset: int) -> None:
+        self.key_values.append(
+            (
+                command.user_id,
+                command.name,
+                command.node_exec_id,
+                _text(command.data),
+                command.time,
+                command.id,
+                partition,
+                offset,
+            )
+        )
+
+    def add_refusal(self, command: Command, refused: Refused, partition: int, offset: int) -> None:
+        self.refusals.append(
+            (
+                partition,
+                offset,
+                command.id,
+                command.graph_exec_id if isinstance(command, RunCommand) else None,
+                command.user_id,
+                command.type,
+                refused.reason.value,
+                detail_json(refused.detail).decode(),
+                command.time,
+            )
+        )
+
+    def add_dead_letter(self, record: Any, dead: Dead, base: int = 0) -> None:
+        """`record`: a Kafka record with topic, partition, offset, key, value, headers, timestamp
+        (milliseconds). `base`: the partition's, which tells topics of one name apart."""
+        self.dead_letters.append(
+            (
+                dead_letter_id(record.topic, record.partition, record.offset + base),
+                record.topic,
+                record.partition,
+                record.offset,
+                record.key,
+                record.value,
+                _headers_text(record.headers),
+                dead.reason.value,
+                detail_json(dead.detail).decode(),
+                kafka_time(record.timestamp),
+                None,
+            )
+        )
+
+    def freeze(self) -> None:
+        """Make the rows of runs and steps, in the order of their ids: no deadlocks."""
+        self.run_rows = [_run_row(self._runs[run_id]) for run_id in sorted(self._runs)]
+        self.step_rows = [
+            _step_row(self._runs[key[0]].run, self._steps[key]) for key in sorted(self._steps)
+        ]
+
+
+def run_day(run: Run) -> date:
+    """The UTC day a run was created on; its steps and journal are partitioned by it."""
+    return run.created_at.date()
+
+
+def kafka_time(milliseconds: int) -> datetime:
+    """A record's time; producers may have set any number, so it is brought into the years that
+    there are."""
+    return datetime.fromtimestamp(min(max(milliseconds, 0), _LAST_MILLISECOND) / 1000, UTC)
+
+
+def dead_letter_id(topic: str, partition: int, offset: int) -> str:
+    """The same for the same record, whoever writes it."""
+    return str(uuid5(NAMESPACE_URL, f"execstream:{topic}/{partition}/{offset}"))
+
+
+def _run_row(change: _RunChange) -> Row:
+    run, created = change.run, change.created or NO_DETAIL
+    return (
+        run.id,
+        run.user_id,
+        run.graph_id,
+        run.graph_version,
+        run.status,
+        _text(created.inputs),
+        _text(created.credential_inputs),
+        _text(created.nodes_input_masks),
+        _value(created.preset_id),
+        _value(created.parent_graph_exec_id),
+        run.dry_run,
+        change.stats,
+        run.is_deleted,
+        run.is_shared,
+        run.share_token_hash,
+        run.shared_at,
+        run.created_at,
+        run.started_at,
+        run.ended_at,
+        run.updated_at,
+        run.last_seq,
+        run.partition,
+        run.trimmed_at,
+    )
+
+
+def _step_row(run: Run, change: _StepChange) -> Row:
+    step = change.step
+    return (
+        step.id,
+        run.id,
+        run_day(run),
+        step.node_id,
+        step.block_id,
+        step.status,
+        change.execution_data,
+        change.stats,
+        step.added_seq,
+        step.added_time,
+        step.queued_time,
+        step.started_time,
+        step.ended_time,
+    )
+
+
+def _text(json: Raw | UnsetType) -> str | None:
+    return None if isinstance(json, UnsetType) else str(json, "utf-8")
+
+
+def _value(value: str | UnsetType) -> str | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _headers_text(headers: Sequence[tuple[str, bytes | None]]) -> str:
+    """A list of [name, base64 of the value or null]: headers are bytes and may repeat."""
+    listed = [[name, value and base64.b64encode(value).decode()] for name, value in headers]
+    return clean_json(_encode(listed)).decode()
+
+
+_COMMIT = "select commit_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
+
+async def commit(
+    connection: asyncpg.Connection,
+    consumer: str,
+    topic: str,
+    moves: Sequence[Move],
+    effects: Effects,
+) -> bool:
+    """Commit a batch as a whole; true when it was there already (the answer had got lost).
+
+    Raises a Postgres error with SQLSTATE `progress.FENCED` when a partition was taken over, and
+    with `progress.CREATED_ELSEWHERE` when a run came into being on another partition.
+    """
+    return bool(
+        await connection.fetchval(
+            _COMMIT,
+            consumer,
+            topic,
+            [move.row() for move in moves],
+            effects.run_rows,
+            effects.erased,
+            effects.step_rows,
+            effects.entries,
+            effects.key_values,
+            effects.refusals,
+            effects.dead_letters,
+        )
+    )
+
+
+async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
+    """Give `day` partitions of its own. Where rows of that day already went to the default
+    partition, they stay there, and so do those to come."""
+    with suppress(asyncpg.CheckViolationError):  # the default partition holds rows of the day
+        await connection.execute("select ensure_day($1)", day)

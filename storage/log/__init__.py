@@ -1,0 +1,1 @@
+"""Reads of the log: journal, refusals, key-value journal and dead letters."""

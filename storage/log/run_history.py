@@ -1,0 +1,136 @@
+"""What the journal tells of runs before some event, for those who have to catch up with them.
+
+The connection must hand JSON over as text, as those of `execstream.storage.lines` do.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+from msgspec import Raw
+
+from execstream.storage.log.run_states import entry_of, load_runs
+from execstream.streams.events import Event, Source, run_event
+from execstream.streams.fold import evolve, new_run
+from execstream.streams.journal import Entry, EntryType
+from execstream.streams.state import Run
+from execstream.streams.statuses import ExecutionStatus
+
+ROWS_AT_ONCE = 500
+_UNTOLD: Source = (-1, -1, -1)  # the source of an event that nobody is to publish
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A run's row: all that is left when its journal was trimmed, or erased and the rest of the
+    row with it."""
+
+    created_at: datetime
+    status: ExecutionStatus
+    started_at: datetime | None
+    ended_at: datetime | None
+    inputs: Raw | None = None
+    credential_inputs: Raw | None = None
+    nodes_input_masks: Raw | None = None
+    preset_id: str | None = None
+    is_shared: bool = False
+    stats: Raw | None = None  # in the names they are stored by
+
+
+HEAD_COLUMNS = """run.id, run.created_at, run.status, run.started_at, run.ended_at, run.inputs,
+    run.credential_inputs, run.nodes_input_masks, run.preset_id, run.is_shared, run.stats"""
+_HEADS = f"select {HEAD_COLUMNS} from graph_execution run where id = any ($1::uuid[])"
+
+
+async def load_heads(connection: asyncpg.Connection, run_ids: Iterable[str]) -> dict[str, Head]:
+    """The heads of those of `run_ids` that exist, as they are now."""
+    rows = await connection.fetch(_HEADS, list(run_ids))
+    return {str(row["id"]): head_of(row) for row in rows}
+
+
+def head_of(row: asyncpg.Record) -> Head:
+    """The head in a row of `HEAD_COLUMNS`."""
+    return Head(
+        row["created_at"],
+        ExecutionStatus(row["status"]),
+        row["started_at"],
+        row["ended_at"],
+        _raw(row["inputs"]),
+        _raw(row["credential_inputs"]),
+        _raw(row["nodes_input_masks"]),
+        row["preset_id"],
+        row["is_shared"],
+        _raw(row["stats"]),
+    )
+
+
+# `run_day` prunes the partitions.
+_ENTRIES = """
+select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name, j.data,
+       j.detail, j.was, j.status
+  from journal j
+  join unnest($1::uuid[], $2::bigint[]) as x(id, before) on j.graph_exec_id = x.id
+ where j.graph_exec_id = any ($1::uuid[]) and j.run_day = any ($3::date[])
+   and j.seq < x.before
+ order by j.graph_exec_id, j.seq
+"""
+
+
+async def earlier_events(
+    connection: asyncpg.Connection, before: Mapping[str, int], heads: Mapping[str, Head]
+) -> AsyncIterator[Event]:
+    """Events of the runs of `heads` before entry `before[run]`: run by run, each in order.
+
+    Of a run whose journal no longer has its beginning, those that tell of steps whose beginning
+    it has. Their sources are not told.
+    """
+    ids = list(heads)
+    days = list({head.created_at.date() for head in heads.values()})
+    run: Run | None = None
+    async with connection.transaction(readonly=True):
+        rows = connection.cursor(
+            _ENTRIES, ids, [before[run_id] for run_id in ids], days, prefetch=ROWS_AT_ONCE
+        )
+        async for row in rows:
+            run_id, entry = str(row["graph_exec_id"]), whole_entry(row)
+            if run is None or run.id != run_id:
+                run = await begun(connection, run_id, entry)
+            if is_known(run, entry):
+                evolve(run, entry)
+                yield run_event(run, entry, _UNTOLD)
+
+
+async def begun(connection: asyncpg.Connection, run_id: str, first: Entry) -> Run:
+    """The run before `first`, the first entry that its journal has."""
+    if first.type is EntryType.GRAPH_CREATED:
+        return new_run(run_id, first, partition=-1)  # which no event tells
+    return (await load_runs(connection, [run_id], {run_id: first.seq}))[run_id]
+
+
+def is_known(run: Run, entry: Entry) -> bool:
+    """False for an entry of a step whose beginning is gone."""
+    step_id = entry.node_exec_id
+    return step_id is None or step_id in run.steps or entry.type is EntryType.NODE_ADDED
+
+
+def whole_entry(row: asyncpg.Record) -> Entry:
+    """A row of the journal, with its value."""
+    entry = entry_of(row)
+    entry.data = _raw(row["data"])
+    return entry
+
+
+def _raw(text: str | None) -> Raw | None:
+    return None if text is None else Raw(text.encode())
+
+
+_INTERFACE_BLOCKS = """
+select id, block_type from block
+ where block_type in ('INPUT', 'OUTPUT', 'WEBHOOK', 'WEBHOOK_MANUAL')
+"""
+
+
+async def load_interface_blocks(connection: asyncpg.Connection) -> dict[str, str]:
+    """Kinds, by id, of the blocks through which runs take something in or give it out."""
+    return {row["id"]: row["block_type"] for row in await connection.fetch(_INTERFACE_BLOCKS)}

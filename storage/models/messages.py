@@ -1,0 +1,46 @@
+"""Messages of the Redis channels: the whole state of a run or a step after an event."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from execstream.storage.models.graph_execution import GraphExecution
+from execstream.storage.models.node_execution import NodeExecutionResult
+
+
+class ExecutionEventType(StrEnum):
+    """What a message is about; all subscribers tell messages apart by it."""
+
+    GRAPH_EXEC_UPDATE = "graph_execution_update"
+    NODE_EXEC_UPDATE = "node_execution_update"
+
+
+class EventPlace(BaseModel):
+    """Where the event stands: number within its run, cause, and place among all events.
+
+    None in an event that was made by hand and never travelled.
+    """
+
+    seq: int | None = None
+    command_id: str | None = None
+    source: tuple[int, int, int] | None = None  # partition, offset, index
+    truncated: bool = False
+    replayed: bool = False  # told once more, for those who lost it; maybe told before
+
+
+class GraphExecutionEvent(GraphExecution, EventPlace):
+    """A run changed."""
+
+    event_type: Literal[ExecutionEventType.GRAPH_EXEC_UPDATE] = ExecutionEventType.GRAPH_EXEC_UPDATE
+
+
+class NodeExecutionEvent(NodeExecutionResult, EventPlace):
+    """A step changed."""
+
+    event_type: Literal[ExecutionEventType.NODE_EXEC_UPDATE] = ExecutionEventType.NODE_EXEC_UPDATE
+
+
+ExecutionEvent = Annotated[
+    GraphExecutionEvent | NodeExecutionEvent, Field(discriminator="event_type")
+]

@@ -1,0 +1,96 @@
+"""How blocks fared in a span of time, and what their errors were, from the totals of the tally.
+
+The totals follow the rows by less than a second while a tally worker runs.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+from pydantic import BaseModel
+
+from execstream.streams.totals.histogram import quantile
+
+
+class BlockFigures(BaseModel):
+    """A block in a span of time. Durations in milliseconds, within 2 %; `cost` in cents."""
+
+    block_id: str
+    name: str | None
+    added: int
+    ended: int
+    failed: int
+    terminated: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    cost: int
+    tokens: int
+    error_classes: dict[str, int]
+
+    @property
+    def error_rate(self) -> float:
+        """Failed of ended steps in percent, 0 to 100."""
+        return self.failed / self.ended * 100 if self.ended else 0.0
+
+
+class TopError(BaseModel):
+    """Failures of a block with one fingerprint, and the last step that failed so."""
+
+    block_id: str
+    fingerprint: str
+    error_class: str
+    masked: str
+    failures: int
+    graph_exec_id: UUID
+    node_exec_id: UUID
+    last_at: datetime
+
+
+# By the primary key, which begins with the minute.
+_FIGURES = """
+select m.block_id, max(b.name) as name, sum(added) as added, sum(ended) as ended,
+    sum(failed) as failed, sum(terminated) as terminated, sum(cost) as cost,
+    sum(tokens) as tokens, sum_counts(histogram) as histogram,
+    sum_counts(error_classes) as error_classes
+from block_minute m left join block b on b.id = m.block_id
+where minute >= date_trunc('minute', $1::timestamptz) and minute < $2
+group by m.block_id
+order by sum(failed)::float8 / greatest(sum(ended), 1) desc, sum(ended) desc, m.block_id
+"""
+
+
+async def get_block_figures(db: asyncpg.Pool, start: datetime, end: datetime) -> list[BlockFigures]:
+    """Blocks with steps in the minutes from that of `start` to `end`, the most failing first."""
+    figures = []
+    for row in await db.fetch(_FIGURES, start, end):
+        about = dict(row)
+        counts = {int(bucket): int(count) for bucket, count in about.pop("histogram").items()}
+        for share in (50, 95, 99):
+            about[f"p{share}_ms"] = quantile(counts, share / 100)
+        figures.append(BlockFigures(**about))
+    return figures
+
+
+_TOP_ERRORS = """
+select block_id, fingerprint, min(class) as error_class, min(masked) as masked,
+    sum(failures) as failures, max(last_at) as last_at,
+    (array_agg(graph_exec_id order by last_at desc))[1] as graph_exec_id,
+    (array_agg(node_exec_id order by last_at desc))[1] as node_exec_id
+from block_error
+where hour >= date_trunc('hour', $1::timestamptz) and hour < $2
+  and ($3::text is null or block_id = $3)
+group by block_id, fingerprint
+order by sum(failures) desc, max(last_at) desc limit $4
+"""
+
+
+async def get_top_errors(
+    db: asyncpg.Pool,
+    start: datetime,
+    end: datetime,
+    block_id: str | None = None,
+    limit: int = 20,
+) -> list[TopError]:
+    """The most frequent errors in the hours from that of `start` to `end`, of one block or all."""
+    return [TopError(**row) for row in await db.fetch(_TOP_ERRORS, start, end, block_id, limit)]

@@ -1,0 +1,1 @@
+"""Redis: channels, published positions, messages and the event buses."""

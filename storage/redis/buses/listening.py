@@ -1,0 +1,214 @@
+"""One listener: what it hears, what it missed, each event once.
+
+Sources tell where it stands: in each partition, everything of its scope up to the last source it
+told was told. So after a cut it asks the journal for what came after that, up to what is committed
+now, and drops what it then hears again. What an operator has told once more is passed on as such,
+and changes nothing of this: it may be older or newer than where the listener stands.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import asyncpg
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
+
+from execstream.storage.models import ExecutionEvent
+from execstream.storage.redis.buses.missed_events import History, Missed, Place
+from execstream.storage.redis.buses.subscription import Subscription
+from execstream.streams import exact_json
+from execstream.streams.events import NOWHERE
+
+log = structlog.get_logger(__name__)
+
+RECONNECT = 0.5  # seconds
+
+# Redis or Postgres is away: waiting helps.
+_CUT_OFF = (
+    RedisError,
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+_events: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the listeners of a bus met: messages nobody could make sense of, and cuts."""
+
+    unparsable: int = 0
+    cut_off: int = 0
+
+
+class Listening:
+    """Events, as an async iterator that ends when it is closed; it is its own context.
+
+    Entering the context returns when everything that is committed from then on will be told.
+    Waiting for an event may be cancelled and begun again without losing one. Whoever waits may be
+    another task than the one that closes.
+    """
+
+    def __init__(
+        self, subscribe: Callable[[], Subscription], history: History, counts: Counts
+    ) -> None:
+        self._subscribe = subscribe
+        self._history = history
+        self._counts = counts
+        self._subscription: Subscription | None = None
+        self._is_new = True
+        self._is_closed = False
+        self._turn = asyncio.Lock()
+        self._work: asyncio.Timeout | None = None  # what `aclose` has to end
+        # By partition: the place from which on events are told, and the last one that was.
+        self._since: dict[int, Place] = {}
+        self._last: dict[int, Place] = {}
+        # A gap: up to where it reaches, what comes next, and what was told of it, by run.
+        self._until: dict[int, Place] | None = None
+        self._missed: AsyncGenerator[Missed] | None = None
+        self._told: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        async with self._until_closed():
+            if not self._is_closed:
+                await self._connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ExecutionEvent:
+        async with self._until_closed():
+            while not self._is_closed:
+                try:
+                    event = await self._next(await self._connect())
+                except _CUT_OFF as error:
+                    await self._hang_up(error)
+                else:
+                    if event is not None:
+                        return event
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop listening; whoever waits for an event is told that there are no more."""
+        self._is_closed = True
+        if self._work is not None:
+            self._work.reschedule(0)
+            self._work = None
+            self._history.hang_up()  # a Postgres that is silent would not hear a cancellation
+        async with self._turn:
+            if self._missed is not None:
+                await self._missed.aclose()
+            if self._subscription is not None:
+                await self._subscription.close()
+            await self._history.close()
+
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncGenerator[None]:
+        """What is done within ends when the listener is closed, however long it would wait."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(None) as self._work:
+                    yield
+            except TimeoutError:
+                if not self._is_closed:
+                    raise
+            finally:
+                self._work = None
+
+    # ---- the line --------------------------------------------------------------------------
+
+    async def _connect(self) -> Subscription:
+        """The subscription, made if there is none; however long that takes."""
+        while self._subscription is None:
+            subscription = self._subscribe()
+            try:
+                await subscription.open()
+                self._begin(await self._history.committed())
+                self._subscription = subscription
+            except _CUT_OFF as error:
+                await self._hang_up(error)
+            finally:
+                if self._subscription is None:
+                    await subscription.close()
+        return self._subscription
+
+    def _begin(self, committed: dict[int, Place]) -> None:
+        """Everything that is committed after `committed` will be heard."""
+        if self._is_new:
+            self._since, self._is_new = committed, False
+        else:
+            self._until = committed
+
+    async def _hang_up(self, error: Exception) -> None:
+        self._counts.cut_off += 1
+        log.warning("listener_cut_off", error=repr(error)[:200])
+        self._history.hang_up()
+        if self._subscription is not None:
+            subscription, self._subscription = self._subscription, None
+            await subscription.close()
+        await asyncio.sleep(RECONNECT)
+
+    # ---- events ----------------------------------------------------------------------------
+
+    async def _next(self, subscription: Subscription) -> ExecutionEvent | None:
+        """The next event; None for what is no news, or no event."""
+        if self._until is not None:
+            return await self._next_missed(self._until)
+        return self._news(self._parsed(await subscription.receive()))
+
+    async def _next_missed(self, until: dict[int, Place]) -> ExecutionEvent | None:
+        if self._missed is None:
+            self._missed = self._history.missed(self._since | self._last, until, self._told)
+        try:
+            run_id, seq, message = await anext(self._missed)
+        except StopAsyncIteration:
+            self._close_gap(until)
+            return None
+        except BaseException:
+            self._missed = None  # it has ended; another one goes on after what was told
+            raise
+        self._told[run_id] = seq
+        return self._parsed(message)
+
+    def _close_gap(self, until: dict[int, Place]) -> None:
+        for partition, place in until.items():
+            self._last[partition] = max(place, self._last.get(partition, place))
+        self._until = self._missed = None
+        self._told = {}
+
+    def _news(self, event: ExecutionEvent | None) -> ExecutionEvent | None:
+        """The event, unless it was told before; one that somebody made by hand always is news, and
+        so is a replayed one."""
+        if event is None or event.source is None or event.replayed:
+            return event
+        partition, *place = event.source
+        if tuple(place) <= self._last.get(partition, NOWHERE):
+            return None
+        self._last[partition] = (place[0], place[1])
+        return event
+
+    def _parsed(self, message: bytes) -> ExecutionEvent | None:
+        try:
+            content = exact_json.decode(message)
+            payload = content.get("payload") if isinstance(content, dict) else None
+            return _events.validate_python(payload)
+        except ValidationError as invalid:
+            # Values may be anybody's; where they are wrong may be told.
+            wrong = [".".join(map(str, error["loc"])) for error in invalid.errors()]
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            wrong = [type(error).__name__]
+        self._counts.unparsable += 1
+        log.error("not_an_event", bytes=len(message), wrong=wrong)
+        return None

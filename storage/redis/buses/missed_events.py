@@ -1,0 +1,153 @@
+"""What a listener missed: messages made again from the journal, as the bridge made them."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+
+import asyncpg
+
+from execstream.storage.lines import Line
+from execstream.storage.log.run_history import (
+    HEAD_COLUMNS,
+    Head,
+    begun,
+    head_of,
+    is_known,
+    load_interface_blocks,
+    whole_entry,
+)
+from execstream.storage.reads.querying import Where
+from execstream.storage.redis.buses.scope import EVERY, Scope
+from execstream.storage.redis.messages.run_views import RunViews
+from execstream.streams.events import NOWHERE, Source, run_event
+from execstream.streams.fold import evolve
+from execstream.streams.state import Run
+
+ENTRIES_AT_ONCE = 200
+
+Place = tuple[int, int]
+"""Offset and index of a source."""
+
+Missed = tuple[str, int, bytes]
+"""A run, the number of an event in it, and its message."""
+
+_COMMITTED = """
+select partition, max(next_offset + base) as next_source from consumer_offset
+ where consumer = 'apply' group by partition order by partition
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Entries `first` to `last` of a run."""
+
+    run_id: str
+    head: Head
+    first: int
+    last: int
+
+
+class History:
+    """The journal of the runs of `scope`. `line` is its own; its errors are asyncpg's."""
+
+    def __init__(self, line: Line, scope: Scope, max_message_bytes: int) -> None:
+        self._line = line
+        self._scope = scope
+        self._max_message_bytes = max_message_bytes
+
+    async def committed(self) -> dict[int, Place]:
+        """The place, in each partition, before which everything is committed."""
+        rows = await (await self._line.get()).fetch(_COMMITTED)
+        return {row["partition"]: (row["next_source"], -1) for row in rows}
+
+    def hang_up(self) -> None:
+        """Postgres may be away: connect anew when it is asked next."""
+        self._line.hang_up()
+
+    async def close(self) -> None:
+        await self._line.close()
+
+    async def missed(
+        self, after: Mapping[int, Place], until: Mapping[int, Place], told: Mapping[str, int]
+    ) -> AsyncGenerator[Missed]:
+        """Messages of events with `after` < place < `until`: run by run, each in order.
+
+        Of a run in `told` only what comes after that event.
+        """
+        connection = await self._line.get()
+        blocks = await load_interface_blocks(connection)
+        for partition, end in until.items():
+            start = after.get(partition, NOWHERE)
+            for stretch in await self._stretches(connection, partition, start, end):
+                first = max(stretch.first, told.get(stretch.run_id, 0) + 1)
+                views = RunViews("", self._max_message_bytes)
+                views.block_types = blocks
+                async for seq, message in _messages(connection, stretch, first, views):
+                    yield stretch.run_id, seq, message
+
+    async def _stretches(
+        self, connection: asyncpg.Connection, partition: int, start: Place, end: Place
+    ) -> list[_Stretch]:
+        """By the journal's index of sources, or by the runs of the scope when these are fewer."""
+        where = Where("entry.run_day = (run.created_at at time zone 'UTC')::date")
+        where.add("entry.source_partition = {}", partition)
+        where.add("entry.source_offset >= {}", start[0])
+        where.add(
+            f"(entry.source_offset, entry.source_index) > ({where.arg(start[0])}, {{}})", start[1]
+        )
+        where.add("entry.source_offset < {}", end[0])
+        scope = self._scope
+        where.add("run.user_id = {}", None if scope.user_id == EVERY else scope.user_id)
+        where.add("run.graph_id = {}", None if scope.graph_id == EVERY else scope.graph_id)
+        where.add_id("run.id = {}", None if scope.graph_exec_id == EVERY else scope.graph_exec_id)
+        rows = await connection.fetch(
+            f"""select {HEAD_COLUMNS}, min(entry.seq) as first, max(entry.seq) as last
+                  from journal entry join graph_execution run on run.id = entry.graph_exec_id
+                 where {where} group by run.id order by min(entry.source_offset)""",
+            *where.args,
+        )
+        return [
+            _Stretch(str(row["id"]), head_of(row), first=row["first"], last=row["last"])
+            for row in rows
+        ]
+
+
+_ENTRIES = """
+select * from journal
+ where graph_exec_id = $1 and run_day = $2 and seq > $3 and seq <= $4
+ order by seq limit $5
+"""
+
+
+async def _messages(
+    connection: asyncpg.Connection, stretch: _Stretch, first: int, views: RunViews
+) -> AsyncGenerator[tuple[int, bytes]]:
+    """Messages of entries from `first` on; those before it are read too, for they are told with
+    the whole state. Where they were erased, a message tells what its event tells."""
+    run: Run | None = None
+    seq = 0
+    while seq < stretch.last:
+        day = stretch.head.created_at.astimezone(UTC).date()
+        rows = await connection.fetch(
+            _ENTRIES, stretch.run_id, day, seq, stretch.last, ENTRIES_AT_ONCE
+        )
+        if not rows:  # erased meanwhile
+            return
+        for row in rows:
+            entry = whole_entry(row)
+            run = run or await begun(connection, stretch.run_id, entry)
+            if not is_known(run, entry):
+                continue
+            evolve(run, entry)
+            event = run_event(run, entry, _source(row))
+            if entry.seq > 1 and views.lacks(event):
+                views.resume(event, stretch.head)
+            if entry.seq < first:
+                views.replay(event)
+            else:
+                yield entry.seq, views.message_for(event)[1]
+        seq = rows[-1]["seq"]
+
+
+def _source(row: asyncpg.Record) -> Source:
+    return (row["source_partition"], row["source_offset"], row["source_index"])

@@ -1,0 +1,97 @@
+"""The runs whose events are passing by, and the message that each event becomes.
+
+Pure: no Kafka, Postgres or Redis. Views are a cache, bounded in bytes; one is used only when it
+stands exactly before the event at hand, so nothing has to be told when partitions move.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import cast
+
+from execstream.storage.log.run_history import Head
+from execstream.storage.redis.channels import MAX_MESSAGE_BYTES, encode_update, execution_channel
+from execstream.storage.redis.messages.run_view import BlockTypes, RunView
+from execstream.streams.events import Event
+
+MAX_CACHE_BYTES = 48 * 1024 * 1024
+
+
+class RunViews:
+    """Least recently used runs go first. `block_types` may be replaced at any time.
+
+    No run takes more than half of the cache: of one that would, values are shortened as if the
+    message were too large. `replayed`: all messages are marked as told once more.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "",
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_cache_bytes: int = MAX_CACHE_BYTES,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        self.block_types: BlockTypes = {}
+        self.size = 0  # bytes, an estimate
+        self._prefix = prefix
+        self._max_message_bytes = max_message_bytes
+        self._max_cache_bytes = max_cache_bytes
+        self._replayed = replayed
+        self._runs: OrderedDict[str, RunView] = OrderedDict()
+
+    def message_for(self, event: Event) -> tuple[str, bytes]:
+        """The channel and the message of a run's `event`.
+
+        When what was before the event is not known (`lacks`), it tells what the event tells.
+        """
+        if self.lacks(event):
+            self._put(RunView(event))
+        view = self._evolve(event)
+        channel = execution_channel(self._prefix, view.user_id, view.graph_id, view.id)
+        update = view.update(event, self.block_types)
+        update.replayed = self._replayed
+        return channel, encode_update(update, self._max_message_bytes)
+
+    def lacks(self, event: Event) -> bool:
+        """Whether what was before `event` is not known: earlier events have to be replayed."""
+        view = self._runs.get(cast(str, event.graph_exec_id))
+        return view is None or view.last_seq + 1 != event.seq
+
+    def missing(self, events: Iterable[Event]) -> dict[str, Event]:
+        """The first of `events` of each run that lacks what was before it."""
+        first: dict[str, Event] = {}
+        for event in events:
+            first.setdefault(cast(str, event.graph_exec_id), event)
+        return {run_id: e for run_id, e in first.items() if e.seq != 1 and self.lacks(e)}
+
+    def replay(self, event: Event) -> None:
+        """Take an earlier event in, without a message. Each run's begin with its first."""
+        if event.seq == 1:
+            self._put(RunView(event))
+        self._evolve(event)
+
+    def resume(self, event: Event, head: Head | None) -> None:
+        """Go on with `event` of a run of whose past no more than `head` is left."""
+        self._put(RunView(event, head))
+
+    def trim(self) -> None:
+        """Forget runs until the rest fits; the last one used always stays."""
+        while self.size > self._max_cache_bytes and len(self._runs) > 1:
+            _, view = self._runs.popitem(last=False)
+            self.size -= view.size
+
+    def _put(self, view: RunView) -> None:
+        if (known := self._runs.pop(view.id, None)) is not None:
+            self.size -= known.size
+        self._runs[view.id] = view
+        self.size += view.size
+
+    def _evolve(self, event: Event) -> RunView:
+        run_id = cast(str, event.graph_exec_id)
+        view = self._runs[run_id]
+        before = view.size
+        view.evolve(event)
+        view.shed(self._max_cache_bytes // 2, self.block_types, event.node_exec_id or None)
+        self.size += view.size - before
+        self._runs.move_to_end(run_id)
+        return view

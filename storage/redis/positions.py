@@ -1,0 +1,119 @@
+"""Positions kept in Redis, moved in one step with the publishing of what comes before them.
+
+One hash per topic: field `<partition>` is the offset to go on from, `<partition>:source` the
+source of the last event that was published, and `published` counts the messages of all time.
+Redis may forget all of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from execstream.streams.events import Source
+
+PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
+
+_source = msgspec.json.Decoder(Source | None)
+
+# A script, because it is atomic like MULTI, costs a tenth of it per message, and can look first:
+# what lies below the stored position was published before, by another bridge, which cuts its
+# groups elsewhere, or by a first try whose answer got lost.
+_PUBLISH = """
+local published, at = 0, 1
+while at <= #ARGV do
+  local partition, next, source, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local stored = tonumber(redis.call('HGET', KEYS[1], partition) or -1)
+  at = at + 4
+  if stored < tonumber(next) then
+    for message = at, at + 3 * count - 1, 3 do
+      if stored <= tonumber(ARGV[message]) then
+        redis.call('PUBLISH', ARGV[message + 1], ARGV[message + 2])
+        published = published + 1
+      end
+    end
+    redis.call('HSET', KEYS[1], partition, next, partition .. ':source', source)
+  end
+  at = at + 3 * count
+end
+redis.call('HINCRBY', KEYS[1], 'published', published)
+return published
+"""
+
+
+def open_redis(url: str) -> Redis:
+    """A client that does not try again on its own.
+
+    It cannot know whether the first try was heard, and would publish twice.
+    """
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PATIENCE,
+        socket_connect_timeout=PATIENCE,
+    )
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a partition stands: the offset to go on from, and the last source before it."""
+
+    next_offset: int
+    source: Source | None
+
+
+@dataclass(slots=True)
+class Publication:
+    """One partition's messages, as (offset of its event, channel, message) in order, and its place
+    after them."""
+
+    partition: int
+    place: Place
+    messages: list[tuple[int, str, bytes]] = field(default_factory=list)
+
+
+class RedisPositions:
+    """The positions of one topic's partitions."""
+
+    def __init__(self, redis: Redis, prefix: str, topic: str) -> None:
+        self.key = f"{prefix}execution_bridge/{topic}"
+        self._redis = redis
+        self._publish = redis.register_script(_PUBLISH)
+
+    async def load(self) -> dict[int, Place]:
+        """Every partition's place that Redis remembers."""
+        stored = cast(dict[bytes, bytes], await self._redis.hgetall(self.key))
+        places = {}
+        for name, value in stored.items():
+            if name.isdigit():
+                source = _source.decode(stored.get(name + b":source", b"null"))
+                places[int(name)] = Place(int(value), source)
+        return places
+
+    async def skip_to(self, begins: Mapping[int, int]) -> None:
+        """Go on at `begins`, by partition, where it is known to be less far."""
+        for partition, place in (await self.load()).items():
+            if place.next_offset < (begin := begins.get(partition, 0)):
+                await self._redis.hset(self.key, str(partition), str(begin))
+
+    async def published(self) -> int:
+        """How many messages were ever published, as far as Redis remembers."""
+        return int(await self._redis.hget(self.key, "published") or 0)
+
+    async def publish(self, publications: Sequence[Publication]) -> int:
+        """Publish the messages and move the positions, all or nothing; how many were published.
+
+        When the answer gets lost (a `RedisError` or `OSError`), calling again is safe.
+        """
+        arguments: list[str | bytes | int] = []
+        for part in publications:
+            place = part.place
+            source = msgspec.json.encode(place.source)
+            arguments += (part.partition, place.next_offset, source, len(part.messages))
+            for message in part.messages:
+                arguments += message
+        return int(await self._publish(keys=[self.key], args=arguments))

@@ -1,0 +1,1 @@
+"""The schema: migrations, day partitions and retention."""

@@ -1,0 +1,95 @@
+"""Bringing the schema to the newest version: numbered SQL files, each applied once.
+
+Each file runs in a transaction of its own, under an advisory lock, so that several processes may
+start at once. A file that was applied is never changed; to mend it, add another.
+"""
+
+import re
+from importlib import resources
+from typing import NamedTuple
+
+import asyncpg
+
+from execstream.streams.errors import Fatal
+
+_LOCK = 0x65786563  # "exec": any number that nobody else on the server uses
+_FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
+
+_HISTORY = """
+create table if not exists migration (
+    version integer primary key,
+    name text not null,
+    applied_at timestamptz not null default now()
+)
+"""
+
+
+class Migration(NamedTuple):
+    version: int
+    name: str
+    sql: str
+
+
+class SchemaNewer(Fatal):
+    """The database was migrated by a newer execstream than this one."""
+
+
+def migrations() -> list[Migration]:
+    """All migrations there are, oldest first."""
+    return sorted(
+        Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+        for file in (resources.files(__package__) / "migrations").iterdir()
+        if (match := _FILE_NAME.fullmatch(file.name))
+    )
+
+
+async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
+    """Apply what is missing; the names of what was applied, oldest first."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        await connection.execute(f"create schema if not exists {quoted(schema)}")
+        await connection.execute(f"set search_path to {quoted(schema)}")
+        await connection.execute(_HISTORY)
+        applied = []
+        for migration in await pending(connection):
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "insert into migration (version, name) values ($1, $2)", *migration[:2]
+                )
+            applied.append(f"{migration.version:04} {migration.name}")
+        return applied
+    finally:
+        await connection.close()  # which releases the lock
+
+
+async def pending(connection: asyncpg.Connection) -> list[Migration]:
+    """What is missing in the schema that the connection finds first; SchemaNewer when it is ahead
+    of this program."""
+    done = {row["version"] for row in await connection.fetch("select version from migration")}
+    known = migrations()
+    if newer := done - {migration.version for migration in known}:
+        raise SchemaNewer(
+            f"The schema has migration {max(newer)}, which this version of execstream does not "
+            "know. Install the version that made it."
+        )
+    return [migration for migration in known if migration.version not in done]
+
+
+def script(schema: str = "execstream") -> str:
+    """All migrations as one SQL script for people who apply them by hand."""
+    parts = [
+        f"create schema if not exists {quoted(schema)};",
+        f"set search_path to {quoted(schema)};",
+        f"{_HISTORY.strip()};",
+    ]
+    for version, name, sql in migrations():
+        record = f"insert into migration (version, name) values ({version}, '{name}');"
+        parts.append(f"begin;\n{sql.strip()}\n{record}\ncommit;")
+    return "\n\n".join(parts) + "\n"
+
+
+def quoted(identifier: str) -> str:
+    """`identifier` as SQL takes it literally."""
+    return '"' + identifier.replace('"', '""') + '"'

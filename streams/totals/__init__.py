@@ -1,0 +1,1 @@
+"""Totals of blocks, graphs and users: aggregation of events, and alert rules."""

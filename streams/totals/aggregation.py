@@ -1,0 +1,284 @@
+"""From events to what they add to the totals: pure, and without knowing what was before.
+
+Every total is a sum over events, so a batch of them is a set of differences, and the same
+differences come out however events are cut into batches. Whether an event was counted before is
+for the caller to know (`source`). Rows are by source partition: partitions never meet on one.
+
+What counts when (`docs/contract.md`, section 5):
+
+* `added`, `added_failed`: in the minute of the step's `added_time`;
+* `ended`, `failed`, and with them duration, cost, tokens and the error: at COMPLETED or FAILED, in
+  the minute of its `ended_time`. Cost, tokens and error are those of the stats that came with
+  that move; a duration is from `started_time`, and a step that never ran has none;
+* `terminated`: moves, in the minute of `at`;
+* a run's statuses: moves, creation among them, in the minute of `at`.
+
+Dry runs count everywhere but in what users pay.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from execstream.streams.events import Source
+from execstream.streams.statuses import FINAL, ExecutionStatus
+from execstream.streams.totals.error_classes import Fault, judge
+from execstream.streams.totals.histogram import bucket_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE, _MILLISECOND = timedelta(minutes=1), timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
+MINUTES_PER_HOUR, MINUTES_PER_DAY = 60, 1_440
+_FIRST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MINUTE
+_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MINUTE - 1
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_PLAIN = 18  # digits that always fit into 64 bits
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Place = tuple[int, int]  # offset and index of a source, in its partition
+
+
+class Fact(Struct):
+    """What the tally reads of an event."""
+
+    type: str
+    at: Moment
+    source: Source
+    graph_exec_id: str = ""
+    graph_id: str = ""
+    user_id: str = ""
+    dry_run: bool = False
+    node_exec_id: str = ""
+    node_id: str = ""
+    block_id: str = ""
+    added_time: Moment | None = None
+    started_time: Moment | None = None
+    ended_time: Moment | None = None
+    status: str | UnsetType = UNSET
+    stats: Raw | UnsetType = UNSET
+
+
+decode_fact = msgspec.json.Decoder(Fact).decode
+
+
+class Totals(Struct):
+    """Steps of a block, or of a node of a graph, in some span of time. `cost` in cents."""
+
+    added: int = 0
+    added_failed: int = 0
+    ended: int = 0
+    failed: int = 0
+    terminated: int = 0
+    duration_ms: int = 0
+    cost: int = 0
+    tokens: int = 0
+
+    def add(self, more: "Totals") -> None:
+        self.added += more.added
+        self.added_failed += more.added_failed
+        self.ended += more.ended
+        self.failed += more.failed
+        self.terminated += more.terminated
+        self.duration_ms += more.duration_ms
+        self.cost += more.cost
+        self.tokens += more.tokens
+
+
+class BlockMinute(Struct):
+    """A block's minute: durations by bucket (`histogram`), and failures by class of error."""
+
+    totals: Totals = msgspec.field(default_factory=Totals)
+    histogram: dict[int, int] = {}
+    error_classes: dict[str, int] = {}
+
+
+class UserDay(Struct):
+    """What a user's steps came to on a day."""
+
+    ended: int = 0
+    failed: int = 0
+    cost: int = 0
+    tokens: int = 0
+
+
+class BlockError(Struct):
+    """Failures of a block with one fingerprint in an hour, and the last of them as a sample."""
+
+    fault: Fault
+    graph_exec_id: str
+    node_exec_id: str
+    at: datetime
+    failures: int = 0
+
+
+class Tally:
+    """What a batch of events adds up to. Minutes, hours and days are counted from 1970, in UTC.
+
+    Keys begin with the source partition; `blocks`: and block, minute; `nodes`: and graph, node,
+    day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
+    fingerprint. `block_places` and `node_places` tell the last source that touched a block or a
+    node.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[tuple[int, str, int], BlockMinute] = {}
+        self.nodes: dict[tuple[int, str, str, int], Totals] = {}
+        self.graphs: dict[tuple[int, str, int, str], int] = {}
+        self.users: dict[tuple[int, str, int], UserDay] = {}
+        self.errors: dict[tuple[int, str, int, str], BlockError] = {}
+        self.block_places: dict[tuple[int, str], Place] = {}
+        self.node_places: dict[tuple[int, str, str], Place] = {}
+
+    def count(self, fact: Fact) -> None:
+        """Add what `fact` says; most types say nothing that is counted.
+
+        What no worker of ours wrote may raise `errors.NOT_READABLE`, and nothing is added.
+        """
+        counted = _COUNTED.get(fact.type)
+        if counted is not None:
+            counted(self, fact)
+
+    # ---- by type of event ------------------------------------------------------------------
+
+    def _graph_moved(self, fact: Fact) -> None:
+        if fact.status is not UNSET:
+            key = (fact.source[0], fact.graph_id, minute_of(fact.at), fact.status)
+            self.graphs[key] = self.graphs.get(key, 0) + 1
+
+    def _node_added(self, fact: Fact) -> None:
+        block, node = self._places(fact, fact.added_time or fact.at)
+        block.totals.added += 1
+        node.added += 1
+
+    def _node_moved(self, fact: Fact) -> None:
+        if fact.status in FINAL:
+            self._node_ended(fact)
+        elif fact.status == ExecutionStatus.TERMINATED:
+            block, node = self._places(fact, fact.at)
+            block.totals.terminated += 1
+            node.terminated += 1
+
+    def _node_ended(self, fact: Fact) -> None:
+        ended = fact.ended_time or fact.at
+        failed = fact.status == ExecutionStatus.FAILED
+        stats = _stats_of(fact)
+        error = _text(stats.error) if failed else ""
+        cost = amount(stats.cost)
+        tokens = amount(stats.input_token_count) + amount(stats.output_token_count)
+        more = Totals(ended=1, failed=int(failed), cost=cost, tokens=tokens)
+        block, node = self._places(fact, ended)
+        if fact.started_time is not None:
+            ran = ended - fact.started_time
+            more.duration_ms = max(0, ran // _MILLISECOND)
+            bucket = bucket_of(ran // _MICROSECOND)
+            block.histogram[bucket] = block.histogram.get(bucket, 0) + 1
+        block.totals.add(more)
+        node.add(more)
+        if not fact.dry_run:
+            self._charge(fact, ended, more)
+        if failed:
+            self._node_failed(fact, block, ended, judge(error))
+
+    def _node_failed(self, fact: Fact, block: BlockMinute, ended: datetime, fault: Fault) -> None:
+        block.error_classes[fault.kind] = block.error_classes.get(fault.kind, 0) + 1
+        hour = minute_of(ended) // MINUTES_PER_HOUR
+        key = (fact.source[0], fact.block_id, hour, fault.fingerprint)
+        error = self.errors.get(key)
+        if error is None:
+            error = BlockError(fault, fact.graph_exec_id, fact.node_exec_id, ended)
+            self.errors[key] = error
+        error.failures += 1
+        error.graph_exec_id, error.node_exec_id = fact.graph_exec_id, fact.node_exec_id
+        error.at = ended
+        block, node = self._places(fact, fact.added_time or ended)
+        block.totals.added_failed += 1
+        node.added_failed += 1
+
+    def _charge(self, fact: Fact, ended: datetime, more: Totals) -> None:
+        key = (fact.source[0], fact.user_id, minute_of(ended) // MINUTES_PER_DAY)
+        user = self.users.get(key)
+        if user is None:
+            user = self.users[key] = UserDay()
+        user.ended += 1
+        user.failed += more.failed
+        user.cost += more.cost
+        user.tokens += more.tokens
+
+    def _places(self, fact: Fact, time: datetime) -> tuple[BlockMinute, Totals]:
+        """Where to count something about the step of `fact` that belongs to `time`."""
+        partition, *place = fact.source
+        minute = minute_of(time)
+        block_key = (partition, fact.block_id, minute)
+        block = self.blocks.get(block_key)
+        if block is None:
+            block = self.blocks[block_key] = BlockMinute()
+        node_key = (partition, fact.graph_id, fact.node_id, minute // MINUTES_PER_DAY)
+        node = self.nodes.get(node_key)
+        if node is None:
+            node = self.nodes[node_key] = Totals()
+        self.block_places[block_key[:2]] = self.node_places[node_key[:3]] = (place[0], place[1])
+        return block, node
+
+
+_COUNTED: dict[str, Callable[[Tally, Fact], None]] = {
+    "graph.created": Tally._graph_moved,  # noqa: SLF001 - a method of the class above
+    "graph.updated": Tally._graph_moved,  # noqa: SLF001
+    "node.added": Tally._node_added,  # noqa: SLF001
+    "node.updated": Tally._node_moved,  # noqa: SLF001
+}
+
+
+def time_of(minute: int) -> datetime:
+    """When `minute` begins."""
+    return _EPOCH + minute * _MINUTE
+
+
+def minute_of(time: datetime) -> int:
+    """Whole minutes from 1970 to `time`, rounded down.
+
+    The calendar's first and last day count as the days beside them: as dates, these two stand for
+    infinity in Postgres.
+    """
+    return min(max((time - _EPOCH) // _MINUTE, _FIRST), _LAST)
+
+
+class _StepStats(Struct):
+    cost: Raw = Raw()
+    input_token_count: Raw = Raw()
+    output_token_count: Raw = Raw()
+    error: Raw = Raw()
+
+
+_NO_STATS = _StepStats()
+_decode_stats = msgspec.json.Decoder(_StepStats).decode
+
+
+def _stats_of(fact: Fact) -> _StepStats:
+    return _NO_STATS if fact.stats is UNSET else _decode_stats(fact.stats)
+
+
+def amount(json: Raw | bytes) -> int:
+    """A number without what is behind its point; 0 for what is no number, or beyond 64 bits."""
+    text = bytes(json)
+    if text.isdigit() and len(text) <= _PLAIN:
+        return int(text)
+    if text[:1] not in b"-0123456789" or not text:
+        return 0
+    try:
+        number = Decimal(text.decode())
+    except InvalidOperation:
+        return 0
+    return int(number) if _LEAST <= number <= _MOST else 0
+
+
+def _text(json: Raw) -> str:
+    """An error as text; what is not text is read as its JSON, and none at all as nothing."""
+    text = bytes(json)
+    if text.startswith(b'"'):
+        return msgspec.json.decode(text, type=str)
+    return "" if text == b"null" else text.decode()

@@ -1,0 +1,143 @@
+"""When a block fails too often, and when a run is silent for too long. Judgements only: counts and
+durations come in, nothing is remembered.
+
+**Failing.** A rate is believed as far as its sample carries: what counts is its lower confidence
+bound, so that three failures of three steps say something and one of one does not. It must be
+above the threshold over a short span and over a long one: the long one tells that it matters, the
+short one that it still goes on. Several pairs of spans see a block that fails at once and one that
+has few steps. A block that has always failed more often is measured against itself.
+
+Steps are taken to fail independently of each other: a single run that repeats one failing step
+looks like a block that fails.
+
+**Stuck.** A step that runs is suspicious when hardly any step of its block ever took as long.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from execstream.streams.totals.histogram import bucket_of
+
+Z = 3.09  # standard deviations: about one of 1,000 samples claims more than is true
+PAIRS = ((0, 1), (1, 5), (5, 60))  # whole minutes before the running one, which belongs to all
+SPANS = tuple(sorted({span for pair in PAIRS for span in pair}))
+CALM_SPANS = (5, 60)
+USUAL_TIMES = 2.0  # a block with a rate of its own must exceed it so many times
+CALM_PART = 0.5  # of the threshold: below it, a rate is well again
+CRITICAL = 0.5  # a rate of which so much is certain
+
+
+class Kind(StrEnum):
+    FAILING = "failing"
+    STUCK = "stuck"
+
+
+class Severity(StrEnum):
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Counts(NamedTuple):
+    """Steps that ended, and those of them that failed."""
+
+    ended: int = 0
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.failed / self.ended if self.ended else 0.0
+
+
+Spans = Mapping[int, Counts]
+"""What ended within each of SPANS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What can be set. Times in seconds."""
+
+    failure_rate: float = 0.1
+    stuck_probability: float = 0.001
+    least_silence: float = 300.0
+    longest_silence: float = 86_400.0  # stuck whatever the block's history
+
+
+def least_rate(counts: Counts) -> float:
+    """The lower confidence bound of the rate: Wilson's, corrected for continuity, which stays close
+    to the exact one where there are few steps."""
+    n, failed = counts
+    if failed <= 0:
+        return 0.0
+    p, z2 = min(1.0, failed / n), Z * Z
+    spread = Z * math.sqrt(max(0.0, z2 - 1 / n + 4 * n * p * (1 - p) + 4 * p - 2))
+    return max(0.0, (2 * n * p + z2 - spread - 1) / (2 * (n + z2)))
+
+
+def threshold(rules: Rules, usual: Counts) -> float:
+    """The rate that a block must exceed; `usual`: how it fared before.
+
+    Only what is certain of the usual rate counts. However high that is, there is a higher one.
+    """
+    certain = least_rate(usual)
+    return max(rules.failure_rate, min(USUAL_TIMES * certain, (1 + certain) / 2))
+
+
+def exceeding(spans: Spans, limit: float) -> int | None:
+    """The first long span over which the rate is certainly above `limit`, as it is over the short
+    one; None when it is not."""
+    for short, long in PAIRS:
+        if min(least_rate(spans[short]), least_rate(spans[long])) > limit:
+            return long
+    return None
+
+
+def is_calm(spans: Spans, limit: float) -> bool:
+    """Whether an open alert's rate is well again: far below `limit` in the last minutes; in the
+    last hour, for who has no steps in the last minutes."""
+    for span in CALM_SPANS:
+        if spans[span].ended:
+            return spans[span].rate < limit * CALM_PART
+    return True
+
+
+def severity(spans: Spans, span: int) -> Severity:
+    """How bad it is over `span`."""
+    return Severity.CRITICAL if least_rate(spans[span]) > CRITICAL else Severity.WARNING
+
+
+def chance_of_longer(durations: Mapping[int, int], seconds: float) -> float:
+    """How likely it is that something lasts longer than `seconds`, when others took `durations`
+    (`execstream.streams.totals.histogram`).
+
+    By the rule of succession (k + 1) / (n + 2), so that a few durations never make anything
+    improbable. Those of the same bucket count as longer.
+    """
+    bucket = bucket_of(int(seconds * 1_000_000))
+    longer = sum(count for other, count in durations.items() if other >= bucket)
+    return (longer + 1) / (sum(durations.values()) + 2)
+
+
+def is_stuck(rules: Rules, chance: float, seconds: float) -> bool:
+    """Whether what has been running for `seconds`, and would so by `chance`, is stuck."""
+    if seconds < rules.least_silence:
+        return False
+    return chance < rules.stuck_probability or seconds > rules.longest_silence
+
+
+def title(kind: Kind, error_class: str | None, figures: Mapping[str, Any]) -> str:
+    """An alert in a sentence; `figures` as they stand in Postgres."""
+    if kind == Kind.STUCK:
+        what = "A step has" if figures["node_exec_id"] else "It has"
+        return f"{what} been running for {_span(figures['seconds'])}, and nothing is heard of it"
+    of_class = f" with errors of class {error_class}" if error_class else ""
+    minutes = figures["minutes"] + 1  # the running one
+    span = "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{figures['failed']:,} of {figures['ended']:,} steps failed{of_class} within {span}"
+
+
+def _span(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,285 @@
+"""Comparing what stands in Postgres with an independent fold of what the topic holds.
+
+Partition by partition, in processes of their own: the fold is not fast. Each reads its part of the
+topic twice, first for where the last command of each run is, so that a run is compared and
+forgotten as soon as it is complete: memory holds only runs that are under way. Others may send
+commands meanwhile, for runs of the demo too.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import active_children, get_context
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from execstream.config.process_lifetime import begin_in_pool
+from execstream.config.settings import Settings
+from execstream.kafka import header_decoding
+from execstream.kafka.reader import consumer, records
+from execstream.kafka.security import get_in
+from execstream.storage.schema.migrate import quoted
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS
+from execstream.workload.reference import Reference, read_json
+from execstream.workload.simulation import Sent, read_lines
+
+RUNS_AT_ONCE = 50
+MOST_TOLD = 20  # differences per partition
+POLL = 0.2  # seconds between looks how far the processes are
+
+Row = Mapping[str, Any]
+Rows = dict[tuple[Any, ...], Row]
+
+_PLACE = """
+select next_offset, base from consumer_offset
+ where consumer = 'apply' and topic = $1 and partition = $2
+"""
+_RUNS = "select * from graph_execution where id = any($1::uuid[])"
+_STEPS = "select * from node_execution where graph_exec_id = any($1::uuid[])"
+_ENTRIES = """
+select graph_exec_id, seq, at, command_id, type, node_exec_id, name, data, was, status,
+       source_partition, source_offset, source_index
+  from journal where graph_exec_id = any($1::uuid[])
+"""
+
+
+class Share(NamedTuple):
+    """What came to one partition while the demo ran, its own lines of `file` among it."""
+
+    file: Path
+    sent: int  # lines of the file that were sent, to all partitions
+    partition: int
+    partitions: int
+    begin: int  # offsets that the workers passed meanwhile
+    end: int
+
+
+class Verdict(NamedTuple):
+    """How many top-level runs of the demo a share has, how many of its commands somebody else
+    sent, and where rows differ."""
+
+    runs: int
+    others: int
+    differences: list[str]
+
+
+async def check(
+    settings: Settings, shares: Sequence[Share], on_progress: Callable[[int, int], None]
+) -> list[Verdict]:
+    """A verdict for each share; `on_progress` is told how many commands of how many are folded."""
+    context = get_context("spawn")
+    folded: Synchronized[int] = context.Value("q", 0)
+    total = sum(share.end - share.begin for share in shares)
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(os.cpu_count(), context, _begin, (folded, os.getpid())) as pool:
+        checks = [loop.run_in_executor(pool, check_share, share, settings) for share in shares]
+        try:
+            await _all_done(checks, lambda: on_progress(folded.value, total))
+        except BaseException:
+            for process in active_children():
+                process.kill()
+            await asyncio.gather(*checks, return_exceptions=True)
+            raise
+        return [check.result() for check in checks]
+
+
+async def _all_done(
+    checks: Iterable[asyncio.Future[Verdict]], on_progress: Callable[[], None]
+) -> None:
+    """Return when all are done, or raise what one of them did."""
+    running = set(checks)
+    while running:
+        done, running = await asyncio.wait(
+            running, timeout=POLL, return_when=asyncio.FIRST_EXCEPTION
+        )
+        on_progress()
+        for check in done:
+            check.result()
+
+
+def _begin(folded: "Synchronized[int]", parent: int) -> None:
+    """Count there."""
+    global _folded  # noqa: PLW0603 - the pool's way to give its processes something in common
+    _folded = folded
+    begin_in_pool(parent)
+
+
+_folded: "Synchronized[int]"
+
+
+def check_share(share: Share, settings: Settings) -> Verdict:
+    """Fold a share and compare; runs in a process of its own."""
+    get_in(settings.kafka_security)
+    header_decoding.install()  # others may send anything
+    return asyncio.run(_check(share, settings))
+
+
+async def _check(share: Share, settings: Settings) -> Verdict:
+    topic = settings.topic_prefix + COMMANDS.name
+    server_settings = {"search_path": quoted(settings.schema_)}
+    connection = await asyncpg.connect(settings.postgres, server_settings=server_settings)
+    try:
+        # Workers go on: what one snapshot shows is the fold up to the offset that it shows.
+        async with (
+            connection.transaction(isolation="repeatable_read", readonly=True),
+            consumer(settings.kafka) as reader,
+        ):
+            place = await connection.fetchrow(_PLACE, topic, share.partition)
+            end, base = place or (share.begin, 0)
+            found = _Reading(reader, topic, share, end)
+            last, others = await found.last_of_runs()
+            verdict = Verdict(0, others, [])
+            async for complete in found.folded(last, base, settings.max_command_bytes):
+                verdict = await _add(verdict, complete, connection)
+            return verdict
+    finally:
+        await connection.close()
+
+
+async def _add(
+    verdict: Verdict, complete: Sequence[Reference], connection: asyncpg.Connection
+) -> Verdict:
+    runs = {run_id: run for fold in complete for run_id, run in fold.runs.items()}
+    tops = sum(run["parent_graph_exec_id"] is None for run in runs.values())
+    differences = verdict.differences
+    if len(differences) < MOST_TOLD:
+        differences += [line async for line in _differences(complete, connection)]
+    return Verdict(verdict.runs + tops, verdict.others, differences[:MOST_TOLD])
+
+
+class _Reading:
+    """Reads a share from the topic, up to offset `end`."""
+
+    def __init__(self, reader: AIOKafkaConsumer, topic: str, share: Share, end: int) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._share = share
+        self._end = end
+
+    async def last_of_runs(self) -> tuple[dict[bytes, int], int]:
+        """Where the last command of each key of the demo is; and how many commands of the share
+        are not its own.
+
+        Its own are the lines of its file, in order. One that is missing makes all after it those
+        of others, and so the demo's lost.
+        """
+        lines = _lines(self._share)
+        awaited = next(lines, None)
+        last: dict[bytes, int] = {}
+        others = 0
+        async for record in self._records():
+            if awaited is not None and (record.key, record.value) == awaited:
+                last[record.key] = record.offset
+                awaited = next(lines, None)
+            else:
+                others += record.offset < self._share.end
+                if record.key in last:
+                    last[record.key] = record.offset
+        return last, others
+
+    async def folded(
+        self, last: Mapping[bytes, int], base: int, max_command_bytes: int
+    ) -> AsyncIterator[list[Reference]]:
+        """Folds of one key each, some at a time; a fold needs no more than what has its key."""
+        folds: dict[bytes, Reference] = {}
+        complete: list[Reference] = []
+        async for record in self._records():
+            if record.key in last and record.offset <= last[record.key]:
+                if record.key not in folds:
+                    folds[record.key] = Reference(max_command_bytes)
+                offset = record.offset + base
+                folds[record.key].feed(record.partition, offset, record.key, record.value)
+                if record.offset == last[record.key]:
+                    complete.append(folds.pop(record.key))
+            if len(complete) == RUNS_AT_ONCE:
+                yield complete
+                complete = []
+            if record.offset < self._share.end:
+                with _folded.get_lock():
+                    _folded.value += 1
+        yield complete
+
+    async def _records(self) -> AsyncIterator[ConsumerRecord]:
+        share = self._share
+        async for some in records(
+            self._reader, self._topic, share.partition, share.begin, self._end
+        ):
+            for record in some:
+                yield record
+
+
+def _lines(share: Share) -> Iterator[Sent]:
+    """What the demo sent to the partition of a share."""
+    for line in islice(read_lines(share.file), share.sent):
+        if partition_of(line.key, share.partitions) == share.partition:
+            yield line
+
+
+async def _differences(
+    folds: Sequence[Reference], connection: asyncpg.Connection
+) -> AsyncIterator[str]:
+    runs = {run_id: run for fold in folds for run_id, run in fold.runs.items()}
+    expected: dict[str, Rows] = {
+        _RUNS: {(run_id,): run for run_id, run in runs.items()},
+        _STEPS: {key: _columns(step) for fold in folds for key, step in fold.steps.items()},
+        _ENTRIES: {
+            (run_id, entry["seq"]): entry | {"graph_exec_id": run_id}
+            for fold in folds
+            for run_id, entries in fold.journal.items()
+            for entry in entries
+        },
+    }
+    for statement, rows in expected.items():
+        found = [_plain(row) for row in await connection.fetch(statement, list(runs))]
+        for difference in _between(rows, {_key(statement, row): row for row in found}):
+            yield difference
+
+
+def _columns(step: Row) -> Row:
+    """Those of the table; values of pins are in the journal."""
+    return {name: step[name] for name in step if name not in ("inputs", "outputs")}
+
+
+def _key(statement: str, row: Row) -> tuple[Any, ...]:
+    if statement is _RUNS:
+        return (row["id"],)
+    return (row["graph_exec_id"], row["id" if statement is _STEPS else "seq"])
+
+
+def _plain(record: asyncpg.Record) -> dict[str, Any]:
+    """A row as the reference has it: ids as text, JSON with exact numbers."""
+    return {name: _plain_value(name, value) for name, value in record.items()}
+
+
+_JSON_COLUMNS = frozenset(
+    ["inputs", "credential_inputs", "nodes_input_masks", "stats", "execution_data", "data"]
+)
+
+
+def _plain_value(column: str, value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    if column in _JSON_COLUMNS and value is not None:
+        return read_json(value)
+    return value
+
+
+def _between(expected: Rows, found: Rows) -> Iterable[str]:
+    for key, row in expected.items():
+        name = "/".join(map(str, key))
+        if key not in found:
+            yield f"{name} is missing"
+            continue
+        for column, value in row.items():
+            if found[key][column] != value:
+                yield f"{name} has {column} {found[key][column]!r} and should have {value!r}"
+    for key in found.keys() - expected.keys():
+        yield f"{'/'.join(map(str, key))} should not be there"

@@ -1,0 +1,222 @@
+"""Sending simulated runs, and waiting until everything has been seen to take effect."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from execstream.config.settings import Settings
+from execstream.kafka.producer import BulkProducer
+from execstream.streams.topics import COMMANDS
+from execstream.workload.demo.checking import Share, check
+from execstream.workload.demo.observer import Judged, Observer, Offsets, Outcomes
+from execstream.workload.demo.receipt import Receipt
+from execstream.workload.paced_sending import send_catalogue, send_paced
+from execstream.workload.simulation import (
+    Graph,
+    Sent,
+    Simulation,
+    read_lines,
+    simulate,
+    write_lines,
+)
+
+INTERLEAVED = 20  # runs at a time: few, so that some complete soon
+ENDLESS = 10**9  # runs
+POLL = 0.1  # seconds
+STATUS_POLL = 0.5  # seconds; counting runs is dearer than the rest
+LOOKS_KEPT = 36_000  # an hour of them
+PATIENCE = 60.0  # seconds without any progress until the rest counts as lost
+
+
+class _Figures(NamedTuple):
+    """Of all time, as far as it is remembered."""
+
+    judged: Judged
+    events: int
+    redis_messages: int
+
+
+class Demo:
+    """One performance: `write`, `perform`, `receipt`, in this order.
+
+    Attributes:
+        started: simulated time begins here; no run is older.
+        names: of graphs and blocks, by id.
+        producer: counts what was sent and acknowledged, once there is one.
+        outcomes: of the commands since this demo began, those of others among them.
+        statuses: how many runs are in each.
+        events: published since then.
+        redis_messages: the same on Redis.
+    """
+
+    def __init__(
+        self, graphs: Sequence[Graph], runs: int | None, rate: float, seed: int, file: Path
+    ) -> None:
+        self.started = datetime.now(UTC)
+        self.names = dict(_names(graphs))
+        self.producer: BulkProducer | None = None
+        self.outcomes = Outcomes(0, 0, 0, 0)
+        self.statuses: Counter[str] = Counter()
+        self.events = 0
+        self.redis_messages = 0
+        self._begun = self._end = 0.0  # first sending and last acknowledgement, the loop's time
+        self._graphs = graphs
+        self._runs = runs
+        self._rate = rate
+        self._seed = seed
+        self._file = file
+        # The loop's time, and events until then.
+        self._events_seen: deque[tuple[float, int]] = deque(maxlen=LOOKS_KEPT)
+        self._before: Offsets = {}  # where the workers were
+        self._after: Offsets = {}
+
+    def write(self) -> None:
+        """Write the commands into the file, unless they are endless and written as they go."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self._runs is not None:
+            write_lines(self._file, self._simulation())
+
+    async def perform(self, settings: Settings, stop: asyncio.Future[int]) -> None:
+        """Send everything, or until `stop` is done, and wait until it has all taken effect."""
+        async with Observer(settings) as seen:
+            known = await send_catalogue(settings, self._graphs)
+            await self._until(lambda: seen.catalogued(known))  # now the workers are ready, too
+            figures = await self._figures(seen)
+            self._before = figures.judged.places
+            # Simulated time may be ahead of the clock: there may be younger runs of older demos.
+            statuses = await seen.statuses(self.started)
+            watching = [
+                asyncio.create_task(self._watch(seen, figures)),
+                asyncio.create_task(self._watch_statuses(seen, statuses)),
+            ]
+            try:
+                topic = settings.topic_prefix + COMMANDS.name
+                async with BulkProducer(settings.kafka, topic) as self.producer:
+                    self._begun = asyncio.get_running_loop().time()
+                    wanted = takewhile(lambda _: not stop.done(), self._records())
+                    await send_paced(self.producer, wanted, self._rate)
+                await self._settle(seen, self.producer)
+            finally:
+                for task in watching:
+                    task.cancel()
+                await asyncio.wait(watching)
+            await self._look(seen, figures)
+            self.statuses = await seen.statuses(self.started) - statuses
+
+    async def receipt(
+        self, settings: Settings, urls: dict[str, str], on_progress: Callable[[int, int], None]
+    ) -> Receipt:
+        """Check the rows and sum up; `on_progress` is told how many commands of how many are
+        checked. When all is good, the file goes."""
+        producer = self.producer
+        if producer is None:
+            raise RuntimeError("There is no receipt before the performance.")
+        shares = [
+            Share(self._file, producer.sent, partition, producer.partitions, begin, end)
+            for partition, end in self._after.items()
+            if (begin := self._before.get(partition, 0)) < end
+        ]
+        verdicts = await check(settings, shares, on_progress)
+        others = sum(verdict.others for verdict in verdicts)
+        seconds = max(self._end - self._begun, POLL)
+        receipt = Receipt(
+            runs=sum(verdict.runs for verdict in verdicts),
+            sent=producer.sent,
+            acknowledged=producer.acknowledged,
+            others=others,
+            **self.outcomes._asdict(),
+            lost=producer.acknowledged + others - sum(self.outcomes),
+            seconds=round(seconds, 3),
+            commands_per_second=round(producer.sent / seconds),
+            events=self.events,
+            redis_messages=self.redis_messages,
+            urls=urls,
+            differences=[line for verdict in verdicts for line in verdict.differences],
+        )
+        if receipt.is_good:
+            self._file.unlink()
+        return receipt
+
+    def _simulation(self) -> Simulation:
+        return simulate(
+            self._graphs,
+            runs=self._runs or ENDLESS,
+            seed=self._seed,
+            start=self.started,
+            interleave=INTERLEAVED,
+        )
+
+    def _records(self) -> Iterable[Sent]:
+        if self._runs is not None:
+            return read_lines(self._file)
+        return _written(self._file, self._simulation())
+
+    async def _figures(self, seen: Observer) -> _Figures:
+        events = sum((await seen.event_ends()).values())
+        return _Figures(await seen.judged(), events, await seen.published())
+
+    async def _watch(self, seen: Observer, before: _Figures) -> None:
+        while True:
+            await self._look(seen, before)
+            await asyncio.sleep(POLL)
+
+    async def _look(self, seen: Observer, before: _Figures) -> None:
+        """Bring the figures up to date."""
+        now = await self._figures(seen)
+        self.outcomes = now.judged.outcomes.since(before.judged.outcomes)
+        self._after = now.judged.places
+        self.events = now.events - before.events
+        self.redis_messages = now.redis_messages - before.redis_messages
+        self._events_seen.append((asyncio.get_running_loop().time(), self.events))
+
+    async def _watch_statuses(self, seen: Observer, before: Counter[str]) -> None:
+        while True:
+            self.statuses = await seen.statuses(self.started) - before
+            await asyncio.sleep(STATUS_POLL)
+
+    async def _settle(self, seen: Observer, producer: BulkProducer) -> None:
+        await self._until(lambda: seen.applied(producer.ends))
+        due = await seen.events_due(producer.begins)
+
+        async def all_told() -> bool:
+            return self.events >= due
+
+        await self._until(all_told)
+        self._end = next(
+            (time for time, events in self._events_seen if events >= due),
+            asyncio.get_running_loop().time(),
+        )
+        ends = await seen.event_ends()
+        await self._until(lambda: seen.bridged(ends))
+
+    async def _until(self, reached: Callable[[], Awaitable[bool]]) -> None:
+        """Return when it is so, or nothing has moved for too long."""
+        clock = asyncio.get_running_loop().time
+        before, since = None, clock()
+        while not await reached():
+            now = (self.outcomes, self.events, self.redis_messages)
+            if now != before:
+                before, since = now, clock()
+            elif clock() - since > PATIENCE:
+                return
+            await asyncio.sleep(POLL)
+
+
+def _names(graphs: Iterable[Graph]) -> Iterator[tuple[str, str]]:
+    for graph in graphs:
+        for each in (graph, *graph.sub_graphs):
+            yield each.id, each.name
+            for node in each.nodes:
+                yield node.block_id, node.block
+
+
+def _written(file: Path, records: Iterable[Sent]) -> Iterator[Sent]:
+    """The same records, each written down before it is sent."""
+    with file.open("wb") as lines:
+        for record in records:
+            lines.write(record.value + b"\n")
+            yield record

@@ -1,0 +1,12 @@
+"""What must come out, computed a second time and independently: a dictionary machine.
+
+Fed with the raw records of `execution.commands.v1` in offset order per partition, it holds the
+rows, journal, refusals, dead letters and events that Postgres and Kafka must then hold. It
+shares only `streams.statuses` with the product, and prefers being obviously right to being
+fast (some ten thousand records a second). Everything is kept in memory.
+"""
+
+from execstream.workload.reference.machine import Outcome, Reference
+from execstream.workload.reference.reading import read_event, read_json
+
+__all__ = ["Outcome", "Reference", "read_event", "read_json"]

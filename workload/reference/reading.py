@@ -1,0 +1,364 @@
+"""From bytes to a command, or to the reason why the record is a dead letter.
+
+Follows `docs/contract.md`, section 2, in the order in which reasons are told. Numbers become
+`int` or `Decimal`, never `float`, so that nothing about them is lost.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from execstream.streams.statuses import ExecutionStatus
+
+Json = Any
+Command = dict[str, Json]
+
+MAX_LEVELS = 128
+MAX_INT_LENGTH = 4000  # characters; Python refuses to read longer ones as `int`
+
+_STRING_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_CONTROL = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9_.:@|-]{1,128}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HOUR_AND_MINUTE = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_TIME = re.compile(
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]{{1,6}})?"
+    rf"(?:[Zz]|[+-]{_HOUR_AND_MINUTE})"
+)
+_TIME_FIELDS = frozenset(
+    {
+        "at",
+        "started_at",
+        "ended_at",
+        "shared_at",
+        "added_time",
+        "queued_time",
+        "started_time",
+        "ended_time",
+    }
+)
+
+
+class DeadError(Exception):
+    """The record cannot be understood or stored."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason} {detail}".strip())
+        self.reason = reason
+        self.detail = detail
+
+
+def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
+    """The command of a record: nulls left out, text cleaned, `at` a `datetime` in UTC."""
+    value = value or b""
+    if len(value) > max_bytes:
+        raise DeadError("too_large", f"{len(value)} bytes")
+    if levels(value) > MAX_LEVELS:
+        raise DeadError("too_deep")
+    try:
+        command = read_json(value)
+    except ValueError as wrong:
+        raise DeadError("not_json", str(wrong)) from wrong
+    if not isinstance(command, dict):
+        raise DeadError("not_an_object")
+    command = _validated(command)
+    if key != key_of(command).encode():
+        raise DeadError("key_mismatch")
+    return command
+
+
+def read_json(value: bytes | str) -> Json:
+    """JSON with exact numbers; `ValueError` for what the contract calls `not_json`."""
+    text = value.decode() if isinstance(value, bytes) else value
+    parsed = json.loads(
+        text,
+        parse_int=_integer,
+        parse_float=_decimal,
+        parse_constant=_no_such_number,
+        object_pairs_hook=_object,
+    )
+    _must_have_no_surrogates(parsed)
+    return parsed
+
+
+def read_event(value: bytes) -> dict[str, Json]:
+    """A published event in the form of `Reference.events`: times read, nulls left out."""
+    event = read_json(value)
+    for name in _TIME_FIELDS & event.keys():
+        event[name] = event[name] and datetime.fromisoformat(event[name])
+    return without_nulls(event)
+
+
+def without_nulls(fields: dict[str, Json]) -> dict[str, Json]:
+    """Without absent fields: null (but for `data`, where it is a value) and `dry_run: false`."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if (value is not None or name == "data") and not (name == "dry_run" and not value)
+    }
+
+
+def key_of(command: Command) -> str:
+    """The key that the record of this command must have."""
+    key: str = command["user_id" if command["type"] == "kv.set" else "graph_exec_id"]
+    return key
+
+
+def levels(value: bytes) -> int:
+    """How deep brackets nest outside strings, in JSON or in what is none."""
+    if value.count(b"{") + value.count(b"[") <= MAX_LEVELS:
+        return 0  # cannot be too deep, whatever it is
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING_IN_JSON.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def clean(value: Json) -> Json:
+    """The value without the control characters that Postgres or terminals cannot hold."""
+    if isinstance(value, str):
+        return _CONTROL.sub("", value)
+    if isinstance(value, dict):
+        return {clean(name): clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    return value
+
+
+def has_unstorable_number(value: Json) -> bool:
+    """Whether a number in there is beyond Postgres' `numeric`.
+
+    That holds 131,072 digits before the point and 16,383 after it
+    (https://www.postgresql.org/docs/current/datatype-numeric.html).
+    """
+    if isinstance(value, dict):
+        return any(has_unstorable_number(item) for item in value.values())
+    if isinstance(value, list):
+        return any(has_unstorable_number(item) for item in value)
+    if not isinstance(value, Decimal):
+        return False
+    if not value.is_finite():
+        return True
+    exponent = value.as_tuple().exponent
+    return int(exponent) < -16_383 or (value != 0 and value.adjusted() >= 131_072)
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) <= MAX_INT_LENGTH else Decimal(text)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of some 19 digits: no number anywhere
+        return Decimal("Infinity")
+
+
+def _no_such_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    # All pairs, also those that a later one of the same name replaces.
+    for name, value in pairs:
+        _must_have_no_surrogates(name)
+        _must_have_no_surrogates(value)
+    return dict(pairs)
+
+
+def _must_have_no_surrogates(value: Json) -> None:
+    """Raise `ValueError` for one in a string or a list of them; objects were looked at before."""
+    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+        raise ValueError("lone surrogate")
+    if isinstance(value, list):
+        for item in value:
+            _must_have_no_surrogates(item)
+
+
+Check = Callable[[Json], bool]
+
+
+def _matches(pattern: re.Pattern[str]) -> Check:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_text(shortest: int, longest: int) -> Check:
+    return lambda value: isinstance(value, str) and shortest <= len(value) <= longest
+
+
+def _is_anything(_: Json) -> bool:
+    return True
+
+
+def _is_bool(value: Json) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_version(value: Json) -> bool:
+    return type(value) is int and 1 <= value <= 2**31 - 1
+
+
+def _is_object(value: Json) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_status(value: Json) -> bool:
+    return isinstance(value, str) and value in ExecutionStatus.__members__
+
+
+# asyncpg takes these two for -infinity and infinity.
+_INFINITE = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def _is_time(value: Json) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        time = _time(value)
+    except (ValueError, OverflowError):  # 30 February; year 0; year 1 east of Greenwich
+        return False
+    return time not in _INFINITE
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+def _is_pins(value: Json) -> bool:
+    return isinstance(value, dict) and all(_is_pin(name) for name in value)
+
+
+def _is_uuids(value: Json) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 1000 and all(map(_is_uuid, value))
+
+
+def _is_starting_nodes(value: Json) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(node, dict) and _wrong_field(node, _STARTING_NODE) is None for node in value
+    )
+
+
+_is_uuid = _matches(_UUID)
+_is_name = _matches(_NAME)
+_is_pin = _is_text(1, 512)
+_is_key = _is_text(0, 512)
+
+# Required fields, optional fields.
+Fields = tuple[dict[str, Check], dict[str, Check]]
+_STARTING_NODE: Fields = (
+    {"node_id": _is_name, "block_id": _is_name, "inputs": _is_pins},
+    {"node_exec_id": _is_uuid},
+)
+_EVERY_COMMAND: Fields = (
+    {"id": _is_uuid, "at": _is_time, "user_id": _is_name},
+    {"reply_to": _is_name},
+)
+_STEP = {"node_exec_id": _is_uuid}
+_FIELDS: dict[str, Fields] = {
+    "graph.create": (
+        {
+            "graph_id": _is_name,
+            "graph_version": _is_version,
+            "starting_nodes": _is_starting_nodes,
+        },
+        {
+            "inputs": _is_object,
+            "credential_inputs": _is_object,
+            "nodes_input_masks": _is_object,
+            "preset_id": _is_name,
+            "parent_graph_exec_id": _is_uuid,
+            "dry_run": _is_bool,
+        },
+    ),
+    "graph.start": ({}, {}),
+    "graph.update": ({}, {"status": _is_status, "stats": _is_object}),
+    "graph.share": ({"is_shared": _is_bool}, {"share_token_hash": _matches(_SHA256)}),
+    "graph.delete": ({}, {"hard": _is_bool}),
+    "node.input": (
+        {
+            "node_id": _is_name,
+            "block_id": _is_name,
+            "input_name": _is_pin,
+            "input_data": _is_anything,
+        },
+        {"node_exec_id": _is_uuid, "new_node_exec_id": _is_uuid},
+    ),
+    "node.output": (_STEP | {"output_name": _is_pin, "output_data": _is_anything}, {}),
+    "node.update": (
+        _STEP | {"status": _is_status},
+        {"execution_data": _is_object, "stats": _is_object},
+    ),
+    "node.update_many": (
+        {"node_exec_ids": _is_uuids, "status": _is_status},
+        {"stats": _is_object},
+    ),
+    "kv.set": (_STEP | {"key": _is_key, "data": _is_anything}, {}),
+}
+_FREE_TEXT = frozenset(
+    {
+        "inputs",
+        "credential_inputs",
+        "nodes_input_masks",
+        "stats",
+        "execution_data",
+        "input_name",
+        "input_data",
+        "output_name",
+        "output_data",
+        "key",
+        "data",
+    }
+)
+_NULL_IS_A_VALUE = frozenset({"input_data", "output_data", "data"})
+
+
+def _validated(sent: dict[str, Json]) -> Command:
+    if type(version := sent.get("v")) is int and version != 1:
+        raise DeadError("unsupported_version", str(version))
+    kind = sent.get("type")
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise DeadError("unknown_type", str(kind))
+    if version is not None and type(version) is not int:
+        raise DeadError("invalid_field", "v")
+    command = _cleaned(sent)
+    needs_run: Fields = ({} if kind == "kv.set" else {"graph_exec_id": _is_uuid}, {})
+    for fields in (_EVERY_COMMAND, needs_run, _FIELDS[kind]):
+        # Names must be of a good length as they were sent and as they are kept.
+        if wrong := _wrong_field(sent, fields) or _wrong_field(command, fields):
+            raise DeadError("invalid_field", wrong)
+    if kind == "graph.share" and command["is_shared"] and "share_token_hash" not in command:
+        raise DeadError("invalid_field", "share_token_hash")
+    return command | {"at": _time(command["at"])}
+
+
+def _wrong_field(holder: dict[str, Json], fields: Fields) -> str | None:
+    required, optional = fields
+    for name, check in required.items():
+        if name not in holder or not check(holder[name]):
+            return name
+    for name, check in optional.items():
+        if holder.get(name) is not None and not check(holder[name]):
+            return name
+    return None
+
+
+def _cleaned(sent: dict[str, Json]) -> Command:
+    command = {
+        name: clean(value) if name in _FREE_TEXT else value
+        for name, value in sent.items()
+        if value is not None or name in _NULL_IS_A_VALUE
+    }
+    nodes = sent.get("starting_nodes")
+    if isinstance(nodes, list):
+        command["starting_nodes"] = [
+            node | {"inputs": clean(node.get("inputs"))} if isinstance(node, dict) else node
+            for node in nodes
+        ]
+    return command

@@ -1,0 +1,59 @@
+"""New rows of runs and steps, with the columns of contract §5."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from execstream.workload.reference.reading import Command
+
+Row = dict[str, Any]
+
+# What `graph.create` may bring, and a hard delete erases.
+BROUGHT = ("inputs", "credential_inputs", "nodes_input_masks")
+
+
+def new_run(command: Command, partition: int) -> Row:
+    """The run that a `graph.create` makes."""
+    return {
+        "id": command["graph_exec_id"],
+        "user_id": command["user_id"],
+        "graph_id": command["graph_id"],
+        "graph_version": command["graph_version"],
+        "status": "INCOMPLETE",
+        **{name: command.get(name) for name in BROUGHT},
+        "preset_id": command.get("preset_id"),
+        "parent_graph_exec_id": command.get("parent_graph_exec_id"),
+        "dry_run": command.get("dry_run", False),
+        "stats": None,
+        "is_deleted": False,
+        "is_shared": False,
+        "share_token_hash": None,
+        "shared_at": None,
+        "created_at": command["at"],
+        "started_at": None,
+        "ended_at": None,
+        "updated_at": command["at"],
+        "last_seq": 0,
+        "source_partition": partition,
+        "trimmed_at": None,
+    }
+
+
+def new_step(run: Row, step_id: str, node: Row, status: str, at: datetime) -> Row:
+    """A step of `node` (`node_id`, `block_id`), whose `node.added` is the run's next entry."""
+    return {
+        "id": step_id,
+        "graph_exec_id": run["id"],
+        "run_day": run["created_at"].astimezone(UTC).date(),
+        "node_id": node["node_id"],
+        "block_id": node["block_id"],
+        "status": status,
+        "execution_data": None,
+        "stats": None,
+        "added_seq": run["last_seq"] + 1,
+        "added_time": at,
+        "queued_time": at if status == "QUEUED" else None,
+        "started_time": None,
+        "ended_time": None,
+        "inputs": {},
+        "outputs": [],
+    }
