@@ -11,12 +11,12 @@ import structlog
 
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.partition_buffer import Batch, Intake
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
-from execstream.storage.commit.consumer_offsets import FENCED, Move, sqlstate
-from execstream.storage.lines import Line
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
+from execstream.storage.lines import Session
 from execstream.streams.catalogue import (
     BlockKey,
     DefineBlock,
@@ -36,70 +36,74 @@ Graphs = dict[tuple[str, int], Graph | None]
 
 def declare(app: App, config: WorkerConfig) -> None:
     """Declare the agent on `app`."""
-    line = Line(config.postgres_dsn, config.schema)
-    claims = Line(config.postgres_dsn, config.schema)
-    intake = Intake(config.topic_prefix + CATALOGUE.name, PostgresPositions(claims, CONSUMER))
+    session = Session(config.postgres_dsn, config.schema)
+    claims = Session(config.postgres_dsn, config.schema)
+    buffer = PartitionBuffer(
+        config.topic_prefix + CATALOGUE.name, PostgresPositions(claims, CONSUMER)
+    )
 
-    @app.agent(app.read(intake), name="read_catalogue")
+    @app.agent(app.read(buffer), name="read_catalogue")
     async def read_catalogue(stream: Any) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
-            intake.receive(event.value)
-            while batch := await intake.take(queue, config.batch_records):
-                await _commit(intake, line, batch)
+            buffer.receive(event.value)
+            while batch := await buffer.poll_batch(queue, config.batch_records):
+                await _commit(buffer, session, batch)
 
     async def close() -> None:
-        await line.close()
+        await session.close()
         await claims.close()
 
     app.on_close(close)
 
 
-async def _commit(intake: Intake, line: Line, batch: Batch) -> None:
-    blocks, graphs, moves = _fold(batch)
+async def _commit(buffer: PartitionBuffer, session: Session, batch: Batch) -> None:
+    blocks, graphs, offset_commits = _fold(batch)
     for pause in pauses():
-        if not intake.owns(batch):
+        if not buffer.owns(batch):
             return
         try:
-            await commit_catalogue(await line.get(), CONSUMER, intake.topic, moves, blocks, graphs)
+            await commit_catalogue(
+                await session.get(), CONSUMER, buffer.topic, offset_commits, blocks, graphs
+            )
             break
         except Exception as error:
             if sqlstate(error) == FENCED:
-                line.hang_up()  # it knows types of the schema that was
-                intake.give_up(batch)
+                session.terminate()  # it knows types of the schema that was
+                buffer.release(batch)
                 return
             if not is_transient(error):
                 raise
             note_retry("catalogue", error)
-            line.hang_up()
+            session.terminate()
             await asyncio.sleep(pause)
-    batch.settle()
+    batch.mark_committed()
 
 
-def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[Move]]:
+def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[OffsetCommit]]:
     """The last word on each entry."""
     blocks: Blocks = {}
     graphs: Graphs = {}
-    moves = []
-    for portion in batch:
-        owned = portion.owned
-        move = Move(
-            owned.number, portion.expected, owned.epoch, portion.next_offset, *owned.published
+    offset_commits = []
+    for part in batch:
+        owned = part.owned
+        offset_commit = OffsetCommit(
+            owned.number, part.expected, owned.epoch, part.next_offset, *owned.published
         )
-        for record in portion.records:
+        for record in part.records:
             try:
                 key, definition = decode_catalogue(record.key, record.value)
             except NotInCatalogue as error:
                 log.warning("not_in_catalogue", offset=record.offset, error=str(error)[:200])
-                move.dead += 1
+                offset_commit.dead += 1
                 continue
-            move.applied += 1
+            offset_commit.applied += 1
             if isinstance(key, BlockKey):
                 blocks[key.id] = _block(definition)
             else:
                 graphs[key] = _graph(definition)
-        moves.append(move)
-    return blocks, graphs, moves
+        offset_commits.append(offset_commit)
+    return blocks, graphs, offset_commits
 
 
 def _block(definition: Any) -> Block | None:

@@ -20,7 +20,7 @@ from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
 from execstream.agents.tally import tally_stats
 from execstream.kafka import header_decoding
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 # What each role declares.
 ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
@@ -70,8 +70,8 @@ def build_app(role: str, config: WorkerConfig) -> App:
 
 
 def _credentials() -> SASLCredentials | SSLCredentials | None:
-    """`access`, as Faust wants it; None: plain."""
-    options = access()
+    """`client_options`, as Faust wants it; None: plain."""
+    options = client_options()
     context = options.get("ssl_context")
     if "sasl_mechanism" in options:
         return SASLCredentials(

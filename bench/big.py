@@ -102,7 +102,7 @@ class Past:
         """Rows of `graph_execution`."""
         for run in self.all_runs():
             end = run.at + timedelta(seconds=40)
-            yield _line(
+            yield _session(
                 run.id, run.owner, f"graph{run.graph}", 1, run.status, self._document(run.number),
                 "f", self._stats[run.number % 500], "f", "f", run.at, run.at,
                 end if run.status in ("COMPLETED", "FAILED", "TERMINATED") else NULL,
@@ -116,7 +116,7 @@ class Past:
             day = run.at.date()
             for number in range(run.steps):
                 added = run.at + timedelta(milliseconds=600 * number)
-                yield _line(
+                yield _session(
                     _step_id(run, number), run.id, day, f"node{number}", _block(run, number),
                     "FAILED" if draws.random() < 0.04 else "COMPLETED",
                     self._document(run.number + number), self._stats[(run.number + number) % 500],
@@ -134,7 +134,7 @@ class Past:
                 at = run.at + timedelta(milliseconds=600 * number)
                 for index, (kind, name, was, status) in enumerate(_ENTRIES):
                     seq = 6 * number + 2 + index
-                    yield _line(
+                    yield _session(
                         run.id, seq, run.at.date(), at, run.id, kind, step_id, name,
                         NULL if name == NULL else self._document(run.number + seq), NULL, was,
                         status, run.number % 8, run.number * 1_000 + seq, 0,
@@ -193,7 +193,7 @@ def _data(draws: random.Random) -> str:
     return json.dumps({"name": "answer", "value": words, "number": draws.random()})
 
 
-def _line(*values: object) -> str:
+def _session(*values: object) -> str:
     """A row in COPY's text format; no value holds a tab or a backslash."""
     return "\t".join(map(str, values)) + "\n"
 

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 from rich.text import Text
 
-from execstream.cli.common import Json, Limit, opened, out, print_json, start, table, tell_more
+from execstream.cli.common import Json, Limit, opened, out, print_json, print_more, start, table
 from execstream.cli.words import moment
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 from execstream.streams.errors import Fatal
@@ -51,7 +51,7 @@ async def list_(
     else:
         out.print(_table(found))
     if more is not None:
-        tell_more()
+        print_more()
 
 
 def _table(found: Sequence[Alert]) -> Table:

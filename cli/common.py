@@ -15,7 +15,7 @@ from rich.table import Table
 
 from execstream.config.logs import configure_logging
 from execstream.config.settings import Settings, load_settings
-from execstream.kafka.security import get_in
+from execstream.kafka.security import configure_security
 from execstream.storage.connections import connect
 from execstream.streams import exact_json
 from execstream.streams.errors import Fatal
@@ -45,7 +45,7 @@ def start() -> Settings:
     """Settings of this process, with logging set up."""
     settings = load_settings()
     configure_logging(settings)
-    get_in(settings.kafka_security)
+    configure_security(settings.kafka_security)
     return settings
 
 
@@ -73,7 +73,7 @@ def print_json(value: Any) -> None:
     print(exact_json.encode(value).decode(), flush=True)
 
 
-def tell_more() -> None:
+def print_more() -> None:
     """Say that a list was cut."""
     err.print("There are more: raise --limit.")
 

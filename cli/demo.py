@@ -37,7 +37,7 @@ from execstream.config.settings import (
     read_settings,
     without_password,
 )
-from execstream.kafka.security import get_in
+from execstream.kafka.security import configure_security
 from execstream.workload import EXAMPLE_GRAPHS
 from execstream.workload.demo import Demo, Receipt
 
@@ -82,14 +82,14 @@ async def demo(
     async with _pipeline() as (settings, page):
         stop = stop_signals()
         await writing
-        _tell_page(page)
+        _print_page(page)
         async with show(performance, settings, with_events=rate > 0):
             await performance.perform(settings, stop)
         receipt = await _receipt(performance, settings, page)
-        _tell(receipt, json=json)
+        _print_receipt(receipt, json=json)
         if not exit and not stop.done():
             err.print("Everything keeps running until Ctrl-C.")
-            _tell_page(page)
+            _print_page(page)
             await stop
     return 0 if receipt.is_good else 1
 
@@ -106,7 +106,7 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         settings, stack = with_free_port(read_settings()), None
         if names_servers(settings) or others:
             settings = with_free_port(load_settings())
-            get_in(settings.kafka_security)
+            configure_security(settings.kafka_security)
         else:
             settings, stack = await running.enter_async_context(servers(settings))
         await prepare(settings)
@@ -117,7 +117,7 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         yield settings, url
 
 
-def _tell_page(url: str) -> None:
+def _print_page(url: str) -> None:
     err.print(f"\nThe page: [bold underline]{url}[/]\n")
 
 
@@ -128,11 +128,11 @@ async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
         "redis": str(without_password(settings.redis)),
         "http": page,
     }
-    with counted() as told:
-        return await performance.receipt(settings, urls, partial(told, CHECKING))
+    with counted() as report_progress:
+        return await performance.receipt(settings, urls, partial(report_progress, CHECKING))
 
 
-def _tell(receipt: Receipt, *, json: bool) -> None:
+def _print_receipt(receipt: Receipt, *, json: bool) -> None:
     fields = asdict(receipt)
     differences = fields.pop("differences")
     if json:

@@ -38,8 +38,8 @@ async def diff(
     before, after = (run.model_dump(mode="json") for run in runs)
     changes = differences(before, after)
     if json:
-        told = {"graph_exec_id": graph_exec_id, "from": first, "to": second}
-        print_json(told | {"changes": [change._asdict() for change in changes]})
+        document = {"graph_exec_id": graph_exec_id, "from": first, "to": second}
+        print_json(document | {"changes": [change._asdict() for change in changes]})
         return
     rows = table("where", "field", first, second)
     for change in changes:

@@ -25,7 +25,7 @@ from execstream.storage.log.dead_letters import Filter, Found, find_letters, get
 from execstream.streams.commands import Command, parse_time
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.outcomes import DeadReason
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.redriving import Letter, NotEditable, judge, redriven, with_fields
 from execstream.streams.topics import COMMANDS
 
@@ -145,8 +145,10 @@ async def redrive(
             return 0
         receipts: list[Receipt] = []
         try:
-            with counted(quiet=json) as tell:
-                await _redrive(db, settings, chosen, values, rate, tell, receipts, again=again)
+            with counted(quiet=json) as report_progress:
+                await _redrive(
+                    db, settings, chosen, values, rate, report_progress, receipts, again=again
+                )
         finally:
             _print_receipts(receipts, json=json)
     return int(any(one.outcome in ("dead", "unknown") for one in receipts))
@@ -227,7 +229,7 @@ async def _redrive(
     ids: Sequence[str],
     values: Mapping[str, bytes | None],
     rate: float,
-    tell: Told,
+    report_progress: ProgressCallback,
     receipts: list[Receipt],
     *,
     again: bool,
@@ -241,11 +243,11 @@ async def _redrive(
         async with aclosing(paced(ids, rate)) as pages:
             async for page in pages:
                 await redriving.put(page, values, again=again)
-                tell("redriven", len(redriving.done), len(ids))
+                report_progress("redriven", len(redriving.done), len(ids))
         async with aclosing(redriving.receipts()) as told:
             async for receipt in told:
                 receipts.append(receipt)
-                tell("outcomes", len(receipts), len(redriving.done))
+                report_progress("outcomes", len(receipts), len(redriving.done))
     finally:
         known = {receipt.id for receipt in receipts}
         receipts += [unknown(put) for put in redriving.done if put.id not in known]
@@ -266,8 +268,8 @@ def _print_receipts(receipts: Sequence[Receipt], *, json: bool) -> None:
     counts = {one.outcome: 0 for one in receipts}
     for one in receipts:
         counts[one.outcome] += 1
-    told_counts = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
-    out.print(f"{len(receipts):,} redriven{': ' * bool(counts)}{told_counts}.")
+    count_rows = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+    out.print(f"{len(receipts):,} redriven{': ' * bool(counts)}{count_rows}.")
 
 
 async def _letter(db: asyncpg.Pool, letter_id: str) -> Letter:

@@ -35,7 +35,7 @@ def _show(findings: list[Finding]) -> None:
     out.print(rows)
     for finding in findings:
         if finding.remedy is not None:
-            told = f"{finding.part} {finding.check}: {finding.found}. {finding.remedy}"
-            err.print(told, style=_COLOURS[finding.state], markup=False, soft_wrap=True)
+            line = f"{finding.part} {finding.check}: {finding.found}. {finding.remedy}"
+            err.print(line, style=_COLOURS[finding.state], markup=False, soft_wrap=True)
     count = Counter(finding.state for finding in findings)
     err.print(f"{count[State.FAILED]} failed, {count[State.WARNING]} warnings.")

@@ -10,10 +10,10 @@ from rich.text import Text
 from execstream.cli.common import Json, opened, out, print_json, start, table
 from execstream.cli.show import NoSuchRun
 from execstream.config.settings import Settings
-from execstream.recovery.explain.command_story import Paragraph, find_command, tell_command
+from execstream.recovery.explain.command_story import Paragraph, command_story, find_command
 from execstream.recovery.explain.evidence import Evidence, gather
 from execstream.recovery.explain.record import Sent, find_record
-from execstream.recovery.explain.run_story import Line, summary, tell_run
+from execstream.recovery.explain.run_story import Line, run_story, summary
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.topics import COMMANDS
 
@@ -46,16 +46,16 @@ async def explain(
     if evidence.run is None and not evidence.refusals and not evidence.letters:
         raise NoSuchRun(f"Nothing was ever recorded of a run {graph_exec_id}.")
     if command_id is None:
-        _tell_run(evidence, json=json)
+        _print_run(evidence, json=json)
     else:
-        await _tell_command(settings, topic, evidence, command_id, json=json)
+        await _print_command(settings, topic, evidence, command_id, json=json)
 
 
-def _tell_run(evidence: Evidence, *, json: bool) -> None:
-    lines = tell_run(evidence)
+def _print_run(evidence: Evidence, *, json: bool) -> None:
+    lines = run_story(evidence)
     if json:
-        told = {"graph_exec_id": evidence.run_id, "summary": summary(evidence)}
-        print_json(told | {"lines": [_as_json(line) for line in lines]})
+        document = {"graph_exec_id": evidence.run_id, "summary": summary(evidence)}
+        print_json(document | {"lines": [_as_json(line) for line in lines]})
         return
     out.print(summary(evidence), soft_wrap=True, markup=False)
     rows = table("when", "entries", "what")
@@ -85,7 +85,7 @@ def _entries(line: Line) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-async def _tell_command(
+async def _print_command(
     settings: Settings, topic: str, evidence: Evidence, command_id: str, *, json: bool
 ) -> None:
     known = find_command(evidence, command_id)
@@ -95,10 +95,14 @@ async def _tell_command(
             f"`execstream explain {evidence.run_id}` tells of those that came."
         )
     sent = await find_record(settings.kafka, topic, known.place, command_id)
-    story = tell_command(evidence, known, sent)
+    story = command_story(evidence, known, sent)
     if json:
-        told = {"graph_exec_id": evidence.run_id, "command_id": command_id, "place": known.place}
-        print_json(told | {"story": dict(_grouped(story)), "record": _text(sent)})
+        document = {
+            "graph_exec_id": evidence.run_id,
+            "command_id": command_id,
+            "place": known.place,
+        }
+        print_json(document | {"story": dict(_grouped(story)), "record": _text(sent)})
         return
     for about, text in story:
         out.print(Text.assemble((f"{about:<9}", "dim"), text), soft_wrap=True)
@@ -107,10 +111,10 @@ async def _tell_command(
 
 
 def _grouped(story: list[Paragraph]) -> dict[str, list[str]]:
-    told: dict[str, list[str]] = {}
+    document: dict[str, list[str]] = {}
     for about, text in story:
-        told.setdefault(about, []).append(text)
-    return told
+        document.setdefault(about, []).append(text)
+    return document
 
 
 def _text(sent: Sent) -> str | None:

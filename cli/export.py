@@ -45,14 +45,14 @@ async def export(
     """
     settings = start()
     redaction = Redaction([*(() if plain else PATTERNS), *(redact or ())])
-    with counted(quiet=json) as tell:
-        exported = await export_runs(settings, run, redaction, tell)
+    with counted(quiet=json) as report_progress:
+        exported = await export_runs(settings, run, redaction, report_progress)
     size = None if dry_run else write_bundle(exported.lines, out_)
     if exported.commands_gone:
         err.print("Retention of the topic took the first commands: the journal has their effects.")
     if json:
-        told = {"runs": len(run), **_counts(exported), "redacted": dict(redaction.found)}
-        print_json(told | {"bytes": size, "commands_gone": exported.commands_gone})
+        document = {"runs": len(run), **_counts(exported), "redacted": dict(redaction.found)}
+        print_json(document | {"bytes": size, "commands_gone": exported.commands_gone})
     else:
         _print(run, exported, redaction, out_, size)
 

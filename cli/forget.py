@@ -33,7 +33,7 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
     async with opened(settings) as db:
         found = await count_personal(db, user)
         if dry_run:
-            _tell_found(user, found, json=json)
+            _print_found(user, found, json=json)
             return 0
         if not yes and not _is_sure(user, found):
             return 1
@@ -41,16 +41,16 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
         producer = Producer(settings.kafka, topic)
         await producer.start()
         try:
-            with counted() as tell:
-                receipt = await forget_user(db, producer, topic, user, tell)
+            with counted() as report_progress:
+                receipt = await forget_user(db, producer, topic, user, report_progress)
         finally:
             await producer.close()
-    _tell(receipt, json=json)
+    _report(receipt, json=json)
     return 1 if receipt.not_erased else 0
 
 
 def _is_sure(user: str, found: Personal) -> bool:
-    _tell_found(user, found, json=False)
+    _print_found(user, found, json=False)
     if not sys.stdin.isatty():
         err.print("Nothing was erased: say --yes where nobody can be asked.")
         return False
@@ -58,7 +58,7 @@ def _is_sure(user: str, found: Personal) -> bool:
     return input() == user
 
 
-def _tell_found(user: str, found: Personal, *, json: bool) -> None:
+def _print_found(user: str, found: Personal, *, json: bool) -> None:
     if json:
         print_json({"user": user, **found._asdict()})
         return
@@ -70,7 +70,7 @@ def _tell_found(user: str, found: Personal, *, json: bool) -> None:
     )
 
 
-def _tell(receipt: Receipt, *, json: bool) -> None:
+def _report(receipt: Receipt, *, json: bool) -> None:
     if json:
         print_json(receipt._asdict())
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from execstream.cli.common import Json, Limit, opened, out, print_json, start, table, tell_more
+from execstream.cli.common import Json, Limit, opened, out, print_json, print_more, start, table
 from execstream.cli.words import moment, status_text
 from execstream.storage.models import GraphExecutionMeta
 from execstream.storage.reads import list_graph_executions, list_graph_executions_as_of
@@ -54,7 +54,7 @@ async def list_runs(
     else:
         out.print(_table(page.data))
     if page.next_cursor is not None:
-        tell_more()
+        print_more()
 
 
 def _table(runs: Sequence[GraphExecutionMeta]) -> Table:

@@ -50,7 +50,9 @@ async def listen(
             payload = _payload(message)
             line = None if json else update_text(payload)
         except _UNREADABLE as error:
-            _say(f"Not understood: a message of {len(message):,} bytes ({type(error).__name__})")
+            _print_note(
+                f"Not understood: a message of {len(message):,} bytes ({type(error).__name__})"
+            )
             continue
         if line is None:
             print_json(payload)
@@ -74,7 +76,7 @@ async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
         is_heard = False
         try:
             await subscription.open()
-            _say(f"Listening to {channel}")
+            _print_note(f"Listening to {channel}")
             is_first, is_heard = False, True
             while True:
                 yield await subscription.receive()
@@ -82,11 +84,11 @@ async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
             if is_first:
                 raise
             if is_heard:
-                _say("Redis is away; what is said until it is back is not told here.")
+                _print_note("Redis is away; what is said until it is back is not told here.")
             await asyncio.sleep(RECONNECT)
         finally:
             await subscription.close()
 
 
-def _say(text: str) -> None:
+def _print_note(text: str) -> None:
     err.print(text, soft_wrap=True, markup=False)

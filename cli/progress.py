@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from execstream.cli.common import err
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 
 LINE_EVERY = 5.0  # seconds, where there is no terminal
 
@@ -28,19 +28,19 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def counted(*, quiet: bool = False) -> Iterator[Told]:
+def counted(*, quiet: bool = False) -> Iterator[ProgressCallback]:
     """Show on stderr what the given function is told; nothing of it where `quiet`."""
     if quiet:
         yield lambda what, done, total: None  # noqa: ARG005 - named as callers read them
     elif err.is_terminal:
-        with _bar() as told:
-            yield told
+        with _bar() as report_progress:
+            yield report_progress
     else:
         yield _Lines().tell
 
 
 @contextmanager
-def _bar() -> Iterator[Told]:
+def _bar() -> Iterator[ProgressCallback]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -62,15 +62,15 @@ def _bar() -> Iterator[Told]:
 class _Lines:
     def __init__(self) -> None:
         self._what = ""
-        self._begun = self._told = time.monotonic()
+        self._begun = self._reported = time.monotonic()
 
     def tell(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
             self._what, self._begun = what, now
-        if now - self._told < LINE_EVERY:
+        if now - self._reported < LINE_EVERY:
             return
-        self._told = now
+        self._reported = now
         line = f"{what}: {done:,} of {total:,}"
         if done and now > self._begun:
             rate = done / (now - self._begun)

@@ -114,8 +114,10 @@ def _check(
 
 async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:
     settings = start()
-    with counted(quiet=json) as tell:
-        report = await replay_into(settings, into, asked, tell, swapping=swap, force=force)
+    with counted(quiet=json) as report_progress:
+        report = await replay_into(
+            settings, into, asked, report_progress, swapping=swap, force=force
+        )
     if json:
         print_json(_as_json(report))
     else:
@@ -204,6 +206,6 @@ def _print_proof(proof: Proof) -> None:
         place = f"{one.table} {'/'.join(map(str, one.key))} {one.column}"
         line = f"{place}: live {one.live}, rebuilt {one.rebuilt}"
         out.print(line, soft_wrap=True, markup=False)
-    for name, count in proof.untold.items():
+    for name, count in proof.omitted.items():
         out.print(f"{name}: {count:,} more differ.", soft_wrap=True)
     out.print("Live and rebuilt are the same." if proof.is_equal else "Live and rebuilt differ.")

@@ -51,15 +51,15 @@ async def replay_events(
         spans, reach = await spans_of(connection, settings, begin, until)
         republishing = Republishing(connection, sinks, Pace(rate), spans, reach)
         try:
-            with counted(quiet=json) as tell:
-                await republishing.run(tell)
+            with counted(quiet=json) as report_progress:
+                await republishing.run(report_progress)
         except BaseException:
             err.print(f"Go on with --from {republishing.goes_on_at}", soft_wrap=True)
             raise
     if json:
-        print_json({"events": republishing.told})
+        print_json({"events": republishing.published})
     else:
-        out.print(f"{republishing.told:,} events told.")
+        out.print(f"{republishing.published:,} events told.")
     return 0
 
 

@@ -56,11 +56,11 @@ async def apply(*, keep_days: KeepDays = 90, json: Json = False) -> int:
         days = [day for day in await plan_retention(db, _before(keep_days)) if day.can_go]
         gone: list[Day] = []
         stayed: list[Day] = []
-        with counted() as tell:
+        with counted() as report_progress:
             for number, day in enumerate(days, 1):
                 trimmed = await trim_day(db, day.day, datetime.now(UTC))
                 (stayed if trimmed is None else gone).append(day)
-                tell("Days", number, len(days))
+                report_progress("Days", number, len(days))
     for day in stayed:
         err.print(f"{day.day} stays: somebody was writing to its runs. Run this again.")
     if json:

@@ -32,11 +32,11 @@ async def try_rules(
     step. Exit code 1 when a run would have ended differently.
     """
     changed: WhatIf | Compared
-    with counted(quiet=json) as tell:
+    with counted(quiet=json) as report_progress:
         if rules is None:
-            changed, found = await compare_with_stored(start(), against, tell)
+            changed, found = await compare_with_stored(start(), against, report_progress)
         else:
-            changed, found = await try_table(start, read_table(rules), against, tell)
+            changed, found = await try_table(start, read_table(rules), against, report_progress)
     different = [one for one in found if one.ends_differently]
     if json:
         for one in found:

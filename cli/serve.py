@@ -10,7 +10,7 @@ from execstream.config.process_lifetime import stop_signals
 from execstream.config.settings import Settings
 from execstream.dashboard.config import DashboardConfig, parse_tokens
 from execstream.dashboard.server import Server
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 LOOPBACK = "127.0.0.1"
 
@@ -37,7 +37,7 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
             settings.http_port if port is None else port,
         )
         running = asyncio.create_task(server.run())
-        _tell(server.url, json=json)
+        _announce(server.url, json=json)
         ends: list[asyncio.Future[Any]] = [running, stop]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         server.stop()
@@ -54,7 +54,7 @@ def _config(settings: Settings) -> DashboardConfig:
         schema=settings.schema_,
         redis_prefix=settings.redis_prefix,
         group_prefix=settings.group_prefix,
-        kafka_access=access(),
+        kafka_options=client_options(),
         tally_urls=_tally_urls(settings),
         max_command_bytes=settings.max_command_bytes,
         tokens=parse_tokens(settings.http_token or ""),
@@ -67,7 +67,7 @@ def _tally_urls(settings: Settings) -> tuple[str, ...]:
     return (f"http://{LOOPBACK}:{settings.tally_port}",) if settings.tally_port else ()
 
 
-def _tell(url: str, *, json: bool) -> None:
+def _announce(url: str, *, json: bool) -> None:
     if json:
         print_json({"url": url})
     else:

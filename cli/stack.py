@@ -65,7 +65,7 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, "Stack"]]
             "pip install 'execstream[local]', or name the servers."
         ) from error
     try:
-        stack = await start(LOCAL_STATE, say=err.print)
+        stack = await start(LOCAL_STATE, report=err.print)
     except StackError as error:
         raise NoStack(str(error)) from error
     keeper = asyncio.create_task(_keep(stack))

@@ -58,7 +58,7 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         for role in self._roles:
             await self._start(role)
-        self._tell()
+        self._announce_pids()
         self._keepers = [asyncio.create_task(self._keep(role)) for role in self._roles]
         return self
 
@@ -103,9 +103,9 @@ class Supervisor:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             await self._start(role)
-            self._tell()
+            self._announce_pids()
 
-    def _tell(self) -> None:
+    def _announce_pids(self) -> None:
         self._announce({role: child.pid for role, child in self._children.items()})
 
 

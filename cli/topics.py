@@ -30,7 +30,7 @@ async def apply(*, json: Json = False) -> None:
     """Create missing topics and mend their settings; refuse to change partitions."""
     settings = start()
     mended = await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
-    _tell(mended, json=json, nothing="All topics are as they should be.", mended=True)
+    _announce(mended, json=json, nothing="All topics are as they should be.", mended=True)
 
 
 @topics.command
@@ -40,11 +40,11 @@ async def check(*, json: Json = False) -> int:
     found = await find_differences(
         settings.kafka, settings.topic_prefix, settings.replication_factor
     )
-    _tell(found, json=json, nothing="All topics are as they should be.", mended=False)
+    _announce(found, json=json, nothing="All topics are as they should be.", mended=False)
     return 1 if found else 0
 
 
-def _tell(differences: list[Difference], *, json: bool, nothing: str, mended: bool) -> None:
+def _announce(differences: list[Difference], *, json: bool, nothing: str, mended: bool) -> None:
     if json:
         for difference in differences:
             print_json(difference)

@@ -54,11 +54,11 @@ async def up(
         roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
         await running.enter_async_context(workers(local, stack, roles, url))
         stop = stop_signals()
-        _tell(local, url, json=json)
+        _announce(local, url, json=json)
         return await stop
 
 
-def _tell(local: Settings, url: str | None, *, json: bool) -> None:
+def _announce(local: Settings, url: str | None, *, json: bool) -> None:
     addresses = {"kafka": local.kafka, "postgres": local.postgres, "redis": local.redis}
     if url is not None:
         addresses["http"] = url

@@ -51,10 +51,10 @@ async def verify(
         raise Contradiction("Say either which runs, or how many, or --all.")
     asked = Asked(graph_exec_ids or (), None if all_ else runs or SAMPLE)
     settings = start()
-    with counted(quiet=json) as told:
-        report = await run_verify(settings, asked, told, mending=mend)
+    with counted(quiet=json) as report_progress:
+        report = await run_verify(settings, asked, report_progress, repairing=mend)
         if mend and not report.is_good:
-            mended, report = report.mended, await run_verify(settings, asked, told)
+            mended, report = report.mended, await run_verify(settings, asked, report_progress)
             report.mended = mended
     if json:
         print_json(report.as_json())

@@ -14,7 +14,7 @@ from execstream.cli.watch_view import View
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.reader import AWAY
 from execstream.kafka.cluster import Brokers
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 PAUSE = 1.0  # seconds between two looks
 
@@ -36,7 +36,7 @@ async def watch(
         looker = await _overviewer(settings, open_)
         first = await _next(looker)
         if once:
-            _tell(first, json=json)
+            _announce(first, json=json)
         elif json:
             await _print_lines(looker, first)
         else:
@@ -46,7 +46,7 @@ async def watch(
 async def _overviewer(settings: Settings, open_: AsyncExitStack) -> Overviewer:
     db = await open_.enter_async_context(opened(settings))
     redis = await open_.enter_async_context(Redis.from_url(settings.redis))
-    brokers = Brokers(settings.kafka, access(), settings.topic_prefix)
+    brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     open_.push_async_callback(brokers.close)
     looker = Overviewer(db, redis, brokers, settings.topic_prefix, settings.redis_prefix)
     await looker.look()  # rates are between two looks
@@ -60,7 +60,7 @@ async def _next(looker: Overviewer) -> Overview:
 
 async def _print_lines(looker: Overviewer, seen: Overview) -> None:
     while True:
-        _tell(seen, json=True)
+        _announce(seen, json=True)
         seen = await _next(looker)
 
 
@@ -75,7 +75,7 @@ async def _show(looker: Overviewer, seen: Overview) -> None:
             shown.refresh()
 
 
-def _tell(seen: Overview, *, json: bool) -> None:
+def _announce(seen: Overview, *, json: bool) -> None:
     if json:
         print_json(seen)
     else:

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from execstream.client.ids import uuid7
 from execstream.client.named_writes import TIMEOUT, Writing
-from execstream.client.replies import Answers
+from execstream.client.replies import ReplyListener
 from execstream.config.settings import Settings, load_settings, read_settings
 from execstream.kafka.producer import Producer
-from execstream.kafka.security import get_in
+from execstream.kafka.security import configure_security
 from execstream.storage.connections import connect
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams import exact_json
@@ -72,10 +72,10 @@ class ExecutionClient(Writing):
         self._settings = _settings(
             kafka_bootstrap=kafka_bootstrap, postgres_dsn=postgres_dsn, redis_url=redis_url
         )
-        get_in(self._settings.kafka_security)
+        configure_security(self._settings.kafka_security)
         self._topic = self._settings.topic_prefix + COMMANDS.name
         self._producer = Producer(self._settings.kafka, self._topic)
-        self._answers: Answers | None = None
+        self._listener: ReplyListener | None = None
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -90,8 +90,8 @@ class ExecutionClient(Writing):
         traceback: TracebackType | None,
     ) -> None:
         await self._producer.close()
-        if self._answers:
-            await self._answers.close()
+        if self._listener:
+            await self._listener.close()
         if self._pool:
             await self._pool.close()
 
@@ -185,17 +185,17 @@ class ExecutionClient(Writing):
         place = await self._producer.send(key, value, headers.items() if headers else ())
         return Sent(self._topic, *place)
 
-    async def _replies(self) -> Answers:
-        if self._answers is None:
-            self._answers = Answers(self._settings.redis, self._settings.redis_prefix)
-        await self._answers.ready()
-        return self._answers
+    async def _replies(self) -> ReplyListener:
+        if self._listener is None:
+            self._listener = ReplyListener(self._settings.redis, self._settings.redis_prefix)
+        await self._listener.ready()
+        return self._listener
 
     async def _outcome(
         self, command: Command, sent: Sent, reply: asyncio.Future[Outcome]
     ) -> Outcome:
         """The reply or, when it stays away, what Postgres recorded, whichever comes first."""
-        listening = self._answers is not None and self._answers.listening
+        listening = self._listener is not None and self._listener.listening
         patience = FIRST_LOOK if listening else LOOK_INTERVAL_WITHOUT_REPLIES
         while not (await asyncio.wait([reply], timeout=patience))[0]:
             # While Postgres is away nothing takes effect; it may come back in time.

@@ -30,7 +30,7 @@ RECONNECT = 0.5  # seconds
 _decode = msgspec.json.Decoder().decode
 
 
-class Answers:
+class ReplyListener:
     """The reply channel of one client.
 
     Attributes:

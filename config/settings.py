@@ -35,8 +35,8 @@ _FORMS = {
 }
 
 # What is never repeated: tokens, and addresses, which may hold passwords.
-_WHOLLY = ("http_token", "kafka_sasl_password", "alert_webhook_url", "alert_webhook_secret")
-_SECRETS = (*SERVERS, *_WHOLLY)
+_SECRET_VALUES = ("http_token", "kafka_sasl_password", "alert_webhook_url", "alert_webhook_secret")
+_SECRETS = (*SERVERS, *_SECRET_VALUES)
 
 _HIDDEN = "***"
 
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, object]:
         """All values by variable, without passwords."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        values |= {name: _HIDDEN for name in _WHOLLY if values[name]}
+        values |= {name: _HIDDEN for name in _SECRET_VALUES if values[name]}
         return {variable(name): without_password(value) for name, value in values.items()}
 
     def environment(self) -> dict[str, str]:

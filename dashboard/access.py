@@ -28,7 +28,7 @@ class Viewer:
 
     user_id: str | None = None
 
-    def narrow(self, user_id: str | None) -> str | None:
+    def restrict_to_own(self, user_id: str | None) -> str | None:
         """The user to ask for when `user_id` is asked for."""
         if self.user_id is None or user_id in (None, self.user_id):
             return user_id if self.user_id is None else self.user_id

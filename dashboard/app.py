@@ -14,7 +14,7 @@ from execstream.dashboard.config import DashboardConfig
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.middleware import EveryAnswer
 from execstream.dashboard.openapi import PROBLEMS, describe
-from execstream.dashboard.problems import tell_problems
+from execstream.dashboard.problems import register_handlers
 from execstream.dashboard.reads.live_blocks import LiveBlocks
 from execstream.dashboard.routes import (
     alerts,
@@ -66,7 +66,7 @@ def build_app(
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(EveryAnswer)
-    tell_problems(app)
+    register_handlers(app)
     describe(app)
     return app
 
@@ -76,7 +76,7 @@ async def _opened(config: DashboardConfig, sender: CommandSender) -> AsyncIterat
     db = await connect(config.postgres_dsn, config.schema)
     redis: Redis = Redis.from_url(config.redis_url)
     feed = await Feed.open(config, db, redis)
-    brokers = Brokers(config.kafka_bootstrap, config.kafka_access, config.topic_prefix)
+    brokers = Brokers(config.kafka_bootstrap, config.kafka_options, config.topic_prefix)
     try:
         yield Services(config, db, redis, feed, sender, LiveBlocks(db), brokers)
     finally:

@@ -17,7 +17,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class DashboardConfig:
-    """`tokens`: none lets everybody in who can reach the port. `kafka_access`: how clients get in,
+    """`tokens`: none lets everybody in who can reach the port. `kafka_options`: how clients get in,
     as aiokafka's keyword arguments."""
 
     kafka_bootstrap: str
@@ -27,7 +27,7 @@ class DashboardConfig:
     schema: str = "execstream"
     redis_prefix: str = ""
     group_prefix: str = "execstream"
-    kafka_access: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    kafka_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tally_urls: tuple[str, ...] = ()
     max_command_bytes: int = MAX_COMMAND_BYTES
     tokens: tuple[Token, ...] = ()

@@ -73,12 +73,12 @@ def problem(
     **members: object,
 ) -> Response:
     """The answer that tells a problem."""
-    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    body = exact_json.encode(told.model_dump(exclude_none=True) | members)
+    problem_body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    body = exact_json.encode(problem_body.model_dump(exclude_none=True) | members)
     return Response(body, status, headers, MEDIA_TYPE)
 
 
-def tell_problems(app: FastAPI) -> None:
+def register_handlers(app: FastAPI) -> None:
     """Have every error of `app` answered as a problem."""
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -88,7 +88,7 @@ def tell_problems(app: FastAPI) -> None:
     for wrong, status in _OF_THE_PAST.items():
         app.add_exception_handler(wrong, _telling(status))
     app.add_exception_handler(asyncpg.DataError, _not_storable)
-    for away in (
+    for unavailable in (
         OSError,  # TimeoutError is one
         asyncpg.InterfaceError,
         asyncpg.PostgresConnectionError,
@@ -97,7 +97,7 @@ def tell_problems(app: FastAPI) -> None:
         KafkaError,
         NotDelivered,
     ):
-        app.add_exception_handler(away, _away)
+        app.add_exception_handler(unavailable, _unavailable)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -137,7 +137,7 @@ async def _not_storable(_: Request, __: Exception) -> Response:
     return problem(HTTPStatus.BAD_REQUEST, "A parameter is nothing that can be looked for.")
 
 
-async def _away(_: Request, error: Exception) -> Response:
+async def _unavailable(_: Request, error: Exception) -> Response:
     log.warning("away", error=repr(error)[:200])
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,

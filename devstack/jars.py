@@ -39,11 +39,11 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "execstream"
 
 
-def ensure_jars(say: Callable[[str], None], cancelled: Event) -> Path:
+def ensure_jars(report: Callable[[str], None], cancelled: Event) -> Path:
     """Directory with all jars of the broker, downloaded if they are not there yet.
 
     Args:
-        say: told in a sentence what is going on.
+        report: told in a sentence what is going on.
         cancelled: set by another thread to give up at the next file.
 
     Raises:
@@ -53,12 +53,12 @@ def ensure_jars(say: Callable[[str], None], cancelled: Event) -> Path:
     home = cache_directory() / f"kafka-{VERSION}"
     if home.is_dir():
         return home
-    say(f"Fetching Apache Kafka {VERSION} into {home}: 45 MB, once, about half a minute.")
+    report(f"Fetching Apache Kafka {VERSION} into {home}: 45 MB, once, about half a minute.")
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=home.parent, prefix="kafka-") as draft,
-            shown(f"Apache Kafka {VERSION}", say) as progress,
+            shown(f"Apache Kafka {VERSION}", report) as progress,
         ):
             jars = _download(Path(draft), progress, cancelled)
             check(jars)

@@ -63,11 +63,11 @@ def note(path: Path, running: Mapping[int, Signals]) -> None:
     draft.replace(path)
 
 
-def end_leftovers(path: Path) -> int:
+def end_orphans(path: Path) -> int:
     """End the noted processes that still run, with their children; return how many it were."""
-    leftovers = _noted_and_alive(path)
-    families = [member for process, _ in leftovers for member in family_of(process.pid)]
-    for process, stop_signal in leftovers:
+    orphans = _noted_and_alive(path)
+    families = [member for process, _ in orphans for member in family_of(process.pid)]
+    for process, stop_signal in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(stop_signal)
     give_up_at = time.monotonic() + GRACE
@@ -77,7 +77,7 @@ def end_leftovers(path: Path) -> int:
     while any(map(is_alive, families)):
         time.sleep(POLL_INTERVAL)
     path.unlink(missing_ok=True)
-    return len(leftovers)
+    return len(orphans)
 
 
 def _noted_and_alive(path: Path) -> list[tuple[psutil.Process, Signals]]:

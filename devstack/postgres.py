@@ -55,14 +55,14 @@ def dsn(port: int, database: str = DATABASE) -> str:
     return f"postgresql://{USER}@{HOST}:{port}/{database}"
 
 
-async def prepare(state: Path, logs: Path, port: int, say: Callable[[str], None]) -> Server:
+async def prepare(state: Path, logs: Path, port: int, report: Callable[[str], None]) -> Server:
     """Create the cluster on first use and tell how to run it.
 
     Args:
         state: the stack's directory.
         logs: where the log goes.
         port: to listen on.
-        say: told which directories had to be opened for the user `nobody`.
+        report: told which directories had to be opened for the user `nobody`.
 
     Raises:
         StackError: `initdb` failed.
@@ -71,7 +71,7 @@ async def prepare(state: Path, logs: Path, port: int, say: Callable[[str], None]
     data = state / "postgres"
     user = USER_FOR_ROOT if os.geteuid() == 0 else None
     if user is not None:
-        _open_way(say, data, binaries)
+        _open_way(report, data, binaries)
     if not data.exists():
         await _init(binaries, data, user)
     settings = SETTINGS | {"port": str(port), "unix_socket_directories": _socket_directory(data)}
@@ -128,10 +128,10 @@ def _socket_directory(data: Path) -> str:
     return str(data) if longest <= SOCKET_PATH_LIMIT else ""
 
 
-def _open_way(say: Callable[[str], None], *targets: Path) -> None:
+def _open_way(report: Callable[[str], None], *targets: Path) -> None:
     """Let other users pass through (not list) the directories on the way to the targets."""
     for directory in {directory for target in targets for directory in target.parents}:
         mode = directory.stat().st_mode
         if not mode & stat.S_IXOTH:
             directory.chmod(mode | stat.S_IXOTH)
-            say(f"Opened {directory} for passing through: for root, PostgreSQL runs as nobody.")
+            report(f"Opened {directory} for passing through: for root, PostgreSQL runs as nobody.")

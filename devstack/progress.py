@@ -14,19 +14,19 @@ FILES_PER_SENTENCE = 10
 
 
 @contextmanager
-def shown(what: str, say: Callable[[str], None]) -> Iterator[Progress]:
+def shown(what: str, report: Callable[[str], None]) -> Iterator[Progress]:
     """Show the progress of fetching something for as long as the context lasts."""
     if not sys.stderr.isatty():
-        yield _sentences(what, say)
+        yield _sentences(what, report)
         return
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _sentences(what: str, say: Callable[[str], None]) -> Progress:
+def _sentences(what: str, report: Callable[[str], None]) -> Progress:
     def progress(done: int, total: int) -> None:
         if done % FILES_PER_SENTENCE == 0 or done == total:
-            say(f"{what}: {done} of {total} files.")
+            report(f"{what}: {done} of {total} files.")
 
     return progress

@@ -23,17 +23,17 @@ from execstream.devstack.stack import RECORD, Stack
 ROOM_NEEDED = 500  # MiB: what empty servers write at once, and some data
 LOCK = "owner.lock"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-async def start(state: Path, *, say: Say = print) -> Stack:
+async def start(state: Path, *, report: Report = print) -> Stack:
     """Start the three servers on what the state directory holds; return when all answer.
 
     What a killed owner of the directory left running is ended first.
 
     Args:
         state: directory for everything the stack keeps; made when missing.
-        say: told in a sentence whatever takes its time.
+        report: told in a sentence whatever takes its time.
 
     Raises:
         StackError: something is missing, taken, full, or owned by another process.
@@ -43,7 +43,7 @@ async def start(state: Path, *, say: Say = print) -> Stack:
         _make_room(state)
         lock = owner.acquire(state / LOCK)
         try:
-            return await _start(state, lock, say)
+            return await _start(state, lock, report)
         except BaseException:
             lock.close()
             raise
@@ -53,12 +53,12 @@ async def start(state: Path, *, say: Say = print) -> Stack:
         ) from error
 
 
-async def _start(state: Path, lock: IO[str], say: Say) -> Stack:
+async def _start(state: Path, lock: IO[str], report: Report) -> Stack:
     (state / DESCRIPTION).unlink(missing_ok=True)
-    leftovers = await asyncio.to_thread(owner.end_leftovers, state / RECORD)
-    if leftovers:
-        say(f"Ended {leftovers} processes that a killed owner had left running.")
-    runtime = kafka.Runtime(find_java(), await _jars(say))
+    orphans = await asyncio.to_thread(owner.end_orphans, state / RECORD)
+    if orphans:
+        report(f"Ended {orphans} processes that a killed owner had left running.")
+    runtime = kafka.Runtime(find_java(), await _jars(report))
     logs = _fresh_logs(state)
     kafka_port, controller_port, postgres_port, redis_port = free_ports(4)
     stack = Stack(
@@ -71,7 +71,7 @@ async def _start(state: Path, lock: IO[str], say: Say) -> Stack:
     await _bring_up(
         stack,
         kafka=kafka.prepare(state, logs, runtime, (kafka_port, controller_port)),
-        postgres=postgres.prepare(state, logs, postgres_port, say),
+        postgres=postgres.prepare(state, logs, postgres_port, report),
         redis=redis.prepare(state, logs, redis_port),
     )
     stack.announce()
@@ -96,11 +96,11 @@ async def _bring_up(stack: Stack, **servers: Awaitable[Server]) -> None:
         raise
 
 
-async def _jars(say: Say) -> Path:
+async def _jars(report: Report) -> Path:
     """Fetch the jars in a thread that gives up when the start is cancelled."""
     cancelled = Event()
     try:
-        return await asyncio.to_thread(ensure_jars, say, cancelled)
+        return await asyncio.to_thread(ensure_jars, report, cancelled)
     finally:
         cancelled.set()
 

@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 from execstream.streams.errors import Fatal, Transient
 from execstream.streams.topics import TOPICS, Topic
 
@@ -92,7 +92,7 @@ async def describe(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[s
 
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **access())
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **client_options())
     try:
         await admin.start()
         yield admin

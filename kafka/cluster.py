@@ -22,7 +22,7 @@ KEPT_FOR = 1.0  # seconds an answer is good for
 
 Answer = TypeVar("Answer")
 
-Place = tuple[str, int]
+PartitionKey = tuple[str, int]
 """Topic and partition."""
 
 
@@ -37,7 +37,7 @@ class AllBounds(NamedTuple):
     """Those of all partitions, read after `asked_at`."""
 
     asked_at: datetime
-    of: dict[Place, Bounds]
+    of: dict[PartitionKey, Bounds]
 
 
 class Member(BaseModel):
@@ -77,13 +77,13 @@ class Brokers:
                 self._bounds_until = time.monotonic() + KEPT_FOR
             return self._bounds
 
-    async def first_times(self, stretches: Mapping[Place, Bounds]) -> dict[Place, int]:
+    async def first_times(self, ranges: Mapping[PartitionKey, Bounds]) -> dict[PartitionKey, int]:
         """Kafka's times, in milliseconds, of the first record in each stretch; of those only that
         have one, and not just what transactions leave behind."""
-        if not stretches:
+        if not ranges:
             return {}
         async with self._asking:
-            return await self._ask(lambda: self._load_first_times(stretches))
+            return await self._ask(lambda: self._load_first_times(ranges))
 
     async def groups(self, names: Collection[str]) -> list[Group]:
         """These consumer groups, with the members that are alive."""
@@ -106,7 +106,7 @@ class Brokers:
             await self.close()
             raise ConnectionError("Kafka does not answer.") from error
 
-    async def _load_bounds(self) -> dict[Place, Bounds]:
+    async def _load_bounds(self) -> dict[PartitionKey, Bounds]:
         admin, consumer = await self._administrator(), await self._reader()
         parts = [
             TopicPartition(described["topic"], one["partition"])
@@ -119,10 +119,12 @@ class Brokers:
         )
         return {(tp.topic, tp.partition): Bounds(begins[tp], ends[tp]) for tp in parts}
 
-    async def _load_first_times(self, stretches: Mapping[Place, Bounds]) -> dict[Place, int]:
+    async def _load_first_times(
+        self, ranges: Mapping[PartitionKey, Bounds]
+    ) -> dict[PartitionKey, int]:
         consumer = await self._reader()
-        waiting = {TopicPartition(*place): bounds for place, bounds in stretches.items()}
-        times: dict[Place, int] = {}
+        waiting = {TopicPartition(*place): bounds for place, bounds in ranges.items()}
+        times: dict[PartitionKey, int] = {}
         consumer.assign(list(waiting))
         try:
             for tp, bounds in waiting.items():

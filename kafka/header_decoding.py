@@ -13,7 +13,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 
 
-class LenientRecords:
+class TolerantRecords:
     """aiokafka's `MemoryRecords`, but for header names."""
 
     def __init__(self, buffer: bytes) -> None:
@@ -54,16 +54,16 @@ class _Batch:
             records.next_batch()
         batch = _DefaultRecordBatchPy(bytes(records._next_slice))
         batch._maybe_uncompress()
-        batch._buffer = _LenientBuffer(batch._buffer)
+        batch._buffer = _TolerantBuffer(batch._buffer)
         return iter(batch)
 
 
-class _LenientBuffer(bytearray):
+class _TolerantBuffer(bytearray):
     """Bytes whose slices decode whatever they hold."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
-        return _LenientBuffer(found) if isinstance(place, slice) else found
+        return _TolerantBuffer(found) if isinstance(place, slice) else found
 
     def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
         return super().decode(encoding, errors)
@@ -71,4 +71,4 @@ class _LenientBuffer(bytearray):
 
 def install() -> None:
     """Let all consumers of this process read this way."""
-    fetcher.MemoryRecords = LenientRecords
+    fetcher.MemoryRecords = TolerantRecords

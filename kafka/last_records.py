@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 
 async def last_values(
@@ -17,7 +17,7 @@ async def last_values(
     found: dict[int, bytes | None] = {}
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
-        **access(),
+        **client_options(),
         enable_auto_commit=False,
         max_partition_fetch_bytes=1,  # one record per partition, however large it is
     )

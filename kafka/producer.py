@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 from execstream.streams.errors import Unreachable
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import EVENTS
@@ -35,7 +35,7 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
     """A started producer, and the number of partitions of `topic`."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
-        **access(),
+        **client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES,

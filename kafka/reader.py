@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 _POLL = 500  # milliseconds
 # How long the broker holds an answer back at the end of a partition; the next one waits for it.
@@ -28,7 +28,7 @@ async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaCons
     """A consumer without a group that reads what is committed; `options` are aiokafka's."""
     made = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
-        **access(),
+        **client_options(),
         enable_auto_commit=False,
         isolation_level="read_committed",
         max_partition_fetch_bytes=FETCH_BYTES,

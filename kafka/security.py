@@ -1,7 +1,7 @@
-"""How this process gets in at the brokers: one way for all of its connections.
+"""Process-wide security settings (TLS, SASL) for all Kafka clients.
 
-`get_in` is called once, before the first client is made; without it connections are plain.
-Clients of two clusters that want to be told different things need a process each.
+`configure_security` is called once, before the first client is made; without it connections are
+plaintext. Clients of two clusters with different settings need a process each.
 """
 
 import ssl
@@ -59,7 +59,7 @@ class _Process:
     options: ClassVar[dict[str, Any]] = {}
 
 
-def get_in(security: Security) -> None:
+def configure_security(security: Security) -> None:
     """Have all clients that are made from now on get in like this.
 
     Raises:
@@ -75,6 +75,6 @@ def get_in(security: Security) -> None:
     _Process.options = options
 
 
-def access() -> dict[str, Any]:
+def client_options() -> dict[str, Any]:
     """The options that every client of aiokafka is made with; Faust's too."""
     return _Process.options

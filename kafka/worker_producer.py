@@ -7,7 +7,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +19,7 @@ class LazyProducer:
     """Connects when it is first needed, and waits for a broker that is away."""
 
     def __init__(self, bootstrap: str, **options: Any) -> None:
-        self._options = {"bootstrap_servers": bootstrap, **access(), **options}
+        self._options = {"bootstrap_servers": bootstrap, **client_options(), **options}
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 

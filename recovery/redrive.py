@@ -12,7 +12,7 @@ import asyncpg
 
 from execstream.kafka.producer import Producer
 from execstream.recovery.rate_limit import Pace
-from execstream.storage.log.dead_letters import Place, is_reached, letter_at, put_back
+from execstream.storage.log.dead_letters import RecordPosition, is_reached, letter_at, put_back
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams.commands import Command, RunCommand
 from execstream.streams.outcomes import Dead, Outcome, Refused
@@ -48,11 +48,11 @@ class Put(NamedTuple):
 
     id: str
     was_at: tuple[str, int, int]
-    place: Place
+    place: RecordPosition
     command: Command | None
 
 
-async def comes(db: asyncpg.Pool, topic: str, place: Place) -> bool:
+async def comes(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
     """Whether the workers come to that place within PATIENCE seconds."""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -83,7 +83,7 @@ class Redriving:
         """Put a page back; `values` are those that were edited. Letters that others have redriven
         meanwhile are left out."""
 
-        async def send(letter: Letter) -> Place:
+        async def send(letter: Letter) -> RecordPosition:
             record = redriven(letter, values.get(letter.id, letter.value))
             place = await self._producer.send(*record)
             judged = judge(record, self._max_bytes)
@@ -107,7 +107,9 @@ class Redriving:
             return _receipt(put, "dead", dead.reason, dead.id)
         if put.command is None:
             return unknown(put)
-        return _told(put, await recorded_outcome(self._db, put.command, self._topic, *put.place))
+        return _receipt_of(
+            put, await recorded_outcome(self._db, put.command, self._topic, *put.place)
+        )
 
 
 def unknown(put: Put) -> Receipt:
@@ -129,7 +131,7 @@ def _nameable(judged: Command | Dead) -> Command | None:
     return Command(id=judged.id, at=judged.at, user_id=judged.user_id)
 
 
-def _told(put: Put, outcome: Outcome | None) -> Receipt:
+def _receipt_of(put: Put, outcome: Outcome | None) -> Receipt:
     if outcome is None:  # its run was erased
         return unknown(put)
     reason = outcome.reason if isinstance(outcome, Refused) else None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-Told = Mapping[str, Any]
+RunDocument = Mapping[str, Any]
 """A `GraphExecutionWithNodes`, or a part of it, as the JSON that `show --json` prints."""
 
 _NESTED = frozenset({"inputs", "outputs", "stats", "input_data", "output_data"})
@@ -23,7 +23,7 @@ class Change(NamedTuple):
     is_now: Any
 
 
-def differences(before: Told, after: Told) -> list[Change]:
+def differences(before: RunDocument, after: RunDocument) -> list[Change]:
     """The run's own fields first, then its steps in the order of `after`."""
     changes = [Change(None, None, *one) for one in _fields(_own(before), _own(after))]
     steps = {step["node_exec_id"]: step for step in before["node_executions"]}
@@ -34,11 +34,11 @@ def differences(before: Told, after: Told) -> list[Change]:
     return changes
 
 
-def _own(run: Told) -> Told:
+def _own(run: RunDocument) -> RunDocument:
     return {name: value for name, value in run.items() if name != "node_executions"}
 
 
-def _of_step(before: Told | None, after: Told | None) -> Iterator[Change]:
+def _of_step(before: RunDocument | None, after: RunDocument | None) -> Iterator[Change]:
     step = after or before or {}
     place = step["node_exec_id"], step["node_id"]
     if before is None or after is None:
@@ -50,7 +50,7 @@ def _of_step(before: Told | None, after: Told | None) -> Iterator[Change]:
             yield Change(*place, *one)
 
 
-def _fields(before: Told, after: Told) -> Iterator[tuple[str, Any, Any]]:
+def _fields(before: RunDocument, after: RunDocument) -> Iterator[tuple[str, Any, Any]]:
     """(field, value before, value after) of all that differ; what has no value is None."""
     for name in dict.fromkeys((*after, *before)):
         was, is_now = before.get(name), after.get(name)

@@ -15,7 +15,7 @@ def application_name(schema: str) -> str:
     return f"execstream in {schema}"[:63]
 
 
-class Line:
+class Session:
     """A connection that comes back; for one user at a time."""
 
     def __init__(self, dsn: str, schema: str) -> None:
@@ -35,7 +35,7 @@ class Line:
             )
         return self._connection
 
-    def hang_up(self) -> None:
+    def terminate(self) -> None:
         """Drop the connection: its state is unknown."""
         if self._connection is not None:
             self._connection.terminate()

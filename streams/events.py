@@ -109,13 +109,13 @@ def run_event(run: Run, entry: Entry, source: Source) -> Event:
         status=UNSET if entry.status is None else entry.status,
     )
     if entry.node_exec_id is not None:
-        _tell_step(event, run, entry)
+        _add_step_fields(event, run, entry)
     else:
-        _tell_run(event, run, entry)
+        _add_run_fields(event, run, entry)
     return event
 
 
-def _tell_step(event: Event, run: Run, entry: Entry) -> None:
+def _add_step_fields(event: Event, run: Run, entry: Entry) -> None:
     step = run.steps[entry.node_exec_id or ""]
     event.node_exec_id = step.id
     event.node_id = step.node_id
@@ -132,7 +132,7 @@ def _tell_step(event: Event, run: Run, entry: Entry) -> None:
     event.execution_data = entry.detail.execution_data
 
 
-def _tell_run(event: Event, run: Run, entry: Entry) -> None:
+def _add_run_fields(event: Event, run: Run, entry: Entry) -> None:
     detail = entry.detail
     if entry.type is EntryType.GRAPH_UPDATED:
         event.stats = detail.stats

@@ -2,4 +2,6 @@
 
 from collections.abc import Callable
 
-Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
+ProgressCallback = Callable[
+    [str, int, int], None
+]  # what is being done, how much of it is done, of how much

@@ -35,7 +35,7 @@ POLL = 0.02  # seconds
 PATIENCE = 60.0  # seconds
 _MAX_REQUEST = 12 * 1024 * 1024  # bytes; above the largest record that the commands topic takes
 
-Place = tuple[int, int]  # partition and offset
+PartitionOffset = tuple[int, int]  # partition and offset
 
 
 async def until(holds: Callable[[], Awaitable[Any]], patience: float = PATIENCE) -> Any:
@@ -91,7 +91,9 @@ class Installation:
     producer: AIOKafkaProducer
     reader: AIOKafkaConsumer
     workers: list[Worker] = field(default_factory=list)
-    puts: list[Place] = field(default_factory=list)  # where everything put so far is, in order
+    puts: list[PartitionOffset] = field(
+        default_factory=list
+    )  # where everything put so far is, in order
 
     def topic(self, name: str) -> str:
         return self.config.topic_prefix + name
@@ -143,7 +145,7 @@ class Installation:
 
     # ---- putting and waiting ---------------------------------------------------------------
 
-    async def put(self, orders: Iterable[Order]) -> list[Place]:
+    async def put(self, orders: Iterable[Order]) -> list[PartitionOffset]:
         """Put records on the commands topic, each where its key says unless it names a partition;
         where they are."""
         sent = [await self._send(order) for order in orders]

@@ -38,7 +38,7 @@ class Channel:
         self._redis: Redis = Redis.from_url(url)
         self._channel = alert_channel(prefix)
 
-    async def tell(self, connection: asyncpg.Connection) -> None:
+    async def deliver(self, connection: asyncpg.Connection) -> None:
         """Publish what nobody has."""
         async with connection.transaction(), asyncio.timeout(WITHIN):
             messages = await take_unpublished(connection)
@@ -59,7 +59,7 @@ class Webhook:
         self._secret = secret
         self._session: aiohttp.ClientSession | None = None
 
-    async def tell(self, connection: asyncpg.Connection) -> None:
+    async def deliver(self, connection: asyncpg.Connection) -> None:
         """Post what is due, and write down what has arrived."""
         messages = await take_due(connection)
         errors = await asyncio.gather(*map(self._post, messages))
@@ -99,7 +99,7 @@ def pause_after(tries: int) -> float:
 
 def headers(message: Message, secret: str | None, timestamp: int) -> dict[str, str]:
     """Those of a request. The signature is HMAC-SHA256 over the timestamp, a dot and the body."""
-    told = {
+    headers_sent = {
         "Content-Type": "application/json",
         "User-Agent": "execstream",
         "Execstream-Message": str(message.id),
@@ -108,5 +108,5 @@ def headers(message: Message, secret: str | None, timestamp: int) -> dict[str, s
     if secret is not None:
         signed = str(timestamp).encode() + b"." + message.json
         digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-        told["Execstream-Signature"] = f"sha256={digest}"
-    return told
+        headers_sent["Execstream-Signature"] = f"sha256={digest}"
+    return headers_sent

@@ -55,7 +55,7 @@ async def look_at_blocks(
             if _subject(rated) not in opened and exceeding(spans, rules.failure_rate) is not None
         }
         usual = await load_usual(connection, {r.block_id for r in suspects}) if suspects else {}
-        findings = _untold(_judged(rules, suspects, usual, rates), opened.values())
+        findings = _uncovered(_judged(rules, suspects, usual, rates), opened.values())
         for finding in findings:
             await records.raise_alert(connection, finding, has_webhook=has_webhook)
         return findings
@@ -98,7 +98,7 @@ async def _look_again(
         return
     changed = await records.update_alert(connection, alert.id, fresh, level, calm_since)
     if level != alert.severity:
-        await records.tell_changed(connection, changed, has_webhook=has_webhook)
+        await records.add_changed_message(connection, changed, has_webhook=has_webhook)
 
 
 def _judged(
@@ -130,21 +130,21 @@ def _judged(
     return findings
 
 
-def _untold(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list[Finding]:
+def _uncovered(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list[Finding]:
     """Without the classes that an alert of their whole block tells of already."""
-    told = {
+    covered = {
         (one.alert.block_id, one.alert.figures["leading_class"])
         for one in opened
         if one.alert.error_class is None
     }
-    untold = []
+    uncovered = []
     for finding in findings:
         if finding.error_class is None:
-            told.add((finding.block_id, finding.figures["leading_class"]))
-        elif (finding.block_id, finding.error_class) in told:
+            covered.add((finding.block_id, finding.figures["leading_class"]))
+        elif (finding.block_id, finding.error_class) in covered:
             continue
-        untold.append(finding)
-    return untold
+        uncovered.append(finding)
+    return uncovered
 
 
 def _subject(rated: Rated) -> str:

@@ -64,11 +64,11 @@ class StuckRuns:
             if len(runs) < MOST_SILENT:  # else who is missing may only have found no place
                 for subject in opened.keys() - found.keys():
                     await records.close_alert(connection, opened[subject], has_webhook=has_webhook)
-            news = [finding for subject, finding in found.items() if subject not in opened]
-            news = news[: max(0, MOST_STUCK - len(opened))]
-            for finding in news:
+            new = [finding for subject, finding in found.items() if subject not in opened]
+            new = new[: max(0, MOST_STUCK - len(opened))]
+            for finding in new:
                 await records.raise_alert(connection, finding, has_webhook=has_webhook)
-            return news
+            return new
 
     async def _judge(self, connection: asyncpg.Connection, run: SilentRun) -> Finding | None:
         """By the step that is least likely to go on."""

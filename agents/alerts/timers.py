@@ -18,38 +18,38 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.retries import is_transient, note_retry, spawn
 from execstream.storage.alerts.records import Finding
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.streams.totals.alert_rules import Rules
 
 LOOK_EVERY = 2.0  # seconds
 LOOK_AT_RUNS_EVERY = 5.0  # seconds
-TELL_EVERY = 0.5  # seconds
+DELIVER_EVERY = 0.5  # seconds
 
 log = structlog.get_logger(__name__)
 
 
-class Turns:
+class ExclusiveJob:
     """Work on a connection of its own, one at a time; what waiting may cure is left to the next."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        self._line = Line(config.postgres_dsn, config.schema)
+        self._session = Session(config.postgres_dsn, config.schema)
         self._turn = asyncio.Lock()
 
     async def take(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
         async with self._turn:
             try:
-                await work(await self._line.get())
+                await work(await self._session.get())
             except RedisError as error:
                 note_retry(what, error)
             except Exception as error:
                 if not is_transient(error):
                     raise
                 note_retry(what, error)
-                self._line.hang_up()
+                self._session.terminate()
 
     async def close(self) -> None:
         async with self._turn:
-            await self._line.close()
+            await self._session.close()
 
 
 def declare(app: App, config: WorkerConfig) -> None:
@@ -71,7 +71,7 @@ def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> No
         stuck_probability=config.alert_stuck_probability,
         least_silence=config.alert_silence,
     )
-    block_turns, run_turns = Turns(config), Turns(config)
+    block_job, run_job = ExclusiveJob(config), ExclusiveJob(config)
     stuck = StuckRuns(rules)
 
     @app.timer(LOOK_EVERY)
@@ -79,25 +79,25 @@ def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> No
         async def look(connection: asyncpg.Connection) -> None:
             _note(await look_at_blocks(connection, rules, has_webhook=has_webhook))
 
-        await spawn(block_turns.take("look_at_blocks", look))
+        await spawn(block_job.take("look_at_blocks", look))
 
     @app.timer(LOOK_AT_RUNS_EVERY)
     async def look_for_stuck_runs() -> None:
         async def look(connection: asyncpg.Connection) -> None:
             _note(await stuck.look(connection, has_webhook=has_webhook))
 
-        await spawn(run_turns.take("look_at_runs", look))
+        await spawn(run_job.take("look_at_runs", look))
 
-    app.on_close(block_turns.close)
-    app.on_close(run_turns.close)
+    app.on_close(block_job.close)
+    app.on_close(run_job.close)
 
 
 def _declare_telling(app: App, config: WorkerConfig, what: str, way: Channel | Webhook) -> None:
-    turns = Turns(config)
+    turns = ExclusiveJob(config)
 
-    @app.timer(TELL_EVERY)
-    async def tell() -> None:
-        await spawn(turns.take(what, way.tell))
+    @app.timer(DELIVER_EVERY)
+    async def deliver() -> None:
+        await spawn(turns.take(what, way.deliver))
 
     async def close() -> None:
         await turns.close()

@@ -13,12 +13,12 @@ from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.republisher import Republisher
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.partition_buffer import Intake, Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, spawn
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.storage.commit.consumer_offsets import save_published
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
 
 log = structlog.get_logger(__name__)
@@ -34,66 +34,66 @@ def declare(app: App, config: WorkerConfig) -> None:
     publisher = Publisher(
         config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
     )
-    claiming = Line(config.postgres_dsn, config.schema)
-    saving = Line(config.postgres_dsn, config.schema)
+    claiming = Session(config.postgres_dsn, config.schema)
+    saving = Session(config.postgres_dsn, config.schema)
     republisher = Republisher(
         config.kafka_bootstrap,
         prefix + EVENTS.name,
-        Line(config.postgres_dsn, config.schema),
+        Session(config.postgres_dsn, config.schema),
         publisher,
     )
 
-    def owned(parts: list[Owned]) -> None:
+    def owned(parts: list[AssignedPartition]) -> None:
         applier.drop_states()
         applier.republished = spawn(republisher.republish(parts, applier.republished))
 
     def lost() -> None:
         applier.drop_states()
 
-    intake = Intake(
+    buffer = PartitionBuffer(
         prefix + COMMANDS.name,
         PostgresPositions(claiming, CONSUMER),
         on_owned=owned,
         on_lost=lost,
     )
-    applier = Applier(config, intake, publisher, phases)
+    applier = Applier(config, buffer, publisher, phases)
 
-    @app.agent(app.read(intake), name="apply_commands")
+    @app.agent(app.read(buffer), name="apply_commands")
     async def apply_commands(stream: Any) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
-            intake.receive(event.value)
-            while batch := await intake.take(queue, config.batch_records):
+            buffer.receive(event.value)
+            while batch := await buffer.poll_batch(queue, config.batch_records):
                 await applier.apply(batch)
 
     @app.timer(SAVE_EVERY)
     async def save_positions() -> None:
-        await _save_published(intake, saving)
-        await app.hint(intake)
+        await _save_published(buffer, saving)
+        await app.hint(buffer)
 
     @app.timer(REPORT_EVERY)
     async def report() -> None:
-        if seconds := phases.news():
+        if seconds := phases.delta():
             log.info("phases", **seconds)
 
     async def close() -> None:
         await applier.close()
-        await _save_published(intake, saving)
+        await _save_published(buffer, saving)
         await saving.close()
         await claiming.close()
 
     app.on_close(close)
 
 
-async def _save_published(intake: Intake, line: Line) -> None:
+async def _save_published(buffer: PartitionBuffer, session: Session) -> None:
     """Keep a restart from saying again what was said long ago."""
-    published = {part.number: (part.epoch, part.published) for part in intake.owned.values()}
+    published = {part.number: (part.epoch, part.published) for part in buffer.owned.values()}
     if not published:
         return
     try:
-        await save_published(await line.get(), CONSUMER, intake.topic, published)
+        await save_published(await session.get(), CONSUMER, buffer.topic, published)
     except Exception as error:
         if not is_transient(error):
             raise
-        line.hang_up()
+        session.terminate()
         note_retry("save_published", error)

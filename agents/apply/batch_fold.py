@@ -8,12 +8,17 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from execstream.agents.apply.dead_letters import dead_letter
-from execstream.agents.apply.publisher import News, Saying
+from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords
 from execstream.agents.apply.state_cache import RunCache
 from execstream.agents.runtime.metrics import COMMANDS, DEAD_LETTERS, REFUSALS
-from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion, Record
-from execstream.storage.commit.consumer_offsets import Move
-from execstream.storage.commit.write_set import Effects, kafka_time
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    PartitionBatch,
+    Record,
+)
+from execstream.storage.commit.consumer_offsets import OffsetCommit
+from execstream.storage.commit.write_set import WriteSet, kafka_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue, type_of
 from execstream.streams.decoding import asks, decode
 from execstream.streams.events import Event, encode_event, key_value_event, refused_event, run_event
@@ -38,18 +43,19 @@ Decoded = list[list[Command | Dead]]  # by portion, by record
 
 
 @dataclass(slots=True)
-class Work:
+class BatchResult:
     """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
-    when that has changed, it is worth nothing. `news` and `moves` are by portion. `early`: records,
-    by partition and offset, that are known to have come before another partition had their run."""
+    when that has changed, it is worth nothing. `outbound` and `offset_commits` are by
+    partition. `early`: records, by partition and offset, that are known to have come before another
+    partition had their run."""
 
     batch: Batch
     number: int
     generation: int
     early: Collection[tuple[int, int]] = ()
-    effects: Effects = field(default_factory=Effects)
-    moves: list[Move] = field(default_factory=list)
-    news: list[News] = field(default_factory=list)
+    write_set: WriteSet = field(default_factory=WriteSet)
+    offset_commits: list[OffsetCommit] = field(default_factory=list)
+    outbound: list[OutboundRecords] = field(default_factory=list)
     replies: list[tuple[str, str, Outcome]] = field(default_factory=list)
     outcomes: Counter[tuple[type[Command | Dead], type[Outcome]]] = field(default_factory=Counter)
     refusals: Counter[Refusal] = field(default_factory=Counter)
@@ -72,74 +78,81 @@ def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int],
         [
             unstorable.get((record.partition, record.offset))
             or decode(record.key, record.value, max_bytes)
-            for record in portion.records
+            for record in part.records
         ]
-        for portion in batch
+        for part in batch
     ]
 
 
-Tell = Callable[[News, Record, Run, Sequence[Entry]], None]
+OnApplied = Callable[[OutboundRecords, Record, Run, Sequence[Entry]], None]
 
 
-def say_events(news: News, record: Record, run: Run, entries: Sequence[Entry]) -> None:
+def emit_events(
+    outbound: OutboundRecords, record: Record, run: Run, entries: Sequence[Entry]
+) -> None:
     """Tell what `record` did to `run` as events, which are published after the commit."""
-    offset = record.offset + news.owned.base
+    offset = record.offset + outbound.owned.base
     key = run.id.encode()
     trace = _trace(record)
     for index, entry in enumerate(entries):
         event = run_event(run, entry, (record.partition, offset, index))
-        news.events.append(Saying((offset, index), key, encode_event(event), trace))
+        outbound.events.append(OutboundRecord((offset, index), key, encode_event(event), trace))
 
 
-def fold_batch(work: Work, decoded: Decoded, cache: RunCache, tell: Tell = say_events) -> None:
-    """Fold `decoded` on the cached states, which must hold every run that exists; `tell` is told
-    what was applied to a run."""
-    for portion, commands in zip(work.batch, decoded, strict=True):
-        _Folder(work, portion, cache, tell).fold(commands)
-    work.effects.freeze()
-    for run_id in work.effects.touched():
+def fold_batch(
+    folded: BatchResult, decoded: Decoded, cache: RunCache, on_applied: OnApplied = emit_events
+) -> None:
+    """Fold `decoded` on the cached states, which must hold every run that exists.
+
+    `on_applied` is called with the entries of each command that was applied to a run."""
+    for part, commands in zip(folded.batch, decoded, strict=True):
+        _Folder(folded, part, cache, on_applied).fold(commands)
+    folded.write_set.build_rows()
+    for run_id in folded.write_set.run_ids():
         if run := cache.get(run_id):
-            cache.put(run, work.number)
+            cache.put(run, folded.number)
 
 
 class _Folder:
     """Folds one portion."""
 
-    def __init__(self, work: Work, portion: Portion, cache: RunCache, tell: Tell) -> None:
-        self.portion, self.cache, self.work, self.tell = portion, cache, work, tell
-        self.owned: Owned = portion.owned
-        self.effects = work.effects
-        self.news = News(self.owned)
-        self.move = Move(
+    def __init__(
+        self, folded: BatchResult, part: PartitionBatch, cache: RunCache, on_applied: OnApplied
+    ) -> None:
+        self.part, self.cache, self.folded, self.on_applied = part, cache, folded, on_applied
+        self.owned: AssignedPartition = part.owned
+        self.write_set = folded.write_set
+        self.outbound = OutboundRecords(self.owned)
+        self.offset_commit = OffsetCommit(
             partition=self.owned.number,
-            expected=portion.expected,
+            expected=part.expected,
             epoch=self.owned.epoch,
-            next=portion.next_offset,
+            next=part.next_offset,
             published_offset=self.owned.published[0],
             published_index=self.owned.published[1],
         )
 
     def fold(self, commands: list[Command | Dead]) -> None:
-        outcomes = self.work.outcomes
-        for record, command in zip(self.portion.records, commands, strict=True):
+        outcomes = self.folded.outcomes
+        for record, command in zip(self.part.records, commands, strict=True):
             outcome = self._apply(record, command)
             outcomes[command.__class__, outcome.__class__] += 1
             if isinstance(outcome, Applied):
-                self.move.applied += 1
+                self.offset_commit.applied += 1
             elif isinstance(outcome, Duplicate):
-                self.move.duplicate += 1
+                self.offset_commit.duplicate += 1
             elif isinstance(outcome, Refused):
-                self.move.refused += 1
+                self.offset_commit.refused += 1
             else:
-                self.move.dead += 1
-                self._bury(record, outcome)
+                self.offset_commit.dead += 1
+                self._add_dead_letter(record, outcome)
             if isinstance(command, Dead):
                 if asking := asks(record.value, command):
-                    self.work.replies.append((*asking, outcome))
+                    self.folded.replies.append((*asking, outcome))
             elif command.reply_to is not None:
-                self.work.replies.append((command.reply_to, command.id, outcome))
-        self.work.moves.append(self.move)
-        self.work.news.append(self.news)
+                self.folded.replies.append((command.reply_to, command.id, outcome))
+        self.folded.offset_commits.append(self.offset_commit)
+        self.folded.outbound.append(self.outbound)
 
     def _apply(self, record: Record, command: Command | Dead) -> Outcome:
         if isinstance(command, RunCommand):
@@ -152,7 +165,7 @@ class _Folder:
     def _apply_to_run(self, record: Record, command: RunCommand) -> Outcome:
         run = self.cache.get(command.graph_exec_id)
         if run is not None and run.partition != record.partition:
-            if (record.partition, record.offset) not in self.work.early:
+            if (record.partition, record.offset) not in self.folded.early:
                 return Dead(
                     DeadReason.WRONG_PARTITION,
                     {"expected": run.partition, "found": record.partition},
@@ -164,13 +177,13 @@ class _Folder:
         if isinstance(result, Duplicate):
             return result
         if run is None:
-            self.cache.put(result[0], self.work.number)  # weighed again after the batch
-            self.effects.begin(result[0], kafka_time(record.timestamp))
+            self.cache.put(result[0], self.folded.number)  # weighed again after the batch
+            self.write_set.add_begun_run(result[0], kafka_time(record.timestamp))
         run, entries = result
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):
-            self.effects.add_entry(run, entry, record.partition, offset, index)
-        self.tell(self.news, record, run, entries)
+            self.write_set.add_entry(run, entry, record.partition, offset, index)
+        self.on_applied(self.outbound, record, run, entries)
         return run.outcomes[command.id]
 
     def _apply_key_value(self, record: Record, command: SetKeyValue) -> Outcome:
@@ -179,27 +192,29 @@ class _Folder:
             return self._refuse(record, command, result)
         if isinstance(result, Applied):
             offset = record.offset + self.owned.base
-            self.effects.add_key_value(command, record.partition, offset)
+            self.write_set.add_key_value(command, record.partition, offset)
             event = key_value_event(command, (record.partition, offset, 0))
-            self._say(record, offset, event)
+            self._emit(record, offset, event)
         return result
 
     def _refuse(self, record: Record, command: Command, refused: Refused) -> Refused:
         offset = record.offset + self.owned.base
-        self.work.refusals[refused.reason] += 1
-        self.effects.add_refusal(command, refused, record.partition, offset)
+        self.folded.refusals[refused.reason] += 1
+        self.write_set.add_refusal(command, refused, record.partition, offset)
         event = refused_event(command, refused, (record.partition, offset, 0))
-        self._say(record, offset, event)
+        self._emit(record, offset, event)
         return refused
 
-    def _say(self, record: Record, offset: int, event: Event) -> None:
-        saying = Saying((offset, 0), record.key, encode_event(event), _trace(record))
-        self.news.events.append(saying)
+    def _emit(self, record: Record, offset: int, event: Event) -> None:
+        outbound_record = OutboundRecord(
+            (offset, 0), record.key, encode_event(event), _trace(record)
+        )
+        self.outbound.events.append(outbound_record)
 
-    def _bury(self, record: Record, dead: Dead) -> None:
-        self.work.dead[dead.reason] += 1
-        self.effects.add_dead_letter(record, dead, self.owned.base)
-        self.news.dead_letters.append(dead_letter(record, dead, self.owned.base))
+    def _add_dead_letter(self, record: Record, dead: Dead) -> None:
+        self.folded.dead[dead.reason] += 1
+        self.write_set.add_dead_letter(record, dead, self.owned.base)
+        self.outbound.dead_letters.append(dead_letter(record, dead, self.owned.base))
 
 
 def _trace(record: Record) -> Sequence[tuple[str, bytes | None]]:

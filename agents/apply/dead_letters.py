@@ -1,6 +1,6 @@
 """Dead letters as they go to their topic: byte for byte, with their origin in headers."""
 
-from execstream.agents.apply.publisher import Saying
+from execstream.agents.apply.publisher import OutboundRecord
 from execstream.agents.runtime.partition_buffer import Record
 from execstream.streams.outcomes import Dead, detail_json
 from execstream.streams.topics import DEAD_LETTERS
@@ -13,7 +13,7 @@ MAX_KEY_IN_HEADER = 64 * 1024  # bytes
 Headers = list[tuple[str, bytes | None]]
 
 
-def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
+def dead_letter(record: Record, dead: Dead, base: int) -> OutboundRecord:
     """`record` for the dead-letter topic. When it is too large for it, only key and origin go
     there, and the header `dlq.omitted` says how many bytes to look for in `dead_letter`."""
     place = (record.offset + base, 0)
@@ -22,9 +22,9 @@ def dead_letter(record: Record, dead: Dead, base: int) -> Saying:
     if size <= MAX_BYTES:
         # Our producer takes nothing that has neither; the header tells that there was no key.
         key = b"" if record.key is None and record.value is None else record.key
-        return Saying(place, key, record.value, [*record.headers, *origin])
+        return OutboundRecord(place, key, record.value, [*record.headers, *origin])
     key = (record.key or b"")[:MAX_KEY_IN_HEADER]
-    return Saying(place, key, None, [*origin, ("dlq.omitted", str(size).encode())])
+    return OutboundRecord(place, key, None, [*origin, ("dlq.omitted", str(size).encode())])
 
 
 def _size(record: Record) -> int:

@@ -15,19 +15,19 @@ from typing import Any
 
 import structlog
 
-from execstream.agents.apply.batch_fold import Work, decode_batch, fold_batch
+from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.state_cache import RunCache
 from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
-from execstream.agents.runtime.partition_buffer import Batch, Intake
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
 from execstream.storage.commit.consumer_offsets import FENCED, sqlstate
 from execstream.storage.commit.write_set import commit
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.outcomes import Dead, DeadReason
 
@@ -42,17 +42,17 @@ class Applier:
     """Holds what a worker of role `apply` keeps between batches."""
 
     def __init__(
-        self, config: WorkerConfig, intake: Intake, publisher: Publisher, phases: Phases
+        self, config: WorkerConfig, buffer: PartitionBuffer, publisher: Publisher, phases: Phases
     ) -> None:
         self.republished: Awaitable[Any] | None = None
         self._config = config
-        self._intake = intake
+        self._buffer = buffer
         self._publisher = publisher
         self._phases = phases
         self._replies = Replies(config.redis_url, config.redis_prefix)
         self._cache = RunCache(config.cache_bytes)
-        self._reading = Line(config.postgres_dsn, config.schema)
-        self._writing = Line(config.postgres_dsn, config.schema)
+        self._reading = Session(config.postgres_dsn, config.schema)
+        self._writing = Session(config.postgres_dsn, config.schema)
         self._folding = asyncio.Lock()
         self._days = Days()
         self._unstorable: dict[tuple[int, int], Dead] = {}
@@ -78,27 +78,27 @@ class Applier:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
         if self._cache.has_many_key_values and self._in_flight is not None:
             await self._in_flight  # without a pause between commits they would never be forgotten
-        work = await self._fold(batch)
+        folded = await self._fold(batch)
         if self._in_flight is not None:
             await self._in_flight
-        while work is not None and work.generation != self._cache.generation:
-            work = await self._fold(batch)  # what it was folded on has been dropped
-        if work is not None and not self._is_closing:
-            self._in_flight = spawn(self._settle(work))
+        while folded is not None and folded.generation != self._cache.generation:
+            folded = await self._fold(batch)  # what it was folded on has been dropped
+        if folded is not None and not self._is_closing:
+            self._in_flight = spawn(self._settle(folded))
 
     # ---- folding ---------------------------------------------------------------------------
 
-    async def _fold(self, batch: Batch) -> Work | None:
+    async def _fold(self, batch: Batch) -> BatchResult | None:
         """Fold on the states as they are after everything folded before; None when the batch is
         left to whoever owns it next."""
         async with self._folding:
             with self._phases.timed("decode"):
                 decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
             for pause in pauses():
-                if self._is_closing or not self._intake.owns(batch):
+                if self._is_closing or not self._buffer.owns(batch):
                     return None
                 self._number += 1
-                work = Work(batch, self._number, self._cache.generation)
+                folded = BatchResult(batch, self._number, self._cache.generation)
                 try:
                     with self._phases.timed("load"):
                         await load_states(self._reading, self._cache, decoded, self._number)
@@ -107,34 +107,40 @@ class Applier:
                     if not is_transient(error):
                         raise
                     await self._retry_later("load", self._reading, error, pause)
-            if work.generation != self._cache.generation:
-                return work  # dropped while loading: the caller folds again
+            if folded.generation != self._cache.generation:
+                return folded  # dropped while loading: the caller folds again
             with self._phases.timed("fold"):
-                fold_batch(work, decoded, self._cache)
-            return work
+                fold_batch(folded, decoded, self._cache)
+            return folded
 
     # ---- committing ------------------------------------------------------------------------
 
-    async def _settle(self, work: Work, foldings: int = 1) -> None:
-        """Commit, or whatever has to happen instead; `foldings` of the batch led to `work`."""
+    async def _settle(self, folded: BatchResult, foldings: int = 1) -> None:
+        """Commit, or whatever has to happen instead; `foldings` of the batch led to `folded`."""
         try:
-            done = await self._commit(work)
+            done = await self._commit(folded)
         except REFUSALS as error:
-            await self._settle_otherwise(work.batch, error, foldings)
+            await self._settle_otherwise(folded.batch, error, foldings)
         else:
             if done:
-                await self._told(work)
+                await self._emit(folded)
 
-    async def _commit(self, work: Work) -> bool:
-        """Commit `work`, retrying what waiting cures; false when it is not ours any more."""
+    async def _commit(self, folded: BatchResult) -> bool:
+        """Commit `folded`, retrying what waiting cures; false when it is not ours any more."""
         for pause in pauses():
-            if not self._intake.owns(work.batch):
+            if not self._buffer.owns(folded.batch):
                 return False
             try:
                 connection = await self._writing.get()
-                await self._days.ensure(connection, work.effects.begun)
+                await self._days.ensure(connection, folded.write_set.begun)
                 with self._phases.timed("commit"):
-                    await commit(connection, CONSUMER, self._intake.topic, work.moves, work.effects)
+                    await commit(
+                        connection,
+                        CONSUMER,
+                        self._buffer.topic,
+                        folded.offset_commits,
+                        folded.write_set,
+                    )
                 return True
             except Exception as error:
                 if not is_transient(error):
@@ -142,18 +148,18 @@ class Applier:
                 await self._retry_later("commit", self._writing, error, pause)
         raise AssertionError("pauses have no end")
 
-    async def _told(self, work: Work) -> None:
+    async def _emit(self, folded: BatchResult) -> None:
         """What follows from a commit."""
-        work.batch.settle()
-        work.count()
-        self._cache.trim(work.number)
+        folded.batch.mark_committed()
+        folded.count()
+        self._cache.trim(folded.number)
         CACHE_RUNS.set(len(self._cache))
         CACHE_BYTES.set(self._cache.bytes)
-        log.debug("committed", records=work.batch.size, entries=len(work.effects.entries))
-        self._replies.add(work.replies)
-        news = [one for one in work.news if one.events or one.dead_letters]
-        if news:
-            await self._publisher.add(news, self.republished)
+        log.debug("committed", records=folded.batch.size, entries=len(folded.write_set.entries))
+        self._replies.add(folded.replies)
+        outbound = [one for one in folded.outbound if one.events or one.dead_letters]
+        if outbound:
+            await self._publisher.add(outbound, self.republished)
 
     async def _settle_otherwise(self, batch: Batch, error: Exception, foldings: int) -> None:
         if sqlstate(error) == FENCED:
@@ -170,9 +176,9 @@ class Applier:
     async def _again(self, batch: Batch, foldings: int = 0) -> None:
         """Fold and commit `batch` on states loaded anew."""
         self._cache.clear()
-        work = await self._fold(batch)
-        if work is not None:
-            await self._settle(work, foldings + 1)
+        folded = await self._fold(batch)
+        if folded is not None:
+            await self._settle(folded, foldings + 1)
 
     async def _split(self, batch: Batch, error: Exception) -> None:
         """Commit `batch` in parts, so that what Postgres refuses harms nothing beside it."""
@@ -194,12 +200,14 @@ class Applier:
 
     def _give_up(self, batch: Batch) -> None:
         self._cache.clear()
-        self._writing.hang_up()  # its prepared statements name types of the schema that was
-        self._intake.give_up(batch)
+        self._writing.terminate()  # its prepared statements name types of the schema that was
+        self._buffer.release(batch)
 
     # ---- helpers ---------------------------------------------------------------------------
 
-    async def _retry_later(self, what: str, line: Line, error: Exception, pause: float) -> None:
+    async def _retry_later(
+        self, what: str, session: Session, error: Exception, pause: float
+    ) -> None:
         note_retry(what, error)
-        line.hang_up()
+        session.terminate()
         await asyncio.sleep(pause)

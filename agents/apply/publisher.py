@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from execstream.agents.runtime.metrics import PUBLISHED
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import spawn
 from execstream.kafka.worker_producer import LazyProducer
@@ -32,7 +32,7 @@ BACKLOG_BYTES = 64 * 1024 * 1024  # of values in them
 
 
 @dataclass(slots=True)
-class Saying:
+class OutboundRecord:
     """One event or dead letter; `place` is (offset, index) of its source."""
 
     place: tuple[int, int]
@@ -42,12 +42,12 @@ class Saying:
 
 
 @dataclass(slots=True)
-class News:
+class OutboundRecords:
     """What a partition has to say, in order."""
 
-    owned: Owned
-    events: list[Saying] = field(default_factory=list)
-    dead_letters: list[Saying] = field(default_factory=list)
+    owned: AssignedPartition
+    events: list[OutboundRecord] = field(default_factory=list)
+    dead_letters: list[OutboundRecord] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
@@ -62,16 +62,16 @@ class Publisher:
         self._events = events
         self._dead_letters = dead_letters
         self._phases = phases
-        self._backlog: deque[tuple[Sequence[News], Awaitable[Any] | None, int]] = deque()
+        self._backlog: deque[tuple[Sequence[OutboundRecords], Awaitable[Any] | None, int]] = deque()
         self._bytes = 0  # of values in it, and of those on their way
         self._publishing: asyncio.Task[Any] | None = None
         self._producer = LazyProducer(bootstrap, max_request_size=MAX_REQUEST)
 
-    async def add(self, news: Sequence[News], after: Awaitable[Any] | None) -> None:
-        """Publish `news` once `after`, the republishing of their assignment, is through. Waits
+    async def add(self, outbound: Sequence[OutboundRecords], after: Awaitable[Any] | None) -> None:
+        """Publish `outbound` once `after`, the republishing of their assignment, is through. Waits
         only when too much has gathered."""
-        size = sum(one.bytes for one in news)
-        self._backlog.append((news, after, size))
+        size = sum(one.bytes for one in outbound)
+        self._backlog.append((outbound, after, size))
         self._bytes += size
         if self._publishing is None or self._publishing.done():
             self._publishing = spawn(self._publish_all())
@@ -83,11 +83,11 @@ class Publisher:
         while self._publishing is not None and not self._publishing.done():
             await asyncio.wait([self._publishing])
 
-    async def publish(self, news: Sequence[News]) -> None:
+    async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
         """Publish at once and wait for the acknowledgements; one call at a time."""
         producer = await self._producer.get()
         with self._phases.timed("publish"):
-            await asyncio.gather(*(self._publish_partition(producer, one) for one in news))
+            await asyncio.gather(*(self._publish_partition(producer, one) for one in outbound))
 
     async def close(self) -> None:
         await self.drain()
@@ -99,60 +99,73 @@ class Publisher:
 
     async def _publish_all(self) -> None:
         while self._backlog:
-            merged: dict[int, News] = {}
+            merged: dict[int, OutboundRecords] = {}
             merged_bytes = 0
             while self._backlog:
-                news, after, size = self._backlog.popleft()
+                outbound, after, size = self._backlog.popleft()
                 merged_bytes += size
                 if after is not None:
                     await after
-                for one in news:
+                for one in outbound:
                     _merge(merged, one)
             await self.publish(list(merged.values()))
             self._bytes -= merged_bytes
 
-    async def _publish_partition(self, producer: AIOKafkaProducer, news: News) -> None:
+    async def _publish_partition(
+        self, producer: AIOKafkaProducer, outbound: OutboundRecords
+    ) -> None:
         acknowledged = await asyncio.gather(
-            self._send_events(producer, news), self._send_dead_letters(producer, news)
+            self._send_events(producer, outbound), self._send_dead_letters(producer, outbound)
         )
-        news.owned.published = max(news.owned.published, *acknowledged)
+        outbound.owned.published = max(outbound.owned.published, *acknowledged)
 
-    async def _send_events(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
-        todo, last = deque(news.events), news.owned.published
+    async def _send_events(
+        self, producer: AIOKafkaProducer, outbound: OutboundRecords
+    ) -> tuple[int, int]:
+        todo, last = deque(outbound.events), outbound.owned.published
         while todo:
             box = producer.create_batch()
             while todo and _append(box, todo[0]):
                 last = todo.popleft().place
-            sent = await producer.send_batch(box, self._events, partition=news.owned.number)
+            sent = await producer.send_batch(box, self._events, partition=outbound.owned.number)
             await asyncio.wait_for(sent, ACK_PATIENCE)
-        PUBLISHED.inc(len(news.events))
+        PUBLISHED.inc(len(outbound.events))
         return last
 
-    async def _send_dead_letters(self, producer: AIOKafkaProducer, news: News) -> tuple[int, int]:
+    async def _send_dead_letters(
+        self, producer: AIOKafkaProducer, outbound: OutboundRecords
+    ) -> tuple[int, int]:
         sent = [
             await producer.send(
                 self._dead_letters, key=one.key, value=one.value, headers=one.headers
             )
-            for one in news.dead_letters
+            for one in outbound.dead_letters
         ]
         await asyncio.wait_for(asyncio.gather(*sent), ACK_PATIENCE)
-        return news.dead_letters[-1].place if news.dead_letters else news.owned.published
+        return (
+            outbound.dead_letters[-1].place if outbound.dead_letters else outbound.owned.published
+        )
 
 
-def _append(box: Any, saying: Saying) -> bool:
-    """Whether `saying` still fitted into the batch that `box` builds."""
+def _append(box: Any, outbound_record: OutboundRecord) -> bool:
+    """Whether `outbound_record` still fitted into the batch that `box` builds."""
     appended = box.append(
-        key=saying.key, value=saying.value, timestamp=None, headers=list(saying.headers)
+        key=outbound_record.key,
+        value=outbound_record.value,
+        timestamp=None,
+        headers=list(outbound_record.headers),
     )
     return appended is not None
 
 
-def _merge(merged: dict[int, News], news: News) -> None:
+def _merge(merged: dict[int, OutboundRecords], outbound: OutboundRecords) -> None:
     """By partition number: never two sends to one partition at a time."""
-    into = merged.get(news.owned.number)
+    into = merged.get(outbound.owned.number)
     if into is None:
-        merged[news.owned.number] = News(news.owned, [*news.events], [*news.dead_letters])
+        merged[outbound.owned.number] = OutboundRecords(
+            outbound.owned, [*outbound.events], [*outbound.dead_letters]
+        )
     else:
-        into.owned = news.owned
-        into.events += news.events
-        into.dead_letters += news.dead_letters
+        into.owned = outbound.owned
+        into.events += outbound.events
+        into.dead_letters += outbound.dead_letters

@@ -14,13 +14,18 @@ from typing import Any, TypeVar
 import structlog
 
 from execstream.agents.apply.dead_letters import dead_letter
-from execstream.agents.apply.publisher import News, Publisher, Saying
+from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords, Publisher
 from execstream.agents.runtime.metrics import REPUBLISHED
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.kafka.last_records import last_values
-from execstream.storage.lines import Line
-from execstream.storage.log.unpublished import Buried, Leftover, dead_letters_after, events_after
+from execstream.storage.lines import Session
+from execstream.storage.log.unpublished import (
+    DeadLetterRecord,
+    StoredEvent,
+    dead_letters_after,
+    events_after,
+)
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, decode_event
 
@@ -30,40 +35,46 @@ Read = TypeVar("Read")
 
 
 class Republisher:
-    def __init__(self, bootstrap: str, events: str, line: Line, publisher: Publisher) -> None:
+    def __init__(self, bootstrap: str, events: str, session: Session, publisher: Publisher) -> None:
         self._bootstrap = bootstrap
         self._events = events
-        self._line = line
+        self._session = session
         self._publisher = publisher
 
-    async def republish(self, owned: Sequence[Owned], before: Awaitable[Any] | None) -> None:
+    async def republish(
+        self, owned: Sequence[AssignedPartition], before: Awaitable[Any] | None
+    ) -> None:
         """Publish what is missing of `owned`, after the republishing `before` is through."""
         claimed = {part: part.done for part in owned}
         if before is not None:
             await before
-        said = await self._read(self._last_said, [part.number for part in owned])
+        published = await self._read(self._last_published, [part.number for part in owned])
         for part, until in claimed.items():
-            after = max(said[part.number], part.published)
+            after = max(published[part.number], part.published)
             await self._republish_one(part, after, until)
 
-    async def _republish_one(self, part: Owned, after: tuple[int, int], until: int) -> None:
+    async def _republish_one(
+        self, part: AssignedPartition, after: tuple[int, int], until: int
+    ) -> None:
         """Page by page, events and dead letters of a page together: what is acknowledged moves
         the position, and must not move it beyond what is still to be said."""
-        buried = await self._read(self._buried, part, until)
-        letters = deque(dead_letter(record, record.dead, part.base) for record in buried)
+        dead = await self._read(self._dead_letters, part, until)
+        letters = deque(dead_letter(record, record.dead, part.base) for record in dead)
         count = 0
         while page := await self._read(self._page, part, after, until):
             count, after = count + len(page), page[-1].place
-            news = News(part, [Saying(one.place, one.key, one.value) for one in page])
+            outbound = OutboundRecords(
+                part, [OutboundRecord(one.place, one.key, one.value) for one in page]
+            )
             while letters and letters[0].place < after:
-                news.dead_letters.append(letters.popleft())
-            await self._publisher.publish([news])
+                outbound.dead_letters.append(letters.popleft())
+            await self._publisher.publish([outbound])
         if letters:
-            await self._publisher.publish([News(part, dead_letters=list(letters))])
+            await self._publisher.publish([OutboundRecords(part, dead_letters=list(letters))])
         part.published = max(part.published, after)
         REPUBLISHED.inc(count)
-        if count or buried:
-            log.info("republished", partition=part.number, events=count, dead=len(buried))
+        if count or dead:
+            log.info("republished", partition=part.number, events=count, dead=len(dead))
 
     async def _read(self, read: Callable[..., Awaitable[Read]], *about: Any) -> Read:
         """What `read` tells about that, once it works."""
@@ -74,24 +85,26 @@ class Republisher:
                 if not is_transient(error):
                     raise
                 note_retry("republish", error)
-                self._line.hang_up()
+                self._session.terminate()
                 await asyncio.sleep(pause)
         raise AssertionError("pauses have no end")
 
-    async def _buried(self, part: Owned, until: int) -> list[Buried]:
+    async def _dead_letters(self, part: AssignedPartition, until: int) -> list[DeadLetterRecord]:
         after = part.published[0] - part.base
-        connection = await self._line.get()
+        connection = await self._session.get()
         return await dead_letters_after(connection, part.tp.topic, part.number, after, until)
 
-    async def _page(self, part: Owned, after: tuple[int, int], until: int) -> list[Leftover]:
-        connection = await self._line.get()
+    async def _page(
+        self, part: AssignedPartition, after: tuple[int, int], until: int
+    ) -> list[StoredEvent]:
+        connection = await self._session.get()
         return await events_after(connection, part.number, after, until + part.base)
 
-    async def _last_said(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+    async def _last_published(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The source of the last event in each partition of the events topic."""
         values = await last_values(self._bootstrap, self._events, partitions)
-        said = {number: _place(number, value) for number, value in values.items()}
-        return dict.fromkeys(partitions, NOWHERE) | said
+        published = {number: _place(number, value) for number, value in values.items()}
+        return dict.fromkeys(partitions, NOWHERE) | published
 
 
 def _place(partition: int, value: bytes | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from asyncpg.exceptions._base import DataError as ClientDataError
 from execstream.agents.apply.batch_fold import Decoded
 from execstream.agents.apply.state_cache import RunCache
 from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE, sqlstate
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.commands import RunCommand, SetKeyValue
 
@@ -31,21 +31,21 @@ def is_unstorable(error: Exception) -> bool:
     return not is_stale(error) and (sqlstate(error) or _DATA)[:2] in _DATA_ERRORS
 
 
-async def load_states(line: Line, cache: RunCache, decoded: Decoded, number: int) -> None:
+async def load_states(session: Session, cache: RunCache, decoded: Decoded, number: int) -> None:
     """Bring in what batch `number` asks about and the cache does not hold; nothing when the cache
     was dropped meanwhile."""
-    commands = [command for portion in decoded for command in portion]
+    commands = [command for part in decoded for command in part]
     run_ids = {c.graph_exec_id for c in commands if isinstance(c, RunCommand)}
     key_values = [c for c in commands if isinstance(c, SetKeyValue)]
     generation = cache.generation
     if missing := cache.hold(run_ids, number):
-        loaded = await load_runs(await line.get(), missing)
+        loaded = await load_runs(await session.get(), missing)
         if generation == cache.generation:
             for run in loaded.values():
                 cache.put(run, number)
     if key_values:
         await load_key_values(
-            await line.get(),
+            await session.get(),
             cache.key_values,
             [(c.user_id, c.name) for c in key_values],
             [(c.user_id, c.id) for c in key_values],

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from execstream.agents.bridge.forwarder import Forwarder, NotOurs
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.partition_buffer import Intake, Owned, Position
-from execstream.kafka.security import access
-from execstream.storage.lines import Line
+from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
+from execstream.kafka.security import client_options
+from execstream.storage.lines import Session
 from execstream.storage.redis.messages.run_views import RunViews
-from execstream.storage.redis.positions import Place, RedisPositions, open_redis
+from execstream.storage.redis.positions import RedisPosition, RedisPositions, open_redis
 from execstream.streams.topics import EVENTS
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class PositionsInRedis:
     """Positions as Redis remembers them, else as the group committed them, else the earliest."""
 
     def __init__(self, positions: RedisPositions, kafka_bootstrap: str, group: str) -> None:
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, RedisPosition] = {}
         self._positions = positions
         self._kafka_bootstrap = kafka_bootstrap
         self._group = group
@@ -51,7 +51,7 @@ class PositionsInRedis:
         ]
 
     async def _committed(self, topic: str) -> dict[int, int]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, **access())
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, **client_options())
         try:
             await admin.start()
             offsets = await admin.list_consumer_group_offsets(self._group)
@@ -67,33 +67,33 @@ def declare(app: App, config: WorkerConfig) -> None:
     positions = RedisPositions(redis, config.redis_prefix, topic)
     store = PositionsInRedis(positions, config.kafka_bootstrap, app.conf.id)
     views = RunViews(config.redis_prefix, config.max_message_bytes)
-    line = Line(config.postgres_dsn, config.schema)
+    session = Session(config.postgres_dsn, config.schema)
 
-    def owned(_: list[Owned]) -> None:
+    def owned(_: list[AssignedPartition]) -> None:
         forwarder.begin({number: place.source for number, place in store.places.items()})
 
-    intake = Intake(topic, store, on_owned=owned)
-    forwarder = Forwarder(views, positions, line, intake.owns)
+    buffer = PartitionBuffer(topic, store, on_owned=owned)
+    forwarder = Forwarder(views, positions, session, buffer.owns)
 
-    @app.agent(app.read(intake), name="bridge_to_redis")
+    @app.agent(app.read(buffer), name="bridge_to_redis")
     async def bridge_to_redis(stream: Any) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
-            intake.receive(event.value)
-            while batch := await intake.take(queue, config.batch_records):
+            buffer.receive(event.value)
+            while batch := await buffer.poll_batch(queue, config.batch_records):
                 try:
                     await forwarder.forward(batch)
                 except NotOurs:
                     log.info("handed_over", partitions=[p.owned.number for p in batch])
                 else:
-                    batch.settle()
+                    batch.mark_committed()
 
     @app.timer(HINT_EVERY)
     async def hint() -> None:
-        await app.hint(intake)
+        await app.hint(buffer)
 
     async def close() -> None:
-        await line.close()
+        await session.close()
         await redis.aclose()
 
     app.on_close(close)

@@ -13,13 +13,13 @@ import structlog
 from msgspec import UNSET
 from redis.exceptions import RedisError
 
-from execstream.agents.runtime.partition_buffer import Batch, Portion, Record
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.log.run_history import load_interface_blocks
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
-from execstream.storage.redis.positions import Place, Publication, RedisPositions
+from execstream.storage.redis.positions import Publication, RedisPosition, RedisPositions
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import Event, Source, decode_event
 
@@ -43,7 +43,7 @@ class Step:
         self.parts: dict[int, Publication] = {}
         self._bytes = self._messages = 0
 
-    def add(self, partition: int, place: Place, message: tuple[str, bytes] | None) -> None:
+    def add(self, partition: int, place: RedisPosition, message: tuple[str, bytes] | None) -> None:
         """Say `message` of the event before `place`, if there is one, and be at `place` then."""
         part = self.parts.get(partition)
         if part is None:
@@ -67,12 +67,12 @@ class Forwarder:
         self,
         views: RunViews,
         positions: RedisPositions,
-        line: Line,
+        session: Session,
         owns: Callable[[Batch], bool],
     ) -> None:
         self._views = views
         self._positions = positions
-        self._line = line
+        self._session = session
         self._owns = owns
         self._sources: dict[int, Source | None] = {}
         self._blocks_known_at = float("-inf")
@@ -87,12 +87,12 @@ class Forwarder:
         Raises:
             NotOurs: a partition was taken away meanwhile; a part may have been published.
         """
-        news = [(portion.owned.number, list(self._news(portion))) for portion in batch]
-        events = [event for _, entries in news for _, event in entries if event is not None]
+        outbound = [(part.owned.number, list(self._unpublished(part))) for part in batch]
+        events = [event for _, entries in outbound for _, event in entries if event is not None]
         await self._refresh_blocks()
         await self._recall(batch, events)
         step = Step()
-        for partition, entries in news:
+        for partition, entries in outbound:
             for place, event in entries:
                 message = None if event is None else await self._message(batch, event)
                 step.add(partition, place, message)
@@ -103,20 +103,20 @@ class Forwarder:
             await self._publish(batch, step)
         self._views.trim()
 
-    def _news(self, portion: Portion) -> Iterator[tuple[Place, Event | None]]:
+    def _unpublished(self, part: PartitionBatch) -> Iterator[tuple[RedisPosition, Event | None]]:
         """For each record the place after it, and the event if it is to be told.
 
         Not told are refusals, key-values, and what was told before.
         """
-        last = self._sources.get(portion.owned.number)
-        for record in portion.records:
+        last = self._sources.get(part.owned.number)
+        for record in part.records:
             event = _understood(record)
             if event is not None and (last is None or event.source > last):
                 last = event.source
             else:
                 event = None
             is_of_a_run = event is not None and event.seq is not UNSET
-            yield Place(record.offset + 1, last), event if is_of_a_run else None
+            yield RedisPosition(record.offset + 1, last), event if is_of_a_run else None
 
     async def _message(self, batch: Batch, event: Event) -> tuple[str, bytes]:
         if self._views.lacks(event):  # entries are missing where a run was erased meanwhile
@@ -136,7 +136,7 @@ class Forwarder:
             await self._insist("recall", batch, lambda: self._replay(missing))
 
     async def _replay(self, missing: Mapping[str, Event]) -> None:
-        await recall(await self._line.get(), self._views, missing)
+        await recall(await self._session.get(), self._views, missing)
 
     async def _refresh_blocks(self) -> None:
         """Look the kinds of blocks up again; while Postgres is away, the old ones do."""
@@ -144,11 +144,11 @@ class Forwarder:
             return
         self._blocks_known_at = time.monotonic()
         try:
-            self._views.block_types = await load_interface_blocks(await self._line.get())
+            self._views.block_types = await load_interface_blocks(await self._session.get())
         except Exception as error:
             if not is_transient(error):
                 raise
-            self._line.hang_up()
+            self._session.terminate()
             note_retry("blocks", error)
 
     async def _insist(
@@ -165,7 +165,7 @@ class Forwarder:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                self._line.hang_up()
+                self._session.terminate()
                 note_retry(what, error)
             await asyncio.sleep(pause)
         raise NotOurs

@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from execstream.agents.runtime.partition_buffer import Intake, Stretch
+from execstream.agents.runtime.partition_buffer import FetchedRecords, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, spawn
 
 log = structlog.get_logger(__name__)
@@ -84,9 +84,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.fetched_at = time.monotonic()
         # No await between taking the records and stamping them.
         for tp, records in fetched.items():
-            if tp.topic in _intakes(self.app):
+            if tp.topic in _buffers(self.app):
                 stamp, base = self._cursors.get(tp, (0, 0))
-                fetched[tp] = Stretch(tp, records, stamp, base)
+                fetched[tp] = FetchedRecords(tp, records, stamp, base)
                 if stamp:
                     self._cursors[tp] = (stamp, records[-1].offset + 1)
         return fetched
@@ -118,8 +118,8 @@ class Consumer(driver.Consumer):
     # The methods, not the signals of the same names: those come when recovery may have begun.
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._assignment_lost = True
-        for intake in _intakes(self.app).values():
-            intake.lose_all()
+        for buffer in _buffers(self.app).values():
+            buffer.lose_all()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -174,16 +174,16 @@ class Consumer(driver.Consumer):
         return is_stale or self.app.should_stop
 
     async def _claim(self, generation: int) -> bool:
-        for intake in _intakes(self.app).values():
-            mine = sorted(tp for tp in self.assignment() if tp.topic == intake.topic)
+        for buffer in _buffers(self.app).values():
+            mine = sorted(tp for tp in self.assignment() if tp.topic == buffer.topic)
             if not mine:
                 continue
             earliest = await self.earliest_offsets(*mine)
             end = await self.highwaters(*mine)
-            owned = await intake.claim({tp: (earliest[tp], end[tp]) for tp in mine})
+            owned = await buffer.claim({tp: (earliest[tp], end[tp]) for tp in mine})
             if self._is_over(generation):
                 return False
-            if not await intake.take_over(owned, self):
+            if not await buffer.take_over(owned, self):
                 return False
         return True
 
@@ -212,24 +212,24 @@ class Fetch:
     headers = key = checksum = None
     serialized_key_size = serialized_value_size = 0
 
-    def __init__(self, stretches: list[Stretch]) -> None:
-        self.topic = stretches[0].tp.topic
-        self.partition = stretches[0].tp.partition
-        self.offset = stretches[0][-1].offset
-        self.value = stretches
+    def __init__(self, fetches: list[FetchedRecords]) -> None:
+        self.topic = fetches[0].tp.topic
+        self.partition = fetches[0].tp.partition
+        self.offset = fetches[0][-1].offset
+        self.value = fetches
 
 
 class OneEventPerFetch(DefaultSchedulingStrategy):
     """Each topic of a fetch becomes one event; everything unstamped goes Faust's own way."""
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        by_topic: dict[str, list[Stretch]] = {}
-        for tp, stretch in records.items():
-            if isinstance(stretch, Stretch) and stretch:
-                by_topic.setdefault(tp.topic, []).append(stretch)
-        for stretches in by_topic.values():
-            yield stretches[0].tp, Fetch(stretches)
-        others = {tp: some for tp, some in records.items() if not isinstance(some, Stretch)}
+        by_topic: dict[str, list[FetchedRecords]] = {}
+        for tp, fetched in records.items():
+            if isinstance(fetched, FetchedRecords) and fetched:
+                by_topic.setdefault(tp.topic, []).append(fetched)
+        for fetches in by_topic.values():
+            yield fetches[0].tp, Fetch(fetches)
+        others = {tp: some for tp, some in records.items() if not isinstance(some, FetchedRecords)}
         yield from super().iterate(others)
 
 
@@ -254,8 +254,8 @@ async def _until_broker_answers(start: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(BROKER_RETRY)
 
 
-def _intakes(app: Any) -> dict[str, Intake]:
-    return cast(App, app).intakes
+def _buffers(app: Any) -> dict[str, PartitionBuffer]:
+    return cast(App, app).buffers
 
 
 class App(faust.App):
@@ -264,7 +264,7 @@ class App(faust.App):
     logger = _FAUST
 
     def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
-        self.intakes: dict[str, Intake] = {}
+        self.buffers: dict[str, PartitionBuffer] = {}
         self.fetching = fetching
         self._closers: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **options)
@@ -276,21 +276,21 @@ class App(faust.App):
 
     async def on_stop(self) -> None:
         await super().on_stop()
-        for intake in self.intakes.values():
-            intake.stop()
+        for buffer in self.buffers.values():
+            buffer.stop()
         try:
             async with asyncio.timeout(STOP_PATIENCE):
                 await asyncio.gather(*(close() for close in self._closers))
         except TimeoutError:
             log.warning("left_unfinished")  # to the next owner, as after a kill
 
-    def read(self, intake: Intake) -> Any:
-        """The channel to declare an agent on, for `intake`'s topic."""
-        self.intakes[intake.topic] = intake
-        return self.topic(intake.topic, schema=Passthrough(), acks=False)
+    def read(self, buffer: PartitionBuffer) -> Any:
+        """The channel to declare an agent on, for `buffer`'s topic."""
+        self.buffers[buffer.topic] = buffer
+        return self.topic(buffer.topic, schema=Passthrough(), acks=False)
 
-    async def hint(self, intake: Intake) -> None:
+    async def hint(self, buffer: PartitionBuffer) -> None:
         """Commit to Kafka how far we are: for tools that show lag, nothing reads it back."""
-        if intake.owned and not self.rebalancing:
+        if buffer.owned and not self.rebalancing:
             consumer = cast(Consumer, self.consumer)
-            await consumer._commit({part.tp: part.done for part in intake.owned.values()})
+            await consumer._commit({part.tp: part.done for part in buffer.owned.values()})

@@ -54,7 +54,7 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
-class Stretch(list[Record]):
+class FetchedRecords(list[Record]):
     """Records of one partition from one fetch, in order; `bytes`: of values not taken yet."""
 
     __slots__ = ("base", "bytes", "stamp", "tp")
@@ -86,7 +86,7 @@ class PositionStore(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Owned:
+class AssignedPartition:
     """A partition that is ours now. A new assignment makes a new object."""
 
     tp: TP
@@ -104,10 +104,10 @@ class Owned:
 
 
 @dataclass(slots=True)
-class Portion:
+class PartitionBatch:
     """One partition's share of a batch."""
 
-    owned: Owned
+    owned: AssignedPartition
     expected: int  # the offset at which it begins
     records: list[Record] = field(default_factory=list)
 
@@ -116,18 +116,18 @@ class Portion:
         return self.records[-1].offset + 1
 
 
-class Batch(list[Portion]):
+class Batch(list[PartitionBatch]):
     """Records that take effect together, by partition number."""
 
     @property
     def size(self) -> int:
-        return sum(len(portion.records) for portion in self)
+        return sum(len(part.records) for part in self)
 
-    def settle(self) -> None:
+    def mark_committed(self) -> None:
         """Its effects are written: the partitions are past it."""
-        for portion in self:
-            portion.owned.done = portion.next_offset
-            portion.owned.done_at = portion.records[-1].timestamp
+        for part in self:
+            part.owned.done = part.next_offset
+            part.owned.done_at = part.records[-1].timestamp
         BATCH_RECORDS.labels(self[0].owned.tp.topic).observe(self.size)
 
     def halves(self) -> tuple["Batch", "Batch"]:
@@ -135,14 +135,14 @@ class Batch(list[Portion]):
         if len(self) > 1:
             middle = len(self) // 2
             return Batch(self[:middle]), Batch(self[middle:])
-        portion = self[0]
-        middle = len(portion.records) // 2
-        first = Portion(portion.owned, portion.expected, portion.records[:middle])
-        rest = Portion(portion.owned, first.next_offset, portion.records[middle:])
+        part = self[0]
+        middle = len(part.records) // 2
+        first = PartitionBatch(part.owned, part.expected, part.records[:middle])
+        rest = PartitionBatch(part.owned, first.next_offset, part.records[middle:])
         return Batch([first]), Batch([rest])
 
 
-class Intake:
+class PartitionBuffer:
     """What one agent reads. `on_owned` is told what is ours after each claim; `on_lost` is called
     whenever nothing is ours any more."""
 
@@ -150,15 +150,15 @@ class Intake:
         self,
         topic: str,
         store: PositionStore,
-        on_owned: Callable[[list[Owned]], None] = lambda _: None,
+        on_owned: Callable[[list[AssignedPartition]], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.topic = topic
-        self.owned: dict[int, Owned] = {}
+        self.owned: dict[int, AssignedPartition] = {}
         self._store = store
         self._on_owned = on_owned
         self._on_lost = on_lost
-        self._waiting: deque[Stretch] = deque()
+        self._waiting: deque[FetchedRecords] = deque()
         self._consumer: Any = None
         self._stopped = False
         self._losses = 0
@@ -170,7 +170,9 @@ class Intake:
 
     def ends(self) -> dict[int, int]:
         """By owned partition, the offset at which the topic ended at the last fetch."""
-        ends = {number: self._consumer.end(part.tp) for number, part in self.owned.items()}
+        ends = {
+            number: self._consumer.end(partition.tp) for number, partition in self.owned.items()
+        }
         return {number: end for number, end in ends.items() if end is not None}
 
     def owns(self, batch: Batch) -> bool:
@@ -184,7 +186,7 @@ class Intake:
         self._waiting.clear()
         self._on_lost()
 
-    async def claim(self, bounds: Mapping[TP, tuple[int, int]]) -> list[Owned]:
+    async def claim(self, bounds: Mapping[TP, tuple[int, int]]) -> list[AssignedPartition]:
         """Claim the partitions of `bounds`: what the topic holds, (earliest, end) of each."""
         earliest = {tp.partition: low for tp, (low, _) in bounds.items()}
         positions = {p.partition: p for p in await self._store.claim(self.topic, earliest)}
@@ -202,7 +204,7 @@ class Intake:
                     end=high,
                 )
             owned.append(
-                Owned(
+                AssignedPartition(
                     tp=tp,
                     epoch=position.epoch,
                     base=position.base,
@@ -213,7 +215,7 @@ class Intake:
             )
         return owned
 
-    async def take_over(self, owned: list[Owned], consumer: Any) -> bool:
+    async def take_over(self, owned: list[AssignedPartition], consumer: Any) -> bool:
         """Begin reading what was claimed; false when it was lost meanwhile. The consumer's lock is
         held."""
         self._consumer = consumer
@@ -221,23 +223,23 @@ class Intake:
         await self._jump(owned)
         if self._losses != losses:
             return False
-        self.owned = {part.number: part for part in owned}
+        self.owned = {partition.number: partition for partition in owned}
         self._on_owned(owned)
         log.info("owns", topic=self.topic, positions={p.number: p.next for p in owned})
         return True
 
-    async def _jump(self, parts: list[Owned]) -> None:
+    async def _jump(self, parts: list[AssignedPartition]) -> None:
         stamp = next(_stamps)
-        for part in parts:
-            part.stamp = stamp
-        await self._consumer.jump({part.tp: part.next for part in parts}, stamp)
+        for partition in parts:
+            partition.stamp = stamp
+        await self._consumer.jump({partition.tp: partition.next for partition in parts}, stamp)
 
-    def give_up(self, batch: Batch) -> None:
+    def release(self, batch: Batch) -> None:
         """We were fenced off: somebody else owns a partition of `batch`. Faust will say so soon; if
         it does not, nobody does, and the schema was exchanged for a rebuilt one."""
         if not self.owns(batch):
             return
-        log.warning("fenced", partitions=[portion.owned.number for portion in batch])
+        log.warning("fenced", partitions=[part.owned.number for part in batch])
         FENCES.inc()
         self.lose_all()
         asyncio.get_running_loop().call_later(FENCED_PATIENCE, self._reclaim, self._losses)
@@ -250,70 +252,74 @@ class Intake:
 
     # ---- batches ---------------------------------------------------------------------------
 
-    def receive(self, stretches: Iterable[Stretch]) -> None:
-        self._waiting.extend(stretches)
+    def receive(self, fetches: Iterable[FetchedRecords]) -> None:
+        self._waiting.extend(fetches)
 
-    async def take(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+    async def poll_batch(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
         """A batch of at most `limit` records and about MAX_BYTES from what was received and what
         stands in Faust's `queue`; empty when there is nothing."""
         # No more than a batch needs: what stays in the queue holds the fetching back.
         while not queue.empty() and self._has_room(limit):
             self.receive(queue.get_nowait().value)
-        portions: dict[int, Portion] = {}
-        behind: list[Owned] = []
+        parts: dict[int, PartitionBatch] = {}
+        behind: list[AssignedPartition] = []
         holes: dict[TP, int] = {}
         room, space = limit, MAX_BYTES
         while self._waiting and room > 0 and space > 0 and not self._stopped:
-            stretch = self._waiting[0]
-            part = self.owned.get(stretch.tp.partition)
-            if part is None or stretch.stamp != part.stamp:
+            fetched = self._waiting[0]
+            partition = self.owned.get(fetched.tp.partition)
+            if partition is None or fetched.stamp != partition.stamp:
                 self._waiting.popleft()
-            elif stretch.base > part.next:
-                part.stamp = _NO_STAMP  # until the seek back, everything of it is stale
-                behind.append(part)
+            elif fetched.base > partition.next:
+                partition.stamp = _NO_STAMP  # until the seek back, everything of it is stale
+                behind.append(partition)
             else:
-                records, size = self._trim(stretch, part, room, space)
+                records, size = self._trim(fetched, partition, room, space)
                 if not records:
                     continue
-                if records[0].offset > part.next:
-                    holes[part.tp] = part.next
-                portion = portions.setdefault(part.number, Portion(part, part.next))
-                portion.records.extend(records)
-                part.next = portion.next_offset
+                if records[0].offset > partition.next:
+                    holes[partition.tp] = partition.next
+                part = parts.setdefault(partition.number, PartitionBatch(partition, partition.next))
+                part.records.extend(records)
+                partition.next = part.next_offset
                 room -= len(records)
                 space -= size
         if behind:
             await self._seek_back(behind)
         if holes:
             await self._check_holes(holes)
-        return Batch(portions[number] for number in sorted(portions))
+        return Batch(parts[number] for number in sorted(parts))
 
     def _has_room(self, limit: int) -> bool:
         waiting = self._waiting
         return sum(map(len, waiting)) < limit and sum(one.bytes for one in waiting) < MAX_BYTES
 
     def _trim(
-        self, stretch: Stretch, part: Owned, room: int, space: int
+        self, fetched: FetchedRecords, partition: AssignedPartition, room: int, space: int
     ) -> tuple[list[Record], int]:
-        """What of `stretch` is news to `part`, at most `room` records, of which the last is the
-        first to fill `space` bytes; and their bytes. The rest keeps waiting."""
-        if stretch[0].offset < stretch.base:
-            crash("The consumer moved back unasked.", partition=part.number)
-        begin = bisect_left(stretch, part.next, key=_offset_of)
-        records = stretch[begin : begin + room]
+        """Return the unseen records of `fetched` and their size in bytes: at most `room` records,
+        and only the last one may exceed `space` bytes. The rest stays in the buffer."""
+        if fetched[0].offset < fetched.base:
+            crash("The consumer moved back unasked.", partition=partition.number)
+        begin = bisect_left(fetched, partition.next, key=_offset_of)
+        records = fetched[begin : begin + room]
         sizes = list(itertools.accumulate([len(record.value or b"") for record in records]))
         if sizes and sizes[-1] > space:
             del records[bisect_left(sizes, space) + 1 :]
-        if begin + len(records) == len(stretch):
+        if begin + len(records) == len(fetched):
             self._waiting.popleft()
         size = sizes[len(records) - 1] if records else 0
-        stretch.bytes -= size
+        fetched.bytes -= size
         return records, size
 
-    async def _seek_back(self, behind: list[Owned]) -> None:
+    async def _seek_back(self, behind: list[AssignedPartition]) -> None:
         async with self._consumer.lock:
-            still = [part for part in behind if self.owned.get(part.number) is part]
-            log.warning("seek_back", positions={part.number: part.next for part in still})
+            still = [
+                partition for partition in behind if self.owned.get(partition.number) is partition
+            ]
+            log.warning(
+                "seek_back", positions={partition.number: partition.next for partition in still}
+            )
             try:
                 if still:
                     await self._jump(still)

@@ -12,13 +12,13 @@ class Phases:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
 
-    def news(self) -> dict[str, float]:
+    def delta(self) -> dict[str, float]:
         """The seconds by phase, rounded; empty when nothing was done since the last call."""
-        if self.seconds == self._told:
+        if self.seconds == self._reported:
             return {}
-        self._told = dict(self.seconds)
+        self._reported = dict(self.seconds)
         return {phase: round(spent, 3) for phase, spent in self.seconds.items()}
 
     @contextmanager

@@ -31,10 +31,10 @@ from execstream.agents.runtime.metrics import (
     PARTITIONS,
     POSITION_TIMESTAMP,
 )
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient
-from execstream.kafka.security import access
-from execstream.storage.lines import Line
+from execstream.kafka.security import client_options
+from execstream.storage.lines import Session
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ SETTLING = 2  # times as long as for progress: a rebalance alone may take half a
 class _Seen:
     """What was seen of a partition. Times are of `time.monotonic` but for `current_at`."""
 
-    owned: Owned
+    owned: AssignedPartition
     done: int
     moved_at: float  # when it last moved, or a fetch found that it had no lag
     current_at: float  # Unix time when it last had no lag, or became ours
@@ -66,10 +66,10 @@ class Progress:
     def observe(self) -> None:
         """Look at every partition; sets the gauges of lag."""
         seen: dict[TP, _Seen] = {}
-        for topic, intake in self._app.intakes.items():
-            PARTITIONS.labels(topic).set(len(intake.owned))
-            ends = intake.ends()
-            for owned in intake.owned.values():
+        for topic, buffer in self._app.buffers.items():
+            PARTITIONS.labels(topic).set(len(buffer.owned))
+            ends = buffer.ends()
+            for owned in buffer.owned.values():
                 lag = max(0, ends.get(owned.number, owned.done) - owned.done)
                 seen[owned.tp] = now = self._look(owned, lag)
                 _set_gauges(owned, lag, now)
@@ -88,8 +88,8 @@ class Progress:
             return []  # no broker has answered yet
         return [
             topic
-            for topic, intake in sorted(self._app.intakes.items())
-            if not intake.owned and (self._app.rebalancing or topic in assigned)
+            for topic, buffer in sorted(self._app.buffers.items())
+            if not buffer.owned and (self._app.rebalancing or topic in assigned)
         ]
 
     def excuse(self) -> None:
@@ -108,7 +108,7 @@ class Progress:
         is_settling = self._settled_at >= now - SETTLING * self._stall_after
         return partitions if is_settling else partitions + self.unsettled()
 
-    def _look(self, owned: Owned, lag: int) -> _Seen:
+    def _look(self, owned: AssignedPartition, lag: int) -> _Seen:
         before = self._seen.get(owned.tp)
         now = time.monotonic()
         if before is None or before.owned is not owned:
@@ -121,7 +121,7 @@ class Progress:
         return before
 
 
-def _set_gauges(owned: Owned, lag: int, seen: _Seen) -> None:
+def _set_gauges(owned: AssignedPartition, lag: int, seen: _Seen) -> None:
     labels = (owned.tp.topic, str(owned.number))
     # What waits came after the last record that was done, and after the moment nothing waited.
     waiting_since = max(seen.current_at, owned.done_at / 1000) if owned.done_at else seen.current_at
@@ -133,13 +133,13 @@ def _set_gauges(owned: Owned, lag: int, seen: _Seen) -> None:
 def declare(app: App, config: WorkerConfig) -> None:
     """Declare the probes of `app`, and the timer that watches its progress."""
     progress = Progress(app, config.stall_after)
-    line = Line(config.postgres_dsn, config.schema)
+    line = Session(config.postgres_dsn, config.schema)
     redis: Redis = Redis.from_url(config.redis_url)
     is_bridge = app.conf.id.endswith("-bridge")
     asking = asyncio.Lock()  # the line has room for one
 
     async def ask_kafka() -> None:
-        client = AIOKafkaClient(bootstrap_servers=config.kafka_bootstrap, **access())
+        client = AIOKafkaClient(bootstrap_servers=config.kafka_bootstrap, **client_options())
         try:
             await client.bootstrap()
         finally:
@@ -195,9 +195,9 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def _answer(web: Any, is_well: bool, told: dict[str, Any]) -> Any:
+def _answer(web: Any, is_well: bool, document: dict[str, Any]) -> Any:
     status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
-    return web.bytes(json.dumps(told).encode(), content_type="application/json", status=status)
+    return web.bytes(json.dumps(document).encode(), content_type="application/json", status=status)
 
 
 async def _answers(ask: Callable[[], Awaitable[Any]]) -> bool:
@@ -212,9 +212,9 @@ async def _answers(ask: Callable[[], Awaitable[Any]]) -> bool:
     return True
 
 
-async def _ask_postgres(line: Line) -> None:
+async def _ask_postgres(line: Session) -> None:
     try:
         await (await line.get()).fetchval("select 1")
     except BaseException:
-        line.hang_up()
+        line.terminate()
         raise

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 
 from execstream.agents.runtime.partition_buffer import Position
 from execstream.storage.commit.consumer_offsets import claim
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 
 
 class PostgresPositions:
     """Positions of one consumer in `consumer_offset`."""
 
-    def __init__(self, line: Line, consumer: str) -> None:
-        self._line = line
+    def __init__(self, session: Session, consumer: str) -> None:
+        self._session = session
         self._consumer = consumer
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
         """See `PositionStore`."""
         try:
-            rows = await claim(await self._line.get(), self._consumer, topic, earliest)
+            rows = await claim(await self._session.get(), self._consumer, topic, earliest)
         except Exception:
-            self._line.hang_up()
+            self._session.terminate()
             raise
         return [
             Position(

@@ -12,13 +12,18 @@ from dataclasses import dataclass, field
 import structlog
 
 from execstream.agents.config import WorkerConfig
-from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Record
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    PartitionBuffer,
+    Record,
+)
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
 from execstream.agents.tally.live_view import LiveView
-from execstream.storage.commit.consumer_offsets import FENCED, Move, sqlstate
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
 from execstream.storage.commit.totals import commit_tally, load_nodes
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.live_values import LiveStats
@@ -29,107 +34,109 @@ CONSUMER = "tally"
 
 
 @dataclass(slots=True)
-class Work:
+class BatchTotals:
     """A folded batch, ready to be committed. `loaded`: nodes that the live table did not hold, as
     they are after the commit."""
 
     batch: Batch
     tally: Tally = field(default_factory=Tally)
-    moves: list[Move] = field(default_factory=list)
+    offset_commits: list[OffsetCommit] = field(default_factory=list)
     loaded: dict[str, LiveStats] = field(default_factory=dict)
 
 
-Attempt = Callable[[Work], Awaitable[None]]
+Attempt = Callable[[BatchTotals], Awaitable[None]]
 
 
 class Tallier:
     """Holds what a worker of role `tally` keeps between batches."""
 
     def __init__(
-        self, config: WorkerConfig, intake: Intake, live: LiveView, phases: Phases
+        self, config: WorkerConfig, buffer: PartitionBuffer, live: LiveView, phases: Phases
     ) -> None:
-        self._intake = intake
+        self._buffer = buffer
         self._live = live
         self._phases = phases
-        self._line = Line(config.postgres_dsn, config.schema)
+        self._session = Session(config.postgres_dsn, config.schema)
         self._in_flight: asyncio.Task[None] | None = None
 
     async def tally(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
         with self._phases.timed("fold"):
-            work = fold_batch(batch)
+            folded = fold_batch(batch)
         if self._in_flight is not None:
             await self._in_flight
-        self._in_flight = spawn(self._settle(work))
+        self._in_flight = spawn(self._settle(folded))
 
     async def close(self) -> None:
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
-        await self._line.close()
+        await self._session.close()
 
-    async def _settle(self, work: Work) -> None:
-        if await self._insist("commit", work, self._commit):
-            work.batch.settle()
+    async def _settle(self, folded: BatchTotals) -> None:
+        if await self._insist("commit", folded, self._commit):
+            folded.batch.mark_committed()
             # Nothing else is committed between the two, so what is loaded has this batch in it.
-            if await self._insist("live_nodes", work, self._load_nodes):
-                self._live.add(work.tally, work.loaded)
+            if await self._insist("live_nodes", folded, self._load_nodes):
+                self._live.add(folded.tally, folded.loaded)
 
-    async def _commit(self, work: Work) -> None:
-        connection = await self._line.get()
+    async def _commit(self, folded: BatchTotals) -> None:
+        connection = await self._session.get()
         with self._phases.timed("commit"):
-            await commit_tally(connection, CONSUMER, self._intake.topic, work.moves, work.tally)
+            await commit_tally(
+                connection, CONSUMER, self._buffer.topic, folded.offset_commits, folded.tally
+            )
 
-    async def _load_nodes(self, work: Work) -> None:
-        if unknown := self._live.unknown_nodes(work.tally):
-            work.loaded = await load_nodes(await self._line.get(), unknown)
+    async def _load_nodes(self, folded: BatchTotals) -> None:
+        if unknown := self._live.unknown_nodes(folded.tally):
+            folded.loaded = await load_nodes(await self._session.get(), unknown)
 
-    async def _insist(self, what: str, work: Work, attempt: Attempt) -> bool:
+    async def _insist(self, what: str, folded: BatchTotals, attempt: Attempt) -> bool:
         """Make `attempt` until it works; false when the batch is not ours any more."""
         for pause in pauses():
-            if not self._intake.owns(work.batch):
+            if not self._buffer.owns(folded.batch):
                 break
             try:
-                await attempt(work)
-                return self._intake.owns(work.batch)
+                await attempt(folded)
+                return self._buffer.owns(folded.batch)
             except Exception as error:
                 if sqlstate(error) == FENCED:
-                    self._line.hang_up()  # it knows types of the schema that was
-                    self._intake.give_up(work.batch)
+                    self._session.terminate()  # it knows types of the schema that was
+                    self._buffer.release(folded.batch)
                     break
                 if not is_transient(error):
                     raise
                 note_retry(what, error)
-                self._line.hang_up()
+                self._session.terminate()
                 await asyncio.sleep(pause)
         return False
 
 
-def fold_batch(batch: Batch) -> Work:
+def fold_batch(batch: Batch) -> BatchTotals:
     """What `batch` adds to the totals, and how far each partition then is."""
-    work = Work(batch)
-    for portion in batch:
-        owned = portion.owned
-        counted = sum(_count(work.tally, owned, record) for record in portion.records)
-        move = Move(
-            owned.number, portion.expected, owned.epoch, portion.next_offset, *owned.published
+    folded = BatchTotals(batch)
+    for part in batch:
+        owned = part.owned
+        counted = sum(_count(folded.tally, owned, record) for record in part.records)
+        offset_commit = OffsetCommit(
+            owned.number, part.expected, owned.epoch, part.next_offset, *owned.published
         )
-        move.applied, move.duplicate = counted, len(portion.records) - counted
-        work.moves.append(move)
-    return work
+        offset_commit.applied, offset_commit.duplicate = counted, len(part.records) - counted
+        folded.offset_commits.append(offset_commit)
+    return folded
 
 
-def _count(tally: Tally, owned: Owned, record: Record) -> bool:
+def _count(tally: Tally, owned: AssignedPartition, record: Record) -> bool:
     """Count the event of `record`, unless it was counted before. What nobody of us wrote is left
     out, with an error in the log."""
     try:
         fact = decode_fact(record.value or b"")
         if fact.source[0] == record.partition:
             place = fact.source[1:]
-            is_news = place > owned.published
-            if is_news:
+            is_new = place > owned.published
+            if is_new:
                 tally.count(fact)
                 owned.published = place
-            return is_news
+            return is_new
         problem = "source"
     except NOT_READABLE as error:
         problem = str(error)

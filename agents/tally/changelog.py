@@ -20,16 +20,16 @@ from execstream.kafka.last_records import last_values
 from execstream.kafka.worker_producer import LazyProducer
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE
-from execstream.streams.totals.aggregation import Place
+from execstream.streams.totals.aggregation import SourceOffset
 
 log = structlog.get_logger(__name__)
 
-Saying = tuple[bytes, bytes]  # key and value
+TableRecord = tuple[bytes, bytes]  # key and value
 
 
 class _Published(msgspec.Struct):
     source_partition: int
-    position: Place
+    position: SourceOffset
 
 
 _decode = msgspec.json.Decoder(_Published).decode
@@ -43,14 +43,17 @@ class Changelog:
         self._bootstrap = bootstrap
         self._producer = LazyProducer(bootstrap)
 
-    async def publish(self, sayings: Mapping[int, Sequence[Saying]]) -> None:
+    async def publish(self, table_records: Mapping[int, Sequence[TableRecord]]) -> None:
         """Append by partition, each in its order; return when all is acknowledged."""
         producer = await self._producer.get()
         await asyncio.gather(
-            *(self._publish_partition(producer, number, some) for number, some in sayings.items())
+            *(
+                self._publish_partition(producer, number, some)
+                for number, some in table_records.items()
+            )
         )
 
-    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+    async def places(self, partitions: Sequence[int]) -> dict[int, SourceOffset]:
         """The place of the last value in each of `partitions`; NOWHERE where that tells none."""
         values = await last_values(self._bootstrap, self.topic, partitions)
         return {number: _place(number, values.get(number)) for number in partitions}
@@ -59,9 +62,9 @@ class Changelog:
         await self._producer.close()
 
     async def _publish_partition(
-        self, producer: AIOKafkaProducer, number: int, sayings: Sequence[Saying]
+        self, producer: AIOKafkaProducer, number: int, table_records: Sequence[TableRecord]
     ) -> None:
-        todo = deque(sayings)
+        todo = deque(table_records)
         while todo:
             box = producer.create_batch()
             while todo and box.append(key=todo[0][0], value=todo[0][1], timestamp=None) is not None:
@@ -69,7 +72,7 @@ class Changelog:
             await (await producer.send_batch(box, self.topic, partition=number))
 
 
-def _place(partition: int, value: bytes | None) -> Place:
+def _place(partition: int, value: bytes | None) -> SourceOffset:
     """How far `value` at the end of `partition` came. NOWHERE when it is no value of ours, or one
     was taken away, as anybody may in a compacted topic: then all values are published again."""
     if not value:

@@ -20,7 +20,7 @@ class LiveTable(faust.Table[str, LiveStats]):
     place does not."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.news: dict[str, LiveStats] = {}
+        self.changed: dict[str, LiveStats] = {}
         super().__init__(*args, **options)
 
     def partition_for_key(self, key: str) -> int:
@@ -28,17 +28,17 @@ class LiveTable(faust.Table[str, LiveStats]):
         return partition_of_key(key)
 
     def on_key_set(self, key: str, value: LiveStats) -> None:
-        self.news[key] = value
+        self.changed[key] = value
 
     def on_key_del(self, key: str) -> None:
-        self.news.pop(key, None)
+        self.changed.pop(key, None)
 
     def fill(self, entries: Mapping[str, LiveStats]) -> None:
         """Hold `entries` and nothing else. None of them is news."""
-        self.news = {}
+        self.changed = {}
         self.data.data = dict(entries)
 
-    def take_news(self) -> dict[str, LiveStats]:
+    def take_changed(self) -> dict[str, LiveStats]:
         """What was set since the last call."""
-        news, self.news = self.news, {}
-        return news
+        changed, self.changed = self.changed, {}
+        return changed

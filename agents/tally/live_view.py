@@ -16,12 +16,12 @@ import structlog
 
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_KEYS
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
-from execstream.agents.tally.changelog import Changelog, Saying
+from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
 from execstream.storage.commit.totals import MOST_NODES, Live
-from execstream.streams.totals.aggregation import Place, Tally, Totals
+from execstream.streams.totals.aggregation import SourceOffset, Tally, Totals
 from execstream.streams.totals.live_values import (
     RECENT_DAYS,
     RECENT_MINUTES,
@@ -53,7 +53,7 @@ class LiveView:
 
     # ---- assignment ------------------------------------------------------------------------
 
-    def begin(self, parts: Iterable[Owned], live: Live) -> None:
+    def begin(self, parts: Iterable[AssignedPartition], live: Live) -> None:
         """Show `live`, the totals of `parts` as they were when they became ours."""
         self.clear()
         self.owned = frozenset(part.number for part in parts)
@@ -120,7 +120,7 @@ class LiveView:
                 TABLE_KEYS.labels(table.name).set(len(table.data.data))
             # Not before it is known what was left unpublished: it goes first.
             if self._published is not None and self._published.done():
-                await self._changelog.publish(self._sayings())
+                await self._changelog.publish(self._table_records())
 
     def _write(self) -> None:
         changed, self._changed_blocks = self._changed_blocks, {}
@@ -132,16 +132,16 @@ class LiveView:
             stats.forget(self._newest_day[partition_of_key(key)] - RECENT_DAYS)
             self.node_stats.data.data.pop(key, None)  # what was touched last stands at the end
             self.node_stats[key] = stats
-        self.node_stats.take_news()
+        self.node_stats.take_changed()
 
-    def _sayings(self) -> dict[int, list[Saying]]:
+    def _table_records(self) -> dict[int, list[TableRecord]]:
         """The news of `block_stats` by partition, in the order of their places."""
-        news = self.block_stats.take_news()
-        sayings: dict[int, list[Saying]] = {}
-        for key, stats in sorted(news.items(), key=_place_of):
+        changed = self.block_stats.take_changed()
+        table_records: dict[int, list[TableRecord]] = {}
+        for key, stats in sorted(changed.items(), key=_place_of):
             value = encode_value(block_value(key, stats))
-            sayings.setdefault(partition_of_key(key), []).append((key.encode(), value))
-        return sayings
+            table_records.setdefault(partition_of_key(key), []).append((key.encode(), value))
+        return table_records
 
     # ---- what earlier owners left unpublished -----------------------------------------------
 
@@ -159,16 +159,18 @@ class LiveView:
         missing = 0
         for key, stats in self.block_stats.data.data.items():
             if stats.place > places[partition_of_key(key)]:
-                self.block_stats.news[key] = stats
+                self.block_stats.changed[key] = stats
                 missing += 1
         log.info("live", blocks=len(self.block_stats), nodes=len(self.node_stats), missing=missing)
 
 
-def _place_of(item: tuple[str, LiveStats]) -> Place:
+def _place_of(item: tuple[str, LiveStats]) -> SourceOffset:
     return item[1].place
 
 
-def _touched(table: LiveTable, changed: dict[str, LiveStats], key: str, place: Place) -> LiveStats:
+def _touched(
+    table: LiveTable, changed: dict[str, LiveStats], key: str, place: SourceOffset
+) -> LiveStats:
     stats: LiveStats | None = changed.get(key) or table.data.data.get(key)
     if stats is None:
         stats = LiveStats(place, Totals(), {})

@@ -13,7 +13,7 @@ import structlog
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_RECOVERY_SECONDS
-from execstream.agents.runtime.partition_buffer import Intake, Owned, Position
+from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import spawn
 from execstream.agents.runtime.stored_offsets import PostgresPositions
@@ -22,7 +22,7 @@ from execstream.agents.tally.changelog import Changelog
 from execstream.agents.tally.live_pages import declare_pages
 from execstream.agents.tally.live_view import LiveView
 from execstream.storage.commit.totals import Live, load_live
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.streams.topics import BLOCK_STATS, EVENTS
 
 log = structlog.get_logger(__name__)
@@ -36,20 +36,20 @@ BATCH_RECORDS = 10_000  # most records in one transaction: many events add up to
 class TallyPositions:
     """Positions in Postgres, and with each claim the totals that belong to them."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, session: Session) -> None:
         self.live = Live()
-        self._line = line
-        self._positions = PostgresPositions(line, CONSUMER)
+        self._session = session
+        self._positions = PostgresPositions(session, CONSUMER)
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
         """See `PositionStore`. Once claimed, nobody else adds to the totals."""
         positions = await self._positions.claim(topic, earliest)
         try:
             begun = time.perf_counter()
-            self.live = await load_live(await self._line.get(), list(earliest))
+            self.live = await load_live(await self._session.get(), list(earliest))
             TABLE_RECOVERY_SECONDS.set(time.perf_counter() - begun)
         except Exception:
-            self._line.hang_up()
+            self._session.terminate()
             raise
         return positions
 
@@ -59,23 +59,25 @@ def declare(app: App, config: WorkerConfig) -> None:
     phases = Phases()
     changelog = Changelog(config.kafka_bootstrap, config.topic_prefix + BLOCK_STATS.name)
     live = LiveView(app, changelog)
-    line = Line(config.postgres_dsn, config.schema)
-    store = TallyPositions(line)
+    session = Session(config.postgres_dsn, config.schema)
+    store = TallyPositions(session)
 
-    def owned(parts: list[Owned]) -> None:
+    def owned(parts: list[AssignedPartition]) -> None:
         live.begin(parts, store.live)
         store.live = Live()
 
-    intake = Intake(config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear)
-    tallier = Tallier(config, intake, live, phases)
+    buffer = PartitionBuffer(
+        config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear
+    )
+    tallier = Tallier(config, buffer, live, phases)
     declare_pages(app, live)
 
-    @app.agent(app.read(intake), name="tally_stats")
+    @app.agent(app.read(buffer), name="tally_stats")
     async def tally_stats(stream: Any) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
-            intake.receive(event.value)
-            while batch := await intake.take(queue, BATCH_RECORDS):
+            buffer.receive(event.value)
+            while batch := await buffer.poll_batch(queue, BATCH_RECORDS):
                 await tallier.tally(batch)
 
     @app.timer(TICK)
@@ -84,17 +86,17 @@ def declare(app: App, config: WorkerConfig) -> None:
 
     @app.timer(HINT_EVERY)
     async def hint() -> None:
-        await app.hint(intake)
+        await app.hint(buffer)
 
     @app.timer(REPORT_EVERY)
     async def report() -> None:
-        if seconds := phases.news():
+        if seconds := phases.delta():
             log.info("phases", **seconds)
 
     async def close() -> None:
         await tallier.close()
         await live.tick()
         await changelog.close()
-        await line.close()
+        await session.close()
 
     app.on_close(close)

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
 from execstream.config.settings import Settings, variable
 from execstream.kafka.admin import Difference, describe, find_differences
-from execstream.kafka.security import CertificatesUnusable, access, get_in
+from execstream.kafka.security import CertificatesUnusable, client_options, configure_security
 from execstream.streams.topics import TOPICS
 
 PATIENCE = 10.0  # seconds for everything a broker is asked at once
@@ -46,7 +46,7 @@ _APPLY = "Run `execstream topics apply`."
 async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
     """Ends after the first finding when no broker lets us in."""
     try:
-        get_in(settings.kafka_security)
+        configure_security(settings.kafka_security)
     except CertificatesUnusable as error:
         yield _kafka.failed(
             "tls", sentence(error), f"See {variable('kafka_ssl_cafile')} and its like: PEM files."
@@ -59,7 +59,9 @@ async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _examine(settings: Settings) -> AsyncIterator[Finding]:
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka, request_timeout_ms=int(PATIENCE * 1000), **access()
+        bootstrap_servers=settings.kafka,
+        request_timeout_ms=int(PATIENCE * 1000),
+        **client_options(),
     )
     try:
         async with asyncio.timeout(PATIENCE):
@@ -154,18 +156,18 @@ def _different(difference: Difference) -> Finding:
 
 async def _why_not(settings: Settings) -> Finding:
     """Why no broker lets us in: each is asked once more, and the first reason is told."""
-    told: list[tuple[str, BaseException | None]] = []
+    answers: list[tuple[str, BaseException | None]] = []
     for host, port, _ in collect_hosts(settings.kafka, randomize=False):
         try:
             async with asyncio.timeout(PATIENCE):
                 connection = await create_conn(
-                    host, port, request_timeout_ms=int(PATIENCE * 1000), **access()
+                    host, port, request_timeout_ms=int(PATIENCE * 1000), **client_options()
                 )
         except (KafkaError, OSError) as error:
-            told.append((f"{host}:{port}: {sentence(error)}", error))
+            answers.append((f"{host}:{port}: {sentence(error)}", error))
         else:
             connection.close()
-    found, reason = told[0] if told else (f"{settings.kafka}: no answer", None)
+    found, reason = answers[0] if answers else (f"{settings.kafka}: no answer", None)
     return _kafka.failed("answers", found, _remedy(reason))
 
 

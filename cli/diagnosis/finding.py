@@ -49,5 +49,5 @@ class Examined:
 
 def sentence(error: BaseException) -> str:
     """An error in one line."""
-    told = " ".join(str(error).split()).rstrip(".")
-    return told or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".")
+    return text or type(error).__name__

@@ -23,7 +23,7 @@ class AlertReader:
     def __init__(self, db: asyncpg.Pool, reader: Reader) -> None:
         self._db = db
         self._reader = reader
-        self._told: int | None = None  # the id of the last one; None while nobody listens
+        self._last_id: int | None = None  # the id of the last one; None while nobody listens
 
     async def run(self) -> None:
         """Read for as long as the task lives."""
@@ -36,10 +36,10 @@ class AlertReader:
 
     async def _read(self) -> None:
         if not self._reader.is_heard_by_all:
-            self._told = None
+            self._last_id = None
             return
-        if self._told is None:
-            self._told = await last_message_id(self._db, LOOK_BACK)
-        for message in await messages_after(self._db, self._told):
+        if self._last_id is None:
+            self._last_id = await last_message_id(self._db, LOOK_BACK)
+        for message in await messages_after(self._db, self._last_id):
             self._reader.announce("alert", message.json)
-            self._told = message.id
+            self._last_id = message.id

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from execstream.streams.errors import Fatal
 
-Place = tuple[int, int]
-Position = Mapping[int, Place]
+SourceOffset = tuple[int, int]
+Position = Mapping[int, SourceOffset]
 """Places by partition; a partition that is not in it is at its beginning."""
 
-BEGINNING: Place = (0, 0)
+BEGINNING: SourceOffset = (0, 0)
 
 
 class InvalidPosition(Fatal):
@@ -35,7 +35,7 @@ def encode(position: Position) -> str:
     return Ids(position).text
 
 
-def decode(text: str) -> dict[int, Place]:
+def decode(text: str) -> dict[int, SourceOffset]:
     """The position that `encode` made a text of. Raises InvalidPosition."""
     position = {}
     try:
@@ -55,7 +55,7 @@ class Ids:
     def __init__(self, position: Position) -> None:
         self._parts = {number: _part(number, place) for number, place in sorted(position.items())}
 
-    def move(self, number: int, place: Place) -> None:
+    def move(self, number: int, place: SourceOffset) -> None:
         """Be at `place` in a partition."""
         self._parts[number] = _part(number, place)
 
@@ -68,10 +68,10 @@ class Ids:
 _NOWHERE = "0"
 
 
-def _part(number: int, place: Place) -> str:
+def _part(number: int, place: SourceOffset) -> str:
     return f"{number}.{place[0]}.{place[1]}"
 
 
-def _fits(number: int, place: Place) -> bool:
+def _fits(number: int, place: SourceOffset) -> bool:
     """Whether Postgres can compare with it."""
     return 0 <= number < 2**31 and 0 <= place[0] < 2**63 and 0 <= place[1] < 2**31

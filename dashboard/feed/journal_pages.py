@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from execstream.dashboard.feed.cursor import BEGINNING, Ids, Place, Position, covers
+from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, SourceOffset, covers
 from execstream.dashboard.feed.scopes import Scope
-from execstream.storage.log.events import Retelling
+from execstream.storage.log.events import EventBuilder
 from execstream.storage.reads.steps import DAY_OF_RUN
 from execstream.storage.schema.migrate import quoted
 from execstream.streams.events import Event, encode_event
@@ -46,7 +46,7 @@ async def connect(dsn: str, schema: str) -> asyncpg.Pool:
 
 
 @dataclass(slots=True)
-class Told:
+class FeedEvent:
     """An event, its JSON, and the id of who was told it."""
 
     event: Event
@@ -59,7 +59,7 @@ class Page:
     """Events, and the position after them; the last page is followed by what is yet to come."""
 
     position: Position
-    events: list[Told]
+    events: list[FeedEvent]
     is_last: bool
 
 
@@ -69,7 +69,7 @@ select partition, next_offset + base as next from consumer_offset
 """
 
 
-async def boundary(connection: asyncpg.Connection, topic_prefix: str) -> dict[int, Place]:
+async def boundary(connection: asyncpg.Connection, topic_prefix: str) -> dict[int, SourceOffset]:
     """The position after everything that is committed, as the connection's transaction sees it.
 
     Offsets move in the transaction that writes what the commands did.
@@ -169,25 +169,25 @@ class Journal:
 
     async def pages(self, scope: Scope, after: Position, until: Position) -> AsyncIterator[Page]:
         """What happened in `scope` from `after` up to `until`, which covers it, page by page."""
-        retelling = Retelling()
+        event_builder = EventBuilder()
         while not covers(after, until):
             async with self._snapshot() as connection:
-                page = await self._page(connection, scope, after, until, retelling)
+                page = await self._page(connection, scope, after, until, event_builder)
             yield page
             after = page.position
 
-    async def news(self, after: Position, retelling: Retelling) -> Page:
+    async def read_after(self, after: Position, event_builder: EventBuilder) -> Page:
         """The next page of all that happened since `after`."""
         async with self._snapshot() as connection:
             until = await boundary(connection, self._topic_prefix)
-            return await self._page(connection, Scope(), after, until, retelling)
+            return await self._page(connection, Scope(), after, until, event_builder)
 
     async def entries(self, graph_exec_id: str, after_seq: int, limit: int) -> list[Event]:
         """What happened to a run after an entry: so many events at most, fewer if they are large,
         and none only when there are none."""
         async with self._snapshot() as connection:
             rows, _ = await _read(connection, _ENTRIES, graph_exec_id, after_seq, limit)
-            return await Retelling().events(connection, rows)
+            return await EventBuilder().events(connection, rows)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[asyncpg.Connection]:
@@ -203,28 +203,28 @@ class Journal:
         scope: Scope,
         after: Position,
         until: Position,
-        retelling: Retelling,
+        event_builder: EventBuilder,
     ) -> Page:
         spans = _spans(scope, after, until)
         statement, args = _statement(scope)
         rows, is_whole = await _read(
             connection, statement, *_columns(spans), ROWS_PER_PARTITION, *args
         )
-        events = _told(after, await retelling.events(connection, rows))
+        events = _feed_events(after, await event_builder.events(connection, rows))
         position = dict(after) | _reached(spans, rows, is_whole=is_whole)
         return Page(position, events, covers(position, until))
 
 
-def _told(after: Position, events: list[Event]) -> list[Told]:
-    ids, told = Ids(after), []
+def _feed_events(after: Position, events: list[Event]) -> list[FeedEvent]:
+    ids, feed_events = Ids(after), []
     for event in events:
         number, offset, index = event.source
         ids.move(number, (offset, index + 1))
-        told.append(Told(event, encode_event(event), ids.text))
-    return told
+        feed_events.append(FeedEvent(event, encode_event(event), ids.text))
+    return feed_events
 
 
-_Spans = dict[int, tuple[Place, Place]]
+_Spans = dict[int, tuple[SourceOffset, SourceOffset]]
 
 
 def _spans(scope: Scope, after: Position, until: Position) -> _Spans:
@@ -264,7 +264,9 @@ async def _read(
     return rows, True
 
 
-def _reached(spans: _Spans, rows: list[asyncpg.Record], *, is_whole: bool) -> dict[int, Place]:
+def _reached(
+    spans: _Spans, rows: list[asyncpg.Record], *, is_whole: bool
+) -> dict[int, SourceOffset]:
     """How far `rows`, which come by partition, tell what happened in `spans`."""
     counts = Counter(row["source_partition"] for row in rows)
     lasts = {

@@ -19,7 +19,7 @@ from execstream.dashboard.feed.journal_pages import Journal, Page
 from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.scopes import Scope, scopes_of
 from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
-from execstream.storage.log.events import Retelling
+from execstream.storage.log.events import EventBuilder
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for
@@ -41,7 +41,7 @@ class Reader:
     def __init__(self, journal: Journal) -> None:
         self.position: Position = {}
         self._journal = journal
-        self._retelling = Retelling()
+        self._event_builder = EventBuilder()
         self._subscribers: defaultdict[Scope, set[Subscriber]] = defaultdict(set)
         self._look = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -141,17 +141,17 @@ class Reader:
                 return
         is_last = False
         while not is_last:
-            page = await self._journal.news(self.position, self._retelling)
-            self._tell(page)
+            page = await self._journal.read_after(self.position, self._event_builder)
+            self._deliver(page)
             is_last = page.is_last
 
-    def _tell(self, page: Page) -> None:
+    def _deliver(self, page: Page) -> None:
         """Put the page to subscribers and move on, with no await between."""
         frames: defaultdict[Scope, list[bytes]] = defaultdict(list)
-        for told in page.events:
-            concerned = [scope for scope in scopes_of(told.event) if scope in self._subscribers]
+        for stored in page.events:
+            concerned = [scope for scope in scopes_of(stored.event) if scope in self._subscribers]
             if concerned:
-                made = frame("event", told.cursor, told.json)
+                made = frame("event", stored.cursor, stored.json)
                 for scope in concerned:
                     frames[scope].append(made)
         metrics.EVENTS.inc(len(page.events))

@@ -90,7 +90,7 @@ class Stream:
         async for page in self._journal.pages(self._scope, self._position, until):
             self._position = page.position
             if page.events:
-                made = (frames.frame("event", told.cursor, told.json) for told in page.events)
+                made = (frames.frame("event", sent.cursor, sent.json) for sent in page.events)
                 yield b"".join(made)
             else:
                 yield frames.heartbeat(encode(page.position))

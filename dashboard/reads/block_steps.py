@@ -15,8 +15,8 @@ from execstream.streams.statuses import ExecutionStatus
 # No index knows blocks; a day's steps are looked through, found by when they were added.
 LOOK_BACK = timedelta(days=1)
 
-_Place = tuple[datetime, UUID, UUID]
-_decode_place = msgspec.json.Decoder(_Place).decode
+_PageCursor = tuple[datetime, UUID, UUID]
+_decode_cursor = msgspec.json.Decoder(_PageCursor).decode
 
 
 class BlockStep(BaseModel):
@@ -68,9 +68,9 @@ async def list_block_steps(
     return steps, _encode(steps[-1]) if len(rows) > limit else None
 
 
-def _decode(cursor: str) -> _Place:
+def _decode(cursor: str) -> _PageCursor:
     try:
-        place: _Place = _decode_place(urlsafe_b64decode(cursor))
+        place: _PageCursor = _decode_cursor(urlsafe_b64decode(cursor))
     except ValueError as error:
         raise InvalidCursor(cursor) from error
     return place

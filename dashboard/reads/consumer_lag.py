@@ -7,7 +7,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from execstream.kafka.cluster import Bounds, Place
+from execstream.kafka.cluster import Bounds, PartitionKey
 from execstream.storage.redis.positions import RedisPositions
 from execstream.streams.topics import EVENTS
 
@@ -18,10 +18,10 @@ _POSITIONS = "select consumer, topic, partition, next_offset from consumer_offse
 
 async def load_positions(
     db: asyncpg.Pool, redis: Redis, topic_prefix: str, redis_prefix: str
-) -> dict[Place, dict[str, int]]:
+) -> dict[PartitionKey, dict[str, int]]:
     """By topic and partition, the next offset of each consumer; without the bridge while Redis is
     away."""
-    found: dict[Place, dict[str, int]] = {}
+    found: dict[PartitionKey, dict[str, int]] = {}
     for row in await db.fetch(_POSITIONS):
         found.setdefault((row["topic"], row["partition"]), {})[row["consumer"]] = row["next_offset"]
     topic = topic_prefix + EVENTS.name
@@ -35,7 +35,7 @@ async def load_positions(
 
 
 def lags(
-    bounds: Mapping[Place, Bounds], positions: Mapping[Place, Mapping[str, int]]
+    bounds: Mapping[PartitionKey, Bounds], positions: Mapping[PartitionKey, Mapping[str, int]]
 ) -> dict[str, int]:
     """Records that each consumer has yet to read, of the partitions it has begun."""
     behind: Counter[str] = Counter()

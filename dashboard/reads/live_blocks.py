@@ -208,7 +208,7 @@ def _live(
 ) -> LiveBlock:
     day, day_before = past.counts.get(block_id, (NONE, NONE))
     windows = {name: _window(now, length, minutes) for name, length in WINDOWS.items()}
-    windows["24h"] = _told(_sum(day, *minutes.values()), day_before)
+    windows["24h"] = _with_rate(_sum(day, *minutes.values()), day_before)
     times = [now - ago * _MINUTE for ago in reversed(range(SPARKLINE))]
     return LiveBlock(
         block_id=block_id,
@@ -223,13 +223,13 @@ def _live(
 def _window(now: datetime, length: int, minutes: Mapping[datetime, Counts]) -> Window:
     begin = now - length * _MINUTE
     first = begin - length * _MINUTE
-    return _told(
+    return _with_rate(
         _sum(*(counts for when, counts in minutes.items() if when >= begin)),
         _sum(*(counts for when, counts in minutes.items() if first <= when < begin)),
     )
 
 
-def _told(counts: Counts, before: Counts) -> Window:
+def _with_rate(counts: Counts, before: Counts) -> Window:
     ended, failed = counts
     return Window(
         ended=ended,

@@ -15,8 +15,8 @@ from execstream.streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024
 
-_Place = tuple[datetime, int, int]  # when, and partition and offset
-_decode_place = msgspec.json.Decoder(_Place).decode
+_PageCursor = tuple[datetime, int, int]  # when, and partition and offset
+_decode_cursor = msgspec.json.Decoder(_PageCursor).decode
 
 
 class RefusalItem(BaseModel):
@@ -114,11 +114,11 @@ async def get_dead_letter(db: asyncpg.Pool, dead_letter_id: str) -> DeadLetter |
     if letter is None:
         return None
     value = letter.value
-    told = {
+    details = {
         "value": None if value is None else _text(value[:MOST_VALUE_BYTES]),
         "headers": [(name, _text(one)) for name, one in letter.headers],
     }
-    return DeadLetter(**_fields(letter, len(value or b"")) | told)
+    return DeadLetter(**_fields(letter, len(value or b"")) | details)
 
 
 def _fields(letter: Letter, size: int) -> dict[str, Any]:
@@ -133,9 +133,9 @@ def _text(found: bytes | None) -> str | None:
     return None if found is None else found.decode(errors="replace")
 
 
-def _place(cursor: str) -> _Place:
+def _place(cursor: str) -> _PageCursor:
     try:
-        place: _Place = _decode_place(urlsafe_b64decode(cursor))
+        place: _PageCursor = _decode_cursor(urlsafe_b64decode(cursor))
     except ValueError as error:
         raise InvalidCursor(cursor) from error
     return place

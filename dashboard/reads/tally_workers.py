@@ -21,8 +21,8 @@ async def ask_tally_workers(
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         answers = await asyncio.gather(*(_ask(http, f"{url}/live/{table}") for url in urls))
-    told = {partition for answer in answers for partition in answer["partitions"]}
-    missing = sorted(set(range(EVENTS.partitions)) - told)
+    answered = {partition for answer in answers for partition in answer["partitions"]}
+    missing = sorted(set(range(EVENTS.partitions)) - answered)
     return merged(value for answer in answers for value in answer["data"]), missing
 
 
@@ -31,7 +31,7 @@ async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     try:
         async with http.get(url) as answer:
             answer.raise_for_status()
-            told: dict[str, Any] = json.loads(await answer.read())
-            return told
+            answered: dict[str, Any] = json.loads(await answer.read())
+            return answered
     except (aiohttp.ClientError, TimeoutError):
         return {"partitions": [], "data": []}

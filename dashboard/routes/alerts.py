@@ -64,16 +64,16 @@ async def post_acknowledgement(
     served: Served, alert_id: AlertId, body: Acknowledgement
 ) -> Response:
     """Say that somebody has seen it. The first who says so counts."""
-    return _told(alert_id, await acknowledge(served.db, alert_id, body.by))
+    return _response(alert_id, await acknowledge(served.db, alert_id, body.by))
 
 
 @router.post("/{alert_id}/silence", **_POST)
 async def post_silence(served: Served, alert_id: AlertId, body: Silence) -> Response:
     """Have the webhook hear nothing of its subject for some time."""
-    return _told(alert_id, await silence(served.db, alert_id, body.minutes))
+    return _response(alert_id, await silence(served.db, alert_id, body.minutes))
 
 
-def _told(alert_id: int, alert: Alert | None) -> Response:
+def _response(alert_id: int, alert: Alert | None) -> Response:
     if alert is None:
         raise not_found(f"alert {alert_id}")
     return Json(alert)

@@ -89,8 +89,8 @@ async def readyz(served: Served) -> Response:
         _answers(served.db.fetchval("select count(*) from consumer_offset")),
         _answers(served.redis.ping()),
     )
-    told = Ready(status="ready" if postgres else "not ready", postgres=postgres, redis=redis)
-    return Json(told, HTTPStatus.OK if postgres else HTTPStatus.SERVICE_UNAVAILABLE)
+    ready = Ready(status="ready" if postgres else "not ready", postgres=postgres, redis=redis)
+    return Json(ready, HTTPStatus.OK if postgres else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def _answers(question: Awaitable[object]) -> bool:

@@ -11,7 +11,7 @@ from execstream.dashboard.access import Operator
 from execstream.dashboard.reads.consumer_lag import APPLY, BRIDGE, TALLY, load_positions
 from execstream.dashboard.responses import Json, Listing, listing, now
 from execstream.dashboard.services import Served, Services
-from execstream.kafka.cluster import Bounds, Group, Place
+from execstream.kafka.cluster import Bounds, Group, PartitionKey
 from execstream.streams.topics import COMMANDS, TOPICS
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
@@ -121,13 +121,13 @@ async def get_completeness(served: Served) -> Response:
         if reached[at] < bound.end
     }
     times = await served.brokers.first_times(unread)
-    told = Completeness(
+    completeness = Completeness(
         complete_to=_before(asked_at, times.values()) if rows else None,
         gaps=sum(max(0, bound.begin - reached[at]) for at, bound in bounds.items()),
         behind=sum(unread[at].end - unread[at].begin for at in times),
         as_of=now(),
     )
-    return Json(told)
+    return Json(completeness)
 
 
 def _before(asked_at: datetime, times: Iterable[int]) -> datetime:
@@ -144,7 +144,7 @@ async def get_workers(served: Served) -> Response:
     return listing(await served.brokers.groups([f"{prefix}-{role}" for role in GROUPS]))
 
 
-def _progress(row: dict[str, object], bounds: Mapping[Place, Bounds]) -> Progress:
+def _progress(row: dict[str, object], bounds: Mapping[PartitionKey, Bounds]) -> Progress:
     bound = bounds.get((str(row["topic"]), int(str(row["partition"]))))
     progress = Progress.model_validate(row | {"end_offset": None, "lag": None})
     if bound is not None:
@@ -157,8 +157,8 @@ def _topic(
     served: Services,
     name: str,
     meaning: str,
-    bounds: Mapping[Place, Bounds],
-    consumers: Mapping[Place, Mapping[str, int]],
+    bounds: Mapping[PartitionKey, Bounds],
+    consumers: Mapping[PartitionKey, Mapping[str, int]],
 ) -> TopicItem:
     topic = served.config.topic_prefix + name
     partitions = []

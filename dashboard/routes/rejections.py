@@ -41,7 +41,7 @@ async def get_refusals(
     """Commands that the rules refused, newest first."""
     return listing(
         *await list_refusals(
-            served.db, viewer.narrow(user_id), graph_exec_id, reason, cursor, limit
+            served.db, viewer.restrict_to_own(user_id), graph_exec_id, reason, cursor, limit
         )
     )
 
@@ -119,7 +119,7 @@ def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:
     judged = judge(redriven(letter, letter.value), max_bytes)
     command = judged if isinstance(judged, Command) else None
     partition, offset = place
-    told = RedrivenItem(
+    item = RedrivenItem(
         dead_letter_id=letter.id,
         partition=partition,
         offset=offset,
@@ -130,4 +130,4 @@ def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:
     if command is not None:
         path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
         headers["Location"] = f"{path}?partition={partition}&offset={offset}"
-    return Json(told, HTTPStatus.ACCEPTED, headers)
+    return Json(item, HTTPStatus.ACCEPTED, headers)

@@ -63,7 +63,7 @@ async def list_runs(
     filters: dict[str, Any] = {
         "graph_id": graph_id,
         "graph_version": graph_version,
-        "user_id": viewer.narrow(user_id),
+        "user_id": viewer.restrict_to_own(user_id),
         "statuses": status,
         "created_time_gte": created_time_gte,
         "created_time_lte": created_time_lte,
@@ -92,7 +92,7 @@ async def count_runs(
     return Json(
         await count_by_status(
             served.db,
-            viewer.narrow(user_id),
+            viewer.restrict_to_own(user_id),
             graph_id,
             graph_version,
             created_time_gte,

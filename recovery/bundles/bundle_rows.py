@@ -16,7 +16,7 @@ from execstream.recovery.bundles.lines import (
     GraphLine,
     RefusalLine,
 )
-from execstream.storage.commit.write_set import Effects, commit
+from execstream.storage.commit.write_set import WriteSet, commit
 from execstream.storage.log.run_states import entry_of
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry, EntryType
@@ -102,16 +102,16 @@ async def write_runs(
     connection: asyncpg.Connection, topic: str, entries: Iterable[EntryLine]
 ) -> int:
     """Fold entries, run by run and each in order, into rows; how many runs there were."""
-    effects, runs = Effects(), dict[str, Run]()
+    write_set, runs = WriteSet(), dict[str, Run]()
     for line in entries:
         entry = _entry(line)
         if entry.type is EntryType.GRAPH_CREATED:
             runs[line.graph_exec_id] = new_run(line.graph_exec_id, entry, line.source[0])
         run = runs[line.graph_exec_id]
         evolve(run, entry)
-        effects.add_entry(run, entry, *line.source)
-    effects.freeze()
-    await commit(connection, "apply", topic, [], effects)
+        write_set.add_entry(run, entry, *line.source)
+    write_set.build_rows()
+    await commit(connection, "apply", topic, [], write_set)
     return len(runs)
 
 

@@ -14,7 +14,7 @@ import asyncpg
 import cramjam
 from faust.types import TP
 
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.config.settings import Settings
 from execstream.recovery.bundles.bundle_rows import (
     catalogue_of,
@@ -48,7 +48,7 @@ from execstream.storage.schema.migrate import migrate
 from execstream.streams.errors import Fatal
 from execstream.streams.events import NOWHERE
 from execstream.streams.journal import EntryType
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS
 
 _BATCH = 2_000  # records
@@ -74,7 +74,10 @@ class Export:
 
 
 async def export_runs(
-    settings: Settings, run_ids: Sequence[UUID], redaction: Redaction, tell: Told
+    settings: Settings,
+    run_ids: Sequence[UUID],
+    redaction: Redaction,
+    report_progress: ProgressCallback,
 ) -> Export:
     """Everything about these runs, redacted.
 
@@ -94,7 +97,7 @@ async def export_runs(
             export.lines += [redacted_entry(entry, redaction) for entry in entries]
         export.lines += await refusals_of(connection, run_ids)
         export.lines += await catalogue_of(connection, run_ids)
-        await _add_commands(settings, connection, export, redaction, tell)
+        await _add_commands(settings, connection, export, redaction, report_progress)
     return export
 
 
@@ -103,7 +106,7 @@ async def _add_commands(
     connection: asyncpg.Connection,
     export: Export,
     redaction: Redaction,
-    tell: Told,
+    report_progress: ProgressCallback,
 ) -> None:
     name = settings.topic_prefix + COMMANDS.name
     reach = await reaches(connection, name)
@@ -114,9 +117,9 @@ async def _add_commands(
         begin = max(first - base, topic.first[number])
         export.commands_gone |= begin > first - base
         ends[number] = min(last - base + 1, topic.end[number])
-        parts.append(Owned(TP(name, number), 0, base, NOWHERE, begin, begin))
+        parts.append(AssignedPartition(TP(name, number), 0, base, NOWHERE, begin, begin))
     keys = {line.graph_exec_id.encode() for line in export.lines if isinstance(line, EntryLine)}
-    async with aclosing(_commands(settings, parts, ends, keys, tell)) as commands:
+    async with aclosing(_commands(settings, parts, ends, keys, report_progress)) as commands:
         async for place, value in commands:
             if (command := redacted_command(value, redaction)) is not None:
                 export.lines.append(CommandLine(partition=place[0], offset=place[1], value=command))
@@ -135,18 +138,18 @@ def _sources(lines: Sequence[AnyLine]) -> dict[int, tuple[int, int]]:
 
 async def _commands(
     settings: Settings,
-    parts: Sequence[Owned],
+    parts: Sequence[AssignedPartition],
     ends: dict[int, int],
     keys: set[bytes],
-    tell: Told,
+    report_progress: ProgressCallback,
 ) -> AsyncGenerator[tuple[tuple[int, int], bytes], None]:
     total = sum(max(0, ends[part.number] - part.next) for part in parts)
     read = 0
     async for batch in read_commands(settings.kafka, parts, ends, lambda: _BATCH):
         read += batch.size
-        tell("commands", read, total)
-        for portion in batch:
-            for record in portion.records:
+        report_progress("commands", read, total)
+        for part in batch:
+            for record in part.records:
                 if record.key in keys and record.value is not None:
                     yield (record.partition, record.offset), record.value
 

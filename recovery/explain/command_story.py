@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from execstream.recovery.explain.evidence import DeadOne, Evidence, Happened, Place, RefusedOne
+from execstream.recovery.explain.evidence import (
+    DeadOne,
+    Evidence,
+    Happened,
+    RecordPosition,
+    RefusedOne,
+)
 from execstream.recovery.explain.record import Sent, id_in
 from execstream.recovery.explain.sentences import (
     asked,
@@ -34,7 +40,7 @@ class Known(NamedTuple):
     letters: list[DeadOne]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordPosition:
         """Of its first record."""
         places = [one.place for one in self.entries]
         places += [one.place for one in self.refusals]
@@ -59,7 +65,7 @@ def find_command(evidence: Evidence, command_id: str) -> Known | None:
     return known if known.entries or known.refusals or known.letters else None
 
 
-def tell_command(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
+def command_story(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
     """Its story; what the topic no longer keeps is said to be missing."""
     judged = None if sent.value is None else decode(evidence.run_id.encode(), sent.value)
     command = judged if isinstance(judged, Command) else None
@@ -134,12 +140,12 @@ def _outcomes(evidence: Evidence, known: Known) -> Iterator[str]:
     for refusal in known.refusals:
         yield f"Refused, {refusal.reason}: nothing changed."
     if known.entries:
-        told = [happened(one, evidence.steps) for one in known.entries[:MOST_ENTRIES]]
-        more = len(known.entries) - len(told)
-        told += [f"{more:,} entries more"] if more else []
+        sentences = [happened(one, evidence.steps) for one in known.entries[:MOST_ENTRIES]]
+        more = len(known.entries) - len(sentences)
+        sentences += [f"{more:,} entries more"] if more else []
         first, last = known.entries[0].seq, known.entries[-1].seq
         where = f"entry {first}" if first == last else f"entries {first} to {last}"
-        yield f"Applied as {where}: {'; '.join(told)}."
+        yield f"Applied as {where}: {'; '.join(sentences)}."
 
 
 def _followed(evidence: Evidence, known: Known) -> str:
@@ -180,9 +186,11 @@ def _reply(known: Known, judged: Command | Dead | None, sent: Sent) -> str:
         reply_to, _ = asking
     if reply_to is None:
         return ""
-    said = reply(known.command_id, _first_outcome(known))
-    told = ", ".join(f"{name} {value}" for name, value in said.items() if name != "command_id")
-    return f"It asked for the outcome on the channel execution_reply/{reply_to}: {told}."
+    sent_reply = reply(known.command_id, _first_outcome(known))
+    fields = ", ".join(
+        f"{name} {value}" for name, value in sent_reply.items() if name != "command_id"
+    )
+    return f"It asked for the outcome on the channel execution_reply/{reply_to}: {fields}."
 
 
 def _first_outcome(known: Known) -> Outcome:

@@ -15,7 +15,7 @@ from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.statuses import ExecutionStatus
 
-Place = tuple[int, int]
+RecordPosition = tuple[int, int]
 """Partition and offset of a record in the commands topic."""
 
 
@@ -34,7 +34,7 @@ class Happened(NamedTuple):
     is_shared: bool
     hard: bool
     skipped: Mapping[str, str | None] | None
-    place: Place
+    place: RecordPosition
 
 
 class RefusedOne(NamedTuple):
@@ -46,7 +46,7 @@ class RefusedOne(NamedTuple):
     command_type: str
     reason: Refusal
     detail: Mapping[str, Any]
-    place: Place
+    place: RecordPosition
 
 
 class DeadOne(NamedTuple):
@@ -57,7 +57,7 @@ class DeadOne(NamedTuple):
     reason: DeadReason
     detail: Mapping[str, Any]
     value: bytes | None
-    place: Place
+    place: RecordPosition
 
 
 class Step(NamedTuple):
@@ -130,7 +130,7 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
         letters = await connection.fetch(_LETTERS, run_id.encode(), topic)
         steps = await connection.fetch(_STEPS, *place)
 
-    def at_kafka(row: asyncpg.Record) -> Place:
+    def at_kafka(row: asyncpg.Record) -> RecordPosition:
         partition, offset = row["source_partition"], row["source_offset"]
         return partition, offset - bases.get(partition, 0)
 
@@ -144,7 +144,7 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
     )
 
 
-def _happened(row: asyncpg.Record, place: Place) -> Happened:
+def _happened(row: asyncpg.Record, place: RecordPosition) -> Happened:
     seq, at, command_id, kind, step_id, name, was, status, error, is_shared, hard, skipped, *_ = row
     return Happened(
         seq,
@@ -163,7 +163,7 @@ def _happened(row: asyncpg.Record, place: Place) -> Happened:
     )
 
 
-def _refused(row: asyncpg.Record, place: Place) -> RefusedOne:
+def _refused(row: asyncpg.Record, place: RecordPosition) -> RefusedOne:
     at, command_id, user_id, command_type, reason, detail, *_ = row
     return RefusedOne(at, str(command_id), user_id, command_type, Refusal(reason), detail, place)
 

@@ -7,8 +7,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from execstream.kafka.security import access
-from execstream.recovery.explain.evidence import Place
+from execstream.kafka.security import client_options
+from execstream.recovery.explain.evidence import RecordPosition
 from execstream.streams.errors import NOT_READABLE
 
 LOOK_AHEAD = 100_000  # records after the first one, in which repeats are looked for
@@ -21,17 +21,17 @@ class Sent(NamedTuple):
     searched for the same command."""
 
     value: bytes | None
-    again: list[Place]
+    again: list[RecordPosition]
     looked: int
 
 
-async def find_record(bootstrap: str, topic: str, place: Place, command_id: str) -> Sent:
+async def find_record(bootstrap: str, topic: str, place: RecordPosition, command_id: str) -> Sent:
     """The record at `place`, and where the same command came again under the same key."""
     partition, offset = place
     tp = TopicPartition(topic, partition)
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
-        **access(),
+        **client_options(),
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",
@@ -55,7 +55,7 @@ async def _read(
     reader: AIOKafkaConsumer, tp: TopicPartition, end: int, offset: int, command_id: str
 ) -> Sent:
     original: ConsumerRecord | None = None
-    again: list[Place] = []
+    again: list[RecordPosition] = []
     looked = 0
     try:
         async with asyncio.timeout(PATIENCE):

@@ -6,7 +6,13 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from execstream.recovery.explain.evidence import DeadOne, Evidence, Happened, Place, RefusedOne
+from execstream.recovery.explain.evidence import (
+    DeadOne,
+    Evidence,
+    Happened,
+    RecordPosition,
+    RefusedOne,
+)
 from execstream.recovery.explain.sentences import (
     counted,
     happened,
@@ -26,14 +32,14 @@ class Line(NamedTuple):
     """What a command did. `seq`: its first and last entry; `outcome` as in contract section 2."""
 
     at: datetime
-    place: Place
+    place: RecordPosition
     outcome: str
     command_id: str | None
     seq: tuple[int, int] | None
     text: str
 
 
-def tell_run(evidence: Evidence) -> list[Line]:
+def run_story(evidence: Evidence) -> list[Line]:
     """All that came for the run, refused and dead among it; runs of outputs are one line."""
     lines = [
         *_applied(evidence),
@@ -53,7 +59,7 @@ def summary(evidence: Evidence) -> str:
         f"Run {evidence.run_id} of {name} version {run['graph_version']}, owned by "
         f"{run['user_id']}, {_standing(evidence)}."
     )
-    return " ".join([head, *_steps(evidence), *_troubles(evidence)])
+    return " ".join([head, *_steps(evidence), *_rejections(evidence)])
 
 
 def _standing(evidence: Evidence) -> str:
@@ -75,11 +81,11 @@ def _steps(evidence: Evidence) -> Iterator[str]:
             last[entry.node_exec_id] = entry.status
     if last:
         by_status = Counter(last.values())
-        told = listed((f"{count} {status}" for status, count in by_status.items()), "and")
-        yield f"It has {counted(len(last), 'step')}: {told}."
+        sentence = listed((f"{count} {status}" for status, count in by_status.items()), "and")
+        yield f"It has {counted(len(last), 'step')}: {sentence}."
 
 
-def _troubles(evidence: Evidence) -> Iterator[str]:
+def _rejections(evidence: Evidence) -> Iterator[str]:
     if evidence.refusals:
         yield f"{counted(len(evidence.refusals), 'command')} refused."
     if evidence.letters:
@@ -113,29 +119,29 @@ def _together(entry: Happened) -> tuple[str | None, ...]:
 
 def _text(entries: list[Happened], evidence: Evidence) -> str:
     first, *others = entries
-    told = happened(first, evidence.steps)
+    sentence = happened(first, evidence.steps)
     if first.type is EntryType.NODE_OUTPUT_ADDED:
-        return told if not others else f"{told} {len(entries):,} times"
+        return sentence if not others else f"{sentence} {len(entries):,} times"
     if first.type is EntryType.GRAPH_CREATED:
-        return _created(told, entries, evidence)
+        return _created(sentence, entries, evidence)
     if first.type is EntryType.NODE_ADDED:
         pins = [f"“{one.name}”" for one in others]
-        return f"{told} and given {listed(pins, 'and')}" if pins else told
+        return f"{sentence} and given {listed(pins, 'and')}" if pins else sentence
     if not others:
-        return told
+        return sentence
     if first.node_exec_id is None:
         names = _named(others, evidence)
-        return f"{told}; with it {names} went from RUNNING to FAILED"
+        return f"{sentence}; with it {names} went from RUNNING to FAILED"
     return f"{_named(entries, evidence)} went to {first.status}"
 
 
-def _created(told: str, entries: list[Happened], evidence: Evidence) -> str:
+def _created(sentence: str, entries: list[Happened], evidence: Evidence) -> str:
     run = evidence.run or {}
     added = [entry for entry in entries if entry.type is EntryType.NODE_ADDED]
     dry = ", as a dry run" if run["dry_run"] else ""
     parent = f", by run {one}" if (one := run["parent_graph_exec_id"]) else ""
     begin = f"; it begins with {_named(added, evidence)}" if added else ""
-    return f"{told} by {run['user_id']}{parent}{dry}{begin}"
+    return f"{sentence} by {run['user_id']}{parent}{dry}{begin}"
 
 
 def _named(entries: list[Happened], evidence: Evidence) -> str:

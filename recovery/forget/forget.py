@@ -20,7 +20,7 @@ from execstream.recovery.redrive import comes
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams.commands import DeleteGraph
 from execstream.streams.outcomes import Applied, Duplicate
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
 
 AT_ONCE = 100  # commands that are waited for together
@@ -54,14 +54,14 @@ async def forget(
     producer: Producer,
     topic: str,
     user_id: str,
-    told: Told,
+    report_progress: ProgressCallback,
 ) -> Receipt:
     """Erase everything about `user_id`, by commands on `topic`; may be repeated. Who goes on
     sending commands about them brings new rows about. Runs that are left when Kafka or the workers
     do not answer are told in the receipt."""
     runs = await runs_to_erase(db, user_id)
     not_erased = {run_id: _NOT_TRIED for run_id, _ in runs}
-    for some in _portions(runs):
+    for some in _chunks(runs):
         reasons = await asyncio.gather(
             *(_erase(db, producer, topic, user_id, run_id, number) for run_id, number in some)
         )
@@ -70,7 +70,7 @@ async def forget(
                 del not_erased[run_id]
             else:
                 not_erased[run_id] = why
-        told("Runs", len(runs) - len(not_erased), len(runs))
+        report_progress("Runs", len(runs) - len(not_erased), len(runs))
         if not {_UNHEARD, _NOT_TAKEN}.isdisjoint(reasons):
             break
     deleted = await delete_personal(db, user_id)
@@ -114,5 +114,5 @@ async def _erase(
     return str(outcome.reason)
 
 
-def _portions(runs: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
+def _chunks(runs: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
     return [runs[at : at + AT_ONCE] for at in range(0, len(runs), AT_ONCE)]

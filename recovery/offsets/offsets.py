@@ -9,7 +9,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from redis.asyncio import Redis
 
 from execstream.kafka.reader import Extent, extent
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 from execstream.recovery.offsets.offset_rows import (
     Stored,
     rebase_commands,
@@ -157,7 +157,7 @@ async def rewind_bridge(
     topics = {one.topic for one in positions if one.consumer == BRIDGE}
     for topic in topics:
         await redis.delete(RedisPositions(redis, redis_prefix, topic).key)
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **access())
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **client_options())
     await admin.start()
     try:
         kept = await admin.list_consumer_group_offsets(group)
@@ -170,7 +170,7 @@ async def rewind_bridge(
 
 async def _commit(bootstrap: str, group: str, parts: list[TopicPartition]) -> None:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, **access(), group_id=group, enable_auto_commit=False
+        bootstrap_servers=bootstrap, **client_options(), group_id=group, enable_auto_commit=False
     )
     await consumer.start()
     try:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from faust.types import TP
 
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.kafka.security import Security
 from execstream.recovery.replay.copy_loader import write
 from execstream.recovery.replay.shadow_schema import APPLY
-from execstream.recovery.replay.throttle import Cores, Turns
-from execstream.storage.commit.consumer_offsets import Move, claim
-from execstream.storage.commit.write_set import Effects
-from execstream.storage.lines import Line
+from execstream.recovery.replay.throttle import Cores, Throttle
+from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
+from execstream.storage.commit.write_set import WriteSet
+from execstream.storage.lines import Session
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.aggregation import Tally
@@ -28,7 +28,7 @@ class TakenOver(Fatal):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Assignment:
     """What a process has to read, and where it writes. `copies_lost`: commands about runs whose
     journal is lost are not folded. `ends`: by partition, Kafka's offset to end before. `parent`:
     the process to end with."""
@@ -55,26 +55,30 @@ class Share:
 class Writer:
     """What a process keeps between batches: states, a connection, and what it owns."""
 
-    def __init__(self, share: Share, line: Line) -> None:
-        self.share = share
-        self.line = line
-        self.parts: list[Owned] = []
-        self.cache = RunCache(share.cache_bytes)
-        self.turns = Turns(share.postgres_dsn, share.schema, share.live, share.topic, Cores())
+    def __init__(self, assignment: Assignment, session: Session) -> None:
+        self.assignment = assignment
+        self.session = session
+        self.parts: list[AssignedPartition] = []
+        self.cache = RunCache(assignment.cache_bytes)
+        self.throttle = Throttle(
+            assignment.postgres_dsn, assignment.schema, assignment.live, assignment.topic, Cores()
+        )
         self.number = 0
         self._days = Days()
 
     def limit(self) -> int:
         """Most records in the next batch."""
-        return self.turns.limit(self.share.batch_records)
+        return self.throttle.limit(self.assignment.batch_records)
 
     async def claim(self) -> None:
         """Take the share's partitions over."""
-        connection = await self.line.get()
-        rows = await claim(connection, APPLY, self.share.topic, dict.fromkeys(self.share.ends, 0))
+        connection = await self.session.get()
+        rows = await claim(
+            connection, APPLY, self.assignment.topic, dict.fromkeys(self.assignment.ends, 0)
+        )
         self.parts = [
-            Owned(
-                tp=TP(self.share.topic, row["partition"]),
+            AssignedPartition(
+                tp=TP(self.assignment.topic, row["partition"]),
                 epoch=row["epoch"],
                 base=row["base"],
                 published=(row["published_offset"], row["published_index"]),
@@ -84,11 +88,13 @@ class Writer:
             for row in rows
         ]
 
-    async def write(self, moves: Sequence[Move], effects: Effects, tally: Tally) -> None:
+    async def write(
+        self, offset_commits: Sequence[OffsetCommit], write_set: WriteSet, tally: Tally
+    ) -> None:
         """Write a batch."""
-        connection = await self.line.get()
+        connection = await self.session.get()
         # What a crash of Postgres forgets is read again: the offset is in the same transaction.
         await connection.execute("set synchronous_commit = off")
-        await self._days.ensure(connection, effects.begun)
-        await write(connection, self.share.topic, moves, effects, tally)
+        await self._days.ensure(connection, write_set.begun)
+        await write(connection, self.assignment.topic, offset_commits, write_set, tally)
         self.cache.trim(self.number)

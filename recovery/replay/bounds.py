@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from execstream.kafka.reader import consumer, extent
-from execstream.recovery.replay.live_schema import Place, Reach
+from execstream.recovery.replay.live_schema import LivePosition, Reach
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.replay.shadow_schema import JOURNAL, TOPICS, Plan, Span
 from execstream.streams.errors import Fatal, Unreachable
@@ -76,7 +76,7 @@ def plan(
     begin: Mapping[int, int],
     end: Mapping[int, int],
     topic: Topic,
-    live: Mapping[int, Place],
+    live: Mapping[int, LivePosition],
     journal: Reach,
 ) -> Plan:
     """Spans of all partitions of `topic`. Raises OutOfReach for what neither it nor `live` has."""
@@ -84,7 +84,7 @@ def plan(
         raise OutOfReach("There is no live schema, or nothing in it: its journal gives nothing.")
     spans = []
     for partition, first in topic.first.items():
-        place = live.get(partition, Place(0, 0))
+        place = live.get(partition, LivePosition(0, 0))
         span = Span(partition, place.base, begin.get(partition, 0), end.get(partition))
         if source == TOPICS:
             if live:
@@ -95,7 +95,7 @@ def plan(
     return Plan(source, spans)
 
 
-def check_live_end(topic: Topic, live: Mapping[int, Place]) -> None:
+def check_live_end(topic: Topic, live: Mapping[int, LivePosition]) -> None:
     """Raises OutOfReach when the live schema is further than `topic` goes, which was described
     later."""
     for partition, place in live.items():
@@ -109,7 +109,7 @@ def check_live_end(topic: Topic, live: Mapping[int, Place]) -> None:
             )
 
 
-def _check_join(span: Span, place: Place) -> None:
+def _check_join(span: Span, place: LivePosition) -> None:
     if span.begin > place.next_offset:
         raise OutOfReach(
             f"Before offset {span.begin} of partition {span.partition} comes what the live schema "

@@ -50,7 +50,7 @@ async def complete_totals(
         after = places.get(partition, (-1, -1))
         while page := await events_after(connection, partition, after, end):
             tally = Tally()
-            for leftover in page:
-                tally.count(decode_fact(leftover.value))
+            for uncounted in page:
+                tally.count(decode_fact(uncounted.value))
             await commit_tally(connection, "tally", events, [], tally)
             after = page[-1].place

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
 from execstream.kafka.reader import consumer
 from execstream.streams.errors import Fatal
 
@@ -18,7 +18,10 @@ class NoLongerInTopic(Fatal):
 
 
 async def read_commands(
-    bootstrap: str, parts: Sequence[Owned], ends: Mapping[int, int], limit: Callable[[], int]
+    bootstrap: str,
+    parts: Sequence[AssignedPartition],
+    ends: Mapping[int, int],
+    limit: Callable[[], int],
 ) -> AsyncIterator[Batch]:
     """Batches of `parts` from where they stand up to `ends`, by partition, in order; each of at
     most as many records as `limit` then tells."""
@@ -37,12 +40,12 @@ async def read_commands(
 
 async def _next(
     reader: AIOKafkaConsumer,
-    left: dict[TopicPartition, Owned],
+    left: dict[TopicPartition, AssignedPartition],
     ends: Mapping[int, int],
     limit: int,
 ) -> Batch:
     """The next batch; partitions that are through leave `left`."""
-    portions: dict[int, Portion] = {}
+    parts: dict[int, PartitionBatch] = {}
     records = size = 0
     while left and records < limit and size < BATCH_BYTES:
         try:
@@ -54,14 +57,14 @@ async def _next(
                 "again, with --source journal or a later --from."
             ) from error
         for tp, found in fetched.items():
-            part = left[tp]
-            news = [record for record in found if record.offset < ends[part.number]]
-            if news:
-                portion = portions.setdefault(part.number, Portion(part, part.next))
-                portion.records.extend(news)
-                part.next = portion.next_offset
-                records += len(news)
-                size += sum(len(record.value or b"") for record in news)
+            partition = left[tp]
+            wanted = [record for record in found if record.offset < ends[partition.number]]
+            if wanted:
+                part = parts.setdefault(partition.number, PartitionBatch(partition, partition.next))
+                part.records.extend(wanted)
+                partition.next = part.next_offset
+                records += len(wanted)
+                size += sum(len(record.value or b"") for record in wanted)
         for tp in list(left):
             # The position passes markers of transactions too, which no record tells of.
             if await reader.position(tp) >= ends[tp.partition]:
@@ -70,4 +73,4 @@ async def _next(
             break
     if left:
         reader.pause(*(tp for tp in reader.assignment() if tp not in left))
-    return Batch(portions[number] for number in sorted(portions))
+    return Batch(parts[number] for number in sorted(parts))

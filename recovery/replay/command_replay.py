@@ -9,8 +9,8 @@ which is a dead letter: what the live schema decided is taken over, as far as it
 import asyncio
 from collections.abc import Sequence
 
-from execstream.agents.apply.batch_fold import Work, decode_batch, fold_batch
-from execstream.agents.apply.publisher import News
+from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
+from execstream.agents.apply.publisher import OutboundRecords
 from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
 from execstream.agents.runtime.partition_buffer import Batch, Record
 from execstream.agents.runtime.retries import is_transient, pauses
@@ -30,14 +30,14 @@ FOLDINGS = 20  # of one batch; each time another process was faster with one of 
 
 async def replay_commands(writer: Writer) -> None:
     """Fold the commands of the writer's partitions up to the share's ends."""
-    share = writer.share
-    connection = await writer.line.get()
-    folding = _Folding(writer, await foreign_records(connection, share.live, share.topic))
-    batches = read_commands(share.kafka_bootstrap, writer.parts, share.ends, writer.limit)
+    assignment = writer.assignment
+    connection = await writer.session.get()
+    folding = _Folding(writer, await foreign_records(connection, assignment.live, assignment.topic))
+    batches = read_commands(assignment.kafka_bootstrap, writer.parts, assignment.ends, writer.limit)
     async for batch in batches:
-        if share.is_orphaned:
+        if assignment.is_orphaned:
             return
-        async with writer.turns.turn():
+        async with writer.throttle.turn():
             await folding.apply(batch)
 
 
@@ -82,14 +82,14 @@ class _Folding:
                 self._writer.cache.clear()
                 if sqlstate(error) == FENCED:
                     raise TakenOver(
-                        f"Another replay into {self._writer.share.schema} has begun."
+                        f"Another replay into {self._writer.assignment.schema} has begun."
                     ) from error
                 foldings += 1
                 if is_stale(error) and foldings < FOLDINGS:
                     continue
                 if not is_transient(error):
                     raise
-                self._writer.line.hang_up()
+                self._writer.session.terminate()
                 await asyncio.sleep(pause)
 
     async def _fold_and_write(self, batch: Batch) -> None:
@@ -97,17 +97,19 @@ class _Folding:
         writer.number += 1
         tally = Tally()
 
-        def count(news: News, record: Record, run: Run, entries: Sequence[Entry]) -> None:
-            offset = record.offset + news.owned.base
+        def count(
+            outbound: OutboundRecords, record: Record, run: Run, entries: Sequence[Entry]
+        ) -> None:
+            offset = record.offset + outbound.owned.base
             for index, entry in enumerate(entries):
                 fact = fact_of(run, entry, (record.partition, offset, index))
                 if fact is not None:
                     tally.count(fact)
 
-        decoded = decode_batch(batch, writer.share.max_command_bytes, self._dead)
-        if writer.share.copies_lost:
+        decoded = decode_batch(batch, writer.assignment.max_command_bytes, self._dead)
+        if writer.assignment.copies_lost:
             batch, decoded = await without_lost(writer, batch, decoded)
-        work = Work(batch, writer.number, writer.cache.generation, self._early)
-        await load_states(writer.line, writer.cache, decoded, writer.number)
-        fold_batch(work, decoded, writer.cache, count)
-        await writer.write(work.moves, work.effects, tally)
+        folded = BatchResult(batch, writer.number, writer.cache.generation, self._early)
+        await load_states(writer.session, writer.cache, decoded, writer.number)
+        fold_batch(folded, decoded, writer.cache, count)
+        await writer.write(folded.offset_commits, folded.write_set, tally)

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import asyncpg
 
-from execstream.storage.commit.consumer_offsets import Move
+from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally
-from execstream.storage.commit.write_set import Effects, Row, commit
+from execstream.storage.commit.write_set import Row, WriteSet, commit
 from execstream.streams.journal import EntryType
 from execstream.streams.totals.aggregation import Tally
 
@@ -21,8 +21,8 @@ _RUN, _TYPE, _STEP = 0, 5, 6  # columns of `journal`
 async def write(
     connection: asyncpg.Connection,
     topic: str,
-    moves: Sequence[Move],
-    effects: Effects,
+    offset_commits: Sequence[OffsetCommit],
+    write_set: WriteSet,
     tally: Tally,
 ) -> None:
     """Write a batch of commands and what it adds to the totals; nothing when it is there already.
@@ -30,16 +30,16 @@ async def write(
     Raises the errors of `storage.commit.write_set.commit`, and unique_violation for a run that was
     created on another partition.
     """
-    new_runs, runs = _parted(effects.run_rows, _begun(effects.entries))
-    new_steps, steps = _parted(effects.step_rows, _added(effects.entries))
-    rest = replace(effects, run_rows=runs, step_rows=steps, entries=[])
+    new_runs, runs = _parted(write_set.run_rows, _begun(write_set.entries))
+    new_steps, steps = _parted(write_set.step_rows, _added(write_set.entries))
+    rest = replace(write_set, run_rows=runs, step_rows=steps, entries=[])
     async with connection.transaction():
-        if await commit(connection, "apply", topic, moves, rest):
+        if await commit(connection, "apply", topic, offset_commits, rest):
             return
         for table, rows in (
             ("graph_execution", new_runs),
             ("node_execution", new_steps),
-            ("journal", effects.entries),
+            ("journal", write_set.entries),
         ):
             if rows:
                 await connection.copy_records_to_table(table, records=rows)

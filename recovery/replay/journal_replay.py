@@ -11,14 +11,14 @@ from datetime import datetime
 import asyncpg
 from msgspec import Raw
 
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.recovery.replay.assignment import TakenOver, Writer
 from execstream.recovery.replay.journal_facts import fact_of
 from execstream.recovery.replay.live_schema import entries
 from execstream.recovery.replay.truncated_runs import take_over_runs
-from execstream.storage.commit.consumer_offsets import FENCED, Move, sqlstate
-from execstream.storage.commit.write_set import Effects
-from execstream.storage.lines import Line
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
+from execstream.storage.commit.write_set import WriteSet
+from execstream.storage.lines import Session
 from execstream.storage.log.run_states import entry_of, load_runs
 from execstream.streams.events import NOWHERE
 from execstream.streams.fold import evolve, new_run
@@ -32,34 +32,34 @@ Rows = Sequence[asyncpg.Record]
 
 async def replay_entries(writer: Writer) -> None:
     """Evolve the runs of the writer's partitions by what happened before the share's ends."""
-    share = writer.share
-    reading = Line(share.postgres_dsn, share.live)
+    assignment = writer.assignment
+    reading = Session(assignment.postgres_dsn, assignment.live)
     try:
         for part in writer.parts:
-            end = share.ends[part.number]
+            end = assignment.ends[part.number]
             async for rows in _batches(await reading.get(), writer, part, end):
-                if share.is_orphaned:
+                if assignment.is_orphaned:
                     return
-                async with writer.turns.turn():
+                async with writer.throttle.turn():
                     await _apply(writer, part, rows, rows[-1]["source_offset"] - part.base + 1)
             if part.next < end:
                 await _apply(writer, part, (), end)
     except asyncpg.PostgresError as error:
         if sqlstate(error) == FENCED:
-            raise TakenOver(f"Another replay into {share.schema} has begun.") from error
+            raise TakenOver(f"Another replay into {assignment.schema} has begun.") from error
         raise
     finally:
         await reading.close()
 
 
 async def _batches(
-    connection: asyncpg.Connection, writer: Writer, part: Owned, end: int
+    connection: asyncpg.Connection, writer: Writer, part: AssignedPartition, end: int
 ) -> AsyncIterator[Rows]:
     """Rows in stretches that end where a command does."""
     rows: list[asyncpg.Record] = []
     size = 0
     base = part.base
-    found = entries(connection, writer.share.live, part.number, part.next + base, end + base)
+    found = entries(connection, writer.assignment.live, part.number, part.next + base, end + base)
     async for row in found:
         is_full = len(rows) >= writer.limit() or size >= BATCH_BYTES
         if is_full and row["source_offset"] != rows[-1]["source_offset"]:
@@ -71,19 +71,19 @@ async def _batches(
         yield rows
 
 
-async def _apply(writer: Writer, part: Owned, rows: Rows, next_offset: int) -> None:
+async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offset: int) -> None:
     writer.number += 1
-    effects, tally = Effects(), Tally()
+    write_set, tally = WriteSet(), Tally()
     await _load(writer, rows)
     for row in rows:
         # The journal does not tell when Kafka had a record; about when it had these.
-        _evolve(writer, row, rows[0]["at"], effects, tally)
-    effects.freeze()
-    for run_id in effects.touched():
+        _evolve(writer, row, rows[0]["at"], write_set, tally)
+    write_set.build_rows()
+    for run_id in write_set.run_ids():
         if run := writer.cache.get(run_id):
             writer.cache.put(run, writer.number)
-    move = Move(part.number, part.next, part.epoch, next_offset, *NOWHERE)
-    await writer.write([move], effects, tally)
+    offset_commit = OffsetCommit(part.number, part.next, part.epoch, next_offset, *NOWHERE)
+    await writer.write([offset_commit], write_set, tally)
     part.next = next_offset
 
 
@@ -94,16 +94,16 @@ async def _load(writer: Writer, rows: Rows) -> None:
     missing = [one for one in writer.cache.hold(run_ids, writer.number) if one not in begun]
     if not missing:
         return
-    connection = await writer.line.get()
+    connection = await writer.session.get()
     loaded = await load_runs(connection, missing)
     for run in loaded.values():
         writer.cache.put(run, writer.number)
     if erased := [run_id for run_id in missing if run_id not in loaded]:
-        await take_over_runs(connection, writer.share.live, erased)
+        await take_over_runs(connection, writer.assignment.live, erased)
 
 
 def _evolve(
-    writer: Writer, row: asyncpg.Record, received_at: datetime, effects: Effects, tally: Tally
+    writer: Writer, row: asyncpg.Record, received_at: datetime, write_set: WriteSet, tally: Tally
 ) -> None:
     run_id, entry = str(row["graph_exec_id"]), _whole_entry(row)
     partition, offset, index = row["source_partition"], row["source_offset"], row["source_index"]
@@ -113,11 +113,11 @@ def _evolve(
             return  # copied
         run = new_run(run_id, entry, partition)
         writer.cache.put(run, writer.number)
-        effects.begin(run, received_at)
+        write_set.add_begun_run(run, received_at)
     if entry.seq <= run.last_seq:
         return  # copied by an attempt that was interrupted
     evolve(run, entry)
-    effects.add_entry(run, entry, partition, offset, index)
+    write_set.add_entry(run, entry, partition, offset, index)
     fact = fact_of(run, entry, (partition, offset, index))
     if fact is not None:
         tally.count(fact)

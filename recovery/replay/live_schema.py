@@ -15,7 +15,7 @@ from execstream.storage.schema.migrate import quoted
 PAGE = 5_000  # rows
 
 
-class Place(NamedTuple):
+class LivePosition(NamedTuple):
     """Where the live schema is in a partition of the commands topic; `base` is added to offsets in
     sources."""
 
@@ -31,7 +31,9 @@ class Reach(NamedTuple):
     since: datetime | None  # when the oldest of its runs was created
 
 
-async def live_places(connection: asyncpg.Connection, live: str, topic: str) -> dict[int, Place]:
+async def live_places(
+    connection: asyncpg.Connection, live: str, topic: str
+) -> dict[int, LivePosition]:
     """By partition; empty when there is no live schema, or nothing was ever applied in it."""
     table = f"{quoted(live)}.consumer_offset"
     if not await connection.fetchval("select to_regclass($1) is not null", table):
@@ -41,7 +43,7 @@ async def live_places(connection: asyncpg.Connection, live: str, topic: str) -> 
              where consumer = 'apply' and topic = $1""",
         topic,
     )
-    return {row["partition"]: Place(row["next_offset"], row["base"]) for row in rows}
+    return {row["partition"]: LivePosition(row["next_offset"], row["base"]) for row in rows}
 
 
 async def hold_retention_off(connection: asyncpg.Connection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from execstream.recovery.replay.caught_up_totals import complete_totals, has_totals
-from execstream.recovery.replay.live_schema import Place, hold_retention_off, live_places
+from execstream.recovery.replay.live_schema import LivePosition, hold_retention_off, live_places
 from execstream.recovery.replay.rebuild import Rebuild
 from execstream.recovery.replay.schema_hashes import (
     ANSWERS,
@@ -28,25 +28,25 @@ from execstream.recovery.replay.schema_hashes import (
 from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.shadow_schema import JOURNAL, places
 from execstream.recovery.replay.truncated_runs import lost_days
-from execstream.recovery.verify.recomputed_totals import TOTALS as RECOUNTED
+from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import Unknown
 from execstream.streams.fold import GapInJournal
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import EVENTS
 
-MOST_TOLD = 20  # differences of a table
+MOST_LISTED = 20  # differences of a table
 
 
 @dataclass
 class Proof:
     """What was compared, and what was found. `sums`: rows and hashes of both sides, by table;
-    `differing`: how many runs or rows, by table; `untold`: how many of these `differences` does
+    `differing`: how many runs or rows, by table; `omitted`: how many of these `differences` does
     not have; `left_out`: what was not compared."""
 
     sums: dict[str, Sums] = field(default_factory=dict)
     differing: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    untold: dict[str, int] = field(default_factory=dict)
+    omitted: dict[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
     @property
@@ -62,7 +62,7 @@ class Proof:
         }
 
 
-async def prove(rebuild: Rebuild, tell: Told) -> Proof | None:
+async def prove(rebuild: Rebuild, report_progress: ProgressCallback) -> Proof | None:
     """Compare the rebuild with the live schema; None when there is none."""
     settings = rebuild.settings
     async with session(settings.postgres, settings.schema_) as live:
@@ -78,11 +78,15 @@ async def prove(rebuild: Rebuild, tell: Told) -> Proof | None:
                 rebuilt.transaction(),
             ):
                 sides = Side(live, settings.schema_), Side(rebuilt, rebuild.schema)
-                return await _prove(rebuild, *sides, at, tell)
+                return await _prove(rebuild, *sides, at, report_progress)
 
 
 async def _prove(
-    rebuild: Rebuild, live: Side, rebuilt: Side, at: dict[int, Place], tell: Told
+    rebuild: Rebuild,
+    live: Side,
+    rebuilt: Side,
+    at: dict[int, LivePosition],
+    report_progress: ProgressCallback,
 ) -> Proof:
     found = Proof()
     ours = await places(rebuilt.connection, rebuild.topic.name)
@@ -110,13 +114,13 @@ async def _prove(
             tables += COUNTS
         tables += await _totals(rebuild, live, at, found, unknown)
     for done, compared in enumerate(tables):
-        tell("Comparing", done, len(tables))
+        report_progress("Comparing", done, len(tables))
         await _compare(compared, live, rebuilt, found)
-    tell("Comparing", len(tables), len(tables))
+    report_progress("Comparing", len(tables), len(tables))
     return found
 
 
-def _bounds(topic: str, at: dict[int, Place], ours: dict[int, int]) -> list[Bound]:
+def _bounds(topic: str, at: dict[int, LivePosition], ours: dict[int, int]) -> list[Bound]:
     """None when both sides stand at the same offsets."""
     if all(place.next_offset == ours.get(p, 0) for p, place in at.items()):
         return []
@@ -127,7 +131,7 @@ def _bounds(topic: str, at: dict[int, Place], ours: dict[int, int]) -> list[Boun
 async def _totals(
     rebuild: Rebuild,
     live: Side,
-    at: Mapping[int, Place],
+    at: Mapping[int, LivePosition],
     found: Proof,
     unknown: Sequence[Unknown],
 ) -> Sequence[Compared]:
@@ -147,7 +151,7 @@ async def _totals(
     except GapInJournal as gap:
         found.left_out.append(f"totals, which cannot be completed: {gap}")
         return ()
-    live.temporary |= {table.name for table in RECOUNTED}
+    live.temporary |= {table.name for table in RECOMPUTED}
     return TOTALS
 
 
@@ -157,10 +161,10 @@ async def _compare(compared: Compared, live: Side, rebuilt: Side, found: Proof) 
     if not keys:
         return
     found.differing[compared.table] = len(keys)
-    told: list[Difference] = []
+    listed: list[Difference] = []
     for number, key in enumerate(keys):
-        if len(told) >= MOST_TOLD:
-            found.untold[compared.table] = len(keys) - number
+        if len(listed) >= MOST_LISTED:
+            found.omitted[compared.table] = len(keys) - number
             break
-        told += await differences(compared, key, live, rebuilt)
-    found.differences += told[:MOST_TOLD]
+        listed += await differences(compared, key, live, rebuilt)
+    found.differences += listed[:MOST_LISTED]

@@ -18,7 +18,7 @@ import asyncpg
 
 from execstream.config.process_lifetime import begin_in_pool
 from execstream.config.settings import Settings
-from execstream.recovery.replay.assignment import Share
+from execstream.recovery.replay.assignment import Assignment
 from execstream.recovery.replay.bounds import (
     Asked,
     Topic,
@@ -29,7 +29,7 @@ from execstream.recovery.replay.bounds import (
 )
 from execstream.recovery.replay.erased_users import delete_forgotten
 from execstream.recovery.replay.live_schema import (
-    Place,
+    LivePosition,
     live_places,
     reach,
     take_over_counts,
@@ -49,7 +49,7 @@ from execstream.recovery.replay.shadow_schema import (
 from execstream.recovery.replay.truncated_runs import take_over_trimmed
 from execstream.storage.schema.migrate import quoted
 from execstream.streams.errors import Transient
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS
 
 PROCESSES = 2
@@ -117,16 +117,16 @@ class Rebuild:
 
     def left_out(self) -> list[str]:
         """What the rebuild does not have, in words."""
-        told = []
+        notes = []
         if self.forgotten:
-            told.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
+            notes.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
         begun = [f"{span.partition}:{span.begin}" for span in self.plan.spans if span.begin]
         if begun and not self.has_live:
-            told.append(
+            notes.append(
                 f"commands before {','.join(begun)}, of which nothing is left: those after them "
                 "about runs that had begun before are refused"
             )
-        return told
+        return notes
 
     async def targets(self) -> dict[int, int]:
         """Up to which offsets there is something to replay now, by partition."""
@@ -136,29 +136,29 @@ class Rebuild:
             for span in self.plan.spans
         }
 
-    def _target(self, partition: int, live: Mapping[int, Place]) -> int:
+    def _target(self, partition: int, live: Mapping[int, LivePosition]) -> int:
         """As far as the live schema is; where there is none, all that the topic has."""
         if live:
             return live[partition].next_offset if partition in live else 0
         return self.topic.end[partition]
 
-    async def run(self, tell: Told) -> None:
+    async def run(self, report_progress: ProgressCallback) -> None:
         """Rebuild up to the targets as they are now, in processes of its own."""
         targets = await self.targets()
         if self.needs_journal:
             begins = {span.partition: span.begin for span in self.plan.spans if span.begin}
             if self.plan.source == JOURNAL:
                 begins = targets
-            await self._run_processes(JOURNAL, begins, tell)
+            await self._run_processes(JOURNAL, begins, report_progress)
             await self._take_over(begins)
         if self.plan.source == TOPICS:
-            await self._run_processes(TOPICS, targets, tell)
-        await make_indexes(self.connection, tell)
+            await self._run_processes(TOPICS, targets, report_progress)
+        await make_indexes(self.connection, report_progress)
         await self._settle()
 
     async def catch_up(self, targets: Mapping[int, int]) -> None:
         """Go on to `targets` in this process: they are near."""
-        await replay(self._share(self.plan.source, targets))
+        await replay(self._assign(self.plan.source, targets))
         if self.plan.source == JOURNAL:
             await self._take_over(targets)
         await self._settle()
@@ -178,8 +178,8 @@ class Rebuild:
         live = self.settings.schema_
         await take_over_rest(self.connection, live, self.topic.name, ends, bases)
 
-    def _share(self, source: str, ends: Mapping[int, int]) -> Share:
-        return Share(
+    def _assign(self, source: str, ends: Mapping[int, int]) -> Assignment:
+        return Assignment(
             source=source,
             copies_lost=source == TOPICS and self.needs_journal,
             kafka_bootstrap=self.settings.kafka,
@@ -195,39 +195,43 @@ class Rebuild:
             parent=os.getpid(),
         )
 
-    async def _run_processes(self, source: str, ends: Mapping[int, int], tell: Told) -> None:
+    async def _run_processes(
+        self, source: str, ends: Mapping[int, int], report_progress: ProgressCallback
+    ) -> None:
         at = await places(self.connection, self.topic.name)
         left = {p: end for p, end in ends.items() if at[p] < end}
         if not left:
             return
         begun = time.perf_counter()
         if sum(end - at[p] for p, end in left.items()) < self.worth_processes:
-            here = asyncio.create_task(replay(self._share(source, left)))
+            here = asyncio.create_task(replay(self._assign(source, left)))
             try:
-                await self._watch(source, [here], left, tell)
+                await self._watch(source, [here], left, report_progress)
             finally:
                 here.cancel()
                 await asyncio.wait([here])
         else:
-            await self._in_processes(source, left, tell)
+            await self._in_processes(source, left, report_progress)
         self.seconds += time.perf_counter() - begun
         self.replayed += sum(end - at[p] for p, end in left.items())
 
-    async def _in_processes(self, source: str, left: Mapping[int, int], tell: Told) -> None:
-        shares = [
-            self._share(source, {p: end for p, end in left.items() if p % PROCESSES == number})
+    async def _in_processes(
+        self, source: str, left: Mapping[int, int], report_progress: ProgressCallback
+    ) -> None:
+        assignments = [
+            self._assign(source, {p: end for p, end in left.items() if p % PROCESSES == number})
             for number in range(PROCESSES)
         ]
         loop = asyncio.get_running_loop()
         context = get_context("spawn")
         with ProcessPoolExecutor(PROCESSES, context, begin_in_pool, (os.getpid(),)) as pool:
             running = [
-                loop.run_in_executor(pool, replay_in_process, share)
-                for share in shares
-                if share.ends
+                loop.run_in_executor(pool, replay_in_process, assignment)
+                for assignment in assignments
+                if assignment.ends
             ]
             try:
-                await self._watch(source, running, left, tell)
+                await self._watch(source, running, left, report_progress)
             except BrokenProcessPool as error:
                 raise Interrupted(
                     f"A process of the replay was killed: what it wrote is in {self.schema}, and "
@@ -244,7 +248,7 @@ class Rebuild:
         source: str,
         running: Collection[asyncio.Future[None]],
         ends: Mapping[int, int],
-        tell: Told,
+        report_progress: ProgressCallback,
     ) -> None:
         pending = set(running)
         first = await places(self.connection, self.topic.name)
@@ -256,4 +260,4 @@ class Rebuild:
             for one in done:
                 one.result()
             now = await places(self.connection, self.topic.name)
-            tell(_DOING[source], sum(now[p] - first[p] for p in ends), total)
+            report_progress(_DOING[source], sum(now[p] - first[p] for p in ends), total)

@@ -9,7 +9,7 @@ from execstream.recovery.replay.rebuild import Rebuild
 from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.swap import swap
 from execstream.streams.errors import Fatal
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 
 
 class NotSwapped(Fatal):
@@ -35,7 +35,13 @@ class Report:
 
 
 async def replay_into(
-    settings: Settings, schema: str, asked: Asked, tell: Told, *, swapping: bool, force: bool
+    settings: Settings,
+    schema: str,
+    asked: Asked,
+    report_progress: ProgressCallback,
+    *,
+    swapping: bool,
+    force: bool,
 ) -> Report:
     """Rebuild into `schema` and compare with the live schema. If told to, let it take its place:
     when they are the same, or when forced.
@@ -46,8 +52,8 @@ async def replay_into(
         raise NotSwapped("What ends before the live schema does cannot take its place: no --until.")
     async with session(settings.postgres, schema) as connection:
         rebuild = await Rebuild.prepare(settings, schema, asked, connection)
-        await rebuild.run(tell)
-        proof = await prove(rebuild, tell)
+        await rebuild.run(report_progress)
+        proof = await prove(rebuild, report_progress)
         may_swap = swapping and (force or proof is None or proof.is_equal)
         if may_swap:
             await swap(rebuild)

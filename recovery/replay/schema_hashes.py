@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from execstream.recovery.verify.recomputed_totals import TOTALS as RECOUNTED
+from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import UNKNOWN, Unknown, is_unknown
 from execstream.storage.schema.migrate import quoted
 
@@ -87,7 +87,7 @@ COUNTS = (
     ),
 )
 TOTALS = tuple(
-    Compared(table.name, table.key, where=f"not {is_unknown(table)}") for table in RECOUNTED
+    Compared(table.name, table.key, where=f"not {is_unknown(table)}") for table in RECOMPUTED
 )
 
 

@@ -13,7 +13,7 @@ import asyncpg
 from execstream.recovery.replay.truncated_runs import COPIED
 from execstream.storage.schema.migrate import migrate, quoted
 from execstream.streams.errors import Fatal
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 
 APPLY = "apply"  # the consumer whose effects are rebuilt
 TOPICS, JOURNAL = "topics", "journal"  # sources
@@ -129,16 +129,16 @@ async def begin(
             await connection.execute(_ADD_PLACE, topic, span.partition, first, span.base)
 
 
-async def make_indexes(connection: asyncpg.Connection, tell: Told) -> None:
+async def make_indexes(connection: asyncpg.Connection, report_progress: ProgressCallback) -> None:
     """Make the indexes that are still missing, and tell the planner what there is now."""
     await connection.execute("set maintenance_work_mem = '128MB'")
     missing = await connection.fetch("select definition from replay_index order by 1")
     for done, row in enumerate(missing):
-        tell("Making indexes", done, len(missing))
+        report_progress("Making indexes", done, len(missing))
         async with connection.transaction():
             await connection.execute(row["definition"], timeout=_LONG)
             await connection.execute("delete from replay_index where definition = $1", row[0])
-    tell("Making indexes", len(missing), len(missing))
+    report_progress("Making indexes", len(missing), len(missing))
     await connection.execute("analyze", timeout=_LONG)
 
 

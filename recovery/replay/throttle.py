@@ -14,8 +14,8 @@ from pathlib import Path
 import asyncpg
 
 from execstream.agents.runtime.retries import is_transient, note_retry
-from execstream.recovery.replay.live_schema import Place, live_places
-from execstream.storage.lines import Line
+from execstream.recovery.replay.live_schema import LivePosition, live_places
+from execstream.storage.lines import Session
 
 REST = 2.0  # times as long as the turn took
 SMALL = 2_000  # most records in a turn after one that gave way
@@ -32,7 +32,7 @@ class Cores:
     how long it could have run and had no core; elsewhere there are never enough."""
 
     def __init__(self, told: Path = SCHEDSTAT) -> None:
-        self._told = told
+        self._reported = told
         self._ran, self._waited = self._read()
 
     def are_short(self) -> bool:
@@ -40,29 +40,29 @@ class Cores:
         ran, waited = self._read()
         more, longer = ran - self._ran, waited - self._waited
         self._ran, self._waited = ran, waited
-        return not self._told.exists() or longer > SHORT * (more + longer)
+        return not self._reported.exists() or longer > SHORT * (more + longer)
 
     def _read(self) -> tuple[int, int]:
         """Nanoseconds."""
-        if not self._told.exists():
+        if not self._reported.exists():
             return 0, 0
-        ran, waited, _ = self._told.read_text().split()
+        ran, waited, _ = self._reported.read_text().split()
         return int(ran), int(waited)
 
 
-class Turns:
+class Throttle:
     """One process's turns in rebuilding `schema`. `topic`: of the commands that `live` applies."""
 
     def __init__(self, dsn: str, schema: str, live: str, topic: str, cores: Cores) -> None:
         self._name = f"execstream.replay {schema}"
         self._live, self._topic = live, topic
-        self._line = Line(dsn, schema)
-        self._places: Mapping[int, Place] = {}
+        self._session = Session(dsn, schema)
+        self._places: Mapping[int, LivePosition] = {}
         self._cores = cores
         self._gave_way = False
 
     async def close(self) -> None:
-        await self._line.close()
+        await self._session.close()
 
     def limit(self, records: int) -> int:
         """How many of `records` the next turn may take."""
@@ -95,10 +95,10 @@ class Turns:
     async def _ask(self, what: Callable[[asyncpg.Connection], Awaitable[bool]]) -> bool:
         """What Postgres answers; a turn that it cannot give is not waited for."""
         try:
-            return await what(await self._line.get())
+            return await what(await self._session.get())
         except Exception as error:
             if not is_transient(error):
                 raise
             note_retry("turn", error)
-            self._line.hang_up()
+            self._session.terminate()
             return False

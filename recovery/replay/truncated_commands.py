@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from execstream.agents.apply.batch_fold import Decoded
-from execstream.agents.runtime.partition_buffer import Batch, Portion, Record
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
 from execstream.recovery.replay.assignment import Writer
 from execstream.recovery.replay.truncated_runs import (
     lost_among,
@@ -22,7 +22,7 @@ from execstream.streams.state import Run
 
 
 @dataclass(slots=True)
-class _Rest(Portion):
+class _Rest(PartitionBatch):
     """What is folded of a portion that ends before `end`."""
 
     end: int = 0
@@ -42,19 +42,19 @@ async def without_lost(writer: Writer, batch: Batch, decoded: Decoded) -> tuple[
         for record, command in _records(batch, decoded)
         if _is_about(command, record, lost)
     ]
-    connection = await writer.line.get()
-    live, bases = writer.share.live, {part.number: part.base for part in writer.parts}
+    connection = await writer.session.get()
+    live, bases = writer.assignment.live, {part.number: part.base for part in writer.parts}
     await take_over_runs(connection, live, lost)
-    await take_over_judgements(connection, live, writer.share.topic, places, bases)
+    await take_over_judgements(connection, live, writer.assignment.topic, places, bases)
     rest, commands = Batch(), []
-    for portion, some in zip(batch, decoded, strict=True):
+    for part, some in zip(batch, decoded, strict=True):
         kept = [
             (record, command)
-            for record, command in zip(portion.records, some, strict=True)
+            for record, command in zip(part.records, some, strict=True)
             if not _is_about(command, record, lost)
         ]
         records = [record for record, _ in kept]
-        rest.append(_Rest(portion.owned, portion.expected, records, portion.next_offset))
+        rest.append(_Rest(part.owned, part.expected, records, part.next_offset))
         commands.append([command for _, command in kept])
     return rest, commands
 
@@ -68,7 +68,7 @@ async def _lost(writer: Writer, batch: Batch, decoded: Decoded) -> dict[str, int
         ):
             first.setdefault(command.graph_exec_id, (record.partition, command))
     partitions = {run_id: partition for run_id, (partition, _) in first.items()}
-    found = await lost_among(await writer.line.get(), writer.share.live, partitions)
+    found = await lost_among(await writer.session.get(), writer.assignment.live, partitions)
     return {
         run_id: partitions[run_id]
         for run_id, one in found.items()
@@ -91,5 +91,5 @@ def _is_about(command: Command | Dead, record: Record, lost: Mapping[str, int]) 
 
 
 def _records(batch: Batch, decoded: Decoded) -> Iterator[tuple[Record, Command | Dead]]:
-    for portion, commands in zip(batch, decoded, strict=True):
-        yield from zip(portion.records, commands, strict=True)
+    for part, commands in zip(batch, decoded, strict=True):
+        yield from zip(part.records, commands, strict=True)

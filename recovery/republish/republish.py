@@ -19,12 +19,12 @@ from execstream.recovery.rate_limit import Pace
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.republish.journal_sources import Reach, reaches, sources_at
 from execstream.storage.log.run_history import load_interface_blocks
-from execstream.storage.log.unpublished import Leftover, events_after
+from execstream.storage.log.unpublished import StoredEvent, events_after
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
 from execstream.streams.errors import Fatal
 from execstream.streams.events import Event, decode_event
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, EVENTS
 
 REPLAYED = ("replayed", b"true")  # header of every record
@@ -38,7 +38,7 @@ class NotThere(Fatal):
 class Sink(Protocol):
     """Where events go."""
 
-    async def tell(self, partition: int, events: Sequence[Leftover]) -> None:
+    async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:
         """Return when they are there."""
 
 
@@ -48,7 +48,7 @@ class TopicSink:
     def __init__(self, producer: BulkProducer) -> None:
         self._producer = producer
 
-    async def tell(self, partition: int, events: Sequence[Leftover]) -> None:
+    async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:
         for event in events:
             await self._producer.add(event.key, event.value, partition, [REPLAYED])
         await self._producer.flush()
@@ -62,11 +62,11 @@ class RedisSink:
         self._views = views
         self._connection = connection
 
-    async def tell(self, partition: int, events: Sequence[Leftover]) -> None:  # noqa: ARG002
-        told = [event for one in events if (event := decode_event(one.value)).seq is not UNSET]
-        await recall(self._connection, self._views, self._views.missing(told))
+    async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:  # noqa: ARG002
+        published = [event for one in events if (event := decode_event(one.value)).seq is not UNSET]
+        await recall(self._connection, self._views, self._views.missing(published))
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for event in told:
+            for event in published:
                 await self._catch_up(event)
                 pipeline.publish(*self._views.message_for(event))
             await pipeline.execute()
@@ -108,7 +108,7 @@ class Republishing:
     """Goes through the partitions in turn, a page of each.
 
     Attributes:
-        told: events that were told.
+        published: events that were told.
         reach: by partition, how far the schema is.
     """
 
@@ -121,7 +121,7 @@ class Republishing:
         reach: Mapping[int, Reach],
     ) -> None:
         """`spans`: by partition, sources from the first up to, not including, the second."""
-        self.told = 0
+        self.published = 0
         self.reach = reach
         self._connection = connection
         self._sinks = sinks
@@ -139,8 +139,8 @@ class Republishing:
         ]
         return ",".join(places)
 
-    async def run(self, tell: Told) -> None:
-        """Tell everything; `tell` hears of commands."""
+    async def run(self, publish: ProgressCallback) -> None:
+        """Tell everything; `publish` hears of commands."""
         total = sum(max(0, end - begin) for begin, end in self._spans.values())
         left = set(self._spans)
         while left:
@@ -152,16 +152,16 @@ class Republishing:
                     left.discard(number)
                     self._after[number] = (max(end, self._after[number][0]), -1)
                 done = sum(self._after[one][0] - self._spans[one][0] for one in self._spans)
-                tell("commands", done, total)
+                publish("commands", done, total)
 
-    async def _tell(self, partition: int, page: Sequence[Leftover]) -> None:
+    async def _tell(self, partition: int, page: Sequence[StoredEvent]) -> None:
         size = self._pace.burst(MOST_AT_ONCE)
         for start in range(0, len(page), size):
             events = page[start : start + size]
             await self._pace.wait(len(events))
             for sink in self._sinks:
-                await sink.tell(partition, events)
-            self.told += len(events)
+                await sink.publish(partition, events)
+            self.published += len(events)
             self._after[partition] = events[-1].place
 
 

@@ -16,7 +16,7 @@ from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
 from execstream.kafka.reader import consumer, extent, records
 from execstream.recovery.replay.sessions import session
-from execstream.recovery.verify.recomputed_totals import Place, counted
+from execstream.recovery.verify.recomputed_totals import SourceOffset, counted
 from execstream.recovery.verify.repair import fence_off, held
 from execstream.recovery.verify.report import MEND_ALL, Difference, Report
 from execstream.storage.commit.totals import load_live
@@ -87,8 +87,8 @@ def _compare(
     key: _Key,
     stats: LiveStats | None,
     found: dict[str, Any] | None,
-    upto: Mapping[int, Place],
-    now: Mapping[int, Place],
+    upto: Mapping[int, SourceOffset],
+    now: Mapping[int, SourceOffset],
 ) -> None:
     if found is not None:
         nothing = (-1, -1)
@@ -168,7 +168,7 @@ def _is_behind(expected: Mapping[_Key, LiveStats], found: Mapping[_Key, Mapping[
     )
 
 
-def _place(value: Mapping[str, Any]) -> Place:
+def _place(value: Mapping[str, Any]) -> SourceOffset:
     offset, index = value["position"]
     return (offset, index)
 
@@ -202,7 +202,7 @@ class _Reading:
 
 
 class _Positioned(msgspec.Struct):
-    position: Place
+    position: SourceOffset
 
 
 def _decoded(value: bytes) -> dict[str, Any]:

@@ -11,13 +11,18 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 from faust.types import TP
 
-from execstream.agents.apply.batch_fold import Decoded, Work, fold_batch
+from execstream.agents.apply.batch_fold import BatchResult, Decoded, fold_batch
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion, Record
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    PartitionBatch,
+    Record,
+)
 from execstream.kafka.reader import records
 from execstream.recovery.verify.earlier_states import (
-    Stretch,
-    compare_stretch,
+    OffsetRange,
+    compare_range,
     key_values_before,
     not_storable,
     refused_as_unknown,
@@ -27,7 +32,7 @@ from execstream.recovery.verify.earlier_states import (
 from execstream.recovery.verify.erased_rows import without_forgotten
 from execstream.recovery.verify.report import REBUILD, Report
 from execstream.recovery.verify.row_comparison import JOURNAL, KEY_VALUE_JOURNAL
-from execstream.storage.commit.write_set import Effects, Row
+from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE
@@ -79,8 +84,8 @@ class CommandChecks:
         end: int | None = None,
     ) -> tuple[int, int]:
         end = some[-1].offset + 1 if end is None else end
-        effects, stretch = await folding.fold(some, decoded, begin, end)
-        found = await compare_stretch(self._connection, stretch, effects)
+        write_set, offset_range = await folding.fold(some, decoded, begin, end)
+        found = await compare_range(self._connection, offset_range, write_set)
         kept = await without_forgotten(self._connection, found)
         self.forgotten += len(found) - len(kept)
         for differing in kept:
@@ -89,7 +94,7 @@ class CommandChecks:
                 self._report.broken.add(differing.value("graph_exec_id"))
             if differing.table is KEY_VALUE_JOURNAL:
                 self._report.broken_users |= differing.values("user_id")
-        return len(some) - len(stretch.skipped), len(stretch.skipped)
+        return len(some) - len(offset_range.skipped), len(offset_range.skipped)
 
 
 class _Partition:
@@ -105,75 +110,75 @@ class _Partition:
     ) -> None:
         self._connection = connection
         self._broken = broken
-        self._owned = Owned(TP(topic, number), 0, base, NOWHERE, 0, 0)
+        self._owned = AssignedPartition(TP(topic, number), 0, base, NOWHERE, 0, 0)
         self._cache = RunCache(CACHE_BYTES)
-        self._stretches = 0
+        self._offset_ranges = 0
         self._erased: set[str] = set()
         self._begun: set[str] = set()
         self._foreign: set[str] = set()
 
     async def fold(
         self, some: Sequence[Record], decoded: list[Command | Dead], begin: int, end: int
-    ) -> tuple[Effects, Stretch]:
+    ) -> tuple[WriteSet, OffsetRange]:
         """What must be stored of the journal, key-values, refusals and dead letters, and where."""
         base = self._owned.base
-        stretch = Stretch(
+        offset_range = OffsetRange(
             self._owned.tp.topic, self._owned.number, begin + base, end + base, base, []
         )
-        self._stretches += 1
-        await self._bury_unstorable(some, decoded, stretch)
-        left_out = await self._load(decoded, stretch) | await self._load_key_values(
-            decoded, stretch
+        self._offset_ranges += 1
+        await self._dead_letter_unstorable(some, decoded, offset_range)
+        left_out = await self._load(decoded, offset_range) | await self._load_key_values(
+            decoded, offset_range
         )
-        early = await refused_as_unknown(self._connection, stretch) if self._foreign else set()
+        early = await refused_as_unknown(self._connection, offset_range) if self._foreign else set()
         kept: list[_Read] = []
         kept_early: list[_Read] = []
         for record, command in zip(some, decoded, strict=True):
             owner = _about(command)
             if owner in left_out:
-                stretch.skipped.append(record.offset + base)
+                offset_range.skipped.append(record.offset + base)
             elif owner in self._foreign and record.offset + base in early:
                 kept_early.append((record, command))
             else:
                 kept.append((record, command))
-        effects = self._fold(kept, begin, self._cache)
-        self._cache.trim(self._stretches)
+        write_set = self._fold(kept, begin, self._cache)
+        self._cache.trim(self._offset_ranges)
         # When these came, their run had not yet begun on its own partition.
-        effects.refusals += self._fold(kept_early, begin, RunCache(CACHE_BYTES)).refusals
-        effects.entries = [
-            row for row in effects.entries if row[0] not in self._erased or _is_closing(row)
+        write_set.refusals += self._fold(kept_early, begin, RunCache(CACHE_BYTES)).refusals
+        write_set.entries = [
+            row for row in write_set.entries if row[0] not in self._erased or _is_closing(row)
         ]
-        return effects, stretch
+        return write_set, offset_range
 
-    def _fold(self, kept: Sequence[_Read], begin: int, cache: RunCache) -> Effects:
+    def _fold(self, kept: Sequence[_Read], begin: int, cache: RunCache) -> WriteSet:
         if not kept:
-            return Effects()
-        portion = Portion(self._owned, begin, [record for record, _ in kept])
-        work = Work(Batch([portion]), self._stretches, cache.generation)
+            return WriteSet()
+        part = PartitionBatch(self._owned, begin, [record for record, _ in kept])
+        folded = BatchResult(Batch([part]), self._offset_ranges, cache.generation)
         commands: Decoded = [[command for _, command in kept]]
-        fold_batch(work, commands, cache, lambda *_: None)
-        return work.effects
+        fold_batch(folded, commands, cache, lambda *_: None)
+        return folded.write_set
 
-    async def _bury_unstorable(
-        self, some: Sequence[Record], decoded: list[Command | Dead], stretch: Stretch
+    async def _dead_letter_unstorable(
+        self, some: Sequence[Record], decoded: list[Command | Dead], offset_range: OffsetRange
     ) -> None:
         """Nothing but Postgres can tell what it refused: it is taken at its word."""
-        refused = await not_storable(self._connection, stretch)
+        refused = await not_storable(self._connection, offset_range)
         for index, record in enumerate(some):
             if record.offset in refused and isinstance(decoded[index], Command):
                 detail = msgspec.json.decode(refused[record.offset])
                 decoded[index] = Dead(DeadReason.NOT_STORABLE, detail)
 
-    async def _load(self, decoded: Sequence[Command | Dead], stretch: Stretch) -> set[str]:
+    async def _load(self, decoded: Sequence[Command | Dead], offset_range: OffsetRange) -> set[str]:
         """Have the cache hold what is known; the runs about which too little is."""
         commands = [one for one in decoded if isinstance(one, RunCommand)]
         firsts: dict[str, RunCommand] = {}
         for command in commands:
             firsts.setdefault(command.graph_exec_id, command)
-        missing = self._cache.hold(firsts, self._stretches)
+        missing = self._cache.hold(firsts, self._offset_ranges)
         broken = self._broken.intersection(missing)
         states = await states_before(
-            self._connection, set(missing) - broken, stretch.partition, stretch.begin
+            self._connection, set(missing) - broken, offset_range.partition, offset_range.begin
         )
         unknown = set(states.unknown)
         for run_id in states.erased | broken:
@@ -184,13 +189,13 @@ class _Partition:
         self._erased |= states.erased
         self._foreign |= states.foreign.keys()
         for run in states.runs.values():
-            self._cache.put(run, self._stretches)
+            self._cache.put(run, self._offset_ranges)
         for run_id, partition in states.foreign.items():
-            self._cache.put(_elsewhere(firsts[run_id], partition), self._stretches)
+            self._cache.put(_elsewhere(firsts[run_id], partition), self._offset_ranges)
         return unknown
 
     async def _load_key_values(
-        self, decoded: Sequence[Command | Dead], stretch: Stretch
+        self, decoded: Sequence[Command | Dead], offset_range: OffsetRange
     ) -> set[str]:
         """Have the cache hold what is known; the users about whom too little is."""
         commands = [one for one in decoded if isinstance(one, SetKeyValue)]
@@ -200,11 +205,13 @@ class _Partition:
             self._connection,
             {(one.user_id, one.name) for one in commands},
             {(one.user_id, one.id) for one in commands},
-            stretch.partition,
-            stretch.begin,
+            offset_range.partition,
+            offset_range.begin,
         )
         users = {one.user_id for one in commands}
-        scattered = await scattered_users(self._connection, users, stretch.topic, stretch.partition)
+        scattered = await scattered_users(
+            self._connection, users, offset_range.topic, offset_range.partition
+        )
         return {_USER + user for user in scattered}
 
 

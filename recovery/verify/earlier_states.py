@@ -18,7 +18,7 @@ from execstream.recovery.verify.row_comparison import (
     Table,
     compare,
 )
-from execstream.storage.commit.write_set import Effects, Row
+from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.storage.log.run_states import entry_of
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.key_values import KeyValues
@@ -152,7 +152,7 @@ async def owners_of_deleted(connection: asyncpg.Connection, names: Iterable[str]
     return {row[0]: row[1] for row in await connection.fetch(_OWNERS, list(names))}
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """Sources `begin` ≤ offset < `end` of a partition; `skipped` offsets are not compared. `base`
     stands between them and offsets of the topic `topic`."""
 
@@ -176,7 +176,7 @@ select source_offset from refusal
 """
 
 
-async def not_storable(connection: asyncpg.Connection, of: Stretch) -> dict[int, str]:
+async def not_storable(connection: asyncpg.Connection, of: OffsetRange) -> dict[int, str]:
     """Kafka's offsets of commands that Postgres refused, with the detail of the dead letter."""
     rows = await connection.fetch(
         _NOT_STORABLE, of.topic, of.partition, of.begin - of.base, of.end - of.base
@@ -184,7 +184,7 @@ async def not_storable(connection: asyncpg.Connection, of: Stretch) -> dict[int,
     return {row["offset"]: row["detail"] for row in rows}
 
 
-async def refused_as_unknown(connection: asyncpg.Connection, of: Stretch) -> set[int]:
+async def refused_as_unknown(connection: asyncpg.Connection, of: OffsetRange) -> set[int]:
     """Sources of commands whose run was not there yet."""
     return {
         row[0] for row in await connection.fetch(_NOT_THERE_YET, of.partition, of.begin, of.end)
@@ -197,21 +197,27 @@ _OF_TOPIC = """partition = $2 and "offset" >= $3 and "offset" < $4
             and not "offset" = any($5::bigint[]) and topic = $6"""
 
 
-async def compare_stretch(
-    connection: asyncpg.Connection, of: Stretch, effects: Effects
+async def compare_range(
+    connection: asyncpg.Connection, of: OffsetRange, write_set: WriteSet
 ) -> list[Differing]:
     """What is stored of a stretch against what it came to when it was folded again."""
     found: list[Differing] = []
     by_source: list[tuple[Table, list[Row]]] = [
-        (JOURNAL, effects.entries),
-        (KEY_VALUE_JOURNAL, effects.key_values),
-        (REFUSALS, effects.refusals),
+        (JOURNAL, write_set.entries),
+        (KEY_VALUE_JOURNAL, write_set.key_values),
+        (REFUSALS, write_set.refusals),
     ]
     sources = (of.partition, of.begin, of.end, of.skipped)
     for table, rows in by_source:
         found += await compare(connection, table, rows, _OF_SOURCE, *sources)
     offsets = (of.begin - of.base, of.end - of.base, [one - of.base for one in of.skipped])
     found += await compare(
-        connection, DEAD_LETTERS, effects.dead_letters, _OF_TOPIC, of.partition, *offsets, of.topic
+        connection,
+        DEAD_LETTERS,
+        write_set.dead_letters,
+        _OF_TOPIC,
+        of.partition,
+        *offsets,
+        of.topic,
     )
     return found

@@ -12,9 +12,14 @@ from aiokafka import AIOKafkaConsumer
 
 from execstream.kafka.reader import Extent, records
 from execstream.recovery.verify.earlier_states import forgotten
-from execstream.recovery.verify.recomputed_totals import Place, Recount, everything, partly_kept
-from execstream.recovery.verify.report import RETELL, Difference, Report
-from execstream.storage.log.events import Retelling
+from execstream.recovery.verify.recomputed_totals import (
+    RecomputedTotals,
+    SourceOffset,
+    everything,
+    partly_kept,
+)
+from execstream.recovery.verify.report import REPUBLISH, Difference, Report
+from execstream.storage.log.events import EventBuilder
 from execstream.streams import exact_json
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, Event, encode_event
@@ -28,7 +33,7 @@ class _Source(msgspec.Struct):
 
 
 _decode_source = msgspec.json.Decoder(_Source).decode
-_Saying = tuple[Place, bytes]
+_SourceValue = tuple[SourceOffset, bytes]
 
 
 class Topic:
@@ -36,17 +41,17 @@ class Topic:
 
     def __init__(self, reader: AIOKafkaConsumer, name: str, partition: int, extent: Extent) -> None:
         first, end = extent.first.get(partition, 0), extent.end.get(partition, 0)
-        self._sayings = _sayings(records(reader, name, partition, first, end))
-        self._next: _Saying | None = None
-        self.begin: Place | None = None
-        self.last: Place = NOWHERE
+        self._source_values = _source_values(records(reader, name, partition, first, end))
+        self._next: _SourceValue | None = None
+        self.begin: SourceOffset | None = None
+        self.last: SourceOffset = NOWHERE
 
     async def open(self) -> None:
         """Read the first event; `begin` is its place, None when there is no event."""
         await self._move()
         self.begin = None if self._next is None else self._next[0]
 
-    async def until(self, place: Place) -> list[_Saying]:
+    async def until(self, place: SourceOffset) -> list[_SourceValue]:
         """The next events up to `place`, which is the last of them if it is there."""
         found = []
         while self._next is not None and self._next[0] <= place:
@@ -55,13 +60,13 @@ class Topic:
         return found
 
     async def _move(self) -> None:
-        self._next = await anext(self._sayings, None)
+        self._next = await anext(self._source_values, None)
         if self._next is not None:
             self.last = self._next[0]
 
 
-async def _sayings(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_Saying]:
-    last: Place = NOWHERE
+async def _source_values(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_SourceValue]:
+    last: SourceOffset = NOWHERE
     async for some in found:
         for record in some:
             try:
@@ -74,56 +79,60 @@ async def _sayings(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_Saying
 
 
 class EventChecks:
-    """Checks partitions one after the other. `recount`: None when no tally ever ran."""
+    """Checks partitions one after the other. `recomputed`: None when no tally ever ran."""
 
     def __init__(
         self,
         connection: asyncpg.Connection,
         report: Report,
-        recount: Recount | None,
-        counted: dict[int, Place],
+        recomputed: RecomputedTotals | None,
+        counted: dict[int, SourceOffset],
     ) -> None:
         self._connection = connection
         self._report = report
-        self._recount = recount
+        self._recompute = recomputed
         self._counted = counted
         self.compared = 0
         self.pending = 0
 
     async def check(
-        self, partition: int, topic: Topic, end: int, published: Place
+        self, partition: int, topic: Topic, end: int, published: SourceOffset
     ) -> AsyncIterator[int]:
         """Partition `partition` up to source offset `end`; of events above `published` it is not
         said that they are in the topic yet. Yields how many were looked at."""
-        retelling = Retelling()
+        event_builder = EventBuilder()
         await topic.open()
         async for rows in everything(self._connection, partition, end):
             sound = [row for row in rows if str(row["graph_exec_id"]) not in self._report.broken]
-            events = await retelling.events(self._connection, sound)
-            told = [(_place(event), encode_event(event)) for event in events]
-            await self._count(told, self._counted.get(partition, NOWHERE))
+            events = await event_builder.events(self._connection, sound)
+            expected = [(_place(event), encode_event(event)) for event in events]
+            await self._count(expected, self._counted.get(partition, NOWHERE))
             if topic.begin is not None:
-                since = [one for one in told if one[0] >= topic.begin]
+                since = [one for one in expected if one[0] >= topic.begin]
                 await self._compare(partition, topic, since, published)
             yield len(rows)
         await self._surplus(partition, await topic.until((end - 1, 2**31)))
 
-    async def _count(self, told: Iterable[_Saying], upto: Place) -> None:
-        if self._recount is None:
+    async def _count(self, expected: Iterable[_SourceValue], upto: SourceOffset) -> None:
+        if self._recompute is None:
             return
         tally = Tally()
-        for place, value in told:
+        for place, value in expected:
             if place <= upto:
                 tally.count(decode_fact(value))
-        await self._recount.add(tally)
+        await self._recompute.add(tally)
 
     async def _compare(
-        self, partition: int, topic: Topic, told: Sequence[_Saying], published: Place
+        self,
+        partition: int,
+        topic: Topic,
+        expected: Sequence[_SourceValue],
+        published: SourceOffset,
     ) -> None:
-        if not told:
+        if not expected:
             return
-        found = dict(await topic.until(told[-1][0]))
-        for place, value in told:
+        found = dict(await topic.until(expected[-1][0]))
+        for place, value in expected:
             is_there = found.pop(place, None)
             if is_there is None:
                 self._missing(partition, place, value, published, topic.last)
@@ -134,14 +143,19 @@ class EventChecks:
         await self._surplus(partition, found.items())
 
     def _missing(
-        self, partition: int, place: Place, value: bytes, published: Place, last: Place
+        self,
+        partition: int,
+        place: SourceOffset,
+        value: bytes,
+        published: SourceOffset,
+        last: SourceOffset,
     ) -> None:
         if place > published and place > last:
             self.pending += 1
             return
         self._note(partition, place, value, "*", "there", "missing")
 
-    def _differing(self, partition: int, place: Place, value: bytes, found: bytes) -> None:
+    def _differing(self, partition: int, place: SourceOffset, value: bytes, found: bytes) -> None:
         expected, is_now = _fields(value), _fields(found)
         if "truncated" in expected or "truncated" in is_now:
             for name in _PAYLOADS:  # shortened from another spelling
@@ -152,7 +166,7 @@ class EventChecks:
             if here != there:
                 self._note(partition, place, value, name, here, there)
 
-    async def _surplus(self, partition: int, found: Iterable[_Saying]) -> None:
+    async def _surplus(self, partition: int, found: Iterable[_SourceValue]) -> None:
         """Events without an entry: those of runs that were erased stay in the topic."""
         fields = [(place, value, _fields(value)) for place, value in found]
         run_ids = {one["graph_exec_id"] for _, _, one in fields if "graph_exec_id" in one}
@@ -167,7 +181,13 @@ class EventChecks:
                 self._note(partition, place, value, "*", "missing", "there")
 
     def _note(
-        self, partition: int, place: Place, value: bytes, name: str, expected: Any, found: Any
+        self,
+        partition: int,
+        place: SourceOffset,
+        value: bytes,
+        name: str,
+        expected: Any,
+        found: Any,
     ) -> None:
         fields = _fields(value)
         self._report.add(
@@ -176,7 +196,7 @@ class EventChecks:
                 field=name,
                 expected=expected,
                 found=found,
-                mend=RETELL,
+                mend=REPUBLISH,
                 graph_exec_id=fields.get("graph_exec_id"),
                 node_exec_id=fields.get("node_exec_id"),
                 place={"source": [partition, *place]},
@@ -184,7 +204,7 @@ class EventChecks:
         )
 
 
-def _place(event: Event) -> Place:
+def _place(event: Event) -> SourceOffset:
     return (event.source[1], event.source[2])
 
 

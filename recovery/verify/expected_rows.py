@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from execstream.recovery.verify.report import REBUILD, Difference
 from execstream.recovery.verify.soundness import flaw
-from execstream.storage.commit.write_set import Effects, Row
+from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.storage.log.run_states import entry_of
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry
@@ -20,7 +20,7 @@ _SOME_VALUE = Raw(b"null")  # stands for a value, which no row depends on
 
 # Columns of `graph_execution` that what is left of a journal cannot tell, by position.
 _ID, _STATS, _TRIMMED_AT = 0, 11, 22
-_TOLD_BY_REST = (4, 12, 13, 14, 15, 17, 18, 19, 20)
+_KNOWN_FROM_REST = (4, 12, 13, 14, 15, 17, 18, 19, 20)
 _ERASED_COLUMNS = (5, 6, 7, 11)
 
 
@@ -39,7 +39,7 @@ class Rows:
         self.flaws: list[Difference] = []
         self.broken: set[str] = set()
         self.entries = 0
-        self._effects = Effects()
+        self._write_set = WriteSet()
         self._run: Run | None = None
         self._last: tuple[int, int] = (-1, -1)
 
@@ -59,17 +59,17 @@ class Rows:
         evolve(self._run, entry)
         self._run.outcomes.clear()  # only who applies commands asks for them
         source = (row["source_offset"], row["source_index"])
-        self._effects.add_entry(self._run, entry, row["source_partition"], *source)
-        self._effects.entries.clear()
+        self._write_set.add_entry(self._run, entry, row["source_partition"], *source)
+        self._write_set.entries.clear()
         self._last = source
 
     def take(self) -> Folded:
         """The rows of what was added since the last time."""
-        effects, self._effects = self._effects, Effects()
-        effects.freeze()
+        write_set, self._write_set = self._write_set, WriteSet()
+        write_set.build_rows()
         return Folded(
-            [row for row in effects.run_rows if row[_ID] not in self.broken],
-            [row for row in effects.step_rows if row[1] not in self.broken],
+            [row for row in write_set.run_rows if row[_ID] not in self.broken],
+            [row for row in write_set.step_rows if row[1] not in self.broken],
         )
 
     def _entry(self, run_id: str, row: asyncpg.Record) -> Entry | None:
@@ -121,17 +121,17 @@ class Rows:
 def rest_row(head: asyncpg.Record, rest: Sequence[asyncpg.Record], loaded: Run) -> Row:
     """The row of a run of whose journal only `rest` is left: `loaded` is its row as it is, evolved
     by `rest`."""
-    effects = Effects()
+    write_set = WriteSet()
     for row in rest:
         last = (row["source_partition"], row["source_offset"], row["source_index"])
-        effects.add_entry(loaded, entry_of(row), *last)
-    effects.freeze()
-    told = effects.run_rows[0]
+        write_set.add_entry(loaded, entry_of(row), *last)
+    write_set.build_rows()
+    last = write_set.run_rows[0]
     columns = list(head.values())
-    for column in _TOLD_BY_REST:
-        columns[column] = told[column]
-    if told[_STATS] is not None:
-        columns[_STATS] = told[_STATS]
+    for column in _KNOWN_FROM_REST:
+        columns[column] = last[column]
+    if last[_STATS] is not None:
+        columns[_STATS] = last[_STATS]
     if rest[-1]["is_closing"]:
         for column in (*_ERASED_COLUMNS, _TRIMMED_AT):
             columns[column] = None

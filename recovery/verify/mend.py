@@ -18,16 +18,16 @@ from execstream.recovery.verify.repair import (
 from execstream.recovery.verify.report import Report
 from execstream.recovery.verify.row_comparison import entries_of
 from execstream.recovery.verify.run_checks import Piece, fold_piece, in_parts
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 
 RUNS_AT_ONCE = 20
 TOTALS_AT_ONCE = 500
 
 
-async def mend(settings: Settings, report: Report, told: Told) -> None:
+async def mend(settings: Settings, report: Report, report_progress: ProgressCallback) -> None:
     """Mend what can be; `report.mended` counts runs, key-values, totals and published ones."""
     dsn, schema = settings.postgres, settings.schema_
-    await _mend_runs(dsn, schema, report, told)
+    await _mend_runs(dsn, schema, report, report_progress)
     key_values = [r for r in report.key_values if r.value("user_id") not in report.broken_users]
     if key_values:
         async with held(dsn, schema, "apply") as connection:
@@ -42,12 +42,14 @@ async def mend(settings: Settings, report: Report, told: Told) -> None:
         report.mended += await block_stats.mend(settings)
 
 
-async def _mend_runs(dsn: str, schema: str, report: Report, told: Told) -> None:
+async def _mend_runs(
+    dsn: str, schema: str, report: Report, report_progress: ProgressCallback
+) -> None:
     run_ids = sorted(report.runs - report.broken)
     for some in in_parts(run_ids, RUNS_AT_ONCE):
         async with held(dsn, schema, "apply") as connection:
             report.mended += await _rewrite(connection, some)
-        told("Mending", report.mended, len(run_ids))
+        report_progress("Mending", report.mended, len(run_ids))
     if report.strays:
         async with held(dsn, schema, "apply") as connection:
             report.mended += len(await forget_strays(connection, report.strays))

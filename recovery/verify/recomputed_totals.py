@@ -18,7 +18,7 @@ ROWS_AT_A_TIME = 200
 OFFSETS_AT_A_TIME = 2_000  # which Postgres sorts together
 BYTES_AT_A_TIME = 8 * 1024 * 1024
 
-Place = tuple[int, int]
+SourceOffset = tuple[int, int]
 
 _EVERYTHING = """
 select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id, seq,
@@ -105,7 +105,7 @@ select partition, published_offset, published_index from consumer_offset
 """
 
 
-async def counted(connection: asyncpg.Connection, topic: str) -> dict[int, Place]:
+async def counted(connection: asyncpg.Connection, topic: str) -> dict[int, SourceOffset]:
     """Source of the last event that the tally has counted, by partition."""
     return {row[0]: (row[1], row[2]) for row in await connection.fetch(_COUNTED, topic)}
 
@@ -135,7 +135,7 @@ async def trimmed_days(connection: asyncpg.Connection) -> list[Unknown]:
     return [Unknown(*row) for row in await connection.fetch(_TRIMMED)]
 
 
-class Recount:
+class RecomputedTotals:
     """The totals once more, in tables that only this session sees."""
 
     def __init__(self, connection: asyncpg.Connection, schema: str, topic: str) -> None:
@@ -170,11 +170,13 @@ class Recount:
         found: list[Differing] = []
         for table in TOTALS:
             where = f"source_partition = any($1::int[]) and not {is_unknown(table)}"
-            recounted, stored = (
+            recomputed_from_rows, stored = (
                 f"(select * from {schema}.{table.name} t where {where})"
                 for schema in ("pg_temp", self._schema)
             )
-            found += await differing(self._connection, table, recounted, stored, [list(partitions)])
+            found += await differing(
+                self._connection, table, recomputed_from_rows, stored, [list(partitions)]
+            )
         return found
 
 

@@ -12,13 +12,13 @@ import msgspec
 
 from execstream.recovery.verify.row_comparison import Differing
 
-MOST_TOLD = 1_000  # differences of a kind; the others are counted
+MOST_LISTED = 1_000  # differences of a kind; the others are counted
 
 MEND_ALL = "execstream verify --all --mend"
 # By force, because what is live is what is wrong.
 REBUILD = "execstream replay --into rebuilt --swap --force"
 # The topic itself keeps what it says: only listeners can be told how it really was.
-RETELL = "execstream replay --events --to-redis"
+REPUBLISH = "execstream replay --events --to-redis"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Report:
     def add(self, *differences: Difference) -> None:
         for one in differences:
             self.counts[one.kind] += 1
-            if self.counts[one.kind] <= MOST_TOLD:
+            if self.counts[one.kind] <= MOST_LISTED:
                 self.differences.append(one)
 
     def add_rows(self, rows: Iterable[Differing], mend: str) -> None:

@@ -187,7 +187,7 @@ async def some_runs(connection: asyncpg.Connection, number: int) -> list[str]:
     return [str(row["id"]) for row in rows]
 
 
-_UNTOLD = """
+_UNRECORDED = """
   from graph_execution g
  where not exists (select from journal j where j.graph_exec_id = g.id)
    and ($1::uuid[] is null or id = any($1))
@@ -207,7 +207,7 @@ async def count_trimmed(
 ) -> int:
     """How many have no journal because retention dropped it; of all runs or of `run_ids`."""
     ids = None if run_ids is None else list(run_ids)
-    statement = f"select count(*) {_UNTOLD} and trimmed_at is not null"
+    statement = f"select count(*) {_UNRECORDED} and trimmed_at is not null"
     return int(await connection.fetchval(statement, ids))
 
 
@@ -216,7 +216,7 @@ async def runs_without_journal(
 ) -> list[str]:
     """Ids of those that have none and do not say why; of all runs or of `run_ids`."""
     ids = None if run_ids is None else list(run_ids)
-    rows = await connection.fetch(f"select id {_UNTOLD} and trimmed_at is null", ids)
+    rows = await connection.fetch(f"select id {_UNRECORDED} and trimmed_at is null", ids)
     return [str(row["id"]) for row in rows]
 
 

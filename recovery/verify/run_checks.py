@@ -25,7 +25,7 @@ from execstream.recovery.verify.row_comparison import (
     stray_steps,
 )
 from execstream.storage.log.run_states import load_runs
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 
 ENTRIES_AT_ONCE = 10_000  # after the last of which a run ends
 RUNS_AT_ONCE = 100
@@ -68,10 +68,12 @@ def in_parts(items: Iterable[_Item], most: int) -> Iterator[list[_Item]]:
 class RunChecks:
     """Checks runs and remembers which of them can only be judged in part."""
 
-    def __init__(self, connection: asyncpg.Connection, report: Report, told: Told) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, report: Report, report_progress: ProgressCallback
+    ) -> None:
         self._connection = connection
         self._report = report
-        self._told = told
+        self._report_progress = report_progress
         self._total = 0
         self.runs = self.entries = 0
         self.erased: list[Span] = []
@@ -80,9 +82,9 @@ class RunChecks:
         """All runs there are, about `total` of them, and what belongs to none."""
         self._total = total
         await self._check(all_entries(self._connection))
-        await self._check_untold(None)
-        for stray, is_told in await stray_steps(self._connection):
-            self._report.add_rows([stray], MEND_ALL if is_told else REBUILD)
+        await self._check_without_journal(None)
+        for stray, has_journal in await stray_steps(self._connection):
+            self._report.add_rows([stray], MEND_ALL if has_journal else REBUILD)
             self._report.strays.add(stray.value("graph_exec_id"))
 
     async def check_some(self, run_ids: Collection[str]) -> None:
@@ -90,14 +92,14 @@ class RunChecks:
         self._total = len(run_ids)
         for some in in_parts(run_ids, RUNS_AT_ONCE):
             await self._check(entries_of(self._connection, some))
-        await self._check_untold(run_ids)
+        await self._check_without_journal(run_ids)
 
     async def _check(self, entries: AsyncIterator[asyncpg.Record]) -> None:
         async for piece in _pieces(entries):
             await self._check_piece(piece)
             self.runs += len(piece.ids)
             self.entries += piece.entries
-            self._told(_WHAT, self.runs, max(self.runs, self._total))
+            self._report_progress(_WHAT, self.runs, max(self.runs, self._total))
 
     async def _check_piece(self, piece: Piece) -> None:
         folded = await fold_piece(self._connection, piece, self._report)
@@ -122,7 +124,7 @@ class RunChecks:
             self._report.add_rows([row], mend_run(run_id))
             self._report.runs.add(run_id)
 
-    async def _check_untold(self, run_ids: Collection[str] | None) -> None:
+    async def _check_without_journal(self, run_ids: Collection[str] | None) -> None:
         """Runs without any journal: retention dropped it and says so, or something is wrong."""
         self.runs += await count_trimmed(self._connection, run_ids)
         for run_id in await runs_without_journal(self._connection, run_ids):
@@ -131,7 +133,7 @@ class RunChecks:
             self._report.add(
                 Difference("journal", "*", "there", "missing", REBUILD, graph_exec_id=run_id)
             )
-        self._told(_WHAT, self.runs, self.runs)
+        self._report_progress(_WHAT, self.runs, self.runs)
 
 
 async def _pieces(entries: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Piece]:

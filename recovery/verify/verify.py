@@ -20,7 +20,7 @@ from execstream.recovery.verify.command_checks import CommandChecks
 from execstream.recovery.verify.event_checks import EventChecks, Topic
 from execstream.recovery.verify.mend import mend
 from execstream.recovery.verify.recomputed_totals import (
-    Recount,
+    RecomputedTotals,
     Unknown,
     counted,
     merged,
@@ -38,7 +38,7 @@ from execstream.recovery.verify.run_checks import RunChecks
 from execstream.storage.reads.querying import parse_id
 from execstream.storage.redis.positions import open_redis
 from execstream.streams.errors import Fatal
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, EVENTS
 
 
@@ -54,14 +54,16 @@ class Asked:
     runs: int | None = None
 
 
-async def verify(settings: Settings, asked: Asked, told: Told, *, mending: bool = False) -> Report:
-    """Check what was `asked` for; with `mending`, rewrite what can be from the journal."""
+async def verify(
+    settings: Settings, asked: Asked, report_progress: ProgressCallback, *, repairing: bool = False
+) -> Report:
+    """Check what was `asked` for; with `repairing`, rewrite what can be from the journal."""
     report = Report()
     async with (
         consumer(settings.kafka) as reader,
         snapshot(settings.postgres, settings.schema_) as connection,
     ):
-        checks = _Checks(settings, connection, reader, report, told)
+        checks = _Checks(settings, connection, reader, report, report_progress)
         if asked.ids:
             await checks.named(asked.ids)
         elif asked.runs is not None:
@@ -69,8 +71,8 @@ async def verify(settings: Settings, asked: Asked, told: Told, *, mending: bool 
         else:
             await checks.all()
     _distrust_broken(report)
-    if mending:
-        await mend(settings, report, told)
+    if repairing:
+        await mend(settings, report, report_progress)
     return report
 
 
@@ -96,14 +98,14 @@ class _Checks:
         connection: asyncpg.Connection,
         reader: AIOKafkaConsumer,
         report: Report,
-        told: Told,
+        report_progress: ProgressCallback,
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._reader = reader
         self._report = report
-        self._told = told
-        self._runs = RunChecks(connection, report, told)
+        self._report_progress = report_progress
+        self._runs = RunChecks(connection, report, report_progress)
         self._commands, self._events = (
             settings.topic_prefix + topic.name for topic in (COMMANDS, EVENTS)
         )
@@ -136,14 +138,16 @@ class _Checks:
     async def _positions(self) -> list[Stored]:
         """Check positions; those that Postgres has."""
         stored = await stored_positions(self._connection)
-        told = list(stored)
+        report_progress = list(stored)
         if self._settings.redis_url is not None:
             redis = open_redis(self._settings.redis)
             try:
-                told += await stored_in_redis(redis, self._settings.redis_prefix, self._events)
+                report_progress += await stored_in_redis(
+                    redis, self._settings.redis_prefix, self._events
+                )
             finally:
                 await redis.aclose()
-        check_positions(await placed(self._reader, told), self._report)
+        check_positions(await placed(self._reader, report_progress), self._report)
         return stored
 
     async def _check_commands(self, places: Sequence[Stored]) -> None:
@@ -157,7 +161,7 @@ class _Checks:
             begin, end = spans[one.partition]
             async for number in checks.check(self._reader, one.partition, begin, end, one.base):
                 done += number
-                self._told("Commands", done, total)
+                self._report_progress("Commands", done, total)
         self._report.checked["commands"] = {
             "compared": checks.compared,
             "offsets": {str(partition): list(span) for partition, span in spans.items()},
@@ -173,14 +177,14 @@ class _Checks:
 
     async def _check_events(self, places: Sequence[Stored]) -> None:
         upto = await counted(self._connection, self._events)
-        recount = None
+        recomputed = None
         if upto:
-            recount = Recount(self._connection, self._settings.schema_, self._events)
-            await recount.begin()
+            recomputed = RecomputedTotals(self._connection, self._settings.schema_, self._events)
+            await recomputed.begin()
         else:
             self._report.left_out.append("the totals: no tally ever ran")
         held = await extent(self._reader, self._events)
-        checks = EventChecks(self._connection, self._report, recount, upto)
+        checks = EventChecks(self._connection, self._report, recomputed, upto)
         total, done = sum(one.next_offset for one in places), 0
         begins: dict[str, list[int] | None] = {}
         for one in places:
@@ -189,17 +193,17 @@ class _Checks:
             published = (one.published_offset, one.published_index)
             async for number in checks.check(one.partition, topic, end, published):
                 done += number
-                self._told("Events", done, max(total, done))
+                self._report_progress("Events", done, max(total, done))
             begins[str(one.partition)] = None if topic.begin is None else list(topic.begin)
         self._report.checked["events"] = {
             "compared": checks.compared,
             "not_published_yet": checks.pending,
             "first_sources": begins,
         }
-        if recount is not None:
-            await self._check_totals(recount, list(upto))
+        if recomputed is not None:
+            await self._check_totals(recomputed, list(upto))
 
-    async def _check_totals(self, recount: Recount, partitions: Sequence[int]) -> None:
+    async def _check_totals(self, recomputed: RecomputedTotals, partitions: Sequence[int]) -> None:
         unknown = merged(
             [Unknown(*span) for span in self._runs.erased] + await trimmed_days(self._connection)
         )
@@ -211,8 +215,8 @@ class _Checks:
             "or trimmed"
             for one in unknown
         ]
-        self._report.totals = await recount.differing(partitions, unknown)
-        await recount.end()
+        self._report.totals = await recomputed.differing(partitions, unknown)
+        await recomputed.end()
         self._report.add_rows(self._report.totals, MEND_ALL)
         self._report.checked["totals"] = {"partitions": len(partitions)}
 

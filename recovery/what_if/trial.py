@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faust.types import TP
 
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.config.settings import Settings
 from execstream.recovery.bundles.bundles import read_bundle
 from execstream.recovery.bundles.lines import CommandLine
@@ -27,7 +27,7 @@ from execstream.streams.commands import RunCommand
 from execstream.streams.decoding import decode
 from execstream.streams.errors import Fatal, Unreachable
 from execstream.streams.events import NOWHERE
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.redriving import named_key
 from execstream.streams.statuses import Table
 
@@ -56,16 +56,16 @@ def read_table(file: Path) -> Table:
 
 
 async def try_table(
-    settings: Callable[[], Settings], table: Table, against: str, tell: Told
+    settings: Callable[[], Settings], table: Table, against: str, report_progress: ProgressCallback
 ) -> tuple[WhatIf, list[Difference]]:
     """What `table` would have made of the commands in `against`. Raises NoCommands."""
     tried = WhatIf(table)
-    await _fold(tried, commands_of(settings, against, tell), against)
+    await _fold(tried, commands_of(settings, against, report_progress), against)
     return tried, tried.differences()
 
 
 async def compare_with_stored(
-    settings: Settings, against: str, tell: Told
+    settings: Settings, against: str, report_progress: ProgressCallback
 ) -> tuple[Compared, list[Difference]]:
     """What the rules of this version make of the commands in `against`, beside what is stored. Of
     the topic that workers apply, those are taken whose effects are stored. Raises NoCommands."""
@@ -76,7 +76,9 @@ async def compare_with_stored(
             for one in await stored_positions(connection)
             if one.consumer == "apply" and one.topic == against
         }
-        await _fold(compared, commands_of(lambda: settings, against, tell, applied), against)
+        await _fold(
+            compared, commands_of(lambda: settings, against, report_progress, applied), against
+        )
         run_ids = compared.run_ids()
         stored = await run_ends(connection, run_ids)
         trimmed = await trimmed_runs(connection, run_ids)
@@ -96,21 +98,21 @@ async def _fold(
 async def commands_of(
     settings: Callable[[], Settings],
     against: str,
-    tell: Told,
+    report_progress: ProgressCallback,
     until: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[RunCommand, None]:
     """Commands about runs, in order: of a file with one per line, of a bundle (`.zst`), or of a
     topic, up to the offsets of `until` by partition. What workers would bury is left out."""
     file = Path(against)
     if not file.exists():
-        async for command in _of_topic(settings(), against, tell, until):
+        async for command in _of_topic(settings(), against, report_progress, until):
             yield command
         return
-    for command in _understood(_values(file, tell)):
+    for command in _understood(_values(file, report_progress)):
         yield command
 
 
-def _values(file: Path, tell: Told) -> Iterator[bytes]:
+def _values(file: Path, report_progress: ProgressCallback) -> Iterator[bytes]:
     if file.suffix == ".zst":
         for one in read_bundle(file):
             if isinstance(one, CommandLine):
@@ -122,7 +124,7 @@ def _values(file: Path, tell: Told) -> Iterator[bytes]:
             yield line
             read += len(line)
             if number % _TELL_EVERY == 0:
-                tell("bytes", read, size)
+                report_progress("bytes", read, size)
 
 
 def _understood(values: Iterator[bytes]) -> Iterator[RunCommand]:
@@ -133,19 +135,25 @@ def _understood(values: Iterator[bytes]) -> Iterator[RunCommand]:
 
 
 async def _of_topic(
-    settings: Settings, name: str, tell: Told, until: Mapping[int, int] | None
+    settings: Settings,
+    name: str,
+    report_progress: ProgressCallback,
+    until: Mapping[int, int] | None,
 ) -> AsyncGenerator[RunCommand, None]:
     try:
         topic = await describe(settings.kafka, name)
     except (OutOfReach, Unreachable) as error:
         raise type(error)(f"There is no file {name}. As a topic: {error}") from error
     ends = {n: min(end, until.get(n, 0)) if until else end for n, end in topic.end.items()}
-    parts = [Owned(TP(name, n), 0, 0, NOWHERE, first, first) for n, first in topic.first.items()]
+    parts = [
+        AssignedPartition(TP(name, n), 0, 0, NOWHERE, first, first)
+        for n, first in topic.first.items()
+    ]
     total = sum(max(0, ends[part.number] - part.next) for part in parts)
     read = 0
     async for batch in read_commands(settings.kafka, parts, ends, lambda: _BATCH):
         read += batch.size
-        tell("commands", read, total)
+        report_progress("commands", read, total)
         for portion in batch:
             for record in portion.records:
                 command = decode(record.key, record.value, settings.max_command_bytes)

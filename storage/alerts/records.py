@@ -135,7 +135,7 @@ async def raise_alert(
     if row is None:
         return None
     alert = _alert(row)
-    await _tell(connection, MessageType.OPENED, alert, has_webhook=has_webhook)
+    await _add_message(connection, MessageType.OPENED, alert, has_webhook=has_webhook)
     return alert
 
 
@@ -158,9 +158,11 @@ async def update_alert(
     )
 
 
-async def tell_changed(connection: asyncpg.Connection, alert: Alert, *, has_webhook: bool) -> None:
+async def add_changed_message(
+    connection: asyncpg.Connection, alert: Alert, *, has_webhook: bool
+) -> None:
     """Have it told that an alert is not what it was."""
-    await _tell(connection, MessageType.CHANGED, alert, has_webhook=has_webhook)
+    await _add_message(connection, MessageType.CHANGED, alert, has_webhook=has_webhook)
 
 
 _CLOSE = f"update alert set closed_at = now() where id = $1 returning {_COLUMNS}"
@@ -169,7 +171,7 @@ _CLOSE = f"update alert set closed_at = now() where id = $1 returning {_COLUMNS}
 async def close_alert(connection: asyncpg.Connection, alert_id: int, *, has_webhook: bool) -> None:
     """An alert is over."""
     alert = _alert(await connection.fetchrow(_CLOSE, alert_id))
-    await _tell(connection, MessageType.CLOSED, alert, has_webhook=has_webhook)
+    await _add_message(connection, MessageType.CLOSED, alert, has_webhook=has_webhook)
 
 
 _END_SILENCES = f"""
@@ -181,22 +183,22 @@ returning {_COLUMNS}
 async def end_silences(connection: asyncpg.Connection, *, has_webhook: bool) -> None:
     """Tell of open alerts whose silence is over."""
     for row in await connection.fetch(_END_SILENCES):
-        await _tell(connection, MessageType.CHANGED, _alert(row), has_webhook=has_webhook)
+        await _add_message(connection, MessageType.CHANGED, _alert(row), has_webhook=has_webhook)
 
 
 # A silenced alert is told to those who look, and not to the webhook.
-_TELL = """
+_ADD_MESSAGE = """
 insert into alert_message (alert_id, type, alert, next_try_at)
 values ($1, $2, $3::text::jsonb, case when $4 then now() end)
 """
 
 
-async def _tell(
+async def _add_message(
     connection: asyncpg.Connection, type_: MessageType, alert: Alert, *, has_webhook: bool
 ) -> None:
     is_due = has_webhook and alert.silenced_until is None
     body = exact_json.encode(alert).decode()
-    await connection.execute(_TELL, alert.id, type_, body, is_due)
+    await connection.execute(_ADD_MESSAGE, alert.id, type_, body, is_due)
 
 
 # ---- what people do --------------------------------------------------------------------------
@@ -213,7 +215,7 @@ async def acknowledge(db: asyncpg.Pool, alert_id: int, by: str | None = None) ->
         row = await connection.fetchrow(_ACKNOWLEDGE, alert_id, by)
         if row is None:
             return await get_alert(connection, alert_id)
-        await _tell(connection, MessageType.CHANGED, _alert(row), has_webhook=False)
+        await _add_message(connection, MessageType.CHANGED, _alert(row), has_webhook=False)
         return _alert(row)
 
 
@@ -234,7 +236,7 @@ async def silence(db: asyncpg.Pool, alert_id: int, minutes: int) -> Alert | None
         if row is None:
             return None
         await connection.execute(_UNSAY, alert_id)
-        await _tell(connection, MessageType.CHANGED, _alert(row), has_webhook=False)
+        await _add_message(connection, MessageType.CHANGED, _alert(row), has_webhook=False)
         return _alert(row)
 
 
@@ -278,8 +280,8 @@ def _read_cursor(cursor: str) -> _Cursor:
 def _alert(row: asyncpg.Record) -> Alert:
     about = {name: row[name] for name in Alert.model_fields.keys() - {"figures", "title"}}
     figures: Any = exact_json.decode(row["figures"])
-    told = title(Kind(row["kind"]), row["error_class"], figures)
-    return Alert(**about, figures=figures, title=told)
+    alert_title = title(Kind(row["kind"]), row["error_class"], figures)
+    return Alert(**about, figures=figures, title=alert_title)
 
 
 def _json(figures: Mapping[str, object]) -> str:

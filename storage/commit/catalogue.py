@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
-from execstream.storage.commit.consumer_offsets import Move
+from execstream.storage.commit.consumer_offsets import OffsetCommit
 
 Block = tuple[str, str, str]  # id, name, block_type
 Graph = tuple[str, int, str, str | None]  # id, version, name, description
@@ -16,7 +16,7 @@ async def commit_catalogue(
     connection: asyncpg.Connection,
     consumer: str,
     topic: str,
-    moves: Sequence[Move],
+    offset_commits: Sequence[OffsetCommit],
     blocks: Mapping[str, Block | None],
     graphs: Mapping[tuple[str, int], Graph | None],
 ) -> None:
@@ -25,7 +25,7 @@ async def commit_catalogue(
         _COMMIT,
         consumer,
         topic,
-        [move.row() for move in moves],
+        [offset_commit.row() for offset_commit in offset_commits],
         [block for _, block in sorted(blocks.items()) if block is not None],
         [graph for _, graph in sorted(graphs.items()) if graph is not None],
         sorted(key for key, block in blocks.items() if block is None),

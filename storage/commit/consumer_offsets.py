@@ -15,7 +15,7 @@ CREATED_ELSEWHERE = "XF002"
 
 
 @dataclass(slots=True)
-class Move:
+class OffsetCommit:
     """One partition's share of a batch: from `expected` to `next`, and what became of it.
 
     The fields are those of the type `progress`, in its order.

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from execstream.storage.commit.consumer_offsets import Move
+from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.streams.statuses import ExecutionStatus
 from execstream.streams.totals.aggregation import (
     MINUTES_PER_DAY,
@@ -46,7 +46,11 @@ _COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 async def commit_tally(
-    connection: asyncpg.Connection, consumer: str, topic: str, moves: Sequence[Move], tally: Tally
+    connection: asyncpg.Connection,
+    consumer: str,
+    topic: str,
+    offset_commits: Sequence[OffsetCommit],
+    tally: Tally,
 ) -> None:
     """Add `tally` to the totals and move the offsets, as a whole.
 
@@ -57,7 +61,7 @@ async def commit_tally(
         _COMMIT,
         consumer,
         topic,
-        [move.row() for move in moves],
+        [offset_commit.row() for offset_commit in offset_commits],
         [
             (
                 time_of(minute),
@@ -97,8 +101,8 @@ def _day(day: int) -> date:
 
 def _graph_rows(tally: Tally) -> list[Row]:
     rows: dict[tuple[int, str, int], dict[str, int]] = {}
-    for (partition, graph_id, minute, status), moves in tally.graphs.items():
-        rows.setdefault((partition, graph_id, minute), {})[status] = moves
+    for (partition, graph_id, minute, status), offset_commits in tally.graphs.items():
+        rows.setdefault((partition, graph_id, minute), {})[status] = offset_commits
     return [
         (time_of(minute), partition, graph_id, *(by_status.get(s, 0) for s in _STATUSES))
         for (partition, graph_id, minute), by_status in rows.items()

@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from execstream.storage.commit.consumer_offsets import Move
+from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.streams.commands import Command, RunCommand, SetKeyValue
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
 from execstream.streams.outcomes import Dead, Refused, detail_json
@@ -46,8 +46,8 @@ class _StepChange:
 
 
 @dataclass(slots=True)
-class Effects:
-    """Collects while a batch is folded; `freeze` makes the rows.
+class WriteSet:
+    """Collects while a batch is folded; `build_rows` makes the rows.
 
     `begun`: days that runs began on, each with the day on which Kafka had the record.
     """
@@ -66,10 +66,10 @@ class Effects:
     def erased(self) -> list[str]:
         return [run_id for run_id, change in self._runs.items() if change.erased]
 
-    def touched(self) -> Iterable[str]:
+    def run_ids(self) -> Iterable[str]:
         return self._runs
 
-    def begin(self, run: Run, received_at: datetime) -> None:
+    def add_begun_run(self, run: Run, received_at: datetime) -> None:
         """`run` began, by a record that Kafka had then."""
         self.begun.add((run_day(run), received_at.date()))
 
@@ -172,7 +172,7 @@ class Effects:
             )
         )
 
-    def freeze(self) -> None:
+    def build_rows(self) -> None:
         """Make the rows of runs and steps, in the order of their ids: no deadlocks."""
         self.run_rows = [_run_row(self._runs[run_id]) for run_id in sorted(self._runs)]
         self.step_rows = [
@@ -265,8 +265,8 @@ async def commit(
     connection: asyncpg.Connection,
     consumer: str,
     topic: str,
-    moves: Sequence[Move],
-    effects: Effects,
+    offset_commits: Sequence[OffsetCommit],
+    write_set: WriteSet,
 ) -> bool:
     """Commit a batch as a whole; true when it was there already (the answer had got lost).
 
@@ -278,14 +278,14 @@ async def commit(
             _COMMIT,
             consumer,
             topic,
-            [move.row() for move in moves],
-            effects.run_rows,
-            effects.erased,
-            effects.step_rows,
-            effects.entries,
-            effects.key_values,
-            effects.refusals,
-            effects.dead_letters,
+            [offset_commit.row() for offset_commit in offset_commits],
+            write_set.run_rows,
+            write_set.erased,
+            write_set.step_rows,
+            write_set.entries,
+            write_set.key_values,
+            write_set.refusals,
+            write_set.dead_letters,
         )
     )
 

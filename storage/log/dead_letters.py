@@ -16,7 +16,7 @@ from execstream.streams.outcomes import DeadReason
 from execstream.streams.redriving import Headers, Letter
 
 Answer = TypeVar("Answer")
-Place = tuple[int, int]  # partition and offset on the commands topic
+RecordPosition = tuple[int, int]  # partition and offset on the commands topic
 
 _decode_headers = msgspec.json.Decoder(Headers).decode
 
@@ -109,10 +109,10 @@ _MARK = "update dead_letter set redriven_at = clock_timestamp() where id = any (
 async def put_back(
     db: asyncpg.Pool,
     ids: Sequence[str],
-    send: Callable[[Letter], Awaitable[Place]],
+    send: Callable[[Letter], Awaitable[RecordPosition]],
     *,
     again: bool = False,
-) -> list[tuple[Letter, Place]]:
+) -> list[tuple[Letter, RecordPosition]]:
     """Send those of `ids` that were not redriven yet, or all of them `again`, and mark them.
 
     They are locked meanwhile, so that others who redrive them wait and then find them done. The
@@ -126,10 +126,10 @@ async def put_back(
 async def _put_back(
     db: asyncpg.Pool,
     ids: Sequence[str],
-    send: Callable[[Letter], Awaitable[Place]],
+    send: Callable[[Letter], Awaitable[RecordPosition]],
     *,
     again: bool,
-) -> list[tuple[Letter, Place]]:
+) -> list[tuple[Letter, RecordPosition]]:
     async with db.acquire() as connection, connection.transaction():
         taken = [_letter(row) for row in await connection.fetch(_TAKE, ids)]
         letters = [letter for letter in taken if again or letter.redriven_at is None]
@@ -161,7 +161,7 @@ select next_offset > $3 from consumer_offset
 """
 
 
-async def is_reached(db: asyncpg.Pool, topic: str, place: Place) -> bool:
+async def is_reached(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
     """Whether the workers have come to that place."""
     return bool(await db.fetchval(_IS_REACHED, topic, *place))
 
@@ -171,7 +171,7 @@ select id::text from dead_letter where topic = $1 and partition = $2 and "offset
 """
 
 
-async def letter_at(db: asyncpg.Pool, topic: str, place: Place) -> Letter | None:
+async def letter_at(db: asyncpg.Pool, topic: str, place: RecordPosition) -> Letter | None:
     """The dead letter of the record at that place, or None."""
     found = await db.fetchval(_AT_PLACE, topic, *place)
     return None if found is None else await get_letter(db, found)

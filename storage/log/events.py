@@ -16,7 +16,7 @@ from execstream.streams.state import Run
 MOST_STEPS = 50_000  # of all runs that are kept, and a run counts as a step
 
 
-class Retelling:
+class EventBuilder:
     """Makes events of rows that come in the order of their sources."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from execstream.streams.outcomes import (
 )
 
 
-class AtPlace(NamedTuple):
+class RecordedOffset(NamedTuple):
     """What is known of a place; `source`: the offset that its effects have, None before a worker
     has come that far."""
 
@@ -37,13 +37,13 @@ select reason, detail from dead_letter where topic = $1 and partition = $2 and "
 """
 
 
-async def look_at(db: asyncpg.Pool, topic: str, partition: int, offset: int) -> AtPlace:
+async def look_at(db: asyncpg.Pool, topic: str, partition: int, offset: int) -> RecordedOffset:
     """How far the workers have come, and the dead letter that was there."""
     source = await db.fetchval(_PLACE, topic, partition, offset)
     if source is None:
-        return AtPlace(None, None)
+        return RecordedOffset(None, None)
     row = await db.fetchrow(_DEAD_LETTER, topic, partition, offset)
-    return AtPlace(source, row and Dead(DeadReason(row["reason"]), row["detail"]))
+    return RecordedOffset(source, row and Dead(DeadReason(row["reason"]), row["detail"]))
 
 
 _REFUSAL = """

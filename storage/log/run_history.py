@@ -18,7 +18,7 @@ from execstream.streams.state import Run
 from execstream.streams.statuses import ExecutionStatus
 
 ROWS_AT_ONCE = 500
-_UNTOLD: Source = (-1, -1, -1)  # the source of an event that nobody is to publish
+_UNRECORDED: Source = (-1, -1, -1)  # the source of an event that nobody is to publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def earlier_events(
                 run = await begun(connection, run_id, entry)
             if is_known(run, entry):
                 evolve(run, entry)
-                yield run_event(run, entry, _UNTOLD)
+                yield run_event(run, entry, _UNRECORDED)
 
 
 async def begun(connection: asyncpg.Connection, run_id: str, first: Entry) -> Run:

@@ -16,7 +16,7 @@ from execstream.streams.fold import evolve, new_run
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.state import Run
 
-Place = tuple[int, int]
+SourceOffset = tuple[int, int]
 
 PAGE = 2_000  # commands
 
@@ -58,15 +58,15 @@ select * from dead_letter
 """
 
 
-class Leftover(NamedTuple):
-    place: Place
+class StoredEvent(NamedTuple):
+    place: SourceOffset
     key: bytes
     value: bytes
 
 
 async def events_after(
-    connection: asyncpg.Connection, partition: int, after: Place, before: int
-) -> list[Leftover]:
+    connection: asyncpg.Connection, partition: int, after: SourceOffset, before: int
+) -> list[StoredEvent]:
     """The next page of encoded events of `partition` with a source greater than `after` and an
     offset below `before`; empty when there are no more."""
     # One snapshot: commits go on meanwhile, and may erase a run between two queries.
@@ -77,16 +77,16 @@ async def events_after(
         span = (partition, after[0], until)
         found = await _run_events(connection, span)
         for row in await connection.fetch(_REFUSALS, *span):
-            found.append(_leftover(refusal_event(row)))
+            found.append(_stored_event(refusal_event(row)))
         for row in await connection.fetch(_KEY_VALUES, *span):
-            found.append(_leftover(key_value_event(row)))
+            found.append(_stored_event(key_value_event(row)))
     page = sorted(one for one in found if one.place > after)
     if not page and until + 1 < before:
         return await events_after(connection, partition, (until + 1, -1), before)
     return page
 
 
-class Buried(NamedTuple):
+class DeadLetterRecord(NamedTuple):
     """A dead letter as the record it was, and why it died."""
 
     topic: str
@@ -101,10 +101,10 @@ class Buried(NamedTuple):
 
 async def dead_letters_after(
     connection: asyncpg.Connection, topic: str, partition: int, after: int, before: int
-) -> list[Buried]:
+) -> list[DeadLetterRecord]:
     """Dead letters with `after` < offset < `before` (Kafka's offsets), in order."""
     return [
-        Buried(
+        DeadLetterRecord(
             topic,
             partition,
             row["offset"],
@@ -118,7 +118,9 @@ async def dead_letters_after(
     ]
 
 
-async def _run_events(connection: asyncpg.Connection, span: tuple[int, int, int]) -> list[Leftover]:
+async def _run_events(
+    connection: asyncpg.Connection, span: tuple[int, int, int]
+) -> list[StoredEvent]:
     rows = await connection.fetch(_ENTRIES, *span)
     before: dict[str, int] = {}
     for row in rows:
@@ -126,7 +128,7 @@ async def _run_events(connection: asyncpg.Connection, span: tuple[int, int, int]
     # Those that begin in this page are made from their first entry.
     begun = {run_id: seq for run_id, seq in before.items() if seq > 1}
     runs = await load_runs(connection, list(begun), begun)
-    return [_leftover(entry_event(runs, row)) for row in rows]
+    return [_stored_event(entry_event(runs, row)) for row in rows]
 
 
 def entry_event(runs: dict[str, Run], row: asyncpg.Record) -> Event:
@@ -174,7 +176,7 @@ def key_value_event(row: asyncpg.Record) -> Event:
     )
 
 
-def _leftover(event: Event) -> Leftover:
+def _stored_event(event: Event) -> StoredEvent:
     """Its key is the run, or the user of what is about no run."""
     key = event.user_id if event.graph_exec_id is UNSET else event.graph_exec_id
-    return Leftover(event.source[1:], str(key).encode(), encode_event(event))
+    return StoredEvent(event.source[1:], str(key).encode(), encode_event(event))

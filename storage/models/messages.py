@@ -16,7 +16,7 @@ class ExecutionEventType(StrEnum):
     NODE_EXEC_UPDATE = "node_execution_update"
 
 
-class EventPlace(BaseModel):
+class EventOrigin(BaseModel):
     """Where the event stands: number within its run, cause, and place among all events.
 
     None in an event that was made by hand and never travelled.
@@ -29,13 +29,13 @@ class EventPlace(BaseModel):
     replayed: bool = False  # told once more, for those who lost it; maybe told before
 
 
-class GraphExecutionEvent(GraphExecution, EventPlace):
+class GraphExecutionEvent(GraphExecution, EventOrigin):
     """A run changed."""
 
     event_type: Literal[ExecutionEventType.GRAPH_EXEC_UPDATE] = ExecutionEventType.GRAPH_EXEC_UPDATE
 
 
-class NodeExecutionEvent(NodeExecutionResult, EventPlace):
+class NodeExecutionEvent(NodeExecutionResult, EventOrigin):
     """A step changed."""
 
     event_type: Literal[ExecutionEventType.NODE_EXEC_UPDATE] = ExecutionEventType.NODE_EXEC_UPDATE

@@ -203,8 +203,8 @@ async def list_steps_as_of(
         types = INPUTS_AND_OUTPUTS if with_values else ()
         # Without values a live page leaves execution data out, too.
         bare = {} if with_values else {"execution_data": None}
-        told = [dict(row) | bare for row in rows]
-        steps = await build_steps(connection, told, types, past.seq)
+        step_rows = [dict(row) | bare for row in rows]
+        steps = await build_steps(connection, step_rows, types, past.seq)
     return steps, page[-1]["added_seq"] if len(found) > limit else None
 
 

@@ -59,7 +59,7 @@ def open_redis(url: str) -> Redis:
 
 
 @dataclass(slots=True)
-class Place:
+class RedisPosition:
     """Where a partition stands: the offset to go on from, and the last source before it."""
 
     next_offset: int
@@ -72,7 +72,7 @@ class Publication:
     after them."""
 
     partition: int
-    place: Place
+    place: RedisPosition
     messages: list[tuple[int, str, bytes]] = field(default_factory=list)
 
 
@@ -84,14 +84,14 @@ class RedisPositions:
         self._redis = redis
         self._publish = redis.register_script(_PUBLISH)
 
-    async def load(self) -> dict[int, Place]:
+    async def load(self) -> dict[int, RedisPosition]:
         """Every partition's place that Redis remembers."""
         stored = cast(dict[bytes, bytes], await self._redis.hgetall(self.key))
         places = {}
         for name, value in stored.items():
             if name.isdigit():
                 source = _source.decode(stored.get(name + b":source", b"null"))
-                places[int(name)] = Place(int(value), source)
+                places[int(name)] = RedisPosition(int(value), source)
         return places
 
     async def skip_to(self, begins: Mapping[int, int]) -> None:

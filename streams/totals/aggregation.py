@@ -40,7 +40,7 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 _PLAIN = 18  # digits that always fit into 64 bits
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-Place = tuple[int, int]  # offset and index of a source, in its partition
+SourceOffset = tuple[int, int]  # offset and index of a source, in its partition
 
 
 class Fact(Struct):
@@ -131,8 +131,8 @@ class Tally:
         self.graphs: dict[tuple[int, str, int, str], int] = {}
         self.users: dict[tuple[int, str, int], UserDay] = {}
         self.errors: dict[tuple[int, str, int, str], BlockError] = {}
-        self.block_places: dict[tuple[int, str], Place] = {}
-        self.node_places: dict[tuple[int, str, str], Place] = {}
+        self.block_places: dict[tuple[int, str], SourceOffset] = {}
+        self.node_places: dict[tuple[int, str, str], SourceOffset] = {}
 
     def count(self, fact: Fact) -> None:
         """Add what `fact` says; most types say nothing that is counted.

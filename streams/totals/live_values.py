@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Place, Totals, time_of
+from execstream.streams.totals.aggregation import MINUTES_PER_DAY, SourceOffset, Totals, time_of
 
 RECENT_MINUTES: Final = 60
 RECENT_DAYS: Final = 2
@@ -21,7 +21,7 @@ class LiveStats(Struct):
     """`recent`: (ended, failed) by minute of a block, or by day of a node; `place`: the last
     source in it."""
 
-    place: Place
+    place: SourceOffset
     totals: Totals
     recent: dict[int, tuple[int, int]]
 

@@ -12,13 +12,18 @@ import asyncpg
 from faust.types import TP
 
 from execstream.agents.apply.pipeline import CONSUMER, Applier
-from execstream.agents.apply.publisher import News, Publisher
+from execstream.agents.apply.publisher import OutboundRecords, Publisher
 from execstream.agents.config import WorkerConfig
-from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Portion
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    PartitionBatch,
+    PartitionBuffer,
+)
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.reference import Reference
 from tests.names import lent_names
@@ -49,8 +54,8 @@ class Said(Publisher):
         self.events: defaultdict[int, list[bytes]] = defaultdict(list)
         self.dead_letters: list[tuple[bytes | None, bytes | None]] = []
 
-    async def add(self, news: Sequence[News], after: Any) -> None:  # noqa: ARG002
-        for one in news:
+    async def add(self, delta: Sequence[OutboundRecords], after: Any) -> None:  # noqa: ARG002
+        for one in delta:
             self.events[one.owned.number] += [saying.value or b"" for saying in one.events]
             self.dead_letters += [(letter.key, letter.value) for letter in one.dead_letters]
 
@@ -71,19 +76,19 @@ class Desk:
 
     db: asyncpg.Pool
     applier: Applier
-    intake: Intake
+    buffer: PartitionBuffer
     said: Said
     ends: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     reference: Reference = field(default_factory=Reference)
 
     @property
-    def owned(self) -> dict[int, Owned]:
-        return self.intake.owned
+    def owned(self) -> dict[int, AssignedPartition]:
+        return self.buffer.owned
 
     async def claim(self, *partitions: int) -> None:
         """Take partitions over, as a new assignment does."""
         bounds = {TP(TOPIC, number): (0, 2**62) for number in partitions}
-        await self.intake.take_over(await self.intake.claim(bounds), Still())
+        await self.buffer.take_over(await self.buffer.claim(bounds), Still())
 
     def batch(self, orders: Iterable[Order]) -> Batch:
         """A batch of these orders, each of which names its partition."""
@@ -93,15 +98,15 @@ class Desk:
                 Record(number, self.ends[number] + index, one.key, one.value, timestamp=_time(one))
                 for index, one in enumerate(some)
             ]
-            batch.append(Portion(self.owned[number], self.ends[number], list(records)))
+            batch.append(PartitionBatch(self.owned[number], self.ends[number], list(records)))
             self.ends[number] += len(records)
         return batch
 
     async def apply(self, *orders: Order) -> None:
         """One batch, until it is committed."""
         batch = self.batch(orders)
-        for portion in batch:
-            for one in portion.records:
+        for part in batch:
+            for one in part.records:
                 self.reference.feed(one.partition, one.offset, one.key, one.value)
         await self.commit(batch)
 
@@ -158,14 +163,14 @@ async def desk(servers: Addresses, partitions: int = 2) -> AsyncIterator[Desk]:
 @asynccontextmanager
 async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]:
     """A desk on the tables that are there; it owns nothing yet."""
-    line = Line(config.postgres_dsn, config.schema)
+    session = Session(config.postgres_dsn, config.schema)
     said = Said()
-    intake = Intake(TOPIC, PostgresPositions(line, CONSUMER))
-    applier = Applier(config, intake, said, Phases())
+    buffer = PartitionBuffer(TOPIC, PostgresPositions(session, CONSUMER))
+    applier = Applier(config, buffer, said, Phases())
     # What fails is told by the task that is awaited; the process of the tests shall go on.
     with patch("execstream.agents.runtime.retries.crash"):
         try:
-            yield Desk(db, applier, intake, said)
+            yield Desk(db, applier, buffer, said)
         finally:
             await applier.close()
-            await line.close()
+            await session.close()

@@ -10,10 +10,10 @@ from faust.types import TP
 from redis.asyncio import Redis
 
 from execstream.agents.bridge.forwarder import Forwarder
-from execstream.agents.runtime.partition_buffer import Batch, Owned, Portion
-from execstream.storage.commit.consumer_offsets import Move, claim
-from execstream.storage.commit.write_set import Effects, commit
-from execstream.storage.lines import Line
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
+from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
+from execstream.storage.commit.write_set import WriteSet, commit
+from execstream.storage.lines import Session
 from execstream.storage.log.run_states import load_runs
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import RedisPositions, open_redis
@@ -32,11 +32,11 @@ class Bridging:
 
     def __init__(self, postgres_dsn: str, redis_url: str, names: Names) -> None:
         self.is_ours = True
-        self.line = Line(postgres_dsn, names.schema)
+        self.session = Session(postgres_dsn, names.schema)
         self.redis = open_redis(redis_url)
         self.positions = RedisPositions(self.redis, names.redis_prefix, TOPIC)
         self.forwarder = Forwarder(
-            RunViews(names.redis_prefix), self.positions, self.line, lambda _: self.is_ours
+            RunViews(names.redis_prefix), self.positions, self.session, lambda _: self.is_ours
         )
 
     async def begin(self) -> None:
@@ -49,13 +49,13 @@ class Bridging:
         await self.forwarder.forward(batch_of([encode_event(e) for e in events], first_offset))
 
     async def close(self) -> None:
-        await self.line.close()
+        await self.session.close()
         await self.redis.aclose()
 
 
 def batch_of(values: Iterable[bytes | None], first_offset: int = 0, partition: int = 0) -> Batch:
     """Records of one partition that the bridge owns."""
-    owned = Owned(
+    owned = AssignedPartition(
         tp=TP(TOPIC, partition),
         epoch=0,
         base=0,
@@ -67,7 +67,7 @@ def batch_of(values: Iterable[bytes | None], first_offset: int = 0, partition: i
         ConsumerRecord(TOPIC, partition, offset, 0, 0, None, value, None, 0, len(value or b""), ())
         for offset, value in enumerate(values, start=first_offset)
     ]
-    return Batch([Portion(owned, first_offset, records)])
+    return Batch([PartitionBatch(owned, first_offset, records)])
 
 
 class Listener:
@@ -102,11 +102,13 @@ class Listener:
         return bool(answer["type"] == "pong")
 
 
-async def store(line: Line, commands: Sequence[RunCommand], first_offset: int = 0) -> list[Event]:
+async def store(
+    session: Session, commands: Sequence[RunCommand], first_offset: int = 0
+) -> list[Event]:
     """Commit what happens to the run as a worker does that has just begun, and the catalogue with
     it; the events that follow."""
-    connection = await line.get()
-    effects, events = Effects(), []
+    connection = await session.get()
+    write_set, events = WriteSet(), []
     run = (await load_runs(connection, [RUN_ID])).get(RUN_ID)
     for offset, command in enumerate(commands, start=first_offset):
         outcome = fold(run, command, 0)
@@ -114,19 +116,21 @@ async def store(line: Line, commands: Sequence[RunCommand], first_offset: int = 
             continue
         run, entries = outcome
         for index, entry in enumerate(entries):
-            effects.add_entry(run, entry, 0, offset, index)
+            write_set.add_entry(run, entry, 0, offset, index)
             events.append(run_event(run, entry, (0, offset, index)))
-    effects.freeze()
+    write_set.build_rows()
     [row] = await claim(connection, "apply", "commands", {0: 0})
-    move = Move(0, row["next_offset"], row["epoch"], first_offset + len(commands), -1, -1)
-    await commit(connection, "apply", "commands", [move], effects)
+    offset_commit = OffsetCommit(
+        0, row["next_offset"], row["epoch"], first_offset + len(commands), -1, -1
+    )
+    await commit(connection, "apply", "commands", [offset_commit], write_set)
     await _define_blocks(connection)
     return events
 
 
-async def trim(line: Line) -> None:
+async def trim(session: Session) -> None:
     """Let the journal and the steps of the run go, as retention does when everybody has read it."""
-    connection = await line.get()
+    connection = await session.get()
     await claim(connection, "tally", "events", {0: 0})
     await connection.execute("update consumer_offset set published_offset = 1000")
     day = DAWN.date()

@@ -41,39 +41,39 @@ def payload(events: list[Json], block_types: dict[str, str]) -> Json:
 
 def _step(events: list[Json], step_id: str) -> Json:
     mine = [event for event in events if event.get("node_exec_id") == step_id]
-    moves = [e for e in mine if e["type"] in ("node.added", "node.updated")]
-    stats = _newest(moves, "stats") or {}
+    offset_commits = [e for e in mine if e["type"] in ("node.added", "node.updated")]
+    stats = _newest(offset_commits, "stats") or {}
     inputs = {e["name"]: e["data"] for e in mine if e["type"] == "node.input_added"}
     outputs: dict[str, list[Any]] = {}
     for event in mine:
         if event["type"] == "node.output_added":
             outputs.setdefault(event["name"], []).append(event["data"])
     cleared = stats.get("cleared_inputs")
-    execution_data = _newest(moves, "execution_data")
+    execution_data = _newest(offset_commits, "execution_data")
     return {
         "event_type": "node_execution_update",
         "graph_exec_id": mine[0]["graph_exec_id"],
         "node_exec_id": step_id,
         "node_id": mine[0]["node_id"],
         "block_id": mine[0]["block_id"],
-        "status": _newest(moves, "status"),
+        "status": _newest(offset_commits, "status"),
         "input_data": {pin: messages[-1] for pin, messages in cleared.items()}
         if cleared
         else (inputs if execution_data is None else execution_data),
         "output_data": stats.get("cleared_outputs") or outputs,
-    } | {ours: moves[-1].get(theirs) for ours, theirs in _TIMES.items()}
+    } | {ours: offset_commits[-1].get(theirs) for ours, theirs in _TIMES.items()}
 
 
 def _run(events: list[Json], block_types: dict[str, str]) -> Json:
     last, created = events[-1], events[0]
-    moves = [event for event in events if event["type"] == "graph.updated"]
+    offset_commits = [event for event in events if event["type"] == "graph.updated"]
     shares = [event for event in events if event["type"] == "graph.shared"]
     known = {
         "event_type": "graph_execution_update",
         "id": created["graph_exec_id"],
-        "status": _newest([created, *moves], "status"),
-        "started_at": moves[-1]["started_at"] if moves else None,
-        "ended_at": moves[-1]["ended_at"] if moves else None,
+        "status": _newest([created, *offset_commits], "status"),
+        "started_at": offset_commits[-1]["started_at"] if offset_commits else None,
+        "ended_at": offset_commits[-1]["ended_at"] if offset_commits else None,
     }
     if last.get("hard"):
         return known | _ERASED
@@ -85,7 +85,7 @@ def _run(events: list[Json], block_types: dict[str, str]) -> Json:
         "nodes_input_masks": created.get("nodes_input_masks"),
         "preset_id": created.get("preset_id"),
         "is_shared": shares[-1]["is_shared"] if shares else False,
-        "stats": _stats(_newest(moves, "stats")),
+        "stats": _stats(_newest(offset_commits, "stats")),
     }
 
 

@@ -133,7 +133,7 @@ async def test_publishers_do_not_overtake_each_other(place: Installation) -> Non
     async with heard(place) as said, Redis.from_url(place.config.redis_url) as redis:
         async with one.transaction():
             messages = await take_unpublished(one)
-            telling = asyncio.create_task(channel.tell(other))
+            telling = asyncio.create_task(channel.deliver(other))
             await until(is_held_up)
             for message in messages:
                 await redis.publish(alert_channel(place.config.redis_prefix), message.json)

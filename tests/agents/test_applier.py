@@ -13,7 +13,7 @@ from execstream.agents.runtime import partition_buffer
 from execstream.agents.runtime.retries import is_transient, pauses
 from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from tests.agents.applying import Desk, desk, desk_at
 from tests.comparing import assert_events_equal, assert_rows_equal
 from tests.orders import Order, Orders
@@ -93,8 +93,8 @@ async def test_a_killed_connection_is_replaced(place: Desk) -> None:
     await assert_as_told(place)
 
 
-async def _pid(line: Line) -> int:
-    return int((await line.get()).get_server_pid())
+async def _pid(session: Session) -> int:
+    return int((await session.get()).get_server_pid())
 
 
 async def test_who_is_fenced_writes_nothing(

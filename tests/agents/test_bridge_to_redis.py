@@ -17,7 +17,7 @@ from execstream.devstack.server import Server
 from execstream.storage.redis.buses.missed_events import History
 from execstream.storage.redis.buses.scope import Scope
 from execstream.storage.redis.channels import MAX_MESSAGE_BYTES
-from execstream.storage.redis.positions import Place, Publication
+from execstream.storage.redis.positions import Publication, RedisPosition
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.commands import (
     AddNodeInput,
@@ -70,16 +70,16 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[Server]:
 def life_of_an_output_step() -> list[RunCommand]:
     """A run that starts, gives something out, and completes."""
     give: dict[str, Any] = {"node_id": "node", "block_id": "out", "new_node_exec_id": STEP}
-    move: dict[str, Any] = {"node_exec_id": STEP}
+    offset_commit: dict[str, Any] = {"node_exec_id": STEP}
     return [
         creation(inputs=Raw(b'{"x":1.50}')),
         StartGraph(**common(1, 1)),
         AddNodeInput(**common(2, 2), **give, input_name="name", input_data=Raw(b'"answer"')),
         AddNodeInput(**common(3, 3), **give, input_name="value", input_data=Raw(b"[1e2,null]")),
-        UpdateNode(**common(4, 4), **move, status=ExecutionStatus.RUNNING),
-        AddNodeOutput(**common(5, 5), **move, output_name="o", output_data=Raw(b"null")),
-        AddNodeOutput(**common(6, 6), **move, output_name="o", output_data=Raw(b"2")),
-        UpdateNode(**common(7, 7), **move, status=ExecutionStatus.COMPLETED),
+        UpdateNode(**common(4, 4), **offset_commit, status=ExecutionStatus.RUNNING),
+        AddNodeOutput(**common(5, 5), **offset_commit, output_name="o", output_data=Raw(b"null")),
+        AddNodeOutput(**common(6, 6), **offset_commit, output_name="o", output_data=Raw(b"2")),
+        UpdateNode(**common(7, 7), **offset_commit, status=ExecutionStatus.COMPLETED),
         UpdateGraph(
             **common(8, 8), status=ExecutionStatus.COMPLETED, stats=Raw(b'{"walltime":2.5}')
         ),
@@ -92,7 +92,7 @@ async def test_what_was_before_is_found_in_the_journal(
 ) -> None:
     """A bridge that begins anywhere in a run tells its whole state, outputs of blocks included."""
     life = life_of_an_output_step()
-    await store(bridging.line, life)
+    await store(bridging.session, life)
     events = events_of(life)
 
     await bridging.forward(events[start:])
@@ -106,7 +106,7 @@ async def test_what_was_before_is_found_in_the_journal(
 async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Listener) -> None:
     """Events that come late find no journal; the last one tells the tombstone, not the past."""
     life = [*life_of_an_output_step(), DeleteGraph(**common(9, 9), hard=True)]
-    await store(bridging.line, life)
+    await store(bridging.session, life)
     events = events_of(life)
 
     await bridging.forward(events[-3:])
@@ -126,18 +126,18 @@ async def test_a_trimmed_run_tells_what_its_row_has(
     """What the run was given and how it ended; and what is added to it afterwards, whole."""
     life = life_of_an_output_step()
     life[0] = creation(inputs=Raw(b'{"x":1.50}'), preset_id="p", credential_inputs=Raw(b'{"c":1}'))
-    await store(bridging.line, life)
-    await trim(bridging.line)
+    await store(bridging.session, life)
+    await trim(bridging.session)
     give: dict[str, Any] = {"node_id": "node", "block_id": "plain", "new_node_exec_id": STEP}
-    move: dict[str, Any] = {"node_exec_id": STEP, "status": ExecutionStatus.FAILED}
+    offset_commit: dict[str, Any] = {"node_exec_id": STEP, "status": ExecutionStatus.FAILED}
     later: list[RunCommand] = [
         ShareGraph(**common(9, 9), is_shared=True, share_token_hash="0" * 64),
         AddNodeInput(**common(10, 10), **give, input_name="a", input_data=Raw(b"1")),
         AddNodeInput(**common(11, 11), **give, input_name="b", input_data=Raw(b"2")),
-        UpdateNode(**common(12, 12), **move),
+        UpdateNode(**common(12, 12), **offset_commit),
         DeleteGraph(**common(13, 13)),
     ]
-    events = await store(bridging.line, later, first_offset=len(life))
+    events = await store(bridging.session, later, first_offset=len(life))
 
     for offset, event in enumerate(events):
         bridge = Bridging(stack.postgres_dsn, stack.redis_url, names) if is_new else bridging
@@ -155,7 +155,7 @@ async def test_a_trimmed_run_tells_what_its_row_has(
     assert (second["status"], second["input_data"]) == ("INCOMPLETE", {"a": 1, "b": 2})
     assert (failed["status"], failed["input_data"]) == ("FAILED", {"a": 1, "b": 2})
     assert second["add_time"] == failed["add_time"] == "2026-03-01T06:30:10Z"
-    history = History(bridging.line, Scope("ada"), MAX_MESSAGE_BYTES)
+    history = History(bridging.session, Scope("ada"), MAX_MESSAGE_BYTES)
     after, until = second["source"][1:], (len(life) + len(later), -1)
     missed = history.missed({0: tuple(after)}, {0: until}, {})
     assert [exactly(message)["payload"] async for _, _, message in missed] == heard[4:]
@@ -168,7 +168,7 @@ async def test_what_comes_again_is_not_told_again(
     events = events_of(life_of_an_output_step())
     await bridging.forward(events[:4])
     successor = Bridging(stack.postgres_dsn, stack.redis_url, names)
-    await store(bridging.line, life_of_an_output_step())
+    await store(bridging.session, life_of_an_output_step())
     await successor.begin()
 
     await successor.forward([*events[2:4], *events], first_offset=4)
@@ -178,7 +178,7 @@ async def test_what_comes_again_is_not_told_again(
     assert await listener.silence()
     assert await bridging.positions.published() == len(events)
     place = (await bridging.positions.load())[0]
-    assert place == Place(6 + len(events), events[-1].source)
+    assert place == RedisPosition(6 + len(events), events[-1].source)
     await successor.close()
 
 
@@ -195,7 +195,7 @@ async def test_what_nobody_wrote_is_stepped_over(bridging: Bridging, listener: L
     [message] = await listener.hear(1)
     assert message["id"] == created.graph_exec_id
     assert await listener.silence()
-    assert await bridging.positions.load() == {0: Place(7 + len(values), (0, 9, 0))}
+    assert await bridging.positions.load() == {0: RedisPosition(7 + len(values), (0, 9, 0))}
 
 
 async def test_a_publication_whose_answer_got_lost_is_not_repeated(
@@ -203,8 +203,8 @@ async def test_a_publication_whose_answer_got_lost_is_not_repeated(
 ) -> None:
     """Trying again after an unknown outcome publishes once, partition by partition."""
     channel = f"{names.redis_prefix}execution_event/a/b/c"
-    first = Publication(0, Place(10, (0, 9, 0)), [(9, channel, b'{"payload":{"n":1}}')])
-    other = Publication(1, Place(5, (1, 4, 0)), [(4, channel, b'{"payload":{"n":2}}')])
+    first = Publication(0, RedisPosition(10, (0, 9, 0)), [(9, channel, b'{"payload":{"n":1}}')])
+    other = Publication(1, RedisPosition(5, (1, 4, 0)), [(4, channel, b'{"payload":{"n":2}}')])
 
     assert await bridging.positions.publish([first]) == 1
     assert await bridging.positions.publish([first, other]) == 1
@@ -231,7 +231,7 @@ async def test_two_bridges_at_once_repeat_nothing(
     assert [message["seq"] for message in heard] == [event.seq for event in events]
     assert await listener.silence()
     assert await bridging.positions.published() == len(events)
-    assert await bridging.positions.load() == {0: Place(len(events), events[-1].source)}
+    assert await bridging.positions.load() == {0: RedisPosition(len(events), events[-1].source)}
     await zombie.close()
 
 
@@ -265,6 +265,6 @@ async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Serv
     own_redis.spawn()
     await waiting
 
-    assert await over_there.positions.load() == {0: Place(len(events), events[-1].source)}
+    assert await over_there.positions.load() == {0: RedisPosition(len(events), events[-1].source)}
     assert await over_there.positions.published() == len(events) - 2
     await over_there.close()

@@ -190,14 +190,14 @@ def test_a_moved_step_tells_its_execution_data() -> None:
     )
     first = events_of([creation(), add])
     step_id = str(first[-1].node_exec_id)
-    move = UpdateNode(
+    offset_commit = UpdateNode(
         **common(2, 2),
         node_exec_id=step_id,
         status=ExecutionStatus.QUEUED,
         execution_data=Raw(b"{}"),
     )
     bridge = views()
-    *_, last = [told(bridge, event) for event in events_of([creation(), add, move])]
+    *_, last = [told(bridge, event) for event in events_of([creation(), add, offset_commit])]
     assert last["input_data"] == {}
     assert last["status"] == "QUEUED"
 

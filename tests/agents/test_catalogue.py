@@ -23,7 +23,7 @@ def block(name: str) -> tuple[bytes, bytes]:
     return f"block:{name}".encode(), json.dumps(about).encode()
 
 
-async def tell(place: Installation, *records: tuple[bytes, bytes | None]) -> None:
+async def deliver(place: Installation, *records: tuple[bytes, bytes | None]) -> None:
     """Put records on the catalogue topic, in one batch of the producer where they fit."""
     sent = [
         await place.producer.send(place.topic(CATALOGUE.name), value, key, partition=0)
@@ -47,7 +47,7 @@ async def test_bad_records_harm_nothing_beside_them(place: Installation) -> None
     """Null values under keys that Postgres would refuse among them; what is good is stored, and
     the worker that read them lives on."""
     async with place.worker() as worker:
-        await tell(
+        await deliver(
             place,
             block("before"),
             block("gone"),
@@ -71,12 +71,12 @@ async def test_who_was_fenced_off_claims_the_catalogue_again(place: Installation
     """As after the schema was exchanged: nobody else has the partition, so what could not be
     committed is read once more."""
     async with place.worker() as worker:
-        await tell(place, block("one"))
+        await deliver(place, block("one"))
         await blocks(place, "one")
         await place.db.execute(
             "update consumer_offset set epoch = epoch + 1 where consumer = 'catalogue'"
         )
-        await tell(place, block("two"))
+        await deliver(place, block("two"))
         await blocks(place, "one", "two")
 
         assert worker.said("fenced")

@@ -17,7 +17,7 @@ from faust.types import TP
 
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime import faust_app
-from execstream.agents.runtime.partition_buffer import Stretch
+from execstream.agents.runtime.partition_buffer import FetchedRecords
 from execstream.agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
 
@@ -161,7 +161,10 @@ async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
 
 def test_one_fetch_becomes_one_event_per_topic() -> None:
     """Its value is what was fetched; everything that is not stamped goes Faust's own way."""
-    ours = [Stretch(TP(TOPIC, number), [Record(number, 5, b"k", b"v")], 1, 5) for number in (0, 1)]
+    ours = [
+        FetchedRecords(TP(TOPIC, number), [Record(number, 5, b"k", b"v")], 1, 5)
+        for number in (0, 1)
+    ]
     changelog = TP("changelog", 0)
     foreign = [Record(0, 1, b"k", b"v"), Record(0, 2, b"k", b"v")]
     fetched: dict[TP, Any] = {one.tp: one for one in ours} | {changelog: foreign}

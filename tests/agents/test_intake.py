@@ -13,7 +13,13 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from execstream.agents.runtime import partition_buffer as module
-from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Position, Stretch
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    FetchedRecords,
+    PartitionBuffer,
+    Position,
+)
 from tests.agents.applying import TOPIC, Record
 
 LIMIT = 1_000
@@ -57,19 +63,19 @@ class Consumer:
 class Delivery:
     """What stands in Faust's queue."""
 
-    value: list[Stretch]
+    value: list[FetchedRecords]
 
 
 class Reading:
     """An intake that owns partition 0, at offset 10."""
 
-    def __init__(self, intake: Intake, consumer: Consumer) -> None:
-        self.intake, self.consumer = intake, consumer
+    def __init__(self, buffer: PartitionBuffer, consumer: Consumer) -> None:
+        self.buffer, self.consumer = buffer, consumer
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
 
     @property
-    def part(self) -> Owned:
-        return self.intake.owned[0]
+    def part(self) -> AssignedPartition:
+        return self.buffer.owned[0]
 
     @property
     def stamp(self) -> int:
@@ -80,16 +86,16 @@ class Reading:
     ) -> None:
         records = [Record(partition, offset, b"key", b"value") for offset in offsets]
         first = offsets[0] if base is None else base
-        stretch = Stretch(TP(TOPIC, partition), records, stamp or self.stamp, first)
-        self.intake.receive([stretch])
+        fetched = FetchedRecords(TP(TOPIC, partition), records, stamp or self.stamp, first)
+        self.buffer.receive([fetched])
 
-    async def take(self, limit: int = LIMIT) -> list[int]:
+    async def poll_batch(self, limit: int = LIMIT) -> list[int]:
         """The offsets of the next batch."""
-        return offsets(await self.intake.take(self.queue, limit))
+        return offsets(await self.buffer.poll_batch(self.queue, limit))
 
 
 def offsets(batch: Batch) -> list[int]:
-    return [record.offset for portion in batch for record in portion.records]
+    return [record.offset for part in batch for record in part.records]
 
 
 @pytest.fixture
@@ -98,10 +104,10 @@ async def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
         raise Crashed(reason)
 
     monkeypatch.setattr(module, "crash", crash)
-    intake = Intake(TOPIC, Stored(Position(0, 10, 1), Position(1, 0, 1)))
+    buffer = PartitionBuffer(TOPIC, Stored(Position(0, 10, 1), Position(1, 0, 1)))
     consumer = Consumer()
-    await intake.take_over(await intake.claim({TP(TOPIC, 0): (0, 100)}), consumer)
-    return Reading(intake, consumer)
+    await buffer.take_over(await buffer.claim({TP(TOPIC, 0): (0, 100)}), consumer)
+    return Reading(buffer, consumer)
 
 
 async def test_what_comes_in_order_becomes_batches(reading: Reading) -> None:
@@ -109,9 +115,9 @@ async def test_what_comes_in_order_becomes_batches(reading: Reading) -> None:
     reading.deliver(10, 11)
     reading.deliver(12, 13, 14)
 
-    assert await reading.take(4) == [10, 11, 12, 13]
-    assert await reading.take(4) == [14]
-    assert await reading.take(4) == []
+    assert await reading.poll_batch(4) == [10, 11, 12, 13]
+    assert await reading.poll_batch(4) == [14]
+    assert await reading.poll_batch(4) == []
     assert reading.part.next == 15
 
 
@@ -121,7 +127,7 @@ async def test_what_was_fetched_before_the_seek_is_dropped(reading: Reading) -> 
     reading.deliver(10, 11, stamp=reading.stamp + 1)
     reading.deliver(10, 12, base=10)
 
-    assert await reading.take() == [10, 12]
+    assert await reading.poll_batch() == [10, 12]
 
 
 async def test_what_got_lost_on_the_way_is_fetched_again(reading: Reading) -> None:
@@ -130,13 +136,13 @@ async def test_what_got_lost_on_the_way_is_fetched_again(reading: Reading) -> No
     reading.deliver(12, 13)
     reading.deliver(14)
 
-    assert await reading.take() == []
+    assert await reading.poll_batch() == []
     assert reading.consumer.jumps[1:] == [({0: 10}, reading.part.stamp)]
     reading.deliver(15, stamp=old)
-    assert await reading.take() == []
+    assert await reading.poll_batch() == []
 
     reading.deliver(10, 11, 12)
-    assert await reading.take() == [10, 11, 12]
+    assert await reading.poll_batch() == [10, 11, 12]
     assert len(reading.consumer.jumps) == 2
 
 
@@ -145,7 +151,7 @@ async def test_a_batch_before_what_got_lost_is_not(reading: Reading) -> None:
     reading.deliver(10)
     reading.deliver(12)
 
-    assert await reading.take() == [10]
+    assert await reading.poll_batch() == [10]
     assert reading.consumer.jumps[-1][0] == {0: 11}
 
 
@@ -154,7 +160,7 @@ async def test_a_seek_back_of_a_lost_partition_does_not_matter(reading: Reading)
     reading.consumer.is_lost = True
     reading.deliver(12)
 
-    assert await reading.take() == []
+    assert await reading.poll_batch() == []
 
 
 async def test_a_hole_is_stepped_over(reading: Reading) -> None:
@@ -163,7 +169,7 @@ async def test_a_hole_is_stepped_over(reading: Reading) -> None:
     reading.deliver(12, 13, base=10)
     reading.deliver(17, base=14)
 
-    batch = await reading.intake.take(reading.queue, LIMIT)
+    batch = await reading.buffer.poll_batch(reading.queue, LIMIT)
 
     assert offsets(batch) == [12, 13, 17]
     assert (batch[0].expected, batch[0].next_offset) == (10, 18)
@@ -175,7 +181,7 @@ async def test_a_hole_below_what_the_topic_holds_is_a_loss(reading: Reading) -> 
     reading.deliver(12, base=10)
 
     with pytest.raises(Crashed, match="retention"):
-        await reading.take()
+        await reading.poll_batch()
 
 
 async def test_what_was_taken_before_is_cut_off(reading: Reading) -> None:
@@ -183,7 +189,7 @@ async def test_what_was_taken_before_is_cut_off(reading: Reading) -> None:
     reading.deliver(10, 11)
     reading.deliver(10, 11, 12, base=10)
 
-    assert await reading.take() == [10, 11, 12]
+    assert await reading.poll_batch() == [10, 11, 12]
 
 
 async def test_a_stretch_of_nothing_new_is_nothing(reading: Reading) -> None:
@@ -191,7 +197,7 @@ async def test_a_stretch_of_nothing_new_is_nothing(reading: Reading) -> None:
     reading.deliver(10, 11)
     reading.deliver(10, 11)
 
-    assert await reading.take() == [10, 11]
+    assert await reading.poll_batch() == [10, 11]
 
 
 async def test_a_fetch_that_begins_below_where_it_went_on_ends_the_process(
@@ -202,7 +208,7 @@ async def test_a_fetch_that_begins_below_where_it_went_on_ends_the_process(
     reading.deliver(10, 11, base=11)
 
     with pytest.raises(Crashed, match="moved back"):
-        await reading.take()
+        await reading.poll_batch()
 
 
 @pytest.mark.parametrize(("earliest", "end"), [(11, 100), (0, 9)])
@@ -211,7 +217,7 @@ async def test_a_position_outside_the_topic_is_refused(
 ) -> None:
     """The topic was made anew, or its retention was quicker than the worker."""
     with pytest.raises(Crashed, match="not in the topic"):
-        await reading.intake.claim({TP(TOPIC, 0): (earliest, end)})
+        await reading.buffer.claim({TP(TOPIC, 0): (earliest, end)})
 
 
 @pytest.mark.parametrize(("earliest", "end"), [(10, 10), (10, 100), (0, 10)])
@@ -219,38 +225,38 @@ async def test_a_position_at_the_edge_of_the_topic_is_fine(
     reading: Reading, earliest: int, end: int
 ) -> None:
     """All was read, or nothing was lost yet."""
-    (part,) = await reading.intake.claim({TP(TOPIC, 0): (earliest, end)})
+    (part,) = await reading.buffer.claim({TP(TOPIC, 0): (earliest, end)})
     assert part.next == 10
 
 
 async def test_a_batch_of_a_lost_assignment_is_not_ours(reading: Reading) -> None:
     """Even when the same partition comes back, at the same position."""
     reading.deliver(10)
-    batch = await reading.intake.take(reading.queue, LIMIT)
-    assert reading.intake.owns(batch)
+    batch = await reading.buffer.poll_batch(reading.queue, LIMIT)
+    assert reading.buffer.owns(batch)
 
-    reading.intake.lose_all()
-    assert not reading.intake.owns(batch)
-    await reading.intake.take_over(
-        await reading.intake.claim({TP(TOPIC, 0): (0, 100)}), reading.consumer
+    reading.buffer.lose_all()
+    assert not reading.buffer.owns(batch)
+    await reading.buffer.take_over(
+        await reading.buffer.claim({TP(TOPIC, 0): (0, 100)}), reading.consumer
     )
 
-    assert not reading.intake.owns(batch)
-    assert await reading.take() == []
+    assert not reading.buffer.owns(batch)
+    assert await reading.poll_batch() == []
 
 
 async def test_what_is_lost_during_the_seek_is_not_taken_over(reading: Reading) -> None:
     """Else a worker would go on with what was given to another one."""
-    reading.intake.lose_all()
-    claimed = await reading.intake.claim({TP(TOPIC, 0): (0, 100)})
-    reading.consumer.meanwhile = reading.intake.lose_all
+    reading.buffer.lose_all()
+    claimed = await reading.buffer.claim({TP(TOPIC, 0): (0, 100)})
+    reading.consumer.meanwhile = reading.buffer.lose_all
 
-    assert not await reading.intake.take_over(claimed, reading.consumer)
-    assert reading.intake.owned == {}
+    assert not await reading.buffer.take_over(claimed, reading.consumer)
+    assert reading.buffer.owned == {}
 
     reading.consumer.meanwhile = lambda: None
-    assert await reading.intake.take_over(claimed, reading.consumer)
-    assert set(reading.intake.owned) == {0}
+    assert await reading.buffer.take_over(claimed, reading.consumer)
+    assert set(reading.buffer.owned) == {0}
 
 
 async def test_a_batch_holds_so_many_bytes(
@@ -260,43 +266,45 @@ async def test_a_batch_holds_so_many_bytes(
     monkeypatch.setattr(module, "MAX_BYTES", 10)
     for first in (10, 14, 18, 22):
         records = [Record(0, first + index, b"key", b"valu") for index in range(4)]
-        await reading.queue.put(Delivery([Stretch(TP(TOPIC, 0), records, reading.stamp, first)]))
+        await reading.queue.put(
+            Delivery([FetchedRecords(TP(TOPIC, 0), records, reading.stamp, first)])
+        )
 
-    assert await reading.take() == [10, 11, 12]
+    assert await reading.poll_batch() == [10, 11, 12]
     assert reading.queue.qsize() == 3
-    assert await reading.take() == [13, 14, 15]
-    assert await reading.take() == [16, 17, 18]
-    assert await reading.take(1) == [19]
-    assert await reading.take() == [20, 21, 22]
-    assert await reading.take() == [23, 24, 25]
-    assert await reading.take() == []
+    assert await reading.poll_batch() == [13, 14, 15]
+    assert await reading.poll_batch() == [16, 17, 18]
+    assert await reading.poll_batch(1) == [19]
+    assert await reading.poll_batch() == [20, 21, 22]
+    assert await reading.poll_batch() == [23, 24, 25]
+    assert await reading.poll_batch() == []
 
 
 async def test_what_waits_when_partitions_are_lost_is_forgotten(reading: Reading) -> None:
     """And so is what comes after."""
     reading.deliver(10)
-    reading.intake.lose_all()
+    reading.buffer.lose_all()
     reading.deliver(11, base=10)
 
-    assert await reading.take() == []
+    assert await reading.poll_batch() == []
 
 
 async def test_nothing_is_delivered_after_stop(reading: Reading) -> None:
     """What was delivered may still be committed."""
     reading.deliver(10)
-    batch = await reading.intake.take(reading.queue, LIMIT)
+    batch = await reading.buffer.poll_batch(reading.queue, LIMIT)
     reading.deliver(11)
-    reading.intake.stop()
+    reading.buffer.stop()
 
-    assert await reading.take() == []
-    assert reading.intake.owns(batch)
+    assert await reading.poll_batch() == []
+    assert reading.buffer.owns(batch)
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
 async def test_halves_are_a_batch_together(reading: Reading, size: int) -> None:
     """Until single records: each half goes on where the other ends."""
     reading.deliver(*range(10, 10 + size))
-    batch = await reading.intake.take(reading.queue, LIMIT)
+    batch = await reading.buffer.poll_batch(reading.queue, LIMIT)
 
     todo, singles = [batch], []
     while todo:

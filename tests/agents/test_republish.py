@@ -11,14 +11,14 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from execstream.agents.apply import republisher as module
-from execstream.agents.apply.publisher import News, Publisher, Saying
+from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords, Publisher
 from execstream.agents.apply.republisher import Republisher
-from execstream.agents.runtime.partition_buffer import Owned
+from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.devstack import Addresses
 from execstream.kafka.last_records import last_values
 from execstream.kafka.worker_producer import MAX_BATCH
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.streams.topics import DEAD_LETTERS, EVENTS
 from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk_at
@@ -50,11 +50,11 @@ class Failing(Publisher):
         super().__init__(*args)
         self.calls = 0
 
-    async def publish(self, news: Sequence[News]) -> None:
+    async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
         self.calls += 1
         if self.calls % 3 == 0:
             raise KafkaConnectionError
-        await super().publish(news)
+        await super().publish(outbound)
 
 
 def publisher(place: Installation, kind: type[Publisher] = Publisher) -> Publisher:
@@ -67,12 +67,17 @@ async def republish(
 ) -> Publisher:
     """What a new owner of all partitions does first."""
     await table.claim(*range(PARTITIONS))
-    line, speaker = Line(place.config.postgres_dsn, place.config.schema), publisher(place, kind)
-    republisher = Republisher(place.config.kafka_bootstrap, place.topic(EVENTS.name), line, speaker)
+    session, speaker = (
+        Session(place.config.postgres_dsn, place.config.schema),
+        publisher(place, kind),
+    )
+    republisher = Republisher(
+        place.config.kafka_bootstrap, place.topic(EVENTS.name), session, speaker
+    )
     try:
         await republisher.republish(list(table.owned.values()), None)
     finally:
-        await line.close()
+        await session.close()
         await speaker.close()
     return speaker
 
@@ -257,10 +262,12 @@ async def test_the_position_follows_what_is_said(
     positions: list[tuple[int, int]] = []
 
     class Watching(Publisher):
-        async def publish(self, news: Sequence[News]) -> None:
-            for one in news:
+        async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
+            for one in outbound:
                 before = one.owned.published
-                places = [saying.place for saying in [*one.events, *one.dead_letters]]
+                places = [
+                    outbound_record.place for outbound_record in [*one.events, *one.dead_letters]
+                ]
                 await super().publish([one])
                 assert before < min(places)
                 assert one.owned.published == max(places)
@@ -306,8 +313,8 @@ async def test_a_dead_letter_is_the_same_when_it_is_said_later(
     }
 
 
-def owned(number: int) -> Owned:
-    return Owned(TP(TOPIC, number), 1, 0, (-1, -1), 0, 0)
+def owned(number: int) -> AssignedPartition:
+    return AssignedPartition(TP(TOPIC, number), 1, 0, (-1, -1), 0, 0)
 
 
 async def test_the_publisher_keeps_the_order(place: Installation) -> None:
@@ -319,11 +326,13 @@ async def test_the_publisher_keeps_the_order(place: Installation) -> None:
 
     for offset in range(40):
         value = large if offset % 5 == 0 else b"small"
-        news = [
-            News(part, [Saying((offset, i), b"%d" % offset, value) for i in range(2)])
+        outbound = [
+            OutboundRecords(
+                part, [OutboundRecord((offset, i), b"%d" % offset, value) for i in range(2)]
+            )
             for part in parts
         ]
-        await speaker.add(news, None)
+        await speaker.add(outbound, None)
     await speaker.close()
 
     records = await place._read(
@@ -343,7 +352,9 @@ async def test_adding_waits_when_much_has_gathered(
     part = owned(0)
 
     for offset in range(20):
-        await speaker.add([News(part, [Saying((offset, 0), b"key", b"x" * 40_000)])], None)
+        await speaker.add(
+            [OutboundRecords(part, [OutboundRecord((offset, 0), b"key", b"x" * 40_000)])], None
+        )
         assert speaker._bytes <= 140_000
     await speaker.close()
 
@@ -357,9 +368,11 @@ async def test_news_waits_for_the_republishing_before_it(place: Installation) ->
     await speaker.start()
     earlier = asyncio.get_running_loop().create_future()
     part = owned(0)
-    await speaker.add([News(part, [Saying((1, 0), b"1", b"later")])], earlier)
+    await speaker.add([OutboundRecords(part, [OutboundRecord((1, 0), b"1", b"later")])], earlier)
     for index in range(5):
-        await speaker.publish([News(part, [Saying((0, index), b"0", b"earlier")])])
+        await speaker.publish(
+            [OutboundRecords(part, [OutboundRecord((0, index), b"0", b"earlier")])]
+        )
     assert part.published == (0, 4)
 
     earlier.set_result(None)

@@ -12,11 +12,16 @@ from faust.types import TP
 from msgspec.structs import astuple
 
 from execstream.agents.config import WorkerConfig
-from execstream.agents.runtime.partition_buffer import Batch, Intake, Owned, Portion
+from execstream.agents.runtime.partition_buffer import (
+    AssignedPartition,
+    Batch,
+    PartitionBatch,
+    PartitionBuffer,
+)
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.tally import live_pages
 from execstream.agents.tally.aggregator import Tallier, fold_batch
-from execstream.agents.tally.changelog import Changelog, Saying
+from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_view import LiveView
 from execstream.agents.tally.tally_stats import TallyPositions
 from execstream.agents.worker import build_app
@@ -24,12 +29,12 @@ from execstream.devstack import Addresses
 from execstream.devstack.ports import free_ports
 from execstream.storage.commit.totals import MOST_NODES
 from execstream.storage.connections import connect
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.reads.block_figures import get_block_figures, get_top_errors
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.events import NOWHERE
 from execstream.streams.topics import BLOCK_STATS, EVENTS
-from execstream.streams.totals.aggregation import Place
+from execstream.streams.totals.aggregation import SourceOffset
 from execstream.streams.totals.live_values import LiveStats
 from tests.agents import tallied, torturing
 from tests.agents.applying import Record, Still
@@ -160,22 +165,24 @@ def test_what_is_no_event_counts_nothing(foreign: bytes | None) -> None:
     work = fold_batch(batch([moved(1), foreign, moved(2)]))
 
     alone = fold_batch(batch([moved(1), moved(2)]))
-    [move] = work.moves
-    assert (move.applied, move.duplicate, move.next) == (2, 1, 3)
-    assert (move.published_offset, move.published_index) == (2, 0)
+    [offset_commit] = work.offset_commits
+    assert (offset_commit.applied, offset_commit.duplicate, offset_commit.next) == (2, 1, 3)
+    assert (offset_commit.published_offset, offset_commit.published_index) == (2, 0)
     assert vars(work.tally) == vars(alone.tally)
 
 
-def batch(values: Sequence[bytes | None], owned: Owned | None = None) -> Batch:
+def batch(values: Sequence[bytes | None], owned: AssignedPartition | None = None) -> Batch:
     """The next one of partition 0 of the events, nothing of which was counted before."""
     if owned is None:
-        owned = Owned(TP("events", 0), epoch=1, base=0, published=NOWHERE, next=0, done=0)
-    portion = Portion(owned, owned.next)
+        owned = AssignedPartition(
+            TP("events", 0), epoch=1, base=0, published=NOWHERE, next=0, done=0
+        )
+    part = PartitionBatch(owned, owned.next)
     for value in values:
         record: Any = Record(0, owned.next, b"", value, topic=owned.tp.topic)
-        portion.records.append(record)
+        part.records.append(record)
         owned.next += 1
-    return Batch([portion])
+    return Batch([part])
 
 
 @asynccontextmanager
@@ -193,10 +200,10 @@ class Unheard(Changelog):
     def __init__(self) -> None:
         super().__init__("", BLOCK_STATS.name)
 
-    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+    async def places(self, partitions: Sequence[int]) -> dict[int, SourceOffset]:
         return dict.fromkeys(partitions, NOWHERE)
 
-    async def publish(self, sayings: Mapping[int, Sequence[Saying]]) -> None:
+    async def publish(self, table_records: Mapping[int, Sequence[TableRecord]]) -> None:
         pass
 
 
@@ -225,17 +232,17 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     config = WorkerConfig(
         stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url, schema=names.schema
     )
-    line = Line(stack.postgres_dsn, names.schema)
-    db = await line.get()
+    session = Session(stack.postgres_dsn, names.schema)
+    db = await session.get()
     await db.execute(_MANY_NODES, DAWN.date(), MOST_NODES)
     await db.execute(_DAYS_OF_NODES, DAWN.date())
     app: Any = build_app("tally", config)
     view = LiveView(app, Unheard())
-    store = TallyPositions(line)
-    intake = Intake("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(config, intake, view, Phases())
-    [owned] = await intake.claim({TP("events", 0): (0, 0)})
-    await intake.take_over([owned], Still())
+    store = TallyPositions(session)
+    buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
+    tallier = Tallier(config, buffer, view, Phases())
+    [owned] = await buffer.claim({TP("events", 0): (0, 0)})
+    await buffer.take_over([owned], Still())
 
     async def fail(*nodes: str) -> None:
         """A step of each of them, in one batch."""
@@ -249,7 +256,7 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
         held = view.node_stats.data.data
         wanted = {
             node: await db.fetchrow(_NODE, node, DAWN.date() - timedelta(days=2))
-            for node in touched
+            for node in run_ids
         }
         return [node for node, row in wanted.items() if told(held[f"0|graph/{node}"]) != tuple(row)]
 
@@ -257,17 +264,17 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     assert len(held) == MOST_NODES
     assert "0|graph/node0" not in held
     await fail("node0", "node0", "fresh", "node5")
-    touched = ["node0", "fresh", "node5", f"node{MOST_NODES}"]
+    run_ids = ["node0", "fresh", "node5", f"node{MOST_NODES}"]
     assert not await differing()
     await fail("node0", "fresh")  # evicts what stands first, node1
     assert "0|graph/node1" not in held
     assert not await differing()
     await fail("node1", "node0")
-    touched.append("node1")
+    run_ids.append("node1")
     assert not await differing()
-    assert len(held) <= MOST_NODES + len(touched)
+    assert len(held) <= MOST_NODES + len(run_ids)
     app.consumer._thread.thread_loop.close()
-    await line.close()
+    await session.close()
 
 
 def told(stats: LiveStats) -> tuple[Any, ...]:

@@ -102,7 +102,7 @@ async def _strike(place: Installation, workers: list[Worker], plan: Plan, chance
         if fault == "kill":
             worker.kill()
         elif fault == "freeze":
-            worker.freeze()
+            worker.build_rows()
             await asyncio.sleep(SESSION * chance.uniform(1.3, 1.6))
             worker.thaw()  # a zombie now, whose partitions are somebody else's
         else:
@@ -156,7 +156,7 @@ async def _compare(place: Installation, ports: list[int]) -> list[str]:
 
 async def main(seed: int) -> int:
     state = Path(tempfile.mkdtemp(prefix="execstream-tally-"))
-    stack = await start(state, say=print)
+    stack = await start(state, report=print)
     begun = time.monotonic()
     try:
         outcome = await torture(stack, state, LONG, seed)

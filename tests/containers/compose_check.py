@@ -35,26 +35,26 @@ PATIENCE = 60.0  # seconds
 Meanwhile = Callable[[Demo], Coroutine[Any, Any, None]]
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     print(f"compose-check: {text}", flush=True)
 
 
 async def check(stack: Composed) -> None:
     """All three parts; Failed when something is not as it must be."""
-    say("building the image")
+    report("building the image")
     await asyncio.to_thread(stack.build)
     begun = time.monotonic()
     await asyncio.to_thread(stack.up)
-    say(f"start to healthy: {time.monotonic() - begun:.1f} s")
+    report(f"start to healthy: {time.monotonic() - begun:.1f} s")
     confined(stack)
     receipt = await performed(stack.settings(), rate=0)
-    say(f"commands/s through compose: {receipt.commands_per_second:,}")
+    report(f"commands/s through compose: {receipt.commands_per_second:,}")
     runs_listed(stack)
     await asyncio.to_thread(stack.up, WORKERS)
-    say(f"scaled to {WORKERS}: {len(stack.containers('apply'))} workers are healthy")
+    report(f"scaled to {WORKERS}: {len(stack.containers('apply'))} workers are healthy")
     await performed(stack.settings(), PACE, one_of_three_is_killed(stack))
     await asyncio.to_thread(stack.up)
-    say(f"scaled back: {len(stack.containers('apply'))} worker")
+    report(f"scaled back: {len(stack.containers('apply'))} worker")
     await performed(stack.settings(), 0, the_only_one_is_killed(stack))
 
 
@@ -67,7 +67,7 @@ def confined(stack: Composed) -> None:
         if user == "0" or not found["HostConfig"]["ReadonlyRootfs"]:
             raise Failed(f"{service} runs as user {user} on a root that can be written to.")
     image = json.loads(docker("image", "inspect", found["Image"]))[0]
-    say(f"user {user}, read-only root; the image has {image['Size'] / 1e6:,.0f} MB")
+    report(f"user {user}, read-only root; the image has {image['Size'] / 1e6:,.0f} MB")
 
 
 def runs_listed(stack: Composed) -> None:
@@ -83,7 +83,7 @@ def one_of_three_is_killed(stack: Composed) -> Meanwhile:
         chosen = stack.containers("apply")[0]
         await until(lambda: sum(demo.outcomes) > 0)
         await asyncio.to_thread(docker, "kill", chosen)
-        say("killed one of three workers in the middle")
+        report("killed one of three workers in the middle")
 
     return kill
 
@@ -99,7 +99,7 @@ def the_only_one_is_killed(stack: Composed) -> Meanwhile:
         begun = time.monotonic()
         await asyncio.to_thread(docker, "start", container)
         await until(lambda: producer is not None and sum(demo.outcomes) >= producer.sent)
-        say(f"restart to lag 0: {time.monotonic() - begun:.1f} s, {waiting:,} commands waited")
+        report(f"restart to lag 0: {time.monotonic() - begun:.1f} s, {waiting:,} commands waited")
 
     return kill
 
@@ -116,7 +116,7 @@ async def performed(settings: Settings, rate: float, meanwhile: Meanwhile | None
             if meanwhile is not None:
                 tasks.create_task(meanwhile(demo))
         receipt = await demo.receipt(settings, {}, lambda _done, _total: None)
-    say(
+    report(
         f"{receipt.runs} runs, {receipt.sent:,} commands: {receipt.acknowledged:,} acknowledged, "
         f"{receipt.lost} lost, {len(receipt.differences)} differences"
     )
@@ -142,7 +142,7 @@ def main() -> int:
         except* (Failed, TimeoutError) as failures:
             failed = True
             print(stack.logs(), *map(repr, failures.exceptions), sep="\n", file=sys.stderr)
-    say("FAILED" if failed else "everything is taken down; nothing was lost")
+    report("FAILED" if failed else "everything is taken down; nothing was lost")
     return 1 if failed else 0
 
 

@@ -85,7 +85,7 @@ async def test_a_killed_owner_is_cleaned_up_after(tmp_path: Path) -> None:
         process.wait()
         assert all(map(is_alive, left_behind))
 
-        stack = await start(tmp_path, say=said.append)
+        stack = await start(tmp_path, report=said.append)
 
     assert not any(map(is_alive, left_behind))
     assert "Ended 3 processes that a killed owner had left running." in said
@@ -136,7 +136,7 @@ def test_other_processes_of_a_killed_owner_are_ended_too(tmp_path: Path) -> None
         ]
         (tmp_path / "running.json").write_text(json.dumps(noted))
 
-        ended = owner.end_leftovers(tmp_path / "running.json")
+        ended = owner.end_orphans(tmp_path / "running.json")
 
         assert ended == 1
         assert worker.wait() == -signal.SIGTERM

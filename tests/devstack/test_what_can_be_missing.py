@@ -67,7 +67,7 @@ async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: nearly_full)
 
     with pytest.raises(StackError, match=r"There are 42 MB free .* needs 500 MB"):
-        await start(tmp_path, say=silent)
+        await start(tmp_path, report=silent)
 
 
 async def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(StackError, match=r"cannot be kept in .*file/state: Not a directory"):
-        await start(tmp_path / "file" / "state", say=silent)
+        await start(tmp_path / "file" / "state", report=silent)
 
 
 def test_no_network_for_the_first_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ async def main(seed: int, names: list[str]) -> int:
     for library in ("aiokafka", "asyncpg"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # that servers are away is meant
     state = Path(tempfile.mkdtemp(prefix="execstream-faults-"))
-    stack = await start(state, say=console.print)
+    stack = await start(state, report=console.print)
     outcomes = []
     try:
         for scenario in LONG:

@@ -17,7 +17,12 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from execstream.agents.apply import pipeline, republisher
-from execstream.agents.runtime.partition_buffer import Batch, Intake, Position, Stretch
+from execstream.agents.runtime.partition_buffer import (
+    Batch,
+    FetchedRecords,
+    PartitionBuffer,
+    Position,
+)
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.kafka import worker_producer
 from execstream.storage.commit import write_set
@@ -111,29 +116,29 @@ async def _a_moment() -> None:
 
 
 def _arm_intake(striking: Striking) -> None:
-    take, receive = Intake.take, Intake.receive
+    poll_batch, receive = PartitionBuffer.poll_batch, PartitionBuffer.receive
 
-    async def take_or_die(self: Intake, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
-        batch = await take(self, queue, limit)
+    async def take_or_die(self: PartitionBuffer, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+        batch = await poll_batch(self, queue, limit)
         if batch:
             striking.die_at(Point.FETCHED)
         return batch
 
-    def receive_otherwise(self: Intake, stretches: Iterable[Stretch]) -> None:
-        for stretch in stretches:
+    def receive_otherwise(self: PartitionBuffer, fetches: Iterable[FetchedRecords]) -> None:
+        for fetched in fetches:
             if striking.at(Point.STALE_FETCH):  # as from before the worker's own seek
-                receive(self, [Stretch(stretch.tp, stretch, stamp=0, base=0)])
+                receive(self, [FetchedRecords(fetched.tp, fetched, stamp=0, base=0)])
             if not striking.at(Point.FETCH_LOST):
-                receive(self, [stretch])
+                receive(self, [fetched])
             if striking.at(Point.MOVED_BACK):
-                end = stretch[-1].offset + 1
-                receive(self, [Stretch(stretch.tp, stretch, stretch.stamp, end)])
+                end = fetched[-1].offset + 1
+                receive(self, [FetchedRecords(fetched.tp, fetched, fetched.stamp, end)])
 
-    _replace(Intake, take=take_or_die, receive=receive_otherwise)
+    _replace(PartitionBuffer, poll_batch=take_or_die, receive=receive_otherwise)
 
 
 def _arm_commit(striking: Striking) -> None:
-    commit, told = write_set.commit, pipeline.Applier._told
+    commit, told = write_set.commit, pipeline.Applier._emit
 
     async def commit_otherwise(connection: Any, *arguments: Any) -> bool:
         underway = asyncio.ensure_future(commit(connection, *arguments))
@@ -154,7 +159,7 @@ def _arm_commit(striking: Striking) -> None:
         await told(self, work)
 
     _replace(pipeline, commit=commit_otherwise)
-    _replace(pipeline.Applier, _told=die_or_tell)
+    _replace(pipeline.Applier, _emit=die_or_tell)
 
 
 def _arm_publishing(striking: Striking) -> None:
@@ -179,7 +184,7 @@ def _arm_publishing(striking: Striking) -> None:
 
 
 def _arm_claims(striking: Striking) -> None:
-    claim, take_over = PostgresPositions.claim, Intake.take_over
+    claim, take_over = PostgresPositions.claim, PartitionBuffer.take_over
 
     async def claim_and_die(
         self: PostgresPositions, topic: str, earliest: Mapping[int, int]
@@ -188,10 +193,10 @@ def _arm_claims(striking: Striking) -> None:
         striking.die_at(Point.CLAIMED)
         return positions
 
-    async def take_over_and_die(self: Intake, owned: Any, consumer: Any) -> bool:
+    async def take_over_and_die(self: PartitionBuffer, owned: Any, consumer: Any) -> bool:
         is_ours = await take_over(self, owned, consumer)
         striking.die_at(Point.TAKEN_OVER)
         return is_ours
 
     _replace(PostgresPositions, claim=claim_and_die)
-    _replace(Intake, take_over=take_over_and_die)
+    _replace(PartitionBuffer, take_over=take_over_and_die)

@@ -50,7 +50,7 @@ class Worker:
     def kill(self) -> None:
         self.strike(SIGKILL)
 
-    def freeze(self) -> None:
+    def build_rows(self) -> None:
         self.strike(SIGSTOP)
 
     def thaw(self) -> None:

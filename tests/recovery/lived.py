@@ -14,7 +14,7 @@ from execstream.config.settings import Settings
 from execstream.devstack import Addresses
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.replay_into import Report, replay_into
-from execstream.streams.progress import Told
+from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS
 from execstream.workload.simulation import load_graphs
 from tests.agents.tallied import counted
@@ -109,7 +109,7 @@ async def replayed(
     place: Installation,
     schema: str,
     asked: Asked = FROM_TOPICS,
-    tell: Told = untold,
+    tell: ProgressCallback = untold,
     *,
     swapping: bool = False,
     force: bool = False,

@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from execstream import connect
-from execstream.recovery.explain.command_story import find_command, tell_command
+from execstream.recovery.explain.command_story import command_story, find_command
 from execstream.recovery.explain.evidence import Step, gather
 from execstream.recovery.explain.record import Sent, find_record
-from execstream.recovery.explain.run_story import Line, summary, tell_run
+from execstream.recovery.explain.run_story import Line, run_story, summary
 from execstream.recovery.explain.sentences import asked, rule
 from execstream.streams.commands import Command
 from execstream.streams.decoding import decode
@@ -39,7 +39,7 @@ class Teller:
     async def run(self, run_id: str) -> tuple[list[Line], str]:
         """Its lines and its summary."""
         evidence = await gather(self.db, self.topic, run_id)
-        return tell_run(evidence), summary(evidence)
+        return run_story(evidence), summary(evidence)
 
     async def command(self, run_id: str, command_id: str) -> tuple[Story, Sent]:
         """Its paragraphs by what they are about, and its record."""
@@ -49,7 +49,7 @@ class Teller:
         bootstrap = self.place.config.kafka_bootstrap
         sent = await find_record(bootstrap, self.topic, known.place, command_id)
         story: Story = {}
-        for about, text in tell_command(evidence, known, sent):
+        for about, text in command_story(evidence, known, sent):
             story.setdefault(about, []).append(text)
         return story, sent
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from execstream.cli import replay_events as replaying
 from execstream.devstack import Addresses
 from execstream.recovery.republish.republish import Sink
-from execstream.storage.log.unpublished import Leftover
+from execstream.storage.log.unpublished import StoredEvent
 from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
@@ -100,14 +100,14 @@ async def records_of(place: Installation, name: str) -> list[ConsumerRecord]:
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
-def told(records: list[ConsumerRecord]) -> list[tuple[int, bytes, Any]]:
+def decoded(records: list[ConsumerRecord]) -> list[tuple[int, bytes, Any]]:
     return [(one.partition, one.key, json.loads(one.value)) for one in records]
 
 
 async def published(place: Installation) -> list[tuple[int, bytes, Any]]:
     """What the workers published."""
     by_partition = await place.events()
-    return told([one for number in sorted(by_partition) for one in by_partition[number]])
+    return decoded([one for number in sorted(by_partition) for one in by_partition[number]])
 
 
 async def test_on_a_topic(program: Program, place: Installation) -> None:
@@ -118,7 +118,7 @@ async def test_on_a_topic(program: Program, place: Installation) -> None:
         done = await program("replay", "--events", "--to-topic", name, "--rate", "0", "--json")
         assert done.code == 0, done.err
         found = await records_of(place, name)
-        assert told(found) == expected
+        assert decoded(found) == expected
         assert {tuple(one.headers) for one in found} == {(("replayed", b"true"),)}
         assert done.json() == {"events": len(expected)}
 
@@ -131,7 +131,7 @@ async def test_on_a_topic(program: Program, place: Installation) -> None:
         )
         assert done.code == 0, done.err
         wanted = [one for one in expected if one[0] == 3 and one[2]["source"][1] < offset]
-        assert told(await records_of(place, name)) == wanted
+        assert decoded(await records_of(place, name)) == wanted
         assert wanted
 
 
@@ -204,7 +204,7 @@ async def test_interrupted_and_gone_on(program: Program, place: Installation) ->
         assert (await program(*to, "--rate", "0", "--from", found[1])).code == 0
 
         both: dict[Source, Any] = {}
-        for _, _, value in told(await records_of(place, name)):
+        for _, _, value in decoded(await records_of(place, name)):
             both.setdefault(tuple(value["source"]), value)
         assert both == {tuple(value["source"]): value for _, _, value in expected}
 
@@ -215,10 +215,10 @@ class Failing:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    async def tell(self, partition: int, events: Sequence[Leftover]) -> None:
+    async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:
         if partition > 2:
             raise ConnectionError("not now")
-        await self._sink.tell(partition, events)
+        await self._sink.publish(partition, events)
 
 
 async def test_an_error_in_a_topic_made_again(
@@ -250,12 +250,12 @@ async def test_an_error_in_a_topic_made_again(
             found = re.search(r"Go on with --from (\S+)", capsys.readouterr().err)
             assert found
             assert f"3:-{FAR}," in found[1]
-            first = told(await records_of(place, name))
+            first = decoded(await records_of(place, name))
             assert first == [one for one in expected if one[0] < 3]
 
             to = ("replay", "--events", "--to-topic", name, "--rate", "0")
             assert (await program(*to, "--from", found[1])).code == 0
-            both = {tuple(one["source"]) for _, _, one in told(await records_of(place, name))}
+            both = {tuple(one["source"]) for _, _, one in decoded(await records_of(place, name))}
             assert both == {tuple(one["source"]) for _, _, one in expected}
     finally:
         await place.db.execute(shift, -FAR)

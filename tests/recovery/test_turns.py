@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from execstream.recovery.replay.throttle import REST, SMALL, Cores, Turns
+from execstream.recovery.replay.throttle import REST, SMALL, Cores, Throttle
 from tests.worker import Installation
 
 WAITS = 0.3  # seconds that nothing may have happened in
@@ -27,31 +27,31 @@ select count(pg_terminate_backend(pid)) from pg_locks
 
 
 @pytest.fixture
-async def pair(place: Installation, tmp_path: Path) -> AsyncIterator[list[Turns]]:
+async def pair(place: Installation, tmp_path: Path) -> AsyncIterator[list[Throttle]]:
     """Two processes' turns, each of which has had one, where cores are always short."""
     config = place.config
     no_cores = Cores(tmp_path / "nothing")
     both = [
-        Turns(config.postgres_dsn, place.config.schema, place.config.schema, TOPIC, no_cores)
+        Throttle(config.postgres_dsn, place.config.schema, place.config.schema, TOPIC, no_cores)
         for _ in range(2)
     ]
     await place.db.execute(MOVE, TOPIC)
-    for turns in both:
-        async with turns.turn():
+    for throttle in both:
+        async with throttle.turn():
             pass
     yield both
-    for turns in both:
-        await turns.close()
+    for throttle in both:
+        await throttle.close()
 
 
-async def _hold(turns: Turns, has_begun: asyncio.Event, may_end: asyncio.Event) -> None:
-    async with turns.turn():
+async def _hold(throttle: Throttle, has_begun: asyncio.Event, may_end: asyncio.Event) -> None:
+    async with throttle.turn():
         has_begun.set()
         await may_end.wait()
 
 
 async def test_while_the_live_side_goes_on_they_take_turns(
-    place: Installation, pair: list[Turns]
+    place: Installation, pair: list[Throttle]
 ) -> None:
     """Small ones: the other's begins when the first one's has ended, and its rest."""
     now = asyncio.get_running_loop().time
@@ -68,14 +68,14 @@ async def test_while_the_live_side_goes_on_they_take_turns(
         may_end.set()
         await asyncio.wait_for(begun[1].wait(), PATIENCE)
         assert now() - ended >= REST * WAITS
-    assert [turns.limit(2 * SMALL) for turns in pair] == [SMALL, SMALL]
+    assert [throttle.limit(2 * SMALL) for throttle in pair] == [SMALL, SMALL]
 
 
-async def test_while_it_stands_still_nobody_waits(pair: list[Turns]) -> None:
+async def test_while_it_stands_still_nobody_waits(pair: list[Throttle]) -> None:
     """Both are at work at once."""
     async with AsyncExitStack() as at_work, asyncio.timeout(PATIENCE):
-        for turns in pair:
-            await at_work.enter_async_context(turns.turn())
+        for throttle in pair:
+            await at_work.enter_async_context(throttle.turn())
 
 
 async def test_where_there_are_cores_nobody_waits(place: Installation, tmp_path: Path) -> None:
@@ -85,15 +85,19 @@ async def test_where_there_are_cores_nobody_waits(place: Installation, tmp_path:
     config = place.config
     async with AsyncExitStack() as at_work, asyncio.timeout(PATIENCE):
         for _ in range(2):
-            turns = Turns(config.postgres_dsn, config.schema, config.schema, TOPIC, Cores(told))
-            at_work.push_async_callback(turns.close)
-            async with turns.turn():
+            throttle = Throttle(
+                config.postgres_dsn, config.schema, config.schema, TOPIC, Cores(told)
+            )
+            at_work.push_async_callback(throttle.close)
+            async with throttle.turn():
                 pass
             await place.db.execute(MOVE, TOPIC)
-            await at_work.enter_async_context(turns.turn())
+            await at_work.enter_async_context(throttle.turn())
 
 
-async def test_the_turn_of_a_process_that_died_ends(place: Installation, pair: list[Turns]) -> None:
+async def test_the_turn_of_a_process_that_died_ends(
+    place: Installation, pair: list[Throttle]
+) -> None:
     """Its connection is gone, and so the other begins."""
     await place.db.execute(MOVE, TOPIC)
     begun, may_end = asyncio.Event(), asyncio.Event()

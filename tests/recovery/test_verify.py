@@ -38,10 +38,10 @@ async def place(
         yield own
 
 
-async def verified(place: Installation, *ids: str, mending: bool = False) -> Report:
+async def verified(place: Installation, *ids: str, repairing: bool = False) -> Report:
     """The report on the runs of `ids`, or on everything."""
     asked = Asked(ids)
-    return await verify(settings_of(place.config), asked, untold, mending=mending)
+    return await verify(settings_of(place.config), asked, untold, repairing=repairing)
 
 
 async def assert_right(place: Installation) -> Report:
@@ -93,7 +93,7 @@ async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
     named, and mended from the journal."""
     changes = [change for table in MENDED for change in await tamper(place.db, table)]
 
-    report = await verified(place, mending=True)
+    report = await verified(place, repairing=True)
 
     for change in changes:
         assert any(map(change.is_told_by, report.differences)), change
@@ -108,13 +108,13 @@ async def test_mending_beside_a_load(place: Installation) -> None:
     load = asyncio.create_task(place.put(simulated(3_000, seed=3)))
     for table in MENDED:
         await tamper(place.db, table)
-    report = await verified(place, mending=True)
+    report = await verified(place, repairing=True)
     await load
     await place.drained()
     await counted(place)
     assert report.mended > len(MENDED)
 
-    await verified(place, mending=True)  # totals that had gone on since they were looked at
+    await verified(place, repairing=True)  # totals that had gone on since they were looked at
     await assert_right(place)
 
 
@@ -128,7 +128,7 @@ async def test_what_only_the_topics_tell_is_found(place: Installation, tables: l
     folded = [await place.db.fetch(statement) for statement in FOLDED]
     changes = [change for table in tables for change in await tamper(place.db, table)]
 
-    report = await verified(place, mending=True)
+    report = await verified(place, repairing=True)
 
     for change in changes:
         assert any(map(change.is_told_by, report.differences)), change

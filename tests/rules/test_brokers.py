@@ -6,14 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from execstream.kafka.security import CertificatesUnusable, Security, access, get_in
+from execstream.kafka.security import (
+    CertificatesUnusable,
+    Security,
+    client_options,
+    configure_security,
+)
 from tests.rooms import MODULES, ROOT
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    get_in(Security())
+    configure_security(Security())
 
 
 def clients() -> Iterator[tuple[str, ast.Call]]:
@@ -26,7 +31,7 @@ def clients() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_every_client_gets_in_in_the_same_way() -> None:
-    """None is made without options that somebody hands over: those of `access`."""
+    """None is made without options that somebody hands over: those of `client_options`."""
     made = list(clients())
     assert made
     assert [place for place, call in made if all(one.arg for one in call.keywords)] == []
@@ -34,22 +39,22 @@ def test_every_client_gets_in_in_the_same_way() -> None:
 
 def test_plain() -> None:
     """Nothing but the addresses is needed."""
-    get_in(Security())
-    assert access() == {"security_protocol": "PLAINTEXT", "ssl_context": None}
+    configure_security(Security())
+    assert client_options() == {"security_protocol": "PLAINTEXT", "ssl_context": None}
 
 
 def test_with_a_password() -> None:
     """It is not in what a `Security` looks like in logs."""
     security = Security("SASL_PLAINTEXT", "PLAIN", "ada", "secret")
-    get_in(security)
-    assert access()["sasl_plain_password"] == "secret"  # noqa: S105
+    configure_security(security)
+    assert client_options()["sasl_plain_password"] == "secret"  # noqa: S105
     assert "secret" not in repr(security)
 
 
 def test_tls_checks_names() -> None:
     """Certificates have to be signed by somebody known, for the host that was named."""
-    get_in(Security("SSL"))
-    context = access()["ssl_context"]
+    configure_security(Security("SSL"))
+    context = client_options()["ssl_context"]
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
 
@@ -57,4 +62,4 @@ def test_tls_checks_names() -> None:
 def test_a_file_that_is_missing() -> None:
     """Is named before anything is connected to."""
     with pytest.raises(CertificatesUnusable, match=r"/nowhere/ca\.pem.*No such file"):
-        get_in(Security("SSL", ca_file="/nowhere/ca.pem"))
+        configure_security(Security("SSL", ca_file="/nowhere/ca.pem"))

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.schema.migrate import migrate
 from tests.names import Names
@@ -27,8 +27,8 @@ async def tables(stack: Addresses) -> AsyncIterator[Tables]:
 async def scene(stack: Addresses, names: Names) -> AsyncIterator[Scene]:
     """Tables, and Redis at the far end of a cable."""
     await migrate(stack.postgres_dsn, names.schema)
-    line = Line(stack.postgres_dsn, names.schema)
+    session = Session(stack.postgres_dsn, names.schema)
     views = RunViews(names.redis_prefix)
     async with Redis.from_url(stack.redis_url) as redis, cable(stack.redis_url) as (between, url):
-        yield Scene(stack, names, History(line), redis, views, between, url)
-    await line.close()
+        yield Scene(stack, names, History(session), redis, views, between, url)
+    await session.close()

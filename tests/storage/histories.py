@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from aiokafka import ConsumerRecord
 
-from execstream.storage.commit.consumer_offsets import Move, claim
-from execstream.storage.commit.write_set import Effects, commit
-from execstream.storage.lines import Line
+from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
+from execstream.storage.commit.write_set import WriteSet, commit
+from execstream.storage.lines import Session
 from execstream.streams.commands import RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import Event, run_event
@@ -28,9 +28,9 @@ Command = tuple[bytes | None, bytes | None]
 class History:
     """Everything that came on one partition so far."""
 
-    def __init__(self, line: Line, partition: int = 0) -> None:
+    def __init__(self, session: Session, partition: int = 0) -> None:
         self.reference = Reference(MAX_COMMAND_BYTES)
-        self._line = line
+        self._session = session
         self._partition = partition
         self._offset = 0
         self._runs: dict[str, Run] = {}
@@ -38,23 +38,23 @@ class History:
 
     async def take(self, records: Iterable[Command]) -> list[Event]:
         """Commit what `records` do, in one batch; the events of runs they give."""
-        effects = Effects()
+        write_set = WriteSet()
         events: list[Event] = []
         first = self._offset
         for key, value in records:
             self.reference.feed(self._partition, self._offset, key, value)
-            events += self._apply(effects, key, value)
+            events += self._apply(write_set, key, value)
             self._offset += 1
-        effects.freeze()
-        connection = await self._line.get()
+        write_set.build_rows()
+        connection = await self._session.get()
         [row] = await claim(connection, "apply", TOPIC, {self._partition: first})
-        move = Move(self._partition, first, row["epoch"], self._offset, -1, -1)
-        await commit(connection, "apply", TOPIC, [move], effects)
+        offset_commit = OffsetCommit(self._partition, first, row["epoch"], self._offset, -1, -1)
+        await commit(connection, "apply", TOPIC, [offset_commit], write_set)
         return events
 
     async def define(self, graphs: Iterable[Graph]) -> None:
         """Tell the catalogue of the blocks of `graphs`."""
-        connection = await self._line.get()
+        connection = await self._session.get()
         for _, definition in catalogue(list(graphs)):
             if definition["type"] == "block.define":
                 await connection.execute(
@@ -62,34 +62,34 @@ class History:
                     *(definition[name] for name in ("block_id", "name", "block_type")),
                 )
 
-    def _apply(self, effects: Effects, key: bytes | None, value: bytes | None) -> list[Event]:
+    def _apply(self, write_set: WriteSet, key: bytes | None, value: bytes | None) -> list[Event]:
         command = decode(key, value, MAX_COMMAND_BYTES)
         if isinstance(command, RunCommand):
-            return self._apply_to_run(effects, command)
+            return self._apply_to_run(write_set, command)
         if isinstance(command, SetKeyValue):
             outcome = fold_key_value(self._key_values, command)
             if isinstance(outcome, Applied):
-                effects.add_key_value(command, self._partition, self._offset)
+                write_set.add_key_value(command, self._partition, self._offset)
             elif isinstance(outcome, Refused):
-                effects.add_refusal(command, outcome, self._partition, self._offset)
+                write_set.add_refusal(command, outcome, self._partition, self._offset)
         elif isinstance(command, Dead):
             record = ConsumerRecord(
                 TOPIC, self._partition, self._offset, 0, 0, key, value, None, 0, 0, ()
             )
-            effects.add_dead_letter(record, command)
+            write_set.add_dead_letter(record, command)
         return []
 
-    def _apply_to_run(self, effects: Effects, command: RunCommand) -> list[Event]:
+    def _apply_to_run(self, write_set: WriteSet, command: RunCommand) -> list[Event]:
         result = fold(self._runs.get(command.graph_exec_id), command, self._partition)
         if isinstance(result, Refused):
-            effects.add_refusal(command, result, self._partition, self._offset)
+            write_set.add_refusal(command, result, self._partition, self._offset)
         if not isinstance(result, tuple):
             return []
         run, entries = result
         self._runs[run.id] = run
         events = []
         for index, entry in enumerate(entries):
-            effects.add_entry(run, entry, self._partition, self._offset, index)
+            write_set.add_entry(run, entry, self._partition, self._offset, index)
             events.append(run_event(run, entry, (self._partition, self._offset, index)))
         return events
 
@@ -97,8 +97,8 @@ class History:
 @asynccontextmanager
 async def history(dsn: str, schema: str, partition: int = 0) -> AsyncIterator[History]:
     """A history in migrated tables that has not begun."""
-    line = Line(dsn, schema)
+    session = Session(dsn, schema)
     try:
-        yield History(line, partition)
+        yield History(session, partition)
     finally:
-        await line.close()
+        await session.close()

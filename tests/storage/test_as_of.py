@@ -14,7 +14,7 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.models import ExecutionStatus, GraphExecutionWithNodes
 from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
 from execstream.storage.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of
@@ -56,14 +56,14 @@ class Remembering(Reference):
         super().__init__(MAX_COMMAND_BYTES)
         self.instants: defaultdict[str, list[Instant]] = defaultdict(list)
 
-    def _enter(self, told: Any, kind: str, **fields: Any) -> None:
-        super()._enter(told, kind, **fields)
-        run = self.runs[told.command["graph_exec_id"]]
+    def _enter(self, applying: Any, kind: str, **fields: Any) -> None:
+        super()._enter(applying, kind, **fields)
+        run = self.runs[applying.command["graph_exec_id"]]
         steps = {
             step_id: step | {"inputs": dict(step["inputs"]), "outputs": list(step["outputs"])}
             for step_id, step in self._steps[run["id"]].items()
         }
-        self.instants[run["id"]].append(Instant(told.at, dict(run), steps))
+        self.instants[run["id"]].append(Instant(applying.at, dict(run), steps))
 
 
 @dataclass
@@ -85,8 +85,8 @@ async def lived(stack: Addresses) -> AsyncIterator[Lived]:
     """Many runs, with clocks that disagree, among them shared and deleted ones."""
     async with lent_names(stack) as names:
         await migrate(stack.postgres_dsn, names.schema)
-        line = Line(stack.postgres_dsn, names.schema)
-        history = History(line)
+        session = Session(stack.postgres_dsn, names.schema)
+        history = History(session)
         history.reference = remembering = Remembering()
         await history.define(GRAPHS)
         plan: Row = {"start": DAWN, "mix": MIX, "interleave": 20, "owners": 4}
@@ -94,7 +94,7 @@ async def lived(stack: Addresses) -> AsyncIterator[Lived]:
         for first in range(0, len(records) * 4 // 5, 500):
             await history.take(records[first : first + 500])
         await history.take((one.key, one.value) for one in _last_words(remembering))
-        await line.close()
+        await session.close()
         db = await connect(stack.postgres_dsn, names.schema)
         kinds = dict(await db.fetch("select id, block_type from block"))
         runs = remembering.runs

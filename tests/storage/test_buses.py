@@ -101,8 +101,8 @@ async def test_what_nobody_can_parse_is_counted_and_logged(scene: Scene, message
 
     assert found.seq == told[0].seq
     assert bus.counts.unparsable == 1
-    [line] = [line for line in logs if line["event"] == "not_an_event"]
-    assert set(line) == {"event", "log_level", "bytes", "wrong"}
+    [session] = [session for session in logs if session["event"] == "not_an_event"]
+    assert set(session) == {"event", "log_level", "bytes", "wrong"}
 
 
 async def test_waiting_may_be_given_up_and_begun_again(scene: Scene) -> None:

@@ -9,13 +9,13 @@ from execstream.devstack import Addresses
 from execstream.storage.commit.consumer_offsets import (
     CREATED_ELSEWHERE,
     FENCED,
-    Move,
+    OffsetCommit,
     claim,
     save_published,
     sqlstate,
 )
-from execstream.storage.commit.write_set import Effects, commit, ensure_day
-from execstream.storage.lines import Line
+from execstream.storage.commit.write_set import WriteSet, commit, ensure_day
+from execstream.storage.lines import Session
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.decoding import decode
 from execstream.streams.fold import fold
@@ -30,41 +30,47 @@ TOPIC = "commands"
 async def connection(stack: Addresses, names: Names) -> AsyncIterator[asyncpg.Connection]:
     """A writing connection to empty tables, whose partitions 0 and 1 are claimed."""
     await migrate(stack.postgres_dsn, names.schema)
-    line = Line(stack.postgres_dsn, names.schema)
-    await claim(await line.get(), "apply", TOPIC, {0: 0, 1: 0})
-    yield await line.get()
-    await line.close()
+    session = Session(stack.postgres_dsn, names.schema)
+    await claim(await session.get(), "apply", TOPIC, {0: 0, 1: 0})
+    yield await session.get()
+    await session.close()
 
 
-def effects_of(order: Order, partition: int = 0) -> Effects:
+def effects_of(order: Order, partition: int = 0) -> WriteSet:
     """What a creation does."""
     command = decode(order.key, order.value)
     assert not isinstance(command, Dead)
     folded = fold(None, command, partition)  # type: ignore[arg-type]
     assert isinstance(folded, tuple)
-    effects = Effects()
+    write_set = WriteSet()
     for index, entry in enumerate(folded[1]):
-        effects.add_entry(folded[0], entry, partition, 0, index)
-    effects.freeze()
-    return effects
+        write_set.add_entry(folded[0], entry, partition, 0, index)
+    write_set.build_rows()
+    return write_set
 
 
-def move(partition: int = 0, expected: int = 0, epoch: int = 1, **fields: int) -> Move:
+def offset_commit(
+    partition: int = 0, expected: int = 0, epoch: int = 1, **fields: int
+) -> OffsetCommit:
     published = {"published_offset": -1, "published_index": -1}
-    return Move(partition, expected, epoch, expected + 1, **(published | {"applied": 1} | fields))
+    return OffsetCommit(
+        partition, expected, epoch, expected + 1, **(published | {"applied": 1} | fields)
+    )
 
 
 async def commit_one(
-    connection: asyncpg.Connection, *moves: Move, effects: Effects | None = None
+    connection: asyncpg.Connection, *offset_commits: OffsetCommit, write_set: WriteSet | None = None
 ) -> bool:
-    return await commit(connection, "apply", TOPIC, moves, effects or effects_of(Orders().create()))
+    return await commit(
+        connection, "apply", TOPIC, offset_commits, write_set or effects_of(Orders().create())
+    )
 
 
-async def refused(connection: asyncpg.Connection, *moves: Move) -> str:
+async def refused(connection: asyncpg.Connection, *offset_commits: OffsetCommit) -> str:
     """The SQLSTATE with which a commit fails; nothing may have happened."""
     before = await everything(connection)
     with pytest.raises(asyncpg.PostgresError) as failed:
-        await commit_one(connection, *moves)
+        await commit_one(connection, *offset_commits)
     assert await everything(connection) == before
     return sqlstate(failed.value)
 
@@ -79,11 +85,17 @@ async def everything(connection: asyncpg.Connection) -> list[asyncpg.Record]:
 
 async def test_the_same_commit_again_changes_nothing(connection: asyncpg.Connection) -> None:
     """It answers that it was there already."""
-    effects = effects_of(Orders().create())
+    write_set = effects_of(Orders().create())
 
-    assert await commit_one(connection, move(0), move(1), effects=effects) is False
+    assert (
+        await commit_one(connection, offset_commit(0), offset_commit(1), write_set=write_set)
+        is False
+    )
     after = await everything(connection)
-    assert await commit_one(connection, move(0), move(1), effects=effects) is True
+    assert (
+        await commit_one(connection, offset_commit(0), offset_commit(1), write_set=write_set)
+        is True
+    )
 
     assert await everything(connection) == after
     assert [row["applied"] for row in after[:2]] == [1, 1]
@@ -92,39 +104,41 @@ async def test_the_same_commit_again_changes_nothing(connection: asyncpg.Connect
 @pytest.mark.parametrize(
     "moves",
     [
-        [move(0, epoch=0)],
-        [move(0, epoch=2)],
-        [move(0, expected=1)],
-        [move(2)],
-        [move(0), move(1, epoch=2)],
-        [move(0), move(1, expected=7)],
-        [move(0), move(2)],
+        [offset_commit(0, epoch=0)],
+        [offset_commit(0, epoch=2)],
+        [offset_commit(0, expected=1)],
+        [offset_commit(2)],
+        [offset_commit(0), offset_commit(1, epoch=2)],
+        [offset_commit(0), offset_commit(1, expected=7)],
+        [offset_commit(0), offset_commit(2)],
     ],
-    ids=lambda moves: ", ".join(f"{m.partition}:{m.expected}@{m.epoch}" for m in moves),
+    ids=lambda offset_commits: ", ".join(
+        f"{m.partition}:{m.expected}@{m.epoch}" for m in offset_commits
+    ),
 )
 async def test_a_commit_that_does_not_fit_fails_as_a_whole(
-    connection: asyncpg.Connection, moves: list[Move]
+    connection: asyncpg.Connection, offset_commits: list[OffsetCommit]
 ) -> None:
     """Another epoch or offset, or no such row: also when only one of two partitions is wrong."""
-    assert await refused(connection, *moves) == FENCED
+    assert await refused(connection, *offset_commits) == FENCED
 
 
 async def test_half_there_already_is_not_there(connection: asyncpg.Connection) -> None:
     """One partition stands where it would after the commit, the other before it."""
-    await commit_one(connection, move(0))
+    await commit_one(connection, offset_commit(0))
 
-    assert await refused(connection, move(0), move(1)) == FENCED
+    assert await refused(connection, offset_commit(0), offset_commit(1)) == FENCED
 
 
 async def test_claiming_fences_whoever_was_there(connection: asyncpg.Connection) -> None:
     """The epoch rises, the position stays; where nothing is stored it begins where it is told."""
-    await commit_one(connection, move(0))
+    await commit_one(connection, offset_commit(0))
 
     rows = await claim(connection, "apply", TOPIC, {0: 5, 3: 5})
 
     assert [(r["partition"], r["next_offset"], r["epoch"]) for r in rows] == [(0, 1, 2), (3, 5, 1)]
-    assert await refused(connection, move(0, expected=1)) == FENCED
-    assert await commit_one(connection, move(0, expected=1, epoch=2)) is False
+    assert await refused(connection, offset_commit(0, expected=1)) == FENCED
+    assert await commit_one(connection, offset_commit(0, expected=1, epoch=2)) is False
 
 
 async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) -> None:
@@ -132,19 +146,19 @@ async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) ->
     await claim(connection, "tally", TOPIC, {0: 0})
     await claim(connection, "apply", "other", {0: 0})
 
-    assert await commit_one(connection, move(0)) is False
+    assert await commit_one(connection, offset_commit(0)) is False
 
 
 async def test_a_run_of_another_partition_fails_the_commit(connection: asyncpg.Connection) -> None:
     """Two partitions created one run at once: the second one finds it taken, also when it has
     more to tell of it."""
     orders = Orders()
-    await commit_one(connection, move(0), effects=effects_of(orders.create()))
+    await commit_one(connection, offset_commit(0), write_set=effects_of(orders.create()))
     before = await everything(connection)
     longer = orders.create(orders.node("a"), orders.node("b"))
 
     with pytest.raises(asyncpg.PostgresError) as failed:
-        await commit_one(connection, move(1), effects=effects_of(longer, 1))
+        await commit_one(connection, offset_commit(1), write_set=effects_of(longer, 1))
 
     assert sqlstate(failed.value) == CREATED_ELSEWHERE
     assert await everything(connection) == before
@@ -153,19 +167,21 @@ async def test_a_run_of_another_partition_fails_the_commit(connection: asyncpg.C
 async def test_a_run_known_as_of_later_fails_the_commit(connection: asyncpg.Connection) -> None:
     """A state that was too old when it was folded never overwrites a newer row."""
     orders = Orders()
-    effects = effects_of(orders.create())
-    await commit_one(connection, move(0), effects=effects)
+    write_set = effects_of(orders.create())
+    await commit_one(connection, offset_commit(0), write_set=write_set)
 
     with pytest.raises(asyncpg.PostgresError) as failed:
-        await commit_one(connection, move(0, expected=1), effects=effects)
+        await commit_one(connection, offset_commit(0, expected=1), write_set=write_set)
 
     assert sqlstate(failed.value) == CREATED_ELSEWHERE
 
 
 async def test_what_is_published_never_goes_back(connection: asyncpg.Connection) -> None:
     """Neither with a commit nor by itself, and only who owns the partition may tell."""
-    await commit_one(connection, move(0, published_offset=5, published_index=2))
-    await commit_one(connection, move(0, expected=1, published_offset=5, published_index=1))
+    await commit_one(connection, offset_commit(0, published_offset=5, published_index=2))
+    await commit_one(
+        connection, offset_commit(0, expected=1, published_offset=5, published_index=1)
+    )
     assert await published(connection) == (5, 2)
 
     await save_published(connection, "apply", TOPIC, {0: (1, (5, 1))})
@@ -188,10 +204,10 @@ async def test_a_day_that_has_rows_already_stays_where_it_is(
     connection: asyncpg.Connection,
 ) -> None:
     """Its rows are in the default partition: nothing is moved, and nothing fails."""
-    await commit_one(connection, move(0))
+    await commit_one(connection, offset_commit(0))
 
     await ensure_day(connection, DAWN.date())
-    await commit_one(connection, move(0, expected=1))
+    await commit_one(connection, offset_commit(0, expected=1))
 
     where = await connection.fetch("select distinct tableoid::regclass::text from journal")
     assert [row[0] for row in where] == ["journal_other"]

@@ -16,7 +16,7 @@ from execstream.client.buses import (
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from-the-original.md").read_text(encoding="utf-8")
-ROWS = [line for line in PAGE.splitlines() if line.startswith("|")]
+ROWS = [session for session in PAGE.splitlines() if session.startswith("|")]
 
 # Parameters by name, as the original has them.
 WRITERS = {

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
-from execstream.storage.log.unpublished import Place, dead_letters_after, events_after
+from execstream.storage.lines import Session
+from execstream.storage.log.unpublished import SourceOffset, dead_letters_after, events_after
 from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk
 from tests.orders import Order, Orders
@@ -24,9 +24,9 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def connection(place: Desk) -> AsyncIterator[asyncpg.Connection]:
     config = place.applier._config
-    line = Line(config.postgres_dsn, config.schema)
-    yield await line.get()
-    await line.close()
+    session = Session(config.postgres_dsn, config.schema)
+    yield await session.get()
+    await session.close()
 
 
 async def apply(place: Desk, *orders: Order) -> None:
@@ -54,7 +54,9 @@ async def some_history(place: Desk) -> None:
     )
 
 
-async def all_after(connection: asyncpg.Connection, after: Place, before: int) -> list[bytes]:
+async def all_after(
+    connection: asyncpg.Connection, after: SourceOffset, before: int
+) -> list[bytes]:
     found = []
     while page := await events_after(connection, 0, after, before):
         assert [one.place for one in page] == sorted(one.place for one in page)
@@ -74,9 +76,9 @@ async def test_pages_together_are_everything(
     live = [read_event(value) for value in place.said.events[0]]
     places = [(offset, index) for _, offset, index in (event["source"] for event in live)]
 
-    for begin, after in enumerate([NOWHERE, *places]):
+    for add_begun_run, after in enumerate([NOWHERE, *places]):
         found = await all_after(connection, after, place.ends[0])
-        assert list(map(read_event, found)) == live[begin:]
+        assert list(map(read_event, found)) == live[add_begun_run:]
 
 
 async def test_nothing_is_read_beyond_what_was_claimed(

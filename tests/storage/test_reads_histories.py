@@ -13,7 +13,7 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.models import ExecutionStatus
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.simulation import Mix, load_graphs, simulate
@@ -57,8 +57,8 @@ async def past(request: pytest.FixtureRequest, stack: Addresses) -> AsyncIterato
     chance = random.Random(seed)
     async with lent_names(stack) as names:
         await migrate(stack.postgres_dsn, names.schema)
-        line = Line(stack.postgres_dsn, names.schema)
-        history = History(line)
+        session = Session(stack.postgres_dsn, names.schema)
+        history = History(session)
         await history.define(GRAPHS)
         whole: list[Command] = list(
             simulate(
@@ -75,7 +75,7 @@ async def past(request: pytest.FixtureRequest, stack: Addresses) -> AsyncIterato
         for first in range(0, len(records), BATCH):
             await history.take(records[first : first + BATCH])
         await history.take(_last_words(history, chance))
-        await line.close()
+        await session.close()
         db = await connect(stack.postgres_dsn, names.schema)
         kinds = dict(await db.fetch("select id, block_type from block"))
         yield Past(db, Expected(history.reference, kinds), chance)

@@ -201,12 +201,12 @@ async def _assert_indexed(tables: Tables, query: str, *args: object) -> str:
     """The plan of the statement, which must not scan a table that grows."""
     rows = await tables.db.fetch(f"explain {query}", *args)
     plan = "\n".join(row[0] for row in rows)
-    scanned = [line for line in plan.splitlines() if "Seq Scan" in line]
+    scanned = [session for session in plan.splitlines() if "Seq Scan" in session]
     assert all(
         any(
-            table in line
+            table in session
             for table in (" on block ", " on graph ", " on consumer_offset ", "_other")
         )
-        for line in scanned
+        for session in scanned
     ), plan
     return plan

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.key_values import KeyValues
 from execstream.streams.statuses import ExecutionStatus
@@ -24,9 +24,9 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def connection(place: Desk) -> AsyncIterator[asyncpg.Connection]:
     config = place.applier._config
-    line = Line(config.postgres_dsn, config.schema)
-    yield await line.get()
-    await line.close()
+    session = Session(config.postgres_dsn, config.schema)
+    yield await session.get()
+    await session.close()
 
 
 async def apply(place: Desk, *orders: Order) -> None:
@@ -137,7 +137,7 @@ async def test_what_could_not_be_asked_is_asked_again(
     known = KeyValues()
     about = ([("ada", "k")], [("ada", orders.named("command/1"))])
     config = place.applier._config
-    dead = await Line(config.postgres_dsn, config.schema).get()
+    dead = await Session(config.postgres_dsn, config.schema).get()
     await dead.close()
 
     with pytest.raises(asyncpg.InterfaceError):

@@ -17,7 +17,7 @@ from tests.comparing import assert_equal, reference_of
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD, Case
 from tests.whole.understood_records import REFUSED, STRANGE
-from tests.worker import PATIENCE, Installation, Place, Worker
+from tests.worker import PATIENCE, Installation, PartitionOffset, Worker
 
 ALL = DEAD | REFUSED | STRANGE
 
@@ -28,7 +28,7 @@ select reason from refusal where source_partition = $2 and source_offset = $3
 """
 
 
-async def reason(place: Installation, at: Place) -> str:
+async def reason(place: Installation, at: PartitionOffset) -> str:
     """What became of the record at `at`."""
     found = await place.db.fetch(_REASON, place.topic(COMMANDS.name), *at)
     assert len(found) <= 1
@@ -36,7 +36,7 @@ async def reason(place: Installation, at: Place) -> str:
 
 
 async def assert_reasons(
-    place: Installation, places: dict[str, Place], cases: dict[str, Case] = ALL
+    place: Installation, places: dict[str, PartitionOffset], cases: dict[str, Case] = ALL
 ) -> None:
     found = {name: await reason(place, at) for name, at in places.items()}
     assert found == {name: cases[name].expected for name in places}
@@ -287,7 +287,7 @@ async def test_a_record_may_be_of_any_time(
     assert worker.is_alive
 
 
-async def letter_of(place: Installation, at: Place) -> Any:
+async def letter_of(place: Installation, at: PartitionOffset) -> Any:
     """The record on the dead-letter topic of the record at `at`."""
     for letter in await place.dead_letters():
         if _origin(letter) == at:
@@ -295,7 +295,7 @@ async def letter_of(place: Installation, at: Place) -> Any:
     raise LookupError(at)
 
 
-def _origin(letter: Any) -> Place:
+def _origin(letter: Any) -> PartitionOffset:
     headers = dict(letter.headers)
     return int(headers["dlq.original.partition"]), int(headers["dlq.original.offset"])
 

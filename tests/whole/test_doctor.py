@@ -16,7 +16,7 @@ from execstream.cli.diagnosis.finding import CLOCKS_APART, Examined
 from execstream.config.settings import Settings
 from execstream.devstack import Addresses, Stack
 from execstream.devstack.ports import HOST, free_ports
-from execstream.kafka.security import Security, get_in
+from execstream.kafka.security import Security, configure_security
 from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
 from tests.secured import STRANGER, SecuredBroker
@@ -43,7 +43,7 @@ async def apart(breakable_stack: Stack) -> AsyncIterator[Names]:
 def _as_before() -> Iterator[None]:
     """The doctor has this process get in at brokers as its settings say."""
     yield
-    get_in(Security())
+    configure_security(Security())
 
 
 def settings_of(place: Installation) -> Settings:

@@ -89,9 +89,9 @@ async def test_watch_tells_lag_as_unknown_without_kafka(program: Program, failed
 async def test_watch_follows(program: Program, place: Installation, failed: Orders) -> None:
     """Line by line for scripts, until Ctrl-C, with the rate of what happens meanwhile."""
     async with program.running("watch", "--json") as watching:
-        await _line(watching)
+        await _session(watching)
         await place.put([Orders().create() for _ in range(20)])
-        while not (seen := await _line(watching))["commands_per_second"]["applied"]:
+        while not (seen := await _session(watching))["commands_per_second"]["applied"]:
             pass
         assert seen["runs"]["INCOMPLETE"] >= 20
         watching.send_signal(signal.SIGINT)
@@ -140,13 +140,13 @@ async def test_stats_of_blocks_goes_on(program: Program, failed: Orders) -> None
     """With --watch the figures come again and again, until Ctrl-C."""
     async with program.running("stats", "blocks", "--watch", "--json") as watching:
         for _ in range(2):
-            assert (await _line(watching))["block_id"] == BLOCK
+            assert (await _session(watching))["block_id"] == BLOCK
         watching.send_signal(signal.SIGINT)
         _, said = await watching.communicate()
     assert watching.returncode == 130
     assert b"Traceback" not in said
 
 
-async def _line(process: asyncio.subprocess.Process) -> Any:
+async def _session(process: asyncio.subprocess.Process) -> Any:
     assert process.stdout
     return json.loads(await process.stdout.readline())

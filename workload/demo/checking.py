@@ -24,7 +24,7 @@ from execstream.config.process_lifetime import begin_in_pool
 from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.reader import consumer, records
-from execstream.kafka.security import get_in
+from execstream.kafka.security import configure_security
 from execstream.storage.schema.migrate import quoted
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
@@ -32,7 +32,7 @@ from execstream.workload.reference import Reference, read_json
 from execstream.workload.simulation import Sent, read_lines
 
 RUNS_AT_ONCE = 50
-MOST_TOLD = 20  # differences per partition
+MOST_LISTED = 20  # differences per partition
 POLL = 0.2  # seconds between looks how far the processes are
 
 Row = Mapping[str, Any]
@@ -51,7 +51,7 @@ select graph_exec_id, seq, at, command_id, type, node_exec_id, name, data, was, 
 """
 
 
-class Share(NamedTuple):
+class PartitionSlice(NamedTuple):
     """What came to one partition while the demo ran, its own lines of `file` among it."""
 
     file: Path
@@ -72,7 +72,7 @@ class Verdict(NamedTuple):
 
 
 async def check(
-    settings: Settings, shares: Sequence[Share], on_progress: Callable[[int, int], None]
+    settings: Settings, shares: Sequence[PartitionSlice], on_progress: Callable[[int, int], None]
 ) -> list[Verdict]:
     """A verdict for each share; `on_progress` is told how many commands of how many are folded."""
     context = get_context("spawn")
@@ -80,7 +80,7 @@ async def check(
     total = sum(share.end - share.begin for share in shares)
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(os.cpu_count(), context, _begin, (folded, os.getpid())) as pool:
-        checks = [loop.run_in_executor(pool, check_share, share, settings) for share in shares]
+        checks = [loop.run_in_executor(pool, check_slice, share, settings) for share in shares]
         try:
             await _all_done(checks, lambda: on_progress(folded.value, total))
         except BaseException:
@@ -115,14 +115,14 @@ def _begin(folded: "Synchronized[int]", parent: int) -> None:
 _folded: "Synchronized[int]"
 
 
-def check_share(share: Share, settings: Settings) -> Verdict:
+def check_slice(share: PartitionSlice, settings: Settings) -> Verdict:
     """Fold a share and compare; runs in a process of its own."""
-    get_in(settings.kafka_security)
+    configure_security(settings.kafka_security)
     header_decoding.install()  # others may send anything
     return asyncio.run(_check(share, settings))
 
 
-async def _check(share: Share, settings: Settings) -> Verdict:
+async def _check(share: PartitionSlice, settings: Settings) -> Verdict:
     topic = settings.topic_prefix + COMMANDS.name
     server_settings = {"search_path": quoted(settings.schema_)}
     connection = await asyncpg.connect(settings.postgres, server_settings=server_settings)
@@ -150,15 +150,17 @@ async def _add(
     runs = {run_id: run for fold in complete for run_id, run in fold.runs.items()}
     tops = sum(run["parent_graph_exec_id"] is None for run in runs.values())
     differences = verdict.differences
-    if len(differences) < MOST_TOLD:
+    if len(differences) < MOST_LISTED:
         differences += [line async for line in _differences(complete, connection)]
-    return Verdict(verdict.runs + tops, verdict.others, differences[:MOST_TOLD])
+    return Verdict(verdict.runs + tops, verdict.others, differences[:MOST_LISTED])
 
 
 class _Reading:
     """Reads a share from the topic, up to offset `end`."""
 
-    def __init__(self, reader: AIOKafkaConsumer, topic: str, share: Share, end: int) -> None:
+    def __init__(
+        self, reader: AIOKafkaConsumer, topic: str, share: PartitionSlice, end: int
+    ) -> None:
         self._reader = reader
         self._topic = topic
         self._share = share
@@ -216,7 +218,7 @@ class _Reading:
                 yield record
 
 
-def _lines(share: Share) -> Iterator[Sent]:
+def _lines(share: PartitionSlice) -> Iterator[Sent]:
     """What the demo sent to the partition of a share."""
     for line in islice(read_lines(share.file), share.sent):
         if partition_of(line.key, share.partitions) == share.partition:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from execstream.config.settings import Settings
-from execstream.kafka.security import access
+from execstream.kafka.security import client_options
 from execstream.storage.connections import connect
 from execstream.storage.redis.positions import RedisPositions
 from execstream.streams.topics import CATALOGUE, COMMANDS, EVENTS
@@ -85,7 +85,10 @@ class Observer:
         self._db = await connect(settings.postgres, settings.schema_)
         resources.push_async_callback(self._db.close)
         self._kafka = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka, enable_auto_commit=False, group_id=None, **access()
+            bootstrap_servers=settings.kafka,
+            enable_auto_commit=False,
+            group_id=None,
+            **client_options(),
         )
         resources.push_async_callback(self._kafka.stop)
         await self._kafka.start()

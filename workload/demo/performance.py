@@ -11,7 +11,7 @@ from typing import NamedTuple
 from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.topics import COMMANDS
-from execstream.workload.demo.checking import Share, check
+from execstream.workload.demo.checking import PartitionSlice, check
 from execstream.workload.demo.observer import Judged, Observer, Offsets, Outcomes
 from execstream.workload.demo.receipt import Receipt
 from execstream.workload.paced_sending import send_catalogue, send_paced
@@ -116,7 +116,7 @@ class Demo:
         if producer is None:
             raise RuntimeError("There is no receipt before the performance.")
         shares = [
-            Share(self._file, producer.sent, partition, producer.partitions, begin, end)
+            PartitionSlice(self._file, producer.sent, partition, producer.partitions, begin, end)
             for partition, end in self._after.items()
             if (begin := self._before.get(partition, 0)) < end
         ]

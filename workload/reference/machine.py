@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass
-class _Told:
+class _Applying:
     """A command being applied, its place, and how many events it has given so far."""
 
     command: Command
@@ -95,8 +95,8 @@ class Reference:
     def feed(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> Outcome:
         """Take the next record of a partition."""
         try:
-            told = _Told(read(key, value, self.max_command_bytes), partition, offset)
-            outcome = self._judge(told)
+            applying = _Applying(read(key, value, self.max_command_bytes), partition, offset)
+            outcome = self._judge(applying)
         except DeadError as dead:
             outcome = Outcome("dead", dead.reason, dead.detail)
             letter = {"partition": partition, "offset": offset, "key": key, "value": value}
@@ -104,38 +104,38 @@ class Reference:
         self.counts[outcome.kind] += 1
         return outcome
 
-    def _judge(self, told: _Told) -> Outcome:
+    def _judge(self, applying: _Applying) -> Outcome:
         try:
-            if self._was_applied(told):
+            if self._was_applied(applying):
                 return Outcome("duplicate")
-            self._check(told)
+            self._check(applying)
         except RefusedError as refused:
-            self._refuse(told, refused)
+            self._refuse(applying, refused)
             return Outcome("refused", refused.reason, refused.detail)
-        if has_unstorable_number(told.command):
+        if has_unstorable_number(applying.command):
             raise DeadError("not_storable", "22003")
-        self._apply(told)
-        self._applied[_scope(told.command)].add(told.command["id"])
+        self._apply(applying)
+        self._applied[_scope(applying.command)].add(applying.command["id"])
         return Outcome("applied")
 
-    def _was_applied(self, told: _Told) -> bool:
+    def _was_applied(self, applying: _Applying) -> bool:
         """Also raises the reasons that are told before `duplicate`."""
-        command = told.command
+        command = applying.command
         if command["type"] != "kv.set":
             run = self.runs.get(command["graph_exec_id"])
             if run is None and command["type"] != "graph.create":
                 raise RefusedError("unknown_graph_execution")
-            if run is not None and run["source_partition"] != told.partition:
+            if run is not None and run["source_partition"] != applying.partition:
                 raise DeadError("wrong_partition", f"the run is on {run['source_partition']}")
             if run is not None and run["user_id"] != command["user_id"]:
                 raise RefusedError("wrong_owner")
         return command["id"] in self._applied[_scope(command)]
 
-    def _check(self, told: _Told) -> None:
-        command = told.command
+    def _check(self, applying: _Applying) -> None:
+        command = applying.command
         if command["type"] == "kv.set":
             stored = self.kv.get((command["user_id"], command["key"]))
-            if stored is not None and told.at < stored["updated_at"]:
+            if stored is not None and applying.at < stored["updated_at"]:
                 raise RefusedError("superseded")
             return
         run_id = command["graph_exec_id"]
@@ -151,8 +151,8 @@ class Reference:
         is_hard = command["type"] == "graph.delete" and command.get("hard", False)
         return is_hard and command["graph_exec_id"] not in self._erased
 
-    def _refuse(self, told: _Told, refused: RefusedError) -> None:
-        command = told.command
+    def _refuse(self, applying: _Applying, refused: RefusedError) -> None:
+        command = applying.command
         about = {
             "command_id": command["id"],
             "graph_exec_id": _run_id_of(command),
@@ -160,195 +160,195 @@ class Reference:
             "command_type": command["type"],
             "reason": refused.reason,
             "detail": refused.detail,
-            "at": told.at,
+            "at": applying.at,
         }
-        place = {"source_partition": told.partition, "source_offset": told.offset}
+        place = {"source_partition": applying.partition, "source_offset": applying.offset}
         self.refusals.append(place | about)
-        self._say(told, {"type": "command.refused"} | about)
+        self._emit(applying, {"type": "command.refused"} | about)
 
-    def _say(self, told: _Told, event: dict[str, Json]) -> None:
-        event["source"] = [told.partition, told.offset, told.index]
-        self._events[told.partition].append(without_nulls(event))
+    def _emit(self, applying: _Applying, event: dict[str, Json]) -> None:
+        event["source"] = [applying.partition, applying.offset, applying.index]
+        self._events[applying.partition].append(without_nulls(event))
 
-    def _apply(self, told: _Told) -> None:  # noqa: C901 - one case per command type
-        match told.command["type"]:
+    def _apply(self, applying: _Applying) -> None:  # noqa: C901 - one case per command type
+        match applying.command["type"]:
             case "graph.create":
-                self._create(told)
+                self._create(applying)
             case "graph.start":
-                self._start(told)
+                self._start(applying)
             case "graph.update":
-                self._update(told)
+                self._update(applying)
             case "graph.share":
-                self._share(told)
+                self._share(applying)
             case "graph.delete":
-                self._delete(told)
+                self._delete(applying)
             case "node.input":
-                self._input(told)
+                self._input(applying)
             case "node.output":
-                self._output(told)
+                self._output(applying)
             case "node.update":
-                self._update_step(told)
+                self._update_step(applying)
             case "node.update_many":
-                self._update_steps(told)
+                self._update_steps(applying)
             case "kv.set":
-                self._set_kv(told)
+                self._set_kv(applying)
 
-    def _create(self, told: _Told) -> None:
-        command = told.command
+    def _create(self, applying: _Applying) -> None:
+        command = applying.command
         run_id = command["graph_exec_id"]
-        self.runs[run_id] = run = new_run(command, told.partition)
+        self.runs[run_id] = run = new_run(command, applying.partition)
         self.journal[run_id] = []
         self._steps[run_id] = {}
         brought = {name: run[name] for name in (*BROUGHT, "preset_id", "parent_graph_exec_id")}
-        self._enter(told, "graph.created", status="INCOMPLETE", **brought)
+        self._enter(applying, "graph.created", status="INCOMPLETE", **brought)
         for node, step_id in zip(command["starting_nodes"], starting_ids(command), strict=True):
-            self._add_step(told, step_id, node, "QUEUED")
+            self._add_step(applying, step_id, node, "QUEUED")
             for name, data in node["inputs"].items():
-                self._add_input(told, step_id, name, data)
+                self._add_input(applying, step_id, name, data)
 
-    def _start(self, told: _Told) -> None:
-        self._run(told)["started_at"] = told.at
-        self._move_run(told, "RUNNING")
+    def _start(self, applying: _Applying) -> None:
+        self._run(applying)["started_at"] = applying.at
+        self._move_run(applying, "RUNNING")
 
-    def _update(self, told: _Told) -> None:
-        run = self._run(told)
-        if told.command.get("status") == "RUNNING" and run["started_at"] is None:
-            run["started_at"] = told.at
-        self._move_run(told, told.command.get("status"))
+    def _update(self, applying: _Applying) -> None:
+        run = self._run(applying)
+        if applying.command.get("status") == "RUNNING" and run["started_at"] is None:
+            run["started_at"] = applying.at
+        self._move_run(applying, applying.command.get("status"))
 
-    def _move_run(self, told: _Told, status: str | None) -> None:
-        run = self._run(told)
+    def _move_run(self, applying: _Applying, status: str | None) -> None:
+        run = self._run(applying)
         was = run["status"] if status else None
         if status:
             run["status"] = status
-            run["ended_at"] = told.at if status in ENDED else None
-        if "stats" in told.command:
-            run["stats"] = told.command["stats"]
+            run["ended_at"] = applying.at if status in ENDED else None
+        if "stats" in applying.command:
+            run["stats"] = applying.command["stats"]
         times = {name: run[name] for name in ("started_at", "ended_at")}
-        stats = told.command.get("stats")
-        self._enter(told, "graph.updated", was=was, status=status, stats=stats, **times)
+        stats = applying.command.get("stats")
+        self._enter(applying, "graph.updated", was=was, status=status, stats=stats, **times)
         if status in ENDED:
-            self._fail_running_steps(told, {"error": f"graph_execution_{status.lower()}"})
+            self._fail_running_steps(applying, {"error": f"graph_execution_{status.lower()}"})
 
-    def _fail_running_steps(self, told: _Told, error: dict[str, Json]) -> None:
-        for step_id, step in self._steps[told.command["graph_exec_id"]].items():
+    def _fail_running_steps(self, applying: _Applying, error: dict[str, Json]) -> None:
+        for step_id, step in self._steps[applying.command["graph_exec_id"]].items():
             if step["status"] == "RUNNING":
-                self._move_step(told, step_id, "FAILED", stats=(step["stats"] or {}) | error)
+                self._move_step(applying, step_id, "FAILED", stats=(step["stats"] or {}) | error)
 
-    def _share(self, told: _Told) -> None:
-        is_shared = told.command["is_shared"]
-        change = {"is_shared": is_shared, "shared_at": told.at if is_shared else None}
-        token_hash = told.command["share_token_hash"] if is_shared else None
-        self._run(told).update(change, share_token_hash=token_hash)
-        self._enter(told, "graph.shared", **change)
+    def _share(self, applying: _Applying) -> None:
+        is_shared = applying.command["is_shared"]
+        change = {"is_shared": is_shared, "shared_at": applying.at if is_shared else None}
+        token_hash = applying.command["share_token_hash"] if is_shared else None
+        self._run(applying).update(change, share_token_hash=token_hash)
+        self._enter(applying, "graph.shared", **change)
 
-    def _delete(self, told: _Told) -> None:
-        run_id = told.command["graph_exec_id"]
-        run = self._run(told)
+    def _delete(self, applying: _Applying) -> None:
+        run_id = applying.command["graph_exec_id"]
+        run = self._run(applying)
         run["is_deleted"] = True
-        is_hard = told.command.get("hard", False)
+        is_hard = applying.command.get("hard", False)
         if is_hard:
             self._erased.add(run_id)
             self._steps[run_id] = {}
-            self._applied[_scope(told.command)] = set()
+            self._applied[_scope(applying.command)] = set()
             self.journal[run_id] = []
             run.update(dict.fromkeys((*BROUGHT, "stats", "share_token_hash", "shared_at")))
             run["is_shared"] = False
-        self._enter(told, "graph.deleted", hard=is_hard)
+        self._enter(applying, "graph.deleted", hard=is_hard)
 
-    def _input(self, told: _Told) -> None:
-        command = told.command
+    def _input(self, applying: _Applying) -> None:
+        command = applying.command
         steps = self._steps[command["graph_exec_id"]]
         step_id = command.get("node_exec_id") or open_step(command, steps)
         if step_id is None:
             step_id = new_step_id(command)
-            self._add_step(told, step_id, command, "INCOMPLETE")
-        self._add_input(told, step_id, command["input_name"], command["input_data"])
+            self._add_step(applying, step_id, command, "INCOMPLETE")
+        self._add_input(applying, step_id, command["input_name"], command["input_data"])
 
-    def _add_step(self, told: _Told, step_id: str, node: Row, status: str) -> None:
-        run = self._run(told)
-        step = new_step(run, step_id, node, status, told.at)
+    def _add_step(self, applying: _Applying, step_id: str, node: Row, status: str) -> None:
+        run = self._run(applying)
+        step = new_step(run, step_id, node, status, applying.at)
         self._steps[run["id"]][step_id] = step
-        self._enter_step(told, "node.added", step_id, status=status)
+        self._enter_step(applying, "node.added", step_id, status=status)
 
-    def _add_input(self, told: _Told, step_id: str, name: str, data: Json) -> None:
-        self._steps[told.command["graph_exec_id"]][step_id]["inputs"][name] = data
-        self._enter_step(told, "node.input_added", step_id, name=name, data=data)
+    def _add_input(self, applying: _Applying, step_id: str, name: str, data: Json) -> None:
+        self._steps[applying.command["graph_exec_id"]][step_id]["inputs"][name] = data
+        self._enter_step(applying, "node.input_added", step_id, name=name, data=data)
 
-    def _output(self, told: _Told) -> None:
-        step_id = told.command["node_exec_id"]
-        pin, value = told.command["output_name"], told.command["output_data"]
-        self._steps[told.command["graph_exec_id"]][step_id]["outputs"].append((pin, value))
-        self._enter_step(told, "node.output_added", step_id, name=pin, data=value)
+    def _output(self, applying: _Applying) -> None:
+        step_id = applying.command["node_exec_id"]
+        pin, value = applying.command["output_name"], applying.command["output_data"]
+        self._steps[applying.command["graph_exec_id"]][step_id]["outputs"].append((pin, value))
+        self._enter_step(applying, "node.output_added", step_id, name=pin, data=value)
 
-    def _update_step(self, told: _Told) -> None:
-        command = told.command
+    def _update_step(self, applying: _Applying) -> None:
+        command = applying.command
         data, stats = command.get("execution_data"), command.get("stats")
-        self._move_step(told, command["node_exec_id"], command["status"], data, stats)
+        self._move_step(applying, command["node_exec_id"], command["status"], data, stats)
 
-    def _update_steps(self, told: _Told) -> None:
-        command = told.command
+    def _update_steps(self, applying: _Applying) -> None:
+        command = applying.command
         movable, _ = parted(command, self._steps[command["graph_exec_id"]])
         for step_id in movable:
-            self._move_step(told, step_id, command["status"], stats=command.get("stats"))
+            self._move_step(applying, step_id, command["status"], stats=command.get("stats"))
 
     def _move_step(
         self,
-        told: _Told,
+        applying: _Applying,
         step_id: str,
         status: str,
         execution_data: dict[str, Json] | None = None,
         stats: dict[str, Json] | None = None,
     ) -> None:
-        step = self._steps[told.command["graph_exec_id"]][step_id]
+        step = self._steps[applying.command["graph_exec_id"]][step_id]
         change = {"status": status, "execution_data": execution_data, "stats": stats}
         was = step["status"]
         step.update(without_nulls(change))
         if status in _STAMP_OF:
-            step[_STAMP_OF[status]] = told.at
-        self._enter_step(told, "node.updated", step_id, was=was, **change)
+            step[_STAMP_OF[status]] = applying.at
+        self._enter_step(applying, "node.updated", step_id, was=was, **change)
 
-    def _set_kv(self, told: _Told) -> None:
-        command = told.command
+    def _set_kv(self, applying: _Applying) -> None:
+        command = applying.command
         row = {name: command[name] for name in ("user_id", "key", "node_exec_id", "data")}
-        self.kv[command["user_id"], command["key"]] = row | {"updated_at": told.at}
-        entry = row | {"at": told.at, "command_id": command["id"]}
-        place = {"source_partition": told.partition, "source_offset": told.offset}
+        self.kv[command["user_id"], command["key"]] = row | {"updated_at": applying.at}
+        entry = row | {"at": applying.at, "command_id": command["id"]}
+        place = {"source_partition": applying.partition, "source_offset": applying.offset}
         self.kv_journal.append(entry | place)
-        self._say(told, {"type": "kv.changed"} | entry)
+        self._emit(applying, {"type": "kv.changed"} | entry)
 
-    def _run(self, told: _Told) -> Row:
-        return self.runs[told.command["graph_exec_id"]]
+    def _run(self, applying: _Applying) -> Row:
+        return self.runs[applying.command["graph_exec_id"]]
 
-    def _enter_step(self, told: _Told, kind: str, step_id: str, **fields: Json) -> None:
-        step = self._steps[told.command["graph_exec_id"]][step_id]
+    def _enter_step(self, applying: _Applying, kind: str, step_id: str, **fields: Json) -> None:
+        step = self._steps[applying.command["graph_exec_id"]][step_id]
         about: Row = {name: step[name] for name in ("node_id", "block_id")}
         if kind in ("node.added", "node.updated"):
             about |= {name: step[name] for name in _STEP_TIMES}
-        self._enter(told, kind, node_exec_id=step_id, **about, **fields)
+        self._enter(applying, kind, node_exec_id=step_id, **about, **fields)
 
-    def _enter(self, told: _Told, kind: str, **fields: Json) -> None:
+    def _enter(self, applying: _Applying, kind: str, **fields: Json) -> None:
         """One more journal entry and event of the run; absent and None fields are the same."""
-        run = self._run(told)
+        run = self._run(applying)
         run["last_seq"] += 1
-        run["updated_at"] = told.at
+        run["updated_at"] = applying.at
         common = {
             "seq": run["last_seq"],
-            "at": told.at,
-            "command_id": told.command["id"],
+            "at": applying.at,
+            "command_id": applying.command["id"],
             "type": kind,
         }
         columns = ("node_exec_id", "name", "data", "was", "status")
         place = {
-            "source_partition": told.partition,
-            "source_offset": told.offset,
-            "source_index": told.index,
+            "source_partition": applying.partition,
+            "source_offset": applying.offset,
+            "source_index": applying.index,
         }
         entry = common | {column: fields.get(column) for column in columns} | place
         self.journal[run["id"]].append(entry)
         owner = {name: run[name] for name in ("graph_id", "graph_version", "user_id", "dry_run")}
-        self._say(told, common | {"graph_exec_id": run["id"]} | owner | fields)
-        told.index += 1
+        self._emit(applying, common | {"graph_exec_id": run["id"]} | owner | fields)
+        applying.index += 1
 
 
 def _scope(command: Command) -> str:

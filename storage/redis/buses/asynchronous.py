@@ -6,7 +6,7 @@ from typing import Self
 
 from redis.asyncio import Redis
 
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.models import (
     ExecutionEvent,
     GraphExecution,
@@ -79,10 +79,10 @@ class AsyncRedisExecutionEventBus:
         """
         scope = Scope(user_id, graph_id, graph_exec_id)
         channel = execution_channel(self._prefix, user_id, graph_id, graph_exec_id)
-        line = Line(self._postgres_dsn, self._schema)
+        session = Session(self._postgres_dsn, self._schema)
         return Listening(
             lambda: Subscription(self._redis_url, channel, is_pattern=scope.is_pattern),
-            History(line, scope, self._max_message_bytes),
+            History(session, scope, self._max_message_bytes),
             self.counts,
         )
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from execstream.storage.models import ExecutionEvent
-from execstream.storage.redis.buses.missed_events import History, Missed, Place
+from execstream.storage.redis.buses.missed_events import History, Missed, SourceOffset
 from execstream.storage.redis.buses.subscription import Subscription
 from execstream.streams import exact_json
 from execstream.streams.events import NOWHERE
@@ -69,12 +69,12 @@ class Listening:
         self._turn = asyncio.Lock()
         self._work: asyncio.Timeout | None = None  # what `aclose` has to end
         # By partition: the place from which on events are told, and the last one that was.
-        self._since: dict[int, Place] = {}
-        self._last: dict[int, Place] = {}
+        self._since: dict[int, SourceOffset] = {}
+        self._last: dict[int, SourceOffset] = {}
         # A gap: up to where it reaches, what comes next, and what was told of it, by run.
-        self._until: dict[int, Place] | None = None
+        self._until: dict[int, SourceOffset] | None = None
         self._missed: AsyncGenerator[Missed] | None = None
-        self._told: dict[str, int] = {}
+        self._delivered: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         async with self._until_closed():
@@ -94,7 +94,7 @@ class Listening:
                 try:
                     event = await self._next(await self._connect())
                 except _CUT_OFF as error:
-                    await self._hang_up(error)
+                    await self._terminate(error)
                 else:
                     if event is not None:
                         return event
@@ -106,7 +106,7 @@ class Listening:
         if self._work is not None:
             self._work.reschedule(0)
             self._work = None
-            self._history.hang_up()  # a Postgres that is silent would not hear a cancellation
+            self._history.terminate()  # a Postgres that is silent would not hear a cancellation
         async with self._turn:
             if self._missed is not None:
                 await self._missed.aclose()
@@ -138,23 +138,23 @@ class Listening:
                 self._begin(await self._history.committed())
                 self._subscription = subscription
             except _CUT_OFF as error:
-                await self._hang_up(error)
+                await self._terminate(error)
             finally:
                 if self._subscription is None:
                     await subscription.close()
         return self._subscription
 
-    def _begin(self, committed: dict[int, Place]) -> None:
+    def _begin(self, committed: dict[int, SourceOffset]) -> None:
         """Everything that is committed after `committed` will be heard."""
         if self._is_new:
             self._since, self._is_new = committed, False
         else:
             self._until = committed
 
-    async def _hang_up(self, error: Exception) -> None:
+    async def _terminate(self, error: Exception) -> None:
         self._counts.cut_off += 1
         log.warning("listener_cut_off", error=repr(error)[:200])
-        self._history.hang_up()
+        self._history.terminate()
         if self._subscription is not None:
             subscription, self._subscription = self._subscription, None
             await subscription.close()
@@ -166,11 +166,11 @@ class Listening:
         """The next event; None for what is no news, or no event."""
         if self._until is not None:
             return await self._next_missed(self._until)
-        return self._news(self._parsed(await subscription.receive()))
+        return self._unseen(self._parsed(await subscription.receive()))
 
-    async def _next_missed(self, until: dict[int, Place]) -> ExecutionEvent | None:
+    async def _next_missed(self, until: dict[int, SourceOffset]) -> ExecutionEvent | None:
         if self._missed is None:
-            self._missed = self._history.missed(self._since | self._last, until, self._told)
+            self._missed = self._history.missed(self._since | self._last, until, self._delivered)
         try:
             run_id, seq, message = await anext(self._missed)
         except StopAsyncIteration:
@@ -179,16 +179,16 @@ class Listening:
         except BaseException:
             self._missed = None  # it has ended; another one goes on after what was told
             raise
-        self._told[run_id] = seq
+        self._delivered[run_id] = seq
         return self._parsed(message)
 
-    def _close_gap(self, until: dict[int, Place]) -> None:
+    def _close_gap(self, until: dict[int, SourceOffset]) -> None:
         for partition, place in until.items():
             self._last[partition] = max(place, self._last.get(partition, place))
         self._until = self._missed = None
-        self._told = {}
+        self._delivered = {}
 
-    def _news(self, event: ExecutionEvent | None) -> ExecutionEvent | None:
+    def _unseen(self, event: ExecutionEvent | None) -> ExecutionEvent | None:
         """The event, unless it was told before; one that somebody made by hand always is news, and
         so is a replayed one."""
         if event is None or event.source is None or event.replayed:

@@ -6,7 +6,7 @@ from datetime import UTC
 
 import asyncpg
 
-from execstream.storage.lines import Line
+from execstream.storage.lines import Session
 from execstream.storage.log.run_history import (
     HEAD_COLUMNS,
     Head,
@@ -25,7 +25,7 @@ from execstream.streams.state import Run
 
 ENTRIES_AT_ONCE = 200
 
-Place = tuple[int, int]
+SourceOffset = tuple[int, int]
 """Offset and index of a source."""
 
 Missed = tuple[str, int, bytes]
@@ -38,7 +38,7 @@ select partition, max(next_offset + base) as next_source from consumer_offset
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class _SeqRange:
     """Entries `first` to `last` of a run."""
 
     run_id: str
@@ -48,46 +48,49 @@ class _Stretch:
 
 
 class History:
-    """The journal of the runs of `scope`. `line` is its own; its errors are asyncpg's."""
+    """The journal of the runs of `scope`. `session` is its own; its errors are asyncpg's."""
 
-    def __init__(self, line: Line, scope: Scope, max_message_bytes: int) -> None:
-        self._line = line
+    def __init__(self, session: Session, scope: Scope, max_message_bytes: int) -> None:
+        self._session = session
         self._scope = scope
         self._max_message_bytes = max_message_bytes
 
-    async def committed(self) -> dict[int, Place]:
+    async def committed(self) -> dict[int, SourceOffset]:
         """The place, in each partition, before which everything is committed."""
-        rows = await (await self._line.get()).fetch(_COMMITTED)
+        rows = await (await self._session.get()).fetch(_COMMITTED)
         return {row["partition"]: (row["next_source"], -1) for row in rows}
 
-    def hang_up(self) -> None:
+    def terminate(self) -> None:
         """Postgres may be away: connect anew when it is asked next."""
-        self._line.hang_up()
+        self._session.terminate()
 
     async def close(self) -> None:
-        await self._line.close()
+        await self._session.close()
 
     async def missed(
-        self, after: Mapping[int, Place], until: Mapping[int, Place], told: Mapping[str, int]
+        self,
+        after: Mapping[int, SourceOffset],
+        until: Mapping[int, SourceOffset],
+        delivered: Mapping[str, int],
     ) -> AsyncGenerator[Missed]:
         """Messages of events with `after` < place < `until`: run by run, each in order.
 
-        Of a run in `told` only what comes after that event.
+        Of a run in `delivered` only what comes after that event.
         """
-        connection = await self._line.get()
+        connection = await self._session.get()
         blocks = await load_interface_blocks(connection)
         for partition, end in until.items():
             start = after.get(partition, NOWHERE)
-            for stretch in await self._stretches(connection, partition, start, end):
-                first = max(stretch.first, told.get(stretch.run_id, 0) + 1)
+            for seq_range in await self._seq_ranges(connection, partition, start, end):
+                first = max(seq_range.first, delivered.get(seq_range.run_id, 0) + 1)
                 views = RunViews("", self._max_message_bytes)
                 views.block_types = blocks
-                async for seq, message in _messages(connection, stretch, first, views):
-                    yield stretch.run_id, seq, message
+                async for seq, message in _messages(connection, seq_range, first, views):
+                    yield seq_range.run_id, seq, message
 
-    async def _stretches(
-        self, connection: asyncpg.Connection, partition: int, start: Place, end: Place
-    ) -> list[_Stretch]:
+    async def _seq_ranges(
+        self, connection: asyncpg.Connection, partition: int, start: SourceOffset, end: SourceOffset
+    ) -> list[_SeqRange]:
         """By the journal's index of sources, or by the runs of the scope when these are fewer."""
         where = Where("entry.run_day = (run.created_at at time zone 'UTC')::date")
         where.add("entry.source_partition = {}", partition)
@@ -107,7 +110,7 @@ class History:
             *where.args,
         )
         return [
-            _Stretch(str(row["id"]), head_of(row), first=row["first"], last=row["last"])
+            _SeqRange(str(row["id"]), head_of(row), first=row["first"], last=row["last"])
             for row in rows
         ]
 
@@ -120,28 +123,28 @@ select * from journal
 
 
 async def _messages(
-    connection: asyncpg.Connection, stretch: _Stretch, first: int, views: RunViews
+    connection: asyncpg.Connection, seq_range: _SeqRange, first: int, views: RunViews
 ) -> AsyncGenerator[tuple[int, bytes]]:
     """Messages of entries from `first` on; those before it are read too, for they are told with
     the whole state. Where they were erased, a message tells what its event tells."""
     run: Run | None = None
     seq = 0
-    while seq < stretch.last:
-        day = stretch.head.created_at.astimezone(UTC).date()
+    while seq < seq_range.last:
+        day = seq_range.head.created_at.astimezone(UTC).date()
         rows = await connection.fetch(
-            _ENTRIES, stretch.run_id, day, seq, stretch.last, ENTRIES_AT_ONCE
+            _ENTRIES, seq_range.run_id, day, seq, seq_range.last, ENTRIES_AT_ONCE
         )
         if not rows:  # erased meanwhile
             return
         for row in rows:
             entry = whole_entry(row)
-            run = run or await begun(connection, stretch.run_id, entry)
+            run = run or await begun(connection, seq_range.run_id, entry)
             if not is_known(run, entry):
                 continue
             evolve(run, entry)
             event = run_event(run, entry, _source(row))
             if entry.seq > 1 and views.lacks(event):
-                views.resume(event, stretch.head)
+                views.resume(event, seq_range.head)
             if entry.seq < first:
                 views.replay(event)
             else:
