@@ -10,7 +10,6 @@ from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
 from execstream.recovery.rate_limit import Pace
 from execstream.recovery.replay.offset_points import Point
-from execstream.recovery.replay.sessions import session
 from execstream.recovery.republish.republish import (
     Republishing,
     Sink,
@@ -19,6 +18,8 @@ from execstream.recovery.republish.republish import (
     open_redis_sink,
     spans_of,
 )
+from execstream.storage import connections
+from execstream.storage.connections import REPLAY
 from execstream.streams.errors import Fatal
 
 
@@ -40,13 +41,17 @@ async def replay_events(
         raise NowhereToTell("Say where events shall go: --to-redis, --to-topic TOPIC, or both.")
     settings = start()
     async with AsyncExitStack() as opened:
-        connection = await opened.enter_async_context(session(settings.postgres, settings.schema_))
+        connection = await opened.enter_async_context(
+            connections.connection(settings.postgres, settings.schema_, REPLAY)
+        )
         sinks: list[Sink] = []
         if to_topic:
             sinks.append(await _topic(opened, settings, to_topic))
         if to_redis:
             redis = await opened.enter_async_context(Redis.from_url(settings.redis))
-            past = await opened.enter_async_context(session(settings.postgres, settings.schema_))
+            past = await opened.enter_async_context(
+                connections.connection(settings.postgres, settings.schema_, REPLAY)
+            )
             sinks.append(await open_redis_sink(settings, redis, past))
         spans, reach = await spans_of(connection, settings, begin, until)
         republishing = Republishing(connection, sinks, Pace(rate), spans, reach)

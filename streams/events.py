@@ -24,9 +24,10 @@ Maybe = UnsetType  # absent from the wire
 # the command's events this is. Never decreasing in a partition of the topic, except that a
 # stretch may appear again after a crash: drop what is not greater than the last one seen.
 Source = tuple[int, int, int]
+SourceOffset = tuple[int, int]  # offset and index of a source in its partition
 
 # (offset, index) before every event of a partition.
-NOWHERE = (-1, -1)
+NOWHERE: SourceOffset = (-1, -1)
 
 
 class Event(Struct, omit_defaults=True, kw_only=True):

@@ -18,7 +18,7 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.retries import is_transient, note_retry, spawn
 from execstream.storage.alerts.records import Finding
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.streams.totals.alert_rules import Rules
 
 LOOK_EVERY = 2.0  # seconds

@@ -18,7 +18,7 @@ from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, spawn
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.storage.commit.consumer_offsets import save_published
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
 
 log = structlog.get_logger(__name__)

@@ -19,13 +19,9 @@ from execstream.agents.runtime.metrics import REPUBLISHED
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.kafka.last_records import last_values
-from execstream.storage.lines import Session
-from execstream.storage.log.unpublished import (
-    DeadLetterRecord,
-    StoredEvent,
-    dead_letters_after,
-    events_after,
-)
+from execstream.storage.connections import Session
+from execstream.storage.log.dead_letters import DeadLetterRecord, dead_letters_after
+from execstream.storage.log.events import StoredEvent, events_after
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, decode_event
 

@@ -16,7 +16,7 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
 from execstream.kafka.security import client_options
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import RedisPosition, RedisPositions, open_redis
 from execstream.streams.topics import EVENTS

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.log.run_history import load_interface_blocks
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall

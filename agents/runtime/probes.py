@@ -34,7 +34,7 @@ from execstream.agents.runtime.metrics import (
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient
 from execstream.kafka.security import client_options
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 
 log = structlog.get_logger(__name__)
 

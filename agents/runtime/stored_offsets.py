@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from execstream.agents.runtime.partition_buffer import Position
 from execstream.storage.commit.consumer_offsets import claim
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 
 
 class PostgresPositions:

@@ -19,8 +19,7 @@ from aiokafka import AIOKafkaProducer
 from execstream.kafka.last_records import last_values
 from execstream.kafka.worker_producer import LazyProducer
 from execstream.streams.errors import NOT_READABLE
-from execstream.streams.events import NOWHERE
-from execstream.streams.totals.aggregation import SourceOffset
+from execstream.streams.events import NOWHERE, SourceOffset
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,8 @@ from execstream.agents.runtime.retries import is_transient, note_retry, pauses, 
 from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
 from execstream.storage.commit.totals import MOST_NODES, Live
-from execstream.streams.totals.aggregation import SourceOffset, Tally, Totals
+from execstream.streams.events import SourceOffset
+from execstream.streams.totals.aggregation import Tally, Totals
 from execstream.streams.totals.live_values import (
     RECENT_DAYS,
     RECENT_MINUTES,

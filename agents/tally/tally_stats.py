@@ -22,7 +22,7 @@ from execstream.agents.tally.changelog import Changelog
 from execstream.agents.tally.live_pages import declare_pages
 from execstream.agents.tally.live_view import LiveView
 from execstream.storage.commit.totals import Live, load_live
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.streams.topics import BLOCK_STATS, EVENTS
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,8 @@ import asyncpg
 
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
 from execstream.config.settings import Settings, variable
-from execstream.storage.schema.migrate import SchemaNewer, migrations, pending, quoted
+from execstream.storage.connections import quoted
+from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
 OLDEST = 17  # major version that is tested
 PATIENCE = 10.0  # seconds

@@ -7,8 +7,8 @@ commits of a partition follow one another, so nothing ever appears before a plac
 from collections.abc import Mapping
 
 from execstream.streams.errors import Fatal
+from execstream.streams.events import SourceOffset
 
-SourceOffset = tuple[int, int]
 Position = Mapping[int, SourceOffset]
 """Places by partition; a partition that is not in it is at its beginning."""
 

@@ -15,9 +15,9 @@ from execstream.dashboard.feed.cursor import Position
 from execstream.dashboard.feed.journal_pages import Journal, connect
 from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.reader import Reader
-from execstream.dashboard.feed.scopes import Scope
 from execstream.dashboard.feed.snapshots import take_snapshot
 from execstream.dashboard.feed.stream import Stream
+from execstream.storage.log.reader import Scope
 
 
 class Feed:

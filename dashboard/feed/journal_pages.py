@@ -11,38 +11,25 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, SourceOffset, covers
-from execstream.dashboard.feed.scopes import Scope
+from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, covers
+from execstream.storage.connections import FEED, open_pool
 from execstream.storage.log.events import EventBuilder
-from execstream.storage.reads.steps import DAY_OF_RUN
-from execstream.storage.schema.migrate import quoted
-from execstream.streams.events import Event, encode_event
+from execstream.storage.log.reader import Ranges, Scope, next_source, read_page, read_rows
+from execstream.storage.log.run_states import DAY_OF_RUN
+from execstream.streams.events import Event, SourceOffset, encode_event
 from execstream.streams.topics import COMMANDS
 
 CONNECTIONS = 4
-COMMAND_TIMEOUT = 30  # seconds
 
 ROWS_PER_PARTITION = 500
-ROWS_AT_A_TIME = 100  # an event may have megabytes
 PAGE_BYTES = 1024 * 1024
 # Commands to look through at once for those of a user or graph.
 SPAN = 50_000
 
 
 async def connect(dsn: str, schema: str) -> asyncpg.Pool:
-    """Connections that hand JSON over as text."""
-    return await asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=CONNECTIONS,
-        command_timeout=COMMAND_TIMEOUT,
-        server_settings={
-            "application_name": "execstream-feed",
-            "search_path": quoted(schema),
-            "plan_cache_mode": "force_custom_plan",
-            "jit": "off",
-        },
-    )
+    """Open the feed's own pool, whose connections hand JSON over as text."""
+    return await open_pool(dsn, schema, FEED, size=CONNECTIONS)
 
 
 @dataclass(slots=True)
@@ -76,77 +63,6 @@ async def boundary(connection: asyncpg.Connection, topic_prefix: str) -> dict[in
     """
     rows = await connection.fetch(_BOUNDARY, topic_prefix + COMMANDS.name)
     return {row["partition"]: (row["next"], 0) for row in rows}
-
-
-# Per partition a part of the three tables, each in the order of its index on the source; what a
-# table does not have is null.
-_SOURCE = """source_partition = x.p and source_offset between x.o and x.until_o
-            and (source_offset, source_index) >= (x.o, x.i)
-            and (source_offset, source_index) < (x.until_o, x.until_i)"""
-_SOURCE_WITHOUT_INDEX = _SOURCE.replace("source_index", "0")
-_EVENTS = """
-select told.* from unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[], $5::int[])
-    as x(p, o, i, until_o, until_i)
-cross join lateral (
-    select * from (
-        (select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id,
-                seq, node_exec_id, name, data, detail, was, status,
-                null::text as user_id, null::text as key, null::text as command_type,
-                null::text as reason
-           from journal entry
-          where {source} {of_entry}
-          order by source_offset, source_index limit $6)
-        union all
-        (select source_partition, source_offset, 0, 'command.refused', at, command_id,
-                graph_exec_id, null, null, null, null, detail, null, null,
-                user_id, null, command_type, reason
-           from refusal
-          where {source_without_index} {of_refusal}
-          order by source_offset limit $6)
-        union all
-        (select source_partition, source_offset, 0, 'kv.changed', at, command_id,
-                null, null, node_exec_id, null, data, null, null, null,
-                user_id, key, null, null
-           from kv_journal
-          where {source_without_index} {of_key_value}
-          order by source_offset limit $6)
-    ) everything
-    order by source_offset, source_index limit $6
-) told
-order by source_partition, source_offset, source_index
-"""
-_NOTHING = "and false"
-
-
-def _statement(scope: Scope) -> tuple[str, list[object]]:
-    """The statement for `scope`, and its arguments beyond those that all have."""
-    args: list[object] = []
-
-    def condition(text: str, value: object) -> str:
-        if value is None:
-            return ""
-        args.append(value)
-        return f"and {text} = ${6 + len(args)}"
-
-    of_run = condition("graph_exec_id", scope.graph_exec_id)
-    of_user = condition("user_id", scope.user_id)
-    of_graph = condition("graph_id", scope.graph_id)
-    of_entry = of_run
-    if of_run:
-        of_entry += f" and run_day = {DAY_OF_RUN.format('$7')}"
-    if of_user or of_graph:
-        of_entry += f""" and exists (
-            select from graph_execution run where run.id = entry.graph_exec_id {of_user} {of_graph}
-        )"""
-    if scope.types:
-        of_entry += " and starts_with(type, 'graph.')"
-    return _EVENTS.format(
-        source=_SOURCE,
-        source_without_index=_SOURCE_WITHOUT_INDEX,
-        of_entry=of_entry,
-        of_refusal=_NOTHING if of_graph or scope.types else f"{of_run} {of_user}",
-        of_key_value=_NOTHING if of_graph or of_run or scope.types else of_user,
-    ), args
 
 
 _ENTRIES = f"""
@@ -186,7 +102,9 @@ class Journal:
         """What happened to a run after an entry: so many events at most, fewer if they are large,
         and none only when there are none."""
         async with self._snapshot() as connection:
-            rows, _ = await _read(connection, _ENTRIES, graph_exec_id, after_seq, limit)
+            rows, _ = await read_rows(
+                connection, _ENTRIES, graph_exec_id, after_seq, limit, max_bytes=PAGE_BYTES
+            )
             return await EventBuilder().events(connection, rows)
 
     @asynccontextmanager
@@ -205,13 +123,12 @@ class Journal:
         until: Position,
         event_builder: EventBuilder,
     ) -> Page:
-        spans = _spans(scope, after, until)
-        statement, args = _statement(scope)
-        rows, is_whole = await _read(
-            connection, statement, *_columns(spans), ROWS_PER_PARTITION, *args
+        ranges = _ranges(scope, after, until)
+        rows, is_whole = await read_page(
+            connection, ranges, limit=ROWS_PER_PARTITION, max_bytes=PAGE_BYTES, scope=scope
         )
         events = _feed_events(after, await event_builder.events(connection, rows))
-        position = dict(after) | _reached(spans, rows, is_whole=is_whole)
+        position = dict(after) | _reached(ranges, rows, is_whole=is_whole)
         return Page(position, events, covers(position, until))
 
 
@@ -224,57 +141,27 @@ def _feed_events(after: Position, events: list[Event]) -> list[FeedEvent]:
     return feed_events
 
 
-_Spans = dict[int, tuple[SourceOffset, SourceOffset]]
-
-
-def _spans(scope: Scope, after: Position, until: Position) -> _Spans:
-    """From where to where a page looks, by partition."""
-    spans = {}
+def _ranges(scope: Scope, after: Position, until: Position) -> Ranges:
+    """The range that a page reads in each partition."""
+    ranges = {}
     is_scattered = scope.graph_exec_id is None and scope != Scope()
     for number, end in sorted(until.items()):
         begin = after.get(number, BEGINNING)
         if begin < end:
             far = (begin[0] + SPAN, 0) if is_scattered else end
-            spans[number] = (begin, min(end, far))
-    return spans
-
-
-def _columns(spans: _Spans) -> tuple[list[int], ...]:
-    begins, ends = [begin for begin, _ in spans.values()], [end for _, end in spans.values()]
-    return (
-        list(spans),
-        [offset for offset, _ in begins],
-        [index for _, index in begins],
-        [offset for offset, _ in ends],
-        [index for _, index in ends],
-    )
-
-
-async def _read(
-    connection: asyncpg.Connection, statement: str, *args: object
-) -> tuple[list[asyncpg.Record], bool]:
-    """Rows until they are many bytes; and whether these are all."""
-    rows: list[asyncpg.Record] = []
-    size = 0
-    async for row in connection.cursor(statement, *args, prefetch=ROWS_AT_A_TIME):
-        if size > PAGE_BYTES:
-            return rows, False
-        rows.append(row)
-        size += len(row["data"] or "") + len(row["detail"] or "")
-    return rows, True
+            ranges[number] = (begin, min(end, far))
+    return ranges
 
 
 def _reached(
-    spans: _Spans, rows: list[asyncpg.Record], *, is_whole: bool
+    ranges: Ranges, rows: list[asyncpg.Record], *, is_whole: bool
 ) -> dict[int, SourceOffset]:
-    """How far `rows`, which come by partition, tell what happened in `spans`."""
+    """How far `rows`, which come by partition, tell what happened in `ranges`."""
     counts = Counter(row["source_partition"] for row in rows)
-    lasts = {
-        row["source_partition"]: (row["source_offset"], row["source_index"] + 1) for row in rows
-    }
+    lasts = {row["source_partition"]: next_source(row) for row in rows}
     stopped_in = None if is_whole else rows[-1]["source_partition"]
     reached = {}
-    for number, (_, end) in spans.items():
+    for number, (_, end) in ranges.items():
         if stopped_in is not None and number > stopped_in:
             break
         is_cut = number == stopped_in or counts[number] == ROWS_PER_PARTITION

@@ -17,9 +17,10 @@ from execstream.dashboard.feed.cursor import Position, covers, encode
 from execstream.dashboard.feed.frames import frame
 from execstream.dashboard.feed.journal_pages import Journal, Page
 from execstream.dashboard.feed.listener import Listener
-from execstream.dashboard.feed.scopes import Scope, scopes_of
+from execstream.dashboard.feed.scopes import scopes_of
 from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
 from execstream.storage.log.events import EventBuilder
+from execstream.storage.log.reader import Scope
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for

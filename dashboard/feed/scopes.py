@@ -1,25 +1,11 @@
 """Scopes: which events a stream tells."""
 
-from dataclasses import dataclass
 from itertools import product
 
 from msgspec import UNSET
 
+from execstream.storage.log.reader import Scope
 from execstream.streams.events import Event
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Events of one user, graph or run, or of all; what is given must hold together.
-
-    Refusals name no graph, key-values neither graph nor run. `types` is the beginning of what
-    events are, before the dot; only "graph" is one.
-    """
-
-    user_id: str | None = None
-    graph_id: str | None = None
-    graph_exec_id: str | None = None
-    types: str | None = None
 
 
 def scopes_of(event: Event) -> list[Scope]:

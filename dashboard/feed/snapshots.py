@@ -8,7 +8,7 @@ import asyncpg
 
 from execstream.dashboard.feed.cursor import Position
 from execstream.dashboard.feed.journal_pages import boundary
-from execstream.dashboard.feed.scopes import Scope
+from execstream.storage.log.reader import Scope
 from execstream.storage.reads import get_graph_execution, list_graph_executions
 from execstream.streams import exact_json
 

@@ -8,12 +8,12 @@ from uuid import UUID
 import asyncpg
 from pydantic import BaseModel
 
+from execstream.storage.log.run_states import DAY_OF_RUN
 from execstream.storage.models import NodeExecutionResult
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.querying import Where, parse_id, snapshot
 from execstream.storage.reads.steps import (
     BARE_STEP_COLUMNS,
-    DAY_OF_RUN,
     STEP_COLUMNS,
     STEPS,
     build_steps,

@@ -14,11 +14,11 @@ from starlette.types import Scope as Connection
 from execstream.dashboard.access import CurrentViewer
 from execstream.dashboard.feed.cursor import decode
 from execstream.dashboard.feed.feed import Feed
-from execstream.dashboard.feed.scopes import Scope
 from execstream.dashboard.openapi import stream_of
 from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.routes.runs import visible_run
 from execstream.dashboard.services import Served
+from execstream.storage.log.reader import Scope
 
 router = APIRouter(tags=["feed"])
 

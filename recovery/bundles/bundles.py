@@ -42,8 +42,9 @@ from execstream.recovery.bundles.lines import (
 from execstream.recovery.bundles.redaction import Redaction
 from execstream.recovery.replay.bounds import describe
 from execstream.recovery.replay.command_reader import read_commands
-from execstream.recovery.replay.sessions import session
 from execstream.recovery.republish.journal_sources import reaches
+from execstream.storage import connections
+from execstream.storage.connections import REPLAY
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.errors import Fatal
 from execstream.streams.events import NOWHERE
@@ -84,7 +85,7 @@ async def export_runs(
     Of their commands those between the first and the last that had an effect or were refused.
     """
     export = Export()
-    async with session(settings.postgres, settings.schema_) as connection:
+    async with connections.connection(settings.postgres, settings.schema_, REPLAY) as connection:
         known = await known_runs(connection, run_ids)
         for run_id in run_ids:
             if str(run_id) not in known:
@@ -182,7 +183,10 @@ async def replay_bundle(settings: Settings, file: Path, schema: str) -> int:
     """Fold the journal of a bundle into `schema`, which is made; how many runs it has now."""
     lines = read_bundle(file)
     await migrate(settings.postgres, schema)
-    async with session(settings.postgres, schema) as connection, connection.transaction():
+    async with (
+        connections.connection(settings.postgres, schema, REPLAY) as connection,
+        connection.transaction(),
+    ):
         if await has_runs(connection):
             raise SchemaInUse(f"The schema {schema} has runs already: name another with --into.")
         await write_others(connection, lines)

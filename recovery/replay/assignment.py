@@ -17,7 +17,7 @@ from execstream.recovery.replay.shadow_schema import APPLY
 from execstream.recovery.replay.throttle import Cores, Throttle
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.commit.write_set import WriteSet
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.aggregation import Tally

@@ -16,9 +16,7 @@ from execstream.recovery.verify.recomputed_totals import (
     is_unknown,
 )
 from execstream.recovery.verify.row_comparison import Table
-from execstream.storage.schema.migrate import quoted
-
-_LONG = 24 * 3600.0  # seconds that one statement may take
+from execstream.storage.connections import NO_TIMEOUT, quoted
 
 # Totals of all time are the sums of their parts.
 _PARTS = {"block_total": ("block_minute", "minute"), "node_total": ("node_day", "day")}
@@ -63,7 +61,7 @@ async def keep_totals(
             f"delete from {there}.{name} t where {where}",
             f"insert into {there}.{name} select * from pg_temp.{name} t where {where}",
         ):
-            await connection.execute(statement, timeout=_LONG)
+            await connection.execute(statement, timeout=NO_TIMEOUT)
     for table in OF_ALL_TIME:
         parts, when = _PARTS[table.name]
         names = {
@@ -80,7 +78,7 @@ async def keep_totals(
             _SUMS.format(**names),
             "drop table places",
         ):
-            await connection.execute(statement, timeout=_LONG)
+            await connection.execute(statement, timeout=NO_TIMEOUT)
 
 
 def _chosen(table: Table) -> str:

@@ -11,11 +11,9 @@ import asyncpg
 from execstream.recovery.verify.recomputed_totals import TOTALS, counted
 from execstream.recovery.verify.row_comparison import Table
 from execstream.storage.commit.totals import commit_tally
-from execstream.storage.log.unpublished import events_after
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import NO_TIMEOUT, quoted
+from execstream.storage.log.events import events_after
 from execstream.streams.totals.aggregation import Tally, decode_fact
-
-_LONG = 24 * 3600.0  # seconds that one statement may take
 
 
 async def has_totals(connection: asyncpg.Connection, events: str) -> bool:
@@ -43,7 +41,7 @@ async def complete_totals(
         )
         await connection.execute(
             f"insert into pg_temp.{name} select * from {of_schema} t where {chosen(table)}",
-            timeout=_LONG,
+            timeout=NO_TIMEOUT,
         )
     places = await counted(connection, events)
     for partition, end in ends.items():

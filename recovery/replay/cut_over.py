@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from execstream.recovery.verify.recomputed_totals import TOTALS
-from execstream.storage.lines import application_name
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import WRITE, quoted
 from execstream.streams.errors import Fatal
 
 LOCK_TIMEOUT = 20  # seconds; below what workers wait for an answer
@@ -164,4 +163,4 @@ select pg_terminate_backend(pid) from pg_stat_activity
 async def end_sessions(connection: asyncpg.Connection, schema: str) -> None:
     """End the sessions of those who write into `schema`, whose prepared statements name types of
     the schema that had its name. They come back at once, and find the fence."""
-    await connection.execute(_END, application_name(schema))
+    await connection.execute(_END, WRITE.application_name(schema))

@@ -8,10 +8,8 @@ key-value, refusal or cost, and no run that is not deleted.
 import asyncpg
 import msgspec
 
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import NO_TIMEOUT, quoted
 from execstream.streams.errors import NOT_READABLE
-
-_LONG = 24 * 3600.0  # seconds that one statement may take
 
 
 class _Signed(msgspec.Struct):
@@ -78,13 +76,15 @@ async def delete_forgotten(connection: asyncpg.Connection, live: str, topic: str
     but for the rows of their runs; how many people. `topic` is that of the commands."""
     name = quoted(live)
     async with connection.transaction():
-        rows = await connection.fetch(_LACKING.format(live=name), topic, timeout=_LONG)
+        rows = await connection.fetch(_LACKING.format(live=name), topic, timeout=NO_TIMEOUT)
         lacking = {row[0] for row in rows} | await _in_letters(connection, name)
-        rows = await connection.fetch(_FORGOTTEN.format(live=name), list(lacking), timeout=_LONG)
+        rows = await connection.fetch(
+            _FORGOTTEN.format(live=name), list(lacking), timeout=NO_TIMEOUT
+        )
         forgotten = [row[0] for row in rows]
         if forgotten:
             for statement in (*_DELETE, _DELETE_LETTERS.format(live=name)):
-                await connection.execute(statement, forgotten, timeout=_LONG)
+                await connection.execute(statement, forgotten, timeout=NO_TIMEOUT)
     return len(forgotten)
 
 

@@ -18,7 +18,7 @@ from execstream.recovery.replay.live_schema import entries
 from execstream.recovery.replay.truncated_runs import take_over_runs
 from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
 from execstream.storage.commit.write_set import WriteSet
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.log.run_states import entry_of, load_runs
 from execstream.streams.events import NOWHERE
 from execstream.streams.fold import evolve, new_run

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import quoted
 
 PAGE = 5_000  # rows
 

@@ -25,11 +25,12 @@ from execstream.recovery.replay.schema_hashes import (
     differences,
     differing_keys,
 )
-from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.shadow_schema import JOURNAL, places
 from execstream.recovery.replay.truncated_runs import lost_days
 from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import Unknown
+from execstream.storage import connections
+from execstream.storage.connections import REPLAY
 from execstream.streams.fold import GapInJournal
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import EVENTS
@@ -65,7 +66,7 @@ class Proof:
 async def prove(rebuild: Rebuild, report_progress: ProgressCallback) -> Proof | None:
     """Compare the rebuild with the live schema; None when there is none."""
     settings = rebuild.settings
-    async with session(settings.postgres, settings.schema_) as live:
+    async with connections.connection(settings.postgres, settings.schema_, REPLAY) as live:
         if not await live_places(live, settings.schema_, rebuild.topic.name):
             return None
         async with live.transaction(isolation="repeatable_read"):
@@ -74,7 +75,7 @@ async def prove(rebuild: Rebuild, report_progress: ProgressCallback) -> Proof | 
             if all(span.end is None for span in rebuild.plan.spans):
                 await rebuild.catch_up({p: place.next_offset for p, place in at.items()})
             async with (
-                session(settings.postgres, rebuild.schema) as rebuilt,
+                connections.connection(settings.postgres, rebuild.schema, REPLAY) as rebuilt,
                 rebuilt.transaction(),
             ):
                 sides = Side(live, settings.schema_), Side(rebuilt, rebuild.schema)

@@ -47,7 +47,7 @@ from execstream.recovery.replay.shadow_schema import (
     stored_plan,
 )
 from execstream.recovery.replay.truncated_runs import take_over_trimmed
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import quoted
 from execstream.streams.errors import Transient
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS

@@ -6,8 +6,9 @@ from execstream.config.settings import Settings
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.proof import Proof, prove
 from execstream.recovery.replay.rebuild import Rebuild
-from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.swap import swap
+from execstream.storage import connections
+from execstream.storage.connections import REPLAY
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 
@@ -50,7 +51,7 @@ async def replay_into(
     """
     if swapping and asked.end:
         raise NotSwapped("What ends before the live schema does cannot take its place: no --until.")
-    async with session(settings.postgres, schema) as connection:
+    async with connections.connection(settings.postgres, schema, REPLAY) as connection:
         rebuild = await Rebuild.prepare(settings, schema, asked, connection)
         await rebuild.run(report_progress)
         proof = await prove(rebuild, report_progress)

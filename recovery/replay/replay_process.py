@@ -13,7 +13,7 @@ from execstream.recovery.replay.assignment import Assignment, Writer
 from execstream.recovery.replay.command_replay import replay_commands
 from execstream.recovery.replay.journal_replay import replay_entries
 from execstream.recovery.replay.shadow_schema import JOURNAL
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 
 NICENESS = 15  # the live side comes first
 

@@ -13,11 +13,10 @@ import asyncpg
 
 from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import UNKNOWN, Unknown, is_unknown
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import NO_TIMEOUT, quoted
 
 Key = tuple[Any, ...]
 NO_PARTITION = -1  # of what belongs to no source partition
-_LONG = 24 * 3600.0  # seconds that one statement may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Side:
         """What of this side cannot be compared, beside what retention has dropped."""
         name = quoted(self.schema)
         moved, erased, rewritten = [
-            await self.connection.fetch(statement.format(schema=name), timeout=_LONG)
+            await self.connection.fetch(statement.format(schema=name), timeout=NO_TIMEOUT)
             for statement in (_MOVED, _ERASED, _REWRITTEN)
         ]
         return LeftOut(
@@ -174,13 +173,16 @@ class Side:
         ):
             await self.connection.copy_records_to_table(table, records=records)
         for schema in schemas:
-            await self.connection.execute(_TRIMMED.format(schema=quoted(schema)), timeout=_LONG)
+            await self.connection.execute(
+                _TRIMMED.format(schema=quoted(schema)), timeout=NO_TIMEOUT
+            )
 
     async def sums(self, compared: Compared) -> dict[int, Sum]:
         """Of all rows, by partition."""
         hashed = await self._hashed(compared)
         rows = await self.connection.fetch(
-            f"select partition, count(*), sum(hash) from ({hashed}) h group by 1", timeout=_LONG
+            f"select partition, count(*), sum(hash) from ({hashed}) h group by 1",
+            timeout=NO_TIMEOUT,
         )
         return {row["partition"]: Sum(row["count"], int(row["sum"])) for row in rows}
 
@@ -192,7 +194,7 @@ class Side:
             f"""select {keys}, count(*), sum(hash) from ({await self._hashed(compared)}) h
                  where partition = $1 group by {keys}""",
             partition,
-            timeout=_LONG,
+            timeout=NO_TIMEOUT,
         )
         return {tuple(row[:width]): Sum(row[width], int(row[width + 1])) for row in rows}
 
@@ -206,7 +208,7 @@ class Side:
             f"select * from (select {self._keys(compared)}, {listed} {self._rows(compared)}) v "
             f"where {named} order by {keys}",
             *key,
-            timeout=_LONG,
+            timeout=NO_TIMEOUT,
         )
         width = len(compared.key)
         return {tuple(row[:width]): dict(list(row.items())[width:]) for row in rows}

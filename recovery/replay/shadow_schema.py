@@ -11,7 +11,8 @@ from typing import NamedTuple
 import asyncpg
 
 from execstream.recovery.replay.truncated_runs import COPIED
-from execstream.storage.schema.migrate import migrate, quoted
+from execstream.storage.connections import NO_TIMEOUT, quoted
+from execstream.storage.schema.migrate import migrate
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 
@@ -46,9 +47,6 @@ class Plan(NamedTuple):
     def needs_journal(self) -> bool:
         """Whether a part of it comes from the journal."""
         return self.source == JOURNAL or any(span.begin for span in self.spans)
-
-
-_LONG = 24 * 3600.0  # seconds that one statement may take
 
 
 class NotThatRebuild(Fatal):
@@ -136,10 +134,10 @@ async def make_indexes(connection: asyncpg.Connection, report_progress: Progress
     for done, row in enumerate(missing):
         report_progress("Making indexes", done, len(missing))
         async with connection.transaction():
-            await connection.execute(row["definition"], timeout=_LONG)
+            await connection.execute(row["definition"], timeout=NO_TIMEOUT)
             await connection.execute("delete from replay_index where definition = $1", row[0])
     report_progress("Making indexes", len(missing), len(missing))
-    await connection.execute("analyze", timeout=_LONG)
+    await connection.execute("analyze", timeout=NO_TIMEOUT)
 
 
 _PLACES = """

@@ -10,8 +10,9 @@ from execstream.recovery.replay.bounds import describe
 from execstream.recovery.replay.carried_totals import keep_totals
 from execstream.recovery.replay.cut_over import end_sessions, exchange, lock
 from execstream.recovery.replay.rebuild import Rebuild
-from execstream.recovery.replay.sessions import session
 from execstream.recovery.replay.truncated_runs import lost_days
+from execstream.storage import connections
+from execstream.storage.connections import REPLAY
 from execstream.streams.topics import EVENTS
 
 
@@ -23,7 +24,7 @@ async def swap(rebuild: Rebuild) -> None:
     settings, topic = rebuild.settings, rebuild.topic.name
     live = settings.schema_
     events = await describe(settings.kafka, settings.topic_prefix + EVENTS.name)
-    async with session(settings.postgres, "public") as connection:
+    async with connections.connection(settings.postgres, "public", REPLAY) as connection:
         async with connection.transaction():
             at = await lock(connection, live, rebuild.schema, topic)
             if at:
@@ -43,7 +44,7 @@ async def _keep_totals(rebuild: Rebuild, events: str, at: Mapping[int, int]) -> 
     live = rebuild.settings.schema_
     ends = {span.partition: at.get(span.partition, 0) + span.base for span in rebuild.plan.spans}
     async with (
-        session(rebuild.settings.postgres, live) as connection,
+        connections.connection(rebuild.settings.postgres, live, REPLAY) as connection,
         connection.transaction(isolation="repeatable_read"),
     ):
         await keep_totals(connection, live, rebuild.schema, events, ends, unknown)

@@ -15,13 +15,12 @@ import asyncpg
 
 from execstream.agents.runtime.retries import is_transient, note_retry
 from execstream.recovery.replay.live_schema import LivePosition, live_places
-from execstream.storage.lines import Session
+from execstream.storage.connections import NO_TIMEOUT, Session
 
 REST = 2.0  # times as long as the turn took
 SMALL = 2_000  # most records in a turn after one that gave way
 SHORT = 0.1  # of the time in which this process could have run, it had no core
 SCHEDSTAT = Path("/proc/self/schedstat")
-_LONG = 24 * 3600.0  # seconds that waiting for a turn may take
 
 _WAIT = "select pg_advisory_lock(hashtext($1))"
 _END = "select pg_advisory_unlock_all()"
@@ -85,7 +84,7 @@ class Throttle:
         before, self._places = self._places, await live_places(connection, self._live, self._topic)
         gives_way = bool(before) and before != self._places and self._cores.are_short()
         if gives_way:
-            await connection.execute(_WAIT, self._name, timeout=_LONG)
+            await connection.execute(_WAIT, self._name, timeout=NO_TIMEOUT)
         return gives_way
 
     async def _end(self, connection: asyncpg.Connection) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import asyncpg
 
 from execstream.recovery.verify.recomputed_totals import Unknown, merged
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import quoted
 
 COPIED = "create table replay_copied (id uuid primary key)"
 

@@ -18,8 +18,8 @@ from execstream.kafka.producer import BulkProducer
 from execstream.recovery.rate_limit import Pace
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.republish.journal_sources import Reach, reaches, sources_at
+from execstream.storage.log.events import StoredEvent, events_after
 from execstream.storage.log.run_history import load_interface_blocks
-from execstream.storage.log.unpublished import StoredEvent, events_after
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
 from execstream.streams.errors import Fatal

@@ -15,12 +15,14 @@ from aiokafka import AIOKafkaConsumer
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
 from execstream.kafka.reader import consumer, extent, records
-from execstream.recovery.replay.sessions import session
-from execstream.recovery.verify.recomputed_totals import SourceOffset, counted
+from execstream.recovery.verify.recomputed_totals import counted
 from execstream.recovery.verify.repair import fence_off, held
 from execstream.recovery.verify.report import MEND_ALL, Difference, Report
+from execstream.storage import connections
 from execstream.storage.commit.totals import load_live
+from execstream.storage.connections import REPLAY
 from execstream.streams.errors import NOT_READABLE
+from execstream.streams.events import SourceOffset
 from execstream.streams.topics import BLOCK_STATS, EVENTS
 from execstream.streams.totals.live_values import (
     LiveStats,
@@ -74,7 +76,7 @@ async def compare(
             break
         await asyncio.sleep(POLL)
     # Only what is committed is published: a value beyond this is of nobody's counting.
-    async with session(settings.postgres, settings.schema_) as other:
+    async with connections.connection(settings.postgres, settings.schema_, REPLAY) as other:
         now = await counted(other, events)
     compared = Compared()
     for key in sorted(expected.keys() | reading.found.keys()):
@@ -140,7 +142,7 @@ async def mend(settings: Settings) -> int:
     """
     async with (
         held(settings.postgres, settings.schema_, "tally") as holding,
-        session(settings.postgres, settings.schema_) as connection,
+        connections.connection(settings.postgres, settings.schema_, REPLAY) as connection,
         consumer(settings.kafka) as reader,
     ):
         wrong = (await compare(settings, connection, reader)).wrong

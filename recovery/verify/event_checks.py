@@ -14,15 +14,14 @@ from execstream.kafka.reader import Extent, records
 from execstream.recovery.verify.earlier_states import forgotten
 from execstream.recovery.verify.recomputed_totals import (
     RecomputedTotals,
-    SourceOffset,
-    everything,
     partly_kept,
 )
 from execstream.recovery.verify.report import REPUBLISH, Difference, Report
 from execstream.storage.log.events import EventBuilder
+from execstream.storage.log.reader import read_partition
 from execstream.streams import exact_json
 from execstream.streams.errors import NOT_READABLE
-from execstream.streams.events import NOWHERE, Event, encode_event
+from execstream.streams.events import NOWHERE, Event, SourceOffset, encode_event
 from execstream.streams.totals.aggregation import Tally, decode_fact
 
 _PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")
@@ -102,7 +101,7 @@ class EventChecks:
         said that they are in the topic yet. Yields how many were looked at."""
         event_builder = EventBuilder()
         await topic.open()
-        async for rows in everything(self._connection, partition, end):
+        async for rows in read_partition(self._connection, partition, end):
             sound = [row for row in rows if str(row["graph_exec_id"]) not in self._report.broken]
             events = await event_builder.events(self._connection, sound)
             expected = [(_place(event), encode_event(event)) for event in events]

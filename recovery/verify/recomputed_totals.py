@@ -1,9 +1,10 @@
-"""What happened in a partition once more from its tables, and the totals recounted from it.
+"""Totals recomputed from the log, and how much of the log is left to recompute them from.
 
-All in one transaction of isolation repeatable_read, whose end drops the recounted totals.
+Everything runs in one transaction of isolation repeatable_read, whose end drops the recomputed
+totals.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -11,61 +12,9 @@ import asyncpg
 
 from execstream.recovery.verify.row_comparison import Differing, Table, differing
 from execstream.storage.commit.totals import commit_tally
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import quoted
+from execstream.streams.events import SourceOffset
 from execstream.streams.totals.aggregation import Tally
-
-ROWS_AT_A_TIME = 200
-OFFSETS_AT_A_TIME = 2_000  # which Postgres sorts together
-BYTES_AT_A_TIME = 8 * 1024 * 1024
-
-SourceOffset = tuple[int, int]
-
-_EVERYTHING = """
-select source_partition, source_offset, source_index, type, at, command_id, graph_exec_id, seq,
-       node_exec_id, name, data, detail, was, status, null::text as user_id, null::text as key,
-       null::text as command_type, null::text as reason
-  from journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
-union all
-select source_partition, source_offset, 0, 'command.refused', at, command_id, graph_exec_id, null,
-       null, null, null, detail, null, null, user_id, null, command_type, reason
-  from refusal where source_partition = $1 and source_offset >= $2 and source_offset < $3
-union all
-select source_partition, source_offset, 0, 'kv.changed', at, command_id, null, null,
-       node_exec_id, null, data, null, null, null, user_id, key, null, null
-  from kv_journal where source_partition = $1 and source_offset >= $2 and source_offset < $3
-order by source_offset, source_index
-"""
-
-
-_FIRST = """
-select least(
-    (select min(source_offset) from journal where source_partition = $1),
-    (select min(source_offset) from refusal where source_partition = $1),
-    (select min(source_offset) from kv_journal where source_partition = $1))
-"""
-
-
-async def everything(
-    connection: asyncpg.Connection, partition: int, end: int
-) -> AsyncIterator[list[asyncpg.Record]]:
-    """Journal, refusals and key-values of a partition before offset `end`, in the order of their
-    sources; columns that a table does not have are null."""
-    first = await connection.fetchval(_FIRST, partition)
-    if first is None:
-        return
-    for begin in range(first, end, OFFSETS_AT_A_TIME):
-        span = (partition, begin, min(begin + OFFSETS_AT_A_TIME, end))
-        rows: list[asyncpg.Record] = []
-        size = 0
-        async for row in connection.cursor(_EVERYTHING, *span, prefetch=ROWS_AT_A_TIME):
-            rows.append(row)
-            size += len(row["data"] or "") + len(row["detail"] or "")
-            if size > BYTES_AT_A_TIME:
-                yield rows
-                rows, size = [], 0
-        if rows:
-            yield rows
-
 
 _PARTLY_KEPT = """
 select id from unnest($1::uuid[]) as x(id)

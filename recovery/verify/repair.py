@@ -12,8 +12,9 @@ import asyncpg
 import msgspec
 
 from execstream.recovery.verify.row_comparison import Differing, Table
+from execstream.storage import connections
 from execstream.storage.commit.write_set import Row
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import VERIFY
 
 _HOLD = """
 select from consumer_offset where consumer = $1 order by topic, partition for update
@@ -23,21 +24,12 @@ select from consumer_offset where consumer = $1 order by topic, partition for up
 @asynccontextmanager
 async def held(dsn: str, schema: str, consumer: str) -> AsyncIterator[asyncpg.Connection]:
     """A transaction during which `consumer` commits nothing."""
-    connection = await asyncpg.connect(
-        dsn,
-        server_settings={
-            "search_path": quoted(schema),
-            "application_name": "execstream-mend",
-            "timezone": "UTC",
-            "plan_cache_mode": "force_custom_plan",
-        },
-    )
-    try:
-        async with connection.transaction():
-            await connection.execute(_HOLD, consumer)
-            yield connection
-    finally:
-        await connection.close()
+    async with (
+        connections.connection(dsn, schema, VERIFY) as connection,
+        connection.transaction(),
+    ):
+        await connection.execute(_HOLD, consumer)
+        yield connection
 
 
 async def fence_off(connection: asyncpg.Connection, consumer: str) -> None:

@@ -5,14 +5,12 @@ both sides then have the same spelling of JSON, numbers and times.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
 from execstream.storage.commit.write_set import Row
-from execstream.storage.schema.migrate import quoted
 
 ROWS_AT_A_TIME = 2_000
 MOST_DIFFERING = 10_000  # rows of one comparison that are looked at
@@ -64,26 +62,6 @@ class Differing(NamedTuple):
             for column, value in self.expected.items()
             if bytes(value) != bytes(self.found[column])
         ]
-
-
-@asynccontextmanager
-async def snapshot(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sees everything as it is at its first query, for as long as it is open."""
-    connection = await asyncpg.connect(
-        dsn,
-        server_settings={
-            "search_path": quoted(schema),
-            "application_name": "execstream-verify",
-            "timezone": "UTC",
-            "jit": "off",
-            "plan_cache_mode": "force_custom_plan",
-        },
-    )
-    try:
-        async with connection.transaction(isolation="repeatable_read"):
-            yield connection
-    finally:
-        await connection.close()
 
 
 async def compare(

@@ -31,10 +31,10 @@ from execstream.recovery.verify.row_comparison import (
     count_runs,
     differing_key_values,
     key_values_count,
-    snapshot,
     some_runs,
 )
 from execstream.recovery.verify.run_checks import RunChecks
+from execstream.storage.connections import snapshot
 from execstream.storage.reads.querying import parse_id
 from execstream.storage.redis.positions import open_redis
 from execstream.streams.errors import Fatal

@@ -14,7 +14,6 @@ from execstream.recovery.bundles.lines import CommandLine
 from execstream.recovery.offsets.offset_rows import stored_positions
 from execstream.recovery.replay.bounds import OutOfReach, describe
 from execstream.recovery.replay.command_reader import read_commands
-from execstream.recovery.verify.row_comparison import snapshot
 from execstream.recovery.what_if.comparison import (
     Compared,
     Difference,
@@ -23,6 +22,7 @@ from execstream.recovery.what_if.comparison import (
     table_of,
 )
 from execstream.recovery.what_if.run_ends import run_ends, trimmed_runs
+from execstream.storage.connections import snapshot
 from execstream.streams.commands import RunCommand
 from execstream.streams.decoding import decode
 from execstream.streams.errors import Fatal, Unreachable

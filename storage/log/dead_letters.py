@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from execstream.storage.reads.querying import Where, parse_id
-from execstream.streams.outcomes import DeadReason
+from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.redriving import Headers, Letter
 
 Answer = TypeVar("Answer")
@@ -175,3 +175,42 @@ async def letter_at(db: asyncpg.Pool, topic: str, place: RecordPosition) -> Lett
     """The dead letter of the record at that place, or None."""
     found = await db.fetchval(_AT_PLACE, topic, *place)
     return None if found is None else await get_letter(db, found)
+
+
+_AFTER = """
+select * from dead_letter
+ where topic = $1 and partition = $2 and "offset" > $3 and "offset" < $4
+ order by "offset"
+"""
+
+
+class DeadLetterRecord(NamedTuple):
+    """A dead letter as the original record, and the reason."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # milliseconds
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    dead: Dead
+
+
+async def dead_letters_after(
+    connection: asyncpg.Connection, topic: str, partition: int, after: int, before: int
+) -> list[DeadLetterRecord]:
+    """Return the dead letters with `after` < offset < `before` (Kafka's offsets), in order."""
+    return [
+        DeadLetterRecord(
+            topic,
+            partition,
+            row["offset"],
+            round(row["received_at"].timestamp() * 1000),
+            row["key"],
+            row["value"],
+            msgspec.json.decode(row["headers"], type=list[tuple[str, bytes | None]]),
+            Dead(DeadReason(row["reason"]), msgspec.json.decode(row["detail"])),
+        )
+        for row in await connection.fetch(_AFTER, topic, partition, after, before)
+    ]

@@ -1,23 +1,27 @@
-"""From rows to events: as they were told when they happened.
+"""Events rebuilt from the log, byte for byte as they were first published.
 
-An event of a step names its node and block and carries its times, which the journal tells with
-earlier entries; so the states of runs are kept, as long as they are in use.
+An event of a step names its node and block and carries its times, which come from earlier entries;
+so the states of runs are kept as long as they are in use.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
+from msgspec import UNSET, Raw
 
-from execstream.storage.log.run_states import load_runs
-from execstream.storage.log.unpublished import entry_event, key_value_event, refusal_event
-from execstream.streams.events import Event
+from execstream.storage.log.reader import read_page
+from execstream.storage.log.run_states import entry_of, load_runs
+from execstream.streams.events import Event, SourceOffset, encode_event, run_event
+from execstream.streams.fold import evolve, new_run
 from execstream.streams.state import Run
 
-MOST_STEPS = 50_000  # of all runs that are kept, and a run counts as a step
+PAGE = 2_000  # events
+MOST_STEPS = 50_000  # of all runs that are kept; a run counts as a step
 
 
 class EventBuilder:
-    """Makes events of rows that come in the order of their sources."""
+    """Builds events from rows of the log, given in the order of their sources."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}  # the least recently used first
@@ -25,7 +29,7 @@ class EventBuilder:
     async def events(
         self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]
     ) -> list[Event]:
-        """The events of `rows`, which `connection` has just read and still sees."""
+        """Return the events of `rows`, which `connection` has just read and still sees."""
         firsts: dict[str, int] = {}
         for row in rows:
             if row["seq"] is not None:
@@ -36,7 +40,7 @@ class EventBuilder:
         return events
 
     async def _recall(self, connection: asyncpg.Connection, firsts: dict[str, int]) -> None:
-        """Have each run stand before its first entry; one that begins with it does not exist."""
+        """Load each run as it was before its first entry in the page."""
         known = {run_id: self._runs.pop(run_id) for run_id in firsts if run_id in self._runs}
         for run_id, run in known.items():
             if run.last_seq + 1 == firsts[run_id]:
@@ -49,12 +53,85 @@ class EventBuilder:
 
     def _event(self, row: asyncpg.Record) -> Event:
         if row["seq"] is not None:
-            return entry_event(self._runs, row)
-        return refusal_event(row) if row["reason"] is not None else key_value_event(row)
+            return _entry_event(self._runs, row)
+        return _refusal_event(row) if row["reason"] is not None else _key_value_event(row)
 
     def _trim(self, used: dict[str, int]) -> None:
         for run_id in used:
-            self._runs[run_id].outcomes.clear()  # only who applies commands asks for them
+            self._runs[run_id].outcomes.clear()  # only workers that apply commands use them
         steps = sum(1 + len(run.steps) for run in self._runs.values())
         while steps > MOST_STEPS:
             steps -= 1 + len(self._runs.pop(next(iter(self._runs))).steps)
+
+
+class StoredEvent(NamedTuple):
+    """An event as a record: `place` is the offset and index of its source."""
+
+    place: SourceOffset
+    key: bytes
+    value: bytes
+
+
+async def events_after(
+    connection: asyncpg.Connection, partition: int, after: SourceOffset, before: int
+) -> list[StoredEvent]:
+    """Return the next page of events of `partition`; empty when there are no more.
+
+    Their sources are greater than `after`, and their offsets are below `before`.
+    """
+    begin = (after[0], after[1] + 1)
+    # One snapshot: commits go on meanwhile, and may erase a run between two queries.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        rows, _ = await read_page(connection, {partition: (begin, (before, 0))}, limit=PAGE)
+        return [_stored_event(one) for one in await EventBuilder().events(connection, rows)]
+
+
+def _entry_event(runs: dict[str, Run], row: asyncpg.Record) -> Event:
+    """The event of a row of the journal. Its run in `runs` evolves: it must be as it was just
+    before the entry, or is created by it."""
+    run_id, entry = str(row["graph_exec_id"]), entry_of(row)
+    if row["data"] is not None:
+        entry.data = Raw(row["data"].encode())
+    partition = row["source_partition"]
+    if run_id not in runs:
+        runs[run_id] = new_run(run_id, entry, partition)
+    run = runs[run_id]
+    if entry.seq > run.last_seq:
+        evolve(run, entry)
+    return run_event(run, entry, (partition, row["source_offset"], row["source_index"]))
+
+
+def _refusal_event(row: asyncpg.Record) -> Event:
+    """The event of a row of `refusal`."""
+    run_id = row["graph_exec_id"]
+    return Event(
+        type="command.refused",
+        at=row["at"],
+        command_id=str(row["command_id"]),
+        source=(row["source_partition"], row["source_offset"], 0),
+        user_id=row["user_id"],
+        graph_exec_id=UNSET if run_id is None else str(run_id),
+        command_type=row["command_type"],
+        reason=row["reason"],
+        detail=Raw(row["detail"].encode()),
+    )
+
+
+def _key_value_event(row: asyncpg.Record) -> Event:
+    """The event of a row of `kv_journal`."""
+    return Event(
+        type="kv.changed",
+        at=row["at"],
+        command_id=str(row["command_id"]),
+        source=(row["source_partition"], row["source_offset"], 0),
+        user_id=row["user_id"],
+        key=row["key"],
+        data=Raw(row["data"].encode()),
+        node_exec_id=str(row["node_exec_id"]),
+    )
+
+
+def _stored_event(event: Event) -> StoredEvent:
+    """Its key is the run, or the user of an event that is about no run."""
+    key = event.user_id if event.graph_exec_id is UNSET else event.graph_exec_id
+    return StoredEvent(event.source[1:], str(key).encode(), encode_event(event))

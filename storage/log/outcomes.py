@@ -6,8 +6,8 @@ from uuid import UUID
 
 import asyncpg
 
+from execstream.storage.log.run_states import DAY_OF_RUN
 from execstream.storage.reads.querying import parse_id
-from execstream.storage.reads.steps import DAY_OF_RUN
 from execstream.streams.commands import Command, RunCommand
 from execstream.streams.outcomes import (
     Applied,

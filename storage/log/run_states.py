@@ -29,6 +29,8 @@ select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.nam
 """
 
 NO_LIMIT = 2**62
+# The day of a run names the partition of its steps and entries.
+DAY_OF_RUN = "(select (created_at at time zone 'UTC')::date from graph_execution where id = {0})"
 
 
 async def load_runs(

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from execstream.storage.log.run_states import NO_LIMIT
+from execstream.storage.log.run_states import DAY_OF_RUN, NO_LIMIT
 from execstream.storage.models import CompletedBlockOutput, ExecutionStatus, NodeExecutionResult
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS, OUTPUTS, get_pins
 from execstream.storage.reads.querying import Where, parse_id, snapshot
@@ -24,9 +24,6 @@ STEPS = "node_execution step join graph_execution run on run.id = step.graph_exe
 # Those that were queued come first, in the order in which they were.
 STEP_ORDER = """order by step.queued_time is null, coalesce(step.queued_time, step.added_time),
     step.graph_exec_id, step.added_seq"""
-
-# The day of the run, which tells the partition its steps are in.
-DAY_OF_RUN = "(select (created_at at time zone 'UTC')::date from graph_execution where id = {0})"
 
 
 async def get_node_execution(

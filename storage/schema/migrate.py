@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from execstream.storage.connections import quoted
 from execstream.streams.errors import Fatal
 
 _LOCK = 0x65786563  # "exec": any number that nobody else on the server uses
@@ -88,8 +89,3 @@ def script(schema: str = "execstream") -> str:
         record = f"insert into migration (version, name) values ({version}, '{name}');"
         parts.append(f"begin;\n{sql.strip()}\n{record}\ncommit;")
     return "\n\n".join(parts) + "\n"
-
-
-def quoted(identifier: str) -> str:
-    """`identifier` as SQL takes it literally."""
-    return '"' + identifier.replace('"', '""') + '"'

@@ -24,7 +24,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from execstream.streams.events import Source
+from execstream.streams.events import Source, SourceOffset
 from execstream.streams.statuses import FINAL, ExecutionStatus
 from execstream.streams.totals.error_classes import Fault, judge
 from execstream.streams.totals.histogram import bucket_of
@@ -40,7 +40,6 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 _PLAIN = 18  # digits that always fit into 64 bits
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-SourceOffset = tuple[int, int]  # offset and index of a source, in its partition
 
 
 class Fact(Struct):

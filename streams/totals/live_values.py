@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from execstream.streams.totals.aggregation import MINUTES_PER_DAY, SourceOffset, Totals, time_of
+from execstream.streams.events import SourceOffset
+from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Totals, time_of
 
 RECENT_MINUTES: Final = 60
 RECENT_DAYS: Final = 2

@@ -23,7 +23,7 @@ from execstream.agents.runtime.partition_buffer import (
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.reference import Reference
 from tests.names import lent_names

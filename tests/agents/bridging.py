@@ -13,7 +13,7 @@ from execstream.agents.bridge.forwarder import Forwarder
 from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.commit.write_set import WriteSet, commit
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.log.run_states import load_runs
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import RedisPositions, open_redis

@@ -13,7 +13,7 @@ from execstream.agents.runtime import partition_buffer
 from execstream.agents.runtime.retries import is_transient, pauses
 from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from tests.agents.applying import Desk, desk, desk_at
 from tests.comparing import assert_events_equal, assert_rows_equal
 from tests.orders import Order, Orders

@@ -18,7 +18,7 @@ from execstream.agents.runtime.phase_timer import Phases
 from execstream.devstack import Addresses
 from execstream.kafka.last_records import last_values
 from execstream.kafka.worker_producer import MAX_BATCH
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.streams.topics import DEAD_LETTERS, EVENTS
 from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk_at

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execstream.devstack import Addresses
+from execstream.storage.log.events import events_after
 from execstream.storage.log.run_states import load_runs
-from execstream.storage.log.unpublished import events_after
 from execstream.streams.state import Run
 from execstream.streams.statuses import ExecutionStatus, is_allowed
 from execstream.workload.reference import read_event, read_json

@@ -28,13 +28,11 @@ from execstream.agents.worker import build_app
 from execstream.devstack import Addresses
 from execstream.devstack.ports import free_ports
 from execstream.storage.commit.totals import MOST_NODES
-from execstream.storage.connections import connect
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session, connect
 from execstream.storage.reads.block_figures import get_block_figures, get_top_errors
 from execstream.storage.schema.migrate import migrate
-from execstream.streams.events import NOWHERE
+from execstream.streams.events import NOWHERE, SourceOffset
 from execstream.streams.topics import BLOCK_STATS, EVENTS
-from execstream.streams.totals.aggregation import SourceOffset
 from execstream.streams.totals.live_values import LiveStats
 from tests.agents import tallied, torturing
 from tests.agents.applying import Record, Still

@@ -26,7 +26,7 @@ from execstream.agents.runtime.partition_buffer import (
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.kafka import worker_producer
 from execstream.storage.commit import write_set
-from execstream.storage.log import unpublished
+from execstream.storage.log import events
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ def die() -> NoReturn:
 def arm(plan: Plan) -> None:
     """Put all points into the code of this process."""
     striking = Striking(plan)
-    unpublished.PAGE = SMALL_PAGE if Point.REPUBLISHING in plan else unpublished.PAGE
+    events.PAGE = SMALL_PAGE if Point.REPUBLISHING in plan else events.PAGE
     _arm_intake(striking)
     _arm_commit(striking)
     _arm_publishing(striking)
@@ -163,7 +163,7 @@ def _arm_commit(striking: Striking) -> None:
 
 
 def _arm_publishing(striking: Striking) -> None:
-    events_after = unpublished.events_after
+    events_after = events.events_after
 
     class Producer(AIOKafkaProducer):  # type: ignore[misc]
         async def send_batch(self, *arguments: Any, **options: Any) -> Any:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from execstream.cli import replay_events as replaying
 from execstream.devstack import Addresses
 from execstream.recovery.republish.republish import Sink
-from execstream.storage.log.unpublished import StoredEvent
+from execstream.storage.log.events import StoredEvent
 from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders

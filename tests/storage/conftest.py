@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.schema.migrate import migrate
 from tests.names import Names

@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.commit.write_set import WriteSet, commit
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.streams.commands import RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import Event, run_event

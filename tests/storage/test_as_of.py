@@ -14,7 +14,7 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.models import ExecutionStatus, GraphExecutionWithNodes
 from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
 from execstream.storage.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of

@@ -15,7 +15,7 @@ from execstream.storage.commit.consumer_offsets import (
     sqlstate,
 )
 from execstream.storage.commit.write_set import WriteSet, commit, ensure_day
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.decoding import decode
 from execstream.streams.fold import fold

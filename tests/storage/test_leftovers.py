@@ -6,8 +6,10 @@ import asyncpg
 import pytest
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
-from execstream.storage.log.unpublished import SourceOffset, dead_letters_after, events_after
+from execstream.storage.connections import Session
+from execstream.storage.log.dead_letters import dead_letters_after
+from execstream.storage.log.events import events_after
+from execstream.streams.events import SourceOffset
 from execstream.workload.reference import read_event
 from tests.agents.applying import NOON, TOPIC, Desk, desk
 from tests.orders import Order, Orders
@@ -71,7 +73,7 @@ async def test_pages_together_are_everything(
     place: Desk, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However large they are, and wherever reading begins: also in the middle of a command."""
-    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", page)
+    monkeypatch.setattr("execstream.storage.log.events.PAGE", page)
     await some_history(place)
     live = [read_event(value) for value in place.said.events[0]]
     places = [(offset, index) for _, offset, index in (event["source"] for event in live)]

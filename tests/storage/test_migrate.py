@@ -11,7 +11,8 @@ import pytest
 
 from execstream.devstack import Addresses
 from execstream.storage import schema as storage_schema
-from execstream.storage.schema.migrate import SchemaNewer, migrate, migrations, quoted, script
+from execstream.storage.connections import quoted
+from execstream.storage.schema.migrate import SchemaNewer, migrate, migrations, script
 from tests.names import Names
 
 # All that makes a schema what it is, but for its name.

@@ -13,7 +13,7 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.models import ExecutionStatus
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.simulation import Mix, load_graphs, simulate

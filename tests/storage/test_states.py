@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from execstream.devstack import Addresses
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.key_values import KeyValues
 from execstream.streams.statuses import ExecutionStatus

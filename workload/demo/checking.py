@@ -25,7 +25,7 @@ from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.reader import consumer, records
 from execstream.kafka.security import configure_security
-from execstream.storage.schema.migrate import quoted
+from execstream.storage.connections import quoted
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
 from execstream.workload.reference import Reference, read_json

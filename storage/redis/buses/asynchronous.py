@@ -6,7 +6,7 @@ from typing import Self
 
 from redis.asyncio import Redis
 
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.models import (
     ExecutionEvent,
     GraphExecution,

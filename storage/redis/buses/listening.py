@@ -18,10 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from execstream.storage.models import ExecutionEvent
-from execstream.storage.redis.buses.missed_events import History, Missed, SourceOffset
+from execstream.storage.redis.buses.missed_events import History, Missed
 from execstream.storage.redis.buses.subscription import Subscription
 from execstream.streams import exact_json
-from execstream.streams.events import NOWHERE
+from execstream.streams.events import NOWHERE, SourceOffset
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import UTC
 
 import asyncpg
 
-from execstream.storage.lines import Session
+from execstream.storage.connections import Session
 from execstream.storage.log.run_history import (
     HEAD_COLUMNS,
     Head,
@@ -19,14 +19,11 @@ from execstream.storage.log.run_history import (
 from execstream.storage.reads.querying import Where
 from execstream.storage.redis.buses.scope import EVERY, Scope
 from execstream.storage.redis.messages.run_views import RunViews
-from execstream.streams.events import NOWHERE, Source, run_event
+from execstream.streams.events import NOWHERE, Source, SourceOffset, run_event
 from execstream.streams.fold import evolve
 from execstream.streams.state import Run
 
 ENTRIES_AT_ONCE = 200
-
-SourceOffset = tuple[int, int]
-"""Offset and index of a source."""
 
 Missed = tuple[str, int, bytes]
 """A run, the number of an event in it, and its message."""
