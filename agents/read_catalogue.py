@@ -15,8 +15,8 @@ from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
-from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
-from execstream.storage.connections import Session
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
+from execstream.storage.connections import Session, sqlstate
 from execstream.streams.catalogue import (
     BlockKey,
     DefineBlock,

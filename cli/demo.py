@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from execstream.cli.common import Json, err, out, print_json, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import Graphs, read_graphs
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.cli.stack import (
     LOGS,
     check_http,

@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from execstream.cli.common import Json, err, opened, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.cli.words import moment
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer

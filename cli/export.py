@@ -8,7 +8,7 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from execstream.cli.common import Json, err, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.recovery.bundles.bundles import Export, export_runs, write_bundle
 from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
 from execstream.recovery.bundles.redaction import PATTERNS, Redaction

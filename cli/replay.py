@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from execstream.cli.common import Json, err, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.cli.replay_bundle import replay_file
 from execstream.cli.replay_events import replay_events
 from execstream.recovery.replay.bounds import Asked

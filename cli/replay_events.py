@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from redis.asyncio import Redis
 
 from execstream.cli.common import err, out, print_json, start
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
 from execstream.recovery.rate_limit import Pace

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from execstream.cli.common import Json, err, opened, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.storage.schema.retention import Day, plan_retention, trim_day
 
 retention = App(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from execstream.cli.common import Json, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.recovery.what_if.comparison import Compared, Difference, End, WhatIf
 from execstream.recovery.what_if.trial import compare_with_stored, read_table, try_table
 

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from execstream.cli.common import Json, err, out, print_json, start, table
-from execstream.cli.progress import counted
+from execstream.cli.progress_bar import counted
 from execstream.recovery.verify.report import Report
 from execstream.recovery.verify.verify import Asked
 from execstream.recovery.verify.verify import verify as run_verify

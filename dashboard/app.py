@@ -30,7 +30,7 @@ from execstream.dashboard.services import CommandSender, Services
 from execstream.kafka.cluster import Brokers
 from execstream.storage.connections import connect
 
-PAGE = Path(__file__).parent / "page"
+PAGE = (Path(__file__).parents[1] / "page").resolve()
 
 log = structlog.get_logger(__name__)
 

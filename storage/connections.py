@@ -58,6 +58,11 @@ REPLAY = Profile(
 )
 
 
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of a Postgres error, and an empty string for other errors."""
+    return getattr(error, "sqlstate", None) or ""
+
+
 def quoted(identifier: str) -> str:
     """Quote `identifier` for SQL."""
     return '"' + identifier.replace('"', '""') + '"'

@@ -25,9 +25,9 @@ from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AG
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
-from execstream.storage.commit.consumer_offsets import FENCED, sqlstate
+from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
-from execstream.storage.connections import Session
+from execstream.storage.connections import Session, sqlstate
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.outcomes import Dead, DeadReason
 

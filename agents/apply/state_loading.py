@@ -7,8 +7,8 @@ from asyncpg.exceptions._base import DataError as ClientDataError
 
 from execstream.agents.apply.batch_fold import Decoded
 from execstream.agents.apply.state_cache import RunCache
-from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE, sqlstate
-from execstream.storage.connections import Session
+from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE
+from execstream.storage.connections import Session, sqlstate
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.commands import RunCommand, SetKeyValue
 

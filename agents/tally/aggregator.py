@@ -21,9 +21,9 @@ from execstream.agents.runtime.partition_buffer import (
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
 from execstream.agents.tally.live_view import LiveView
-from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_nodes
-from execstream.storage.connections import Session
+from execstream.storage.connections import Session, sqlstate
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.live_values import LiveStats

@@ -8,8 +8,8 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
+from execstream.storage.querying import Where
 from execstream.storage.reads import InvalidCursor
-from execstream.storage.reads.querying import Where
 from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from execstream.storage.reads.querying import parse_id, snapshot
+from execstream.storage.querying import parse_id, snapshot
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.statuses import ExecutionStatus

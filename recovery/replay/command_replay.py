@@ -19,7 +19,8 @@ from execstream.recovery.replay.command_reader import read_commands
 from execstream.recovery.replay.journal_facts import fact_of
 from execstream.recovery.replay.live_schema import Foreign, foreign_records
 from execstream.recovery.replay.truncated_commands import without_lost
-from execstream.storage.commit.consumer_offsets import FENCED, sqlstate
+from execstream.storage.commit.consumer_offsets import FENCED
+from execstream.storage.connections import sqlstate
 from execstream.streams.journal import Entry
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.state import Run

@@ -16,9 +16,9 @@ from execstream.recovery.replay.assignment import TakenOver, Writer
 from execstream.recovery.replay.journal_facts import fact_of
 from execstream.recovery.replay.live_schema import entries
 from execstream.recovery.replay.truncated_runs import take_over_runs
-from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit, sqlstate
+from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
-from execstream.storage.connections import Session
+from execstream.storage.connections import Session, sqlstate
 from execstream.storage.log.run_states import entry_of, load_runs
 from execstream.streams.events import NOWHERE
 from execstream.streams.fold import evolve, new_run

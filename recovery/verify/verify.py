@@ -14,11 +14,12 @@ from aiokafka import AIOKafkaConsumer
 from execstream.config.settings import Settings
 from execstream.kafka.reader import Extent, consumer, extent
 from execstream.recovery.offsets.offset_rows import Stored, stored_positions
-from execstream.recovery.offsets.offsets import check_positions, placed, stored_in_redis
+from execstream.recovery.offsets.offsets import placed, stored_in_redis
 from execstream.recovery.verify import block_stats
 from execstream.recovery.verify.command_checks import CommandChecks
 from execstream.recovery.verify.event_checks import EventChecks, Topic
 from execstream.recovery.verify.mend import mend
+from execstream.recovery.verify.offset_checks import check_positions
 from execstream.recovery.verify.recomputed_totals import (
     RecomputedTotals,
     Unknown,
@@ -35,7 +36,7 @@ from execstream.recovery.verify.row_comparison import (
 )
 from execstream.recovery.verify.run_checks import RunChecks
 from execstream.storage.connections import snapshot
-from execstream.storage.reads.querying import parse_id
+from execstream.storage.querying import parse_id
 from execstream.storage.redis.positions import open_redis
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback

@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
-from execstream.storage.reads.querying import Where, at_least_one
+from execstream.storage.querying import Where, at_least_one
 from execstream.storage.reads.read_errors import InvalidCursor
 from execstream.streams import exact_json
 from execstream.streams.totals.alert_rules import Kind, Severity, title

@@ -6,7 +6,6 @@ commit no more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 
@@ -81,9 +80,3 @@ async def save_published(
     offsets = [offset for _, (offset, _) in published.values()]
     indexes = [index for _, (_, index) in published.values()]
     await connection.execute(_PUBLISHED, consumer, topic, list(published), epochs, offsets, indexes)
-
-
-def sqlstate(error: BaseException) -> str:
-    """The SQLSTATE of a Postgres error; empty for others."""
-    state: Any = getattr(error, "sqlstate", None)
-    return state or ""

@@ -7,7 +7,6 @@ is one row, but three entries of the journal.
 
 import base64
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -288,10 +287,3 @@ async def commit(
             write_set.dead_letters,
         )
     )
-
-
-async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
-    """Give `day` partitions of its own. Where rows of that day already went to the default
-    partition, they stay there, and so do those to come."""
-    with suppress(asyncpg.CheckViolationError):  # the default partition holds rows of the day
-        await connection.execute("select ensure_day($1)", day)

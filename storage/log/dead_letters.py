@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 import msgspec
 
-from execstream.storage.reads.querying import Where, parse_id
+from execstream.storage.querying import Where, parse_id
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.redriving import Headers, Letter
 

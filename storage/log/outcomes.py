@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from execstream.storage.log.run_states import DAY_OF_RUN
-from execstream.storage.reads.querying import parse_id
+from execstream.storage.querying import parse_id
 from execstream.streams.commands import Command, RunCommand
 from execstream.streams.outcomes import (
     Applied,

@@ -20,9 +20,9 @@ from execstream.storage.models import (
     GraphExecutionWithNodes,
     NodeExecutionResult,
 )
+from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
-from execstream.storage.reads.querying import Where, parse_id, snapshot
 from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
 from execstream.storage.reads.steps import STEP_ORDER, build_steps
 from execstream.streams.moments import Moment

@@ -13,8 +13,8 @@ from execstream.storage.models import (
     SharedExecutionResponse,
 )
 from execstream.storage.models.blocks import INTERFACE, BlockType
+from execstream.storage.querying import parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS, INPUTS_AND_OUTPUTS
-from execstream.storage.reads.querying import parse_id, snapshot
 from execstream.storage.reads.share_tokens import hash_share_token
 from execstream.storage.reads.steps import STEP_COLUMNS, STEP_ORDER, build_steps
 

@@ -13,8 +13,8 @@ from execstream.storage.models import (
     GraphExecutionsPaginated,
     Pagination,
 )
+from execstream.storage.querying import Where, at_least_one, parse_id, snapshot
 from execstream.storage.reads import cursors
-from execstream.storage.reads.querying import Where, at_least_one, parse_id, snapshot
 from execstream.storage.reads.run_detail import BARE_RUN_COLUMNS, RUN_COLUMNS
 
 # The id settles ties, so that the order is the same on every page.

@@ -8,8 +8,8 @@ import asyncpg
 
 from execstream.storage.log.run_states import DAY_OF_RUN, NO_LIMIT
 from execstream.storage.models import CompletedBlockOutput, ExecutionStatus, NodeExecutionResult
+from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS, OUTPUTS, get_pins
-from execstream.storage.reads.querying import Where, parse_id, snapshot
 from execstream.storage.reads.read_errors import AmbiguousStep
 
 IDENTITY = "step.id, step.graph_exec_id, step.run_day, step.added_seq"

@@ -1,11 +1,10 @@
 """Partitions of `node_execution` and `journal` by day: made when the first run of a day begins."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
-
-from execstream.storage.commit.write_set import ensure_day
 
 # Days around another one.
 _OLDEST, _NEWEST = timedelta(days=40), timedelta(days=2)
@@ -31,6 +30,15 @@ class Days:
             if day not in self._made and (_is_near(day, received) or _is_near(day, today)):
                 await ensure_day(connection, day)
                 self._made.add(day)
+
+
+async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
+    """Create the partitions of `day`.
+
+    A day with rows in the default partition keeps them there, together with its later rows.
+    """
+    with suppress(asyncpg.CheckViolationError):  # the default partition holds rows of the day
+        await connection.execute("select ensure_day($1)", day)
 
 
 def _is_near(day: date, other: date) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from execstream.storage.commit.consumer_offsets import sqlstate
+from execstream.storage.connections import sqlstate
 
 LOCK_PATIENCE = "5s"  # for writers; meanwhile others wait behind us
 _MUST_STAY = "XF003"

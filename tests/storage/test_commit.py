@@ -12,10 +12,10 @@ from execstream.storage.commit.consumer_offsets import (
     OffsetCommit,
     claim,
     save_published,
-    sqlstate,
 )
-from execstream.storage.commit.write_set import WriteSet, commit, ensure_day
-from execstream.storage.connections import Session
+from execstream.storage.commit.write_set import WriteSet, commit
+from execstream.storage.connections import Session, sqlstate
+from execstream.storage.schema.day_partitions import ensure_day
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.decoding import decode
 from execstream.streams.fold import fold

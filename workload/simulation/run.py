@@ -35,7 +35,7 @@ class Step:
 
 
 @dataclass
-class Place:
+class NodeState:
     """A node within a run: its open steps, oldest first, and the values its static pins keep."""
 
     plan: NodePlan
@@ -77,7 +77,7 @@ class Run:
         self._parent_id = parent_id
         self._fate = self._draws.fate(world.mix)
         self._fate_comes_at = self._draws.integer(1, len(self._plan.nodes))
-        self._places = {node_id: Place(plan) for node_id, plan in self._plan.nodes.items()}
+        self._node_states = {node_id: NodeState(plan) for node_id, plan in self._plan.nodes.items()}
         self._steps: list[Step] = []
         self._children: list[Run] = []
         self._fired: dict[int, int] = {}
@@ -106,7 +106,7 @@ class Run:
             about["parent_graph_exec_id"] = self._parent_id
         step_ids = self._sending.create(about, starting)
         for step_id, made in zip(step_ids, starting, strict=True):
-            place = self._places[made["node_id"]]
+            place = self._node_states[made["node_id"]]
             place.begun += 1
             self._steps.append(Step(step_id, place, made["inputs"], "QUEUED"))
         self._move("QUEUED")
@@ -195,7 +195,7 @@ class Run:
         self._sending.update(stats=self._figures.after(stats))
         self._step_is_over()
 
-    def _speaking_pins(self, place: Place) -> list[str]:
+    def _speaking_pins(self, place: NodeState) -> list[str]:
         """The pins a step that went well speaks on: a tool call a round, then the rest."""
         plan = place.plan
         if place.ended < len(plan.tools):
@@ -215,7 +215,7 @@ class Run:
             if self._fired.get(way.number, 0) >= LOOP_ROUNDS:
                 return
             self._fired[way.number] = self._fired.get(way.number, 0) + 1
-        place, pin = self._places[way.link.sink], way.link.sink_pin
+        place, pin = self._node_states[way.link.sink], way.link.sink_pin
         step = next((each for each in place.open if pin not in each.inputs), None)
         if step is None:
             step = Step(self._sending.opening_input(place.plan, pin, value), place, {})

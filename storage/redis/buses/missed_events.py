@@ -16,7 +16,7 @@ from execstream.storage.log.run_history import (
     load_interface_blocks,
     whole_entry,
 )
-from execstream.storage.reads.querying import Where
+from execstream.storage.querying import Where
 from execstream.storage.redis.buses.scope import EVERY, Scope
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.streams.events import NOWHERE, Source, SourceOffset, run_event
