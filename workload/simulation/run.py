@@ -29,7 +29,7 @@ class Step:
     """A step as its run sees it."""
 
     id: str
-    at: "Place"
+    at: "NodeState"
     inputs: Fields
     status: str = "INCOMPLETE"
 
