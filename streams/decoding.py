@@ -7,24 +7,21 @@ told elsewhere.
 
 import re
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from execstream.streams.commands import (
     COMMAND_TYPES,
-    AddNodeInput,
-    AddNodeOutput,
     AnyCommand,
     Command,
     CreateGraph,
+    Document,
     Name,
+    Pin,
     SetKeyValue,
     ShareGraph,
-    UpdateGraph,
-    UpdateNode,
-    UpdateNodes,
     Uuid,
 )
 from execstream.streams.outcomes import Dead, DeadReason
@@ -35,21 +32,21 @@ MAX_DEPTH = 128  # levels; the command itself is the first
 MAX_QUOTE = 200  # characters of what was sent that a dead letter's detail repeats
 VERSION = 1
 
-_DOCUMENTS: dict[type[Command], tuple[str, ...]] = {
-    CreateGraph: ("inputs", "credential_inputs", "nodes_input_masks"),
-    UpdateGraph: ("stats",),
-    UpdateNode: ("execution_data", "stats"),
-    UpdateNodes: ("stats",),
-}
-_VALUES: dict[type[Command], tuple[str, ...]] = {
-    AddNodeInput: ("input_data",),
-    AddNodeOutput: ("output_data",),
-    SetKeyValue: ("data",),
-}
-_PINS: dict[type[Command], str] = {
-    AddNodeInput: "input_name",
-    AddNodeOutput: "output_name",
-}
+
+def _fields_of(kind: object) -> dict[type[Command], tuple[str, ...]]:
+    """By command, the names of its fields of one type."""
+    return {
+        command: tuple(
+            one.name for one in msgspec.structs.fields(command) if hints[one.name] == kind
+        )
+        for command in COMMAND_TYPES.values()
+        if (hints := get_type_hints(command, include_extras=True))
+    }
+
+
+_DOCUMENTS = _fields_of(Document)
+_VALUES = _fields_of(Raw)
+_PINS = _fields_of(Pin)
 
 # Of these nothing is read any more, not even who sent it.
 _UNREAD = (
@@ -184,7 +181,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
     except ValueError as error:
         return _invalid("$.at", str(error))
     kind = type(command)
-    for name in _DOCUMENTS.get(kind, ()):
+    for name in _DOCUMENTS[kind]:
         raw = getattr(command, name)
         if raw is UNSET:
             continue
@@ -203,11 +200,11 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
 def _clean(command: Command) -> Dead | None:
     """Take control characters out of payloads and pin names; names may not become empty."""
     kind = type(command)
-    for name in _DOCUMENTS.get(kind, ()) + _VALUES.get(kind, ()):
+    for name in _DOCUMENTS[kind] + _VALUES[kind]:
         raw = getattr(command, name)
         if raw is not UNSET:
             setattr(command, name, Raw(clean_json(bytes(raw))))
-    if pin := _PINS.get(kind):
+    for pin in _PINS[kind]:
         setattr(command, pin, clean_text(getattr(command, pin)))
         if not getattr(command, pin):
             return _invalid(f"$.{pin}", "Nothing is left without control characters")
