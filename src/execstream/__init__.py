@@ -30,16 +30,16 @@ __version__ = "0.2.0"
 
 _MODULES = ("buses", "models", "queue", "reads")
 _MODULE_OF = {
-    "Applied": "execstream.streams.outcomes",
+    "Applied": "streams.outcomes",
     "CommandDead": "client.errors",
     "CommandRefused": "client.errors",
-    "Dead": "execstream.streams.outcomes",
-    "Duplicate": "execstream.streams.outcomes",
+    "Dead": "streams.outcomes",
+    "Duplicate": "streams.outcomes",
     "ExecutionClient": "client.execution_client",
-    "ExecutionStatus": "execstream.streams.statuses",
-    "NotDelivered": "execstream.streams.errors",
-    "OutcomeUnknown": "execstream.streams.errors",
-    "Refused": "execstream.streams.outcomes",
+    "ExecutionStatus": "streams.statuses",
+    "NotDelivered": "streams.errors",
+    "OutcomeUnknown": "streams.errors",
+    "Refused": "streams.outcomes",
     "connect": "storage.connections",
 }
 
