@@ -158,7 +158,7 @@ async def test_a_send_that_fails_is_left_to_the_next_owner(
 ) -> None:
     """The same producer would fail for ever. Each owner says two pages of few events and fails at
     the third: nothing is left out or overtaken."""
-    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 7)
+    monkeypatch.setattr("execstream.storage.log.events.PAGE", 7)
     await commit_some(table)
     failed = 0
 
@@ -178,7 +178,7 @@ async def test_reads_that_fail_are_tried_again(
     place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every third one fails: what was said before it is not said again."""
-    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 7)
+    monkeypatch.setattr("execstream.storage.log.events.PAGE", 7)
     monkeypatch.setattr(module, "pauses", lambda: itertools.repeat(0))
     await commit_some(table)
     for name in ("last_values", "dead_letters_after", "events_after"):
@@ -257,7 +257,7 @@ async def test_the_position_follows_what_is_said(
 ) -> None:
     """Whenever something is published, all that comes before it has been: also dead letters, which
     go to another topic."""
-    monkeypatch.setattr("execstream.storage.log.unpublished.PAGE", 5)
+    monkeypatch.setattr("execstream.storage.log.events.PAGE", 5)
     await commit_some(table, 2)
     positions: list[tuple[int, int]] = []
 
