@@ -12,7 +12,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: compose-check test-containers help setup demo test page check bench big faults fmt lint types clean
+.PHONY: compose-check test-containers help setup demo test page check bench bench-apply big faults fmt lint types clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: lint types ## Everything that must be in order before a change goes in
 bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/throughput.py
+
+bench-apply: $(READY) ## Compares the CPU of applying a command with that of an older commit
+	$(BIN)/python bench/apply_cpu.py
 
 big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
 	$(BIN)/python bench/big.py
