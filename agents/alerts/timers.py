@@ -16,7 +16,8 @@ from execstream.agents.alerts.failing_blocks import look_at_blocks
 from execstream.agents.alerts.stuck_runs import StuckRuns
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.retries import is_transient, note_retry, spawn
+from execstream.agents.runtime.retries import is_transient, note_retry
+from execstream.agents.runtime.tasks import spawn
 from execstream.storage.alerts.records import Finding
 from execstream.storage.connections import Session
 from execstream.streams.totals.alert_rules import Rules

@@ -15,8 +15,9 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry, spawn
+from execstream.agents.runtime.retries import is_transient, note_retry
 from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.agents.runtime.tasks import spawn
 from execstream.storage.commit.consumer_offsets import save_published
 from execstream.storage.connections import Session
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS

@@ -24,7 +24,8 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.tasks import spawn
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session, sqlstate

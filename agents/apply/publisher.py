@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from execstream.agents.runtime.metrics import PUBLISHED
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import spawn
+from execstream.agents.runtime.tasks import spawn
 from execstream.kafka.worker_producer import LazyProducer
 
 log = structlog.get_logger(__name__)

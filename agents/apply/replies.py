@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from execstream.agents.runtime.metrics import REPLIES_LOST
-from execstream.agents.runtime.retries import spawn
+from execstream.agents.runtime.tasks import spawn
 from execstream.storage.redis.channels import encode_reply, reply_channel
 from execstream.storage.redis.positions import open_redis
 from execstream.streams.outcomes import Outcome

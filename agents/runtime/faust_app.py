@@ -24,7 +24,8 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from execstream.agents.runtime.partition_buffer import FetchedRecords, PartitionBuffer
-from execstream.agents.runtime.retries import is_transient, spawn
+from execstream.agents.runtime.retries import is_transient
+from execstream.agents.runtime.tasks import spawn
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from execstream.agents.runtime.metrics import BATCH_RECORDS, FENCES
-from execstream.agents.runtime.retries import crash, spawn
+from execstream.agents.runtime.tasks import crash, spawn
 from execstream.streams.events import NOWHERE
 
 log = structlog.get_logger(__name__)

@@ -1,14 +1,7 @@
-"""What to do when something fails: try again, or stop at once.
+"""Errors that waiting may cure, and what is done again after them."""
 
-A worker is crash-only. What waiting may cure is retried by whoever met it; on everything else the
-process logs and exits, and starting is recovering.
-"""
-
-import asyncio
 import itertools
-import os
-from collections.abc import Coroutine, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterator
 
 import asyncpg
 import structlog
@@ -50,22 +43,3 @@ def note_retry(what: str, error: BaseException) -> None:
     """Say and count that `what` failed and will be tried again."""
     log.warning("retry", what=what, error=repr(error)[:200])
     RETRIES.labels(what).inc()
-
-
-def crash(reason: str, **context: Any) -> NoReturn:
-    """Exit at once; whoever supervises this process starts it again."""
-    log.critical("crash", reason=reason, **context)
-    os._exit(70)
-
-
-def spawn(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A background task that cannot fail silently: an unforeseen error ends the process."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(_crash_on_error)
-    return task
-
-
-def _crash_on_error(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("task_failed", exc_info=error)
-        crash(repr(error))

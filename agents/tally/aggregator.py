@@ -19,7 +19,8 @@ from execstream.agents.runtime.partition_buffer import (
     Record,
 )
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView
 from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_nodes

@@ -17,7 +17,8 @@ import structlog
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_KEYS
 from execstream.agents.runtime.partition_buffer import AssignedPartition
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses, spawn
+from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
 from execstream.storage.commit.totals import MOST_NODES, Live

@@ -15,8 +15,8 @@ from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_RECOVERY_SECONDS
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import spawn
 from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.aggregator import CONSUMER, Tallier
 from execstream.agents.tally.changelog import Changelog
 from execstream.agents.tally.live_pages import declare_pages

@@ -168,7 +168,7 @@ async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]
     buffer = PartitionBuffer(TOPIC, PostgresPositions(session, CONSUMER))
     applier = Applier(config, buffer, said, Phases())
     # What fails is told by the task that is awaited; the process of the tests shall go on.
-    with patch("execstream.agents.runtime.retries.crash"):
+    with patch("execstream.agents.runtime.tasks.crash"):
         try:
             yield Desk(db, applier, buffer, said)
         finally:
