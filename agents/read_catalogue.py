@@ -4,19 +4,18 @@ Runs in workers of role `apply`. A record that defines nothing is logged and ste
 are for people, no rule depends on them, and the topic keeps it.
 """
 
-import asyncio
 from typing import Any
 
 import structlog
 
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
-from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
-from execstream.storage.connections import Session, sqlstate
+from execstream.storage.commit.consumer_offsets import OffsetCommit
+from execstream.storage.connections import Session
 from execstream.streams.catalogue import (
     BlockKey,
     DefineBlock,
@@ -59,25 +58,14 @@ def declare(app: App, config: WorkerConfig) -> None:
 
 async def _commit(buffer: PartitionBuffer, session: Session, batch: Batch) -> None:
     blocks, graphs, offset_commits = _fold(batch)
-    for pause in pauses():
-        if not buffer.owns(batch):
-            return
-        try:
-            await commit_catalogue(
-                await session.get(), CONSUMER, buffer.topic, offset_commits, blocks, graphs
-            )
-            break
-        except Exception as error:
-            if sqlstate(error) == FENCED:
-                session.terminate()  # it knows types of the schema that was
-                buffer.release(batch)
-                return
-            if not is_transient(error):
-                raise
-            note_retry("catalogue", error)
-            session.terminate()
-            await asyncio.sleep(pause)
-    batch.mark_committed()
+
+    async def commit() -> None:
+        await commit_catalogue(
+            await session.get(), CONSUMER, buffer.topic, offset_commits, blocks, graphs
+        )
+
+    if await retry_while_owned("catalogue", commit, buffer, batch, session):
+        batch.mark_committed()
 
 
 def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[OffsetCommit]]:

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 import structlog
-from redis.exceptions import RedisError
 
 from execstream.agents.alerts.delivery import Channel, Webhook
 from execstream.agents.alerts.failing_blocks import look_at_blocks
 from execstream.agents.alerts.stuck_runs import StuckRuns
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.retries import is_transient, note_retry
+from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.tasks import spawn
 from execstream.storage.alerts.records import Finding
 from execstream.storage.connections import Session
@@ -38,15 +37,8 @@ class ExclusiveJob:
 
     async def take(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
         async with self._turn:
-            try:
+            with tolerating(what, self._session):
                 await work(await self._session.get())
-            except RedisError as error:
-                note_retry(what, error)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                note_retry(what, error)
-                self._session.terminate()
 
     async def close(self) -> None:
         async with self._turn:

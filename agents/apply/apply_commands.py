@@ -15,7 +15,7 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry
+from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.agents.runtime.tasks import spawn
 from execstream.storage.commit.consumer_offsets import save_published
@@ -91,10 +91,5 @@ async def _save_published(buffer: PartitionBuffer, session: Session) -> None:
     published = {part.number: (part.epoch, part.published) for part in buffer.owned.values()}
     if not published:
         return
-    try:
+    with tolerating("save_published", session):
         await save_published(await session.get(), CONSUMER, buffer.topic, published)
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        session.terminate()
-        note_retry("save_published", error)

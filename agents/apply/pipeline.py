@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
+from execstream.agents.apply.batch_fold import BatchResult, Decoded, decode_batch, fold_batch
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.state_cache import RunCache
@@ -24,7 +24,7 @@ from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
@@ -95,31 +95,28 @@ class Applier:
         async with self._folding:
             with self._phases.timed("decode"):
                 decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
-            for pause in pauses():
-                if self._is_closing or not self._buffer.owns(batch):
-                    return None
-                self._number += 1
-                folded = BatchResult(batch, self._number, self._cache.generation)
-                try:
-                    with self._phases.timed("load"):
-                        await load_states(self._reading, self._cache, decoded, self._number)
-                    break
-                except Exception as error:
-                    if not is_transient(error):
-                        raise
-                    await self._retry_later("load", self._reading, error, pause)
-            if folded.generation != self._cache.generation:
-                return folded  # dropped while loading: the caller folds again
-            with self._phases.timed("fold"):
-                fold_batch(folded, decoded, self._cache)
-            return folded
+            folded = await retrying("load", lambda: self._load(batch, decoded), self._reading)
+            if folded is not None and folded.generation == self._cache.generation:
+                with self._phases.timed("fold"):
+                    fold_batch(folded, decoded, self._cache)
+            return folded  # its states may have been dropped while loading: the caller folds again
+
+    async def _load(self, batch: Batch, decoded: Decoded) -> BatchResult | None:
+        """Load the states that `decoded` asks about; the result that it is to be folded into."""
+        if self._is_closing or not self._buffer.owns(batch):
+            return None
+        self._number += 1
+        folded = BatchResult(batch, self._number, self._cache.generation)
+        with self._phases.timed("load"):
+            await load_states(self._reading, self._cache, decoded, self._number)
+        return folded
 
     # ---- committing ------------------------------------------------------------------------
 
     async def _settle(self, folded: BatchResult, foldings: int = 1) -> None:
         """Commit, or whatever has to happen instead; `foldings` of the batch led to `folded`."""
         try:
-            done = await self._commit(folded)
+            done = await retrying("commit", lambda: self._commit(folded), self._writing)
         except REFUSALS as error:
             await self._settle_otherwise(folded.batch, error, foldings)
         else:
@@ -127,27 +124,16 @@ class Applier:
                 await self._emit(folded)
 
     async def _commit(self, folded: BatchResult) -> bool:
-        """Commit `folded`, retrying what waiting cures; false when it is not ours any more."""
-        for pause in pauses():
-            if not self._buffer.owns(folded.batch):
-                return False
-            try:
-                connection = await self._writing.get()
-                await self._days.ensure(connection, folded.write_set.begun)
-                with self._phases.timed("commit"):
-                    await commit(
-                        connection,
-                        CONSUMER,
-                        self._buffer.topic,
-                        folded.offset_commits,
-                        folded.write_set,
-                    )
-                return True
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                await self._retry_later("commit", self._writing, error, pause)
-        raise AssertionError("pauses have no end")
+        """Commit `folded`; false when it is not ours any more."""
+        if not self._buffer.owns(folded.batch):
+            return False
+        connection = await self._writing.get()
+        await self._days.ensure(connection, folded.write_set.begun)
+        with self._phases.timed("commit"):
+            await commit(
+                connection, CONSUMER, self._buffer.topic, folded.offset_commits, folded.write_set
+            )
+        return True
 
     async def _emit(self, folded: BatchResult) -> None:
         """What follows from a commit."""
@@ -203,12 +189,3 @@ class Applier:
         self._cache.clear()
         self._writing.terminate()  # its prepared statements name types of the schema that was
         self._buffer.release(batch)
-
-    # ---- helpers ---------------------------------------------------------------------------
-
-    async def _retry_later(
-        self, what: str, session: Session, error: Exception, pause: float
-    ) -> None:
-        note_retry(what, error)
-        session.terminate()
-        await asyncio.sleep(pause)

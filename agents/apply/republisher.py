@@ -6,9 +6,9 @@ wait for it, for a later event must not overtake an earlier one. Reading is trie
 is not: a send that fails ends the process.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -17,7 +17,7 @@ from execstream.agents.apply.dead_letters import dead_letter
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords, Publisher
 from execstream.agents.runtime.metrics import REPUBLISHED
 from execstream.agents.runtime.partition_buffer import AssignedPartition
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.retries import retrying
 from execstream.kafka.last_records import last_values
 from execstream.storage.connections import Session
 from execstream.storage.log.dead_letters import DeadLetterRecord, dead_letters_after
@@ -74,16 +74,7 @@ class Republisher:
 
     async def _read(self, read: Callable[..., Awaitable[Read]], *about: Any) -> Read:
         """What `read` tells about that, once it works."""
-        for pause in pauses():
-            try:
-                return await read(*about)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                note_retry("republish", error)
-                self._session.terminate()
-                await asyncio.sleep(pause)
-        raise AssertionError("pauses have no end")
+        return await retrying("republish", partial(read, *about), self._session)
 
     async def _dead_letters(self, part: AssignedPartition, until: int) -> list[DeadLetterRecord]:
         after = part.published[0] - part.base

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
-from redis.exceptions import RedisError
 
 from execstream.agents.bridge.forwarder import Forwarder, NotOurs
 from execstream.agents.config import WorkerConfig
@@ -36,10 +35,7 @@ class PositionsInRedis:
         self._group = group
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
-        try:
-            self.places = await self._positions.load()
-        except RedisError as error:
-            raise ConnectionError(str(error)) from error  # is tried again
+        self.places = await self._positions.load()
         stored = {partition: place.next_offset for partition, place in self.places.items()}
         if forgotten := earliest.keys() - stored.keys():
             committed = await self._committed(topic)

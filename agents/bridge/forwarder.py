@@ -4,17 +4,14 @@ A message and the position after it are one step in Redis. While Redis or Postgr
 same step is tried again for as long as the partitions are ours.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
 
 import structlog
 from msgspec import UNSET
-from redis.exceptions import RedisError
 
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.retries import retrying, tolerating
 from execstream.storage.connections import Session
 from execstream.storage.log.run_history import load_interface_blocks
 from execstream.storage.redis.messages.run_views import RunViews
@@ -28,8 +25,6 @@ log = structlog.get_logger(__name__)
 MOST_BYTES = 4 * 1024 * 1024  # of messages that are published in one step; one more may be over
 MOST_MESSAGES = 1_000
 BLOCKS_AGE = 2.0  # seconds until the kinds of blocks are looked up again
-
-Answer = TypeVar("Answer")
 
 
 class NotOurs(Exception):
@@ -143,32 +138,20 @@ class Forwarder:
         if time.monotonic() - self._blocks_known_at < BLOCKS_AGE:
             return
         self._blocks_known_at = time.monotonic()
-        try:
+        with tolerating("blocks", self._session):
             self._views.block_types = await load_interface_blocks(await self._session.get())
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            self._session.terminate()
-            note_retry("blocks", error)
 
     async def _insist(
-        self, what: str, batch: Batch, attempt: Callable[[], Awaitable[Answer]]
-    ) -> Answer:
-        """The answer of `attempt`, made until it works or `batch` is not ours any more."""
-        for pause in pauses():
+        self, what: str, batch: Batch, attempt: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Make `attempt` until it works; NotOurs when `batch` is not ours any more."""
+
+        async def attempt_if_owned() -> None:
             if not self._owns(batch):
-                break
-            try:
-                return await attempt()
-            except RedisError as error:
-                note_retry(what, error)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._session.terminate()
-                note_retry(what, error)
-            await asyncio.sleep(pause)
-        raise NotOurs
+                raise NotOurs
+            await attempt()
+
+        await retrying(what, attempt_if_owned, self._session)
 
 
 def _understood(record: Record) -> Event | None:

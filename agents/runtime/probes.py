@@ -21,7 +21,6 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App, Consumer
@@ -203,8 +202,6 @@ def _answer(web: Any, is_well: bool, document: dict[str, Any]) -> Any:
 async def _answers(ask: Callable[[], Awaitable[Any]]) -> bool:
     try:
         await asyncio.wait_for(ask(), READY_WITHIN)
-    except RedisError:
-        return False
     except Exception as error:
         if not is_transient(error):
             raise

@@ -1,15 +1,22 @@
-"""Errors that waiting may cure, and what is done again after them."""
+"""Transient errors, which waiting may cure: their kinds, and attempts repeated after one."""
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import asyncpg
 import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
+from redis.exceptions import RedisError
 
 from execstream.agents.runtime.metrics import RETRIES
+from execstream.storage.connections import Session
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 # Connection, transaction rollback (serialization, deadlock), resources, shutdown.
 _CURABLE_SQLSTATES = ("08", "40", "53", "55", "57")
@@ -30,16 +37,49 @@ def is_transient(error: BaseException) -> bool:
         asyncpg.InternalClientError,
         KafkaError,
         IllegalStateError,
+        RedisError,
     )
     return isinstance(error, kinds)
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait between tries, without end."""
+    """Seconds to wait between attempts, without end."""
     return itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0))
 
 
-def note_retry(what: str, error: BaseException) -> None:
-    """Say and count that `what` failed and will be tried again."""
+async def retrying(
+    what: str, attempt: Callable[[], Awaitable[Answer]], session: Session | None = None
+) -> Answer:
+    """Return the answer of `attempt`, repeated after a pause while it fails with a transient error.
+
+    `session`: the connection to Postgres that it uses, reopened after a failure. An attempt that
+    has become pointless meanwhile returns a value for that, or raises an error of its own.
+    """
+    waits = pauses()
+    while True:
+        try:
+            return await attempt()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _note(what, error, session)
+        await asyncio.sleep(next(waits))
+
+
+@contextmanager
+def tolerating(what: str, session: Session | None = None) -> Iterator[None]:
+    """Suppress a transient error of work that is repeated later anyway."""
+    try:
+        yield
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        _note(what, error, session)
+
+
+def _note(what: str, error: Exception, session: Session | None) -> None:
     log.warning("retry", what=what, error=repr(error)[:200])
     RETRIES.labels(what).inc()
+    # An error of Redis leaves the connection to Postgres as it was.
+    if session is not None and not isinstance(error, RedisError):
+        session.terminate()

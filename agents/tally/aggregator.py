@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from execstream.agents.config import WorkerConfig
+from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -19,12 +20,11 @@ from execstream.agents.runtime.partition_buffer import (
     Record,
 )
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView
-from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
+from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_nodes
-from execstream.storage.connections import Session, sqlstate
+from execstream.storage.connections import Session
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.live_values import LiveStats
@@ -93,23 +93,9 @@ class Tallier:
 
     async def _insist(self, what: str, folded: BatchTotals, attempt: Attempt) -> bool:
         """Make `attempt` until it works; false when the batch is not ours any more."""
-        for pause in pauses():
-            if not self._buffer.owns(folded.batch):
-                break
-            try:
-                await attempt(folded)
-                return self._buffer.owns(folded.batch)
-            except Exception as error:
-                if sqlstate(error) == FENCED:
-                    self._session.terminate()  # it knows types of the schema that was
-                    self._buffer.release(folded.batch)
-                    break
-                if not is_transient(error):
-                    raise
-                note_retry(what, error)
-                self._session.terminate()
-                await asyncio.sleep(pause)
-        return False
+        return await retry_while_owned(
+            what, lambda: attempt(folded), self._buffer, folded.batch, self._session
+        )
 
 
 def fold_batch(batch: Batch) -> BatchTotals:

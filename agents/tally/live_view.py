@@ -17,7 +17,7 @@ import structlog
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_KEYS
 from execstream.agents.runtime.partition_buffer import AssignedPartition
-from execstream.agents.runtime.retries import is_transient, note_retry, pauses
+from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
@@ -149,15 +149,7 @@ class LiveView:
 
     async def _find_published(self, partitions: list[int]) -> None:
         """Make news of what was committed but may not have been published."""
-        for pause in pauses():
-            try:
-                places = await self._changelog.places(partitions)
-                break
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                note_retry("last_published", error)
-                await asyncio.sleep(pause)
+        places = await retrying("last_published", lambda: self._changelog.places(partitions))
         missing = 0
         for key, stats in self.block_stats.data.data.items():
             if stats.place > places[partition_of_key(key)]:

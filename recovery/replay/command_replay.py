@@ -6,14 +6,13 @@ Where commands of one run came on two partitions, the topic does not tell which 
 which is a dead letter: what the live schema decided is taken over, as far as it is there.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
 from execstream.agents.apply.publisher import OutboundRecords
 from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
 from execstream.agents.runtime.partition_buffer import Batch, Record
-from execstream.agents.runtime.retries import is_transient, pauses
+from execstream.agents.runtime.retries import retrying
 from execstream.recovery.replay.assignment import TakenOver, Writer
 from execstream.recovery.replay.command_reader import read_commands
 from execstream.recovery.replay.journal_facts import fact_of
@@ -74,24 +73,21 @@ class _Folding:
 
     async def _insist(self, batch: Batch) -> None:
         """Fold and write `batch`, again where waiting or newer states help."""
-        foldings = 0
-        for pause in pauses():
+        await retrying("replay", lambda: self._attempt(batch), self._writer.session)
+
+    async def _attempt(self, batch: Batch) -> None:
+        """Fold and write `batch`, again where newer states help."""
+        for folding in range(1, FOLDINGS + 1):
             try:
                 await self._fold_and_write(batch)
                 return
             except Exception as error:
                 self._writer.cache.clear()
                 if sqlstate(error) == FENCED:
-                    raise TakenOver(
-                        f"Another replay into {self._writer.assignment.schema} has begun."
-                    ) from error
-                foldings += 1
-                if is_stale(error) and foldings < FOLDINGS:
-                    continue
-                if not is_transient(error):
+                    schema = self._writer.assignment.schema
+                    raise TakenOver(f"Another replay into {schema} has begun.") from error
+                if not is_stale(error) or folding == FOLDINGS:
                     raise
-                self._writer.session.terminate()
-                await asyncio.sleep(pause)
 
     async def _fold_and_write(self, batch: Batch) -> None:
         writer = self._writer

@@ -7,13 +7,13 @@ the live side wait four times as long (docs/architecture.md).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 
-from execstream.agents.runtime.retries import is_transient, note_retry
+from execstream.agents.runtime.retries import tolerating
 from execstream.recovery.replay.live_schema import LivePosition, live_places
 from execstream.storage.connections import NO_TIMEOUT, Session
 
@@ -70,15 +70,18 @@ class Throttle:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """A turn: nobody else's, and with a rest after it, if it is to give way."""
-        self._gave_way = gives_way = await self._ask(self._begin)
+        self._gave_way = False
+        with tolerating("turn", self._session):  # one that Postgres cannot give is not waited for
+            self._gave_way = await self._begin(await self._session.get())
         begun = time.monotonic()
         try:
             yield
-            if gives_way:
+            if self._gave_way:
                 await asyncio.sleep(REST * (time.monotonic() - begun))
         finally:
-            if gives_way:
-                await self._ask(self._end)
+            if self._gave_way:
+                with tolerating("turn", self._session):
+                    await (await self._session.get()).execute(_END)
 
     async def _begin(self, connection: asyncpg.Connection) -> bool:
         before, self._places = self._places, await live_places(connection, self._live, self._topic)
@@ -86,18 +89,3 @@ class Throttle:
         if gives_way:
             await connection.execute(_WAIT, self._name, timeout=NO_TIMEOUT)
         return gives_way
-
-    async def _end(self, connection: asyncpg.Connection) -> bool:
-        await connection.execute(_END)
-        return True
-
-    async def _ask(self, what: Callable[[asyncpg.Connection], Awaitable[bool]]) -> bool:
-        """What Postgres answers; a turn that it cannot give is not waited for."""
-        try:
-            return await what(await self._session.get())
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            note_retry("turn", error)
-            self._session.terminate()
-            return False

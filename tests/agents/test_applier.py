@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from execstream.agents.apply import pipeline as module
 from execstream.agents.apply import state_cache
@@ -299,6 +300,7 @@ def test_errors_are_told_apart() -> None:
         asyncpg.TooManyConnectionsError(""),
         asyncpg.InterfaceError(""),
         ConnectionResetError(),
+        RedisConnectionError(),
         TimeoutError(),
     ]
     lasting = [asyncpg.UndefinedTableError(""), asyncpg.CheckViolationError(""), KeyError()]

@@ -13,6 +13,7 @@ from faust.types import TP
 from execstream.agents.apply import republisher as module
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords, Publisher
 from execstream.agents.apply.republisher import Republisher
+from execstream.agents.runtime import retries
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.devstack import Addresses
@@ -179,7 +180,7 @@ async def test_reads_that_fail_are_tried_again(
 ) -> None:
     """Every third one fails: what was said before it is not said again."""
     monkeypatch.setattr("execstream.storage.log.events.PAGE", 7)
-    monkeypatch.setattr(module, "pauses", lambda: itertools.repeat(0))
+    monkeypatch.setattr(retries, "pauses", lambda: itertools.repeat(0))
     await commit_some(table)
     for name in ("last_values", "dead_letters_after", "events_after"):
         monkeypatch.setattr(module, name, every_third_fails(getattr(module, name)))
