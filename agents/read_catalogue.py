@@ -8,11 +8,11 @@ from typing import Any
 
 import structlog
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.config.settings import Settings
 from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.connections import Session
@@ -33,12 +33,12 @@ Blocks = dict[str, Block | None]
 Graphs = dict[tuple[str, int], Graph | None]
 
 
-def declare(app: App, config: WorkerConfig) -> None:
+def declare(app: App, settings: Settings) -> None:
     """Declare the agent on `app`."""
-    session = Session(config.postgres_dsn, config.schema)
-    claims = Session(config.postgres_dsn, config.schema)
+    session = Session(settings.postgres, settings.schema_)
+    claims = Session(settings.postgres, settings.schema_)
     buffer = PartitionBuffer(
-        config.topic_prefix + CATALOGUE.name, PostgresPositions(claims, CONSUMER)
+        settings.topic_prefix + CATALOGUE.name, PostgresPositions(claims, CONSUMER)
     )
 
     @app.agent(app.read(buffer), name="read_catalogue")
@@ -46,7 +46,7 @@ def declare(app: App, config: WorkerConfig) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
             buffer.receive(event.value)
-            while batch := await buffer.poll_batch(queue, config.batch_records):
+            while batch := await buffer.poll_batch(queue):
                 await _commit(buffer, session, batch)
 
     async def close() -> None:

@@ -4,6 +4,7 @@ import gc
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,15 +16,15 @@ from execstream.agents import read_catalogue
 from execstream.agents.alerts import timers
 from execstream.agents.apply import apply_commands
 from execstream.agents.bridge import bridge_to_redis
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
 from execstream.agents.tally import tally_stats
+from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
 
 # What each role declares.
-ROLES: dict[str, tuple[Callable[[App, WorkerConfig], None], ...]] = {
+ROLES: dict[str, tuple[Callable[[App, Settings], None], ...]] = {
     "apply": (apply_commands.declare, read_catalogue.declare),
     "bridge": (bridge_to_redis.declare,),
     "tally": (tally_stats.declare, timers.declare),
@@ -37,12 +38,22 @@ FETCHING = {"tally": Fetching(min_bytes=64 * 1024, max_wait=100)}
 HEARTBEATS = 3  # per session timeout, at least
 
 
-def build_app(role: str, config: WorkerConfig) -> App:
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How soon a worker that does nothing is noticed, in seconds. `session_timeout`: without a
+    heartbeat until others take over. `stall_after`: of lag without progress until it counts as not
+    alive."""
+
+    session_timeout: float = 10.0
+    stall_after: float = 30.0
+
+
+def build_app(role: str, settings: Settings, timing: Timing = Timing()) -> App:
     """The Faust app of `role`, with its agents declared."""
     app = App(
-        f"{config.group_prefix}-{role}",
+        f"{settings.group_prefix}-{role}",
         fetching=FETCHING.get(role, Fetching()),
-        broker=[URL(f"kafka://{address}") for address in config.kafka_bootstrap.split(",")],
+        broker=[URL(f"kafka://{address}") for address in settings.kafka.split(",")],
         broker_credentials=_credentials(),
         ConsumerScheduler=OneEventPerFetch,
         topic_allow_declare=False,
@@ -52,20 +63,20 @@ def build_app(role: str, config: WorkerConfig) -> App:
         stream_wait_empty=False,
         stream_buffer_maxsize=4,  # fetches
         agent_supervisor="mode.CrashingSupervisor",
-        broker_session_timeout=config.session_timeout,
-        broker_heartbeat_interval=config.session_timeout / HEARTBEATS,
-        broker_rebalance_timeout=config.session_timeout * 3,
+        broker_session_timeout=timing.session_timeout,
+        broker_heartbeat_interval=timing.session_timeout / HEARTBEATS,
+        broker_rebalance_timeout=timing.session_timeout * 3,
         broker_request_timeout=60.0,
         value_serializer="raw",
         table_standby_replicas=0,
-        **_web(config),
+        **_web(settings.worker_host, getattr(settings, f"{role}_port")),
         datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
     # Before the first agent: declaring one freezes the transport.
     app.transport = Transport(app.conf.broker_consumer, app)
     for declare in ROLES[role]:
-        declare(app, config)
-    probes.declare(app, config)
+        declare(app, settings)
+    probes.declare(app, settings, timing.stall_after)
     return app
 
 
@@ -83,21 +94,21 @@ def _credentials() -> SASLCredentials | SSLCredentials | None:
     return SSLCredentials(context) if context else None
 
 
-def _web(config: WorkerConfig) -> dict[str, Any]:
+def _web(host: str, port: int) -> dict[str, Any]:
     """Settings of Faust's web server, without its own pages."""
-    if not config.http_port or not probes.is_free(config.http_host, config.http_port):
+    if not port or not probes.is_free(host, port):
         return {"web_enabled": False}
     return {
         "web_enabled": True,
-        "web_bind": config.http_host,
-        "web_host": config.http_host,
-        "web_port": config.http_port,
+        "web_bind": host,
+        "web_host": host,
+        "web_port": port,
         "web_router_enabled": False,
         "web_tables_enabled": False,
     }
 
 
-def run_worker(role: str, config: WorkerConfig) -> NoReturn:
+def run_worker(role: str, settings: Settings, timing: Timing = Timing()) -> NoReturn:
     """Run until stopped; exits the process with the worker's exit code."""
     header_decoding.install()
     os.nice(NICENESS[role])
@@ -106,7 +117,7 @@ def run_worker(role: str, config: WorkerConfig) -> NoReturn:
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     worker = faust.Worker(
-        build_app(role, config),
+        build_app(role, settings, timing),
         loglevel="warn",
         quiet=True,
         override_logging=False,

@@ -33,7 +33,7 @@ from execstream.streams.topics import COMMANDS
 from execstream.workload.simulation import load_graphs, simulate
 from tests.dashboard.page.browser import Tab, chromium, find_chromium
 from tests.orders import Orders
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, installation, until
 
 GRAPHS = Path(__file__).parent.parent / "examples" / "graphs"
@@ -143,7 +143,7 @@ async def _feed(place: Installation, rate: float, seconds: float) -> tuple[tuple
     simulation = simulate(load_graphs(GRAPHS), runs=count, seed=1, start=datetime.now(UTC))
     commands = list(itertools.islice(simulation, count))
     topic = place.topic(COMMANDS.name)
-    producer = AIOKafkaProducer(bootstrap_servers=place.config.kafka_bootstrap, acks="all")
+    producer = AIOKafkaProducer(bootstrap_servers=place.settings.kafka, acks="all")
     async with producer:
         began = time.monotonic()
         at_first = now()
@@ -276,7 +276,9 @@ async def everything(state: Path) -> AsyncIterator[tuple[Installation, Tab, str]
         await running.enter_async_context(place.worker())
         for role in ("bridge", "tally"):
             running.push_async_callback((await place.start_worker(role)).stop)
-        serving = Program(state, variables(place.config)).running("serve", "--port=0", "--json")
+        serving = Program(state, place.settings.environment()).running(
+            "serve", "--port=0", "--json"
+        )
         server = await running.enter_async_context(serving)
         line = await server.stdout.readline() if server.stdout else b"{}"
         url = json.loads(line)["url"]

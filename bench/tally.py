@@ -34,10 +34,9 @@ from execstream.streams.partitions import partition_of
 from execstream.streams.state import Run
 from execstream.streams.topics import EVENTS
 from execstream.workload.simulation import load_graphs, simulate
-from tests.worker import Installation, Worker, installation, until
+from tests.worker import QUICK, SESSION, Installation, Worker, installation, until
 
 GRAPHS = Path(__file__).parent.parent / "examples" / "graphs"
-SESSION = 6.0  # seconds; the least a broker allows
 
 _KEYS = """
 insert into node_total
@@ -66,7 +65,7 @@ async def preload(place: Installation, count: int) -> Counter[str]:
     offsets: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
     records = simulate(load_graphs(GRAPHS), runs=count, seed=1, start=datetime.now(UTC))
-    async with BulkProducer(place.config.kafka_bootstrap, place.topic(EVENTS.name)) as producer:
+    async with BulkProducer(place.settings.kafka, place.topic(EVENTS.name)) as producer:
         for key, value in records:
             command = decode(key, value)
             partition = partition_of(key, EVENTS.partitions)
@@ -90,7 +89,7 @@ async def preload(place: Installation, count: int) -> Counter[str]:
 
 async def drain(place: Installation, kinds: Counter[str]) -> dict[str, float]:
     """Have a worker count what is on the topic."""
-    worker = await place.start_worker("tally", session_timeout=SESSION)
+    worker = await place.start_worker("tally", timing=QUICK)
     process = psutil.Process(worker.process.pid)
     try:
         await until(lambda: _owns(worker))
@@ -124,12 +123,12 @@ async def ready(place: Installation, keys: int) -> dict[str, float]:
         await place.db.execute(statement, keys)
     for statement in (_DAYS, _MINUTES, "analyze"):
         await place.db.execute(statement)
-    first = await place.start_worker("tally", session_timeout=SESSION)
+    first = await place.start_worker("tally", timing=QUICK)
     await until(lambda: _owns(first))
     await first.kill()
     await asyncio.sleep(SESSION + 1)  # until the group has forgotten it
     begun = time.monotonic()
-    worker = await place.start_worker("tally", session_timeout=SESSION)
+    worker = await place.start_worker("tally", timing=QUICK)
     try:
         await until(lambda: _owns(worker))
         seconds = time.monotonic() - begun

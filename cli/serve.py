@@ -7,12 +7,7 @@ from execstream.cli.common import Json, Port, err, print_json, start
 from execstream.cli.supervisor import end_with_supervisor
 from execstream.client.execution_client import ExecutionClient
 from execstream.config.process_lifetime import stop_signals
-from execstream.config.settings import Settings
-from execstream.dashboard.config import DashboardConfig, parse_tokens
 from execstream.dashboard.server import Server
-from execstream.kafka.security import client_options
-
-LOOPBACK = "127.0.0.1"
 
 
 async def serve(*, host: str | None = None, port: Port | None = None, json: Json = False) -> int:
@@ -31,7 +26,7 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
     stop = stop_signals()
     async with ExecutionClient(settings.kafka, settings.postgres, settings.redis) as client:
         server = Server(
-            _config(settings),
+            settings,
             client,
             settings.http_host if host is None else host,
             settings.http_port if port is None else port,
@@ -43,28 +38,6 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
         server.stop()
         went_well = await running
     return stop.result() if went_well and stop.done() else 1
-
-
-def _config(settings: Settings) -> DashboardConfig:
-    return DashboardConfig(
-        kafka_bootstrap=settings.kafka,
-        postgres_dsn=settings.postgres,
-        redis_url=settings.redis,
-        topic_prefix=settings.topic_prefix,
-        schema=settings.schema_,
-        redis_prefix=settings.redis_prefix,
-        group_prefix=settings.group_prefix,
-        kafka_options=client_options(),
-        tally_urls=_tally_urls(settings),
-        max_command_bytes=settings.max_command_bytes,
-        tokens=parse_tokens(settings.http_token or ""),
-    )
-
-
-def _tally_urls(settings: Settings) -> tuple[str, ...]:
-    if settings.tally_urls is not None:
-        return tuple(settings.tally_urls.split(","))
-    return (f"http://{LOOPBACK}:{settings.tally_port}",) if settings.tally_port else ()
 
 
 def _announce(url: str, *, json: bool) -> None:

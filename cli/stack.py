@@ -14,7 +14,6 @@ import structlog
 from execstream.cli.common import err
 from execstream.cli.supervisor import ROLES, Supervisor, process_name
 from execstream.config.settings import LOCAL_STATE, Settings
-from execstream.dashboard.config import parse_tokens
 from execstream.dashboard.server import require_token, url_of
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
@@ -128,7 +127,7 @@ def _is_free(port: int) -> bool:
 
 def check_http(settings: Settings) -> None:
     """Raises TokenMissing where the HTTP server would not start without one."""
-    require_token(settings.http_host, parse_tokens(settings.http_token or ""))
+    require_token(settings.http_host, settings)
 
 
 def http_url(settings: Settings) -> str:

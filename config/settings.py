@@ -7,6 +7,7 @@ local stack is used that `execstream up` describes in `.execstream/stack.json`.
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -190,6 +191,9 @@ class Settings(BaseSettings):
         """A copy with other addresses of servers; None leaves one as it is."""
         changes = {server: address for server, address in addresses.items() if address is not None}
         return self.model_copy(update=changes)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        return self.shown().items()
 
     def shown(self) -> dict[str, object]:
         """All values by variable, without passwords."""

@@ -7,7 +7,7 @@ do not exist.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from http import HTTPStatus
 from typing import Annotated
@@ -15,11 +15,24 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from execstream.dashboard.config import Token
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.services import Services, services
 
 _bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when it is set.")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Lets in every request that shows it; bound to a user, it shows what is that user's."""
+
+    secret: str = field(repr=False)
+    user_id: str | None = None
+
+
+def parse_tokens(text: str) -> tuple[Token, ...]:
+    """The tokens of a text with commas between them, each `SECRET` or `SECRET=USER_ID`."""
+    parts = (part.partition("=") for part in text.split(",") if part)
+    return tuple(Token(secret, user_id or None) for secret, _, user_id in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ def _viewer(
     shown: Annotated[object, Depends(_bearer)],
     served: Annotated[Services, Depends(services)],
 ) -> Viewer:
-    tokens = served.config.tokens
+    tokens = parse_tokens(served.settings.http_token or "")
     if not tokens:
         _check_host(request.url.hostname)
         return Viewer()

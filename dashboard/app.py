@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.staticfiles import StaticFiles
 
-from execstream.dashboard.config import DashboardConfig
+from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.middleware import EveryAnswer
 from execstream.dashboard.openapi import PROBLEMS, describe
@@ -28,6 +28,7 @@ from execstream.dashboard.routes import (
 )
 from execstream.dashboard.services import CommandSender, Services
 from execstream.kafka.cluster import Brokers
+from execstream.kafka.security import client_options
 from execstream.storage.connections import connect
 
 PAGE = (Path(__file__).parents[1] / "page").resolve()
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def build_app(
-    config: DashboardConfig, sender: CommandSender, failed: Callable[[], None] = lambda: None
+    settings: Settings, sender: CommandSender, failed: Callable[[], None] = lambda: None
 ) -> FastAPI:
     """The application; `failed` is called when it cannot go on and should be started anew."""
 
@@ -47,7 +48,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _opened(config, sender) as services:
+        async with _opened(settings, sender) as services:
             services.feed.reading.add_done_callback(ended)
             app.state.services = services
             yield
@@ -72,13 +73,13 @@ def build_app(
 
 
 @asynccontextmanager
-async def _opened(config: DashboardConfig, sender: CommandSender) -> AsyncIterator[Services]:
-    db = await connect(config.postgres_dsn, config.schema)
-    redis: Redis = Redis.from_url(config.redis_url)
-    feed = await Feed.open(config, db, redis)
-    brokers = Brokers(config.kafka_bootstrap, config.kafka_options, config.topic_prefix)
+async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Services]:
+    db = await connect(settings.postgres, settings.schema_)
+    redis: Redis = Redis.from_url(settings.redis)
+    feed = await Feed.open(settings, db, redis)
+    brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     try:
-        yield Services(config, db, redis, feed, sender, LiveBlocks(db), brokers)
+        yield Services(settings, db, redis, feed, sender, LiveBlocks(db), brokers)
     finally:
         await brokers.close()
         await feed.close()

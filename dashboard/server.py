@@ -1,16 +1,16 @@
 """The HTTP server: the application on a socket, until it is told to stop."""
 
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from execstream.config.settings import Settings
 from execstream.dashboard.access import is_loopback
 from execstream.dashboard.app import build_app
-from execstream.dashboard.config import DashboardConfig
 from execstream.dashboard.services import CommandSender
 from execstream.streams.errors import Fatal
 
@@ -42,9 +42,9 @@ class TokenMissing(Fatal):
         )
 
 
-def require_token(host: str, tokens: Collection[object]) -> None:
-    """Raises TokenMissing where more than this machine could come in without any."""
-    if not tokens and not is_loopback(host):
+def require_token(host: str, settings: Settings) -> None:
+    """Raises TokenMissing where more than this machine could come in without one."""
+    if settings.http_token is None and not is_loopback(host):
         raise TokenMissing(host)
 
 
@@ -57,15 +57,13 @@ def url_of(host: str, port: int) -> str:
 class Server:
     """One server. `url` is where it answers."""
 
-    def __init__(
-        self, config: DashboardConfig, sender: CommandSender, host: str, port: int
-    ) -> None:
+    def __init__(self, settings: Settings, sender: CommandSender, host: str, port: int) -> None:
         """Takes the port (0: a free one). Raises PortTaken, TokenMissing."""
-        require_token(host, config.tokens)
+        require_token(host, settings)
         self._socket = _listen(host, port)
         self.url = url_of(host, self._socket.getsockname()[1])
         self._has_failed = False
-        self._app = build_app(config, sender, self._fail)
+        self._app = build_app(settings, sender, self._fail)
         self._server = _Uvicorn(self._app)
 
     async def run(self) -> bool:

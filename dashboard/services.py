@@ -7,7 +7,7 @@ import asyncpg
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
-from execstream.dashboard.config import DashboardConfig
+from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.reads.live_blocks import LiveBlocks
 from execstream.kafka.cluster import Brokers
@@ -48,7 +48,7 @@ class CommandSender(Protocol):
 class Services:
     """Of one running server."""
 
-    config: DashboardConfig
+    settings: Settings
     db: asyncpg.Pool
     redis: Redis
     feed: Feed

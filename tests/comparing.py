@@ -27,7 +27,7 @@ _PUBLIC_DETAIL = frozenset({"found", "wanted", "allowed_from", "skipped"})
 async def reference_of(installation: Installation) -> Reference:
     """A reference fed with everything on the commands topic, in the order in which it was put:
     where a run gets records from two partitions, their own order does not tell."""
-    reference = Reference(installation.config.max_command_bytes)
+    reference = Reference(installation.settings.max_command_bytes)
     records = {(one.partition, one.offset): one for one in await installation.commands()}
     for at in installation.puts:
         record = records.pop(at)

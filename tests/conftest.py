@@ -11,7 +11,7 @@ import pytest
 
 from execstream.devstack import Addresses, Stack, start
 from tests.names import Names, lent_names
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker, installation
 
 # Path of the stack.json of a stack that runs already: quicker while writing tests.
@@ -84,7 +84,7 @@ async def worker(place: Installation) -> AsyncIterator[Worker]:
 @pytest.fixture
 def program(place: Installation, tmp_path: Path) -> Program:
     """The program on the topics and tables of the module."""
-    return Program(tmp_path, variables(place.config))
+    return Program(tmp_path, place.settings.environment())
 
 
 @pytest.fixture

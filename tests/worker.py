@@ -1,38 +1,41 @@
 """Real workers in processes of their own, on topics and tables of a test's own.
 
-Also the program they run: `python -m tests.worker ROLE CONFIG`.
+Also the program they run: `python -m tests.worker ROLE TIMING`, with settings in the environment.
 """
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from execstream.agents.config import WorkerConfig
-from execstream.agents.worker import run_worker
+from execstream.agents.worker import Timing, run_worker
 from execstream.config.logs import configure_logging
-from execstream.config.settings import read_settings
+from execstream.config.settings import SERVERS, Settings, read_settings
 from execstream.devstack import Addresses
 from execstream.kafka import header_decoding
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
-from tests.names import lent_names
+from tests.names import Names, lent_names
 from tests.orders import Order
 
 HOME = Path(__file__).parents[1]
 POLL = 0.02  # seconds
 PATIENCE = 60.0  # seconds
+SESSION = 6.0  # seconds; the least a broker allows
+USUAL = Timing()
+QUICK = Timing(session_timeout=SESSION)
 _MAX_REQUEST = 12 * 1024 * 1024  # bytes; above the largest record that the commands topic takes
 
 PartitionOffset = tuple[int, int]  # partition and offset
@@ -85,7 +88,7 @@ class Worker:
 class Installation:
     """Topics, tables and prefixes of one test, or of one module; and what may be asked of them."""
 
-    config: WorkerConfig
+    settings: Settings
     db: asyncpg.Pool
     folder: Path
     producer: AIOKafkaProducer
@@ -96,13 +99,16 @@ class Installation:
     )  # where everything put so far is, in order
 
     def topic(self, name: str) -> str:
-        return self.config.topic_prefix + name
+        return self.settings.topic_prefix + name
+
+    def settings_with(self, **changes: Any) -> Settings:
+        return self.settings.model_copy(update=changes)
 
     @asynccontextmanager
-    async def worker(self, role: str = "apply", **config: Any) -> AsyncIterator[Worker]:
+    async def worker(self, role: str = "apply", **options: Any) -> AsyncIterator[Worker]:
         """A worker, from the moment it owns partitions; it must still be alive at the end, unless
         the test has killed it, and stop when told to."""
-        worker = await self.start_worker(role, **config)
+        worker = await self.start_worker(role, **options)
         try:
             await until(self._owns(worker))
             yield worker
@@ -112,18 +118,21 @@ class Installation:
         assert code in (0, -signal.SIGKILL), _tail(worker)
 
     async def start_worker(
-        self, role: str, *, program: str = "tests.worker", **config: Any
+        self,
+        role: str,
+        *,
+        program: str = "tests.worker",
+        timing: Timing = USUAL,
+        **changes: Any,
     ) -> Worker:
-        """A worker that has only been started; whoever starts it stops it."""
-        log_file = self.folder / f"{self.config.schema}-{role}-{len(self.workers)}.log"
+        """A worker that has only been started, with `changes` to the settings; the caller stops
+        it."""
+        log_file = self.folder / f"{self.settings.schema_}-{role}-{len(self.workers)}.log"
         with log_file.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                program,
-                role,
-                json.dumps(asdict(replace(self.config, **config))),
+                *(sys.executable, "-m", program, role, json.dumps(asdict(timing))),
                 cwd=HOME,
+                env=os.environ | self.settings_with(**changes).environment(),
                 stderr=log,
                 stdout=log,
             )
@@ -260,20 +269,28 @@ def _tail(worker: Worker) -> str:
     return "\n".join(worker.log_file.read_text().splitlines()[-40:])
 
 
+def settings_at(servers: Addresses, names: Names | None = None) -> Settings:
+    """Settings of `servers` with `names` on them; workers listen at no port."""
+    settings = Settings(apply_port=0, tally_port=0, bridge_port=0).at(
+        **{server: getattr(servers, server) for server in SERVERS}
+    )
+    if names is None:
+        return settings
+    return settings.model_copy(
+        update={
+            "topic_prefix": names.topic_prefix,
+            "schema_": names.schema,
+            "redis_prefix": names.redis_prefix,
+            "group_prefix": names.group_prefix,
+        }
+    )
+
+
 @asynccontextmanager
 async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Installation]:
     """Migrated tables and all topics, under names of their own."""
     header_decoding.install()  # tests read back what only so can be read
     async with lent_names(servers) as names:
-        config = WorkerConfig(
-            kafka_bootstrap=servers.kafka_bootstrap,
-            postgres_dsn=servers.postgres_dsn,
-            redis_url=servers.redis_url,
-            topic_prefix=names.topic_prefix,
-            schema=names.schema,
-            redis_prefix=names.redis_prefix,
-            group_prefix=names.group_prefix,
-        )
         await apply_topics(servers.kafka_bootstrap, names.topic_prefix, 1)
         await migrate(servers.postgres_dsn, names.schema)
         async with (
@@ -298,7 +315,7 @@ async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Instal
                 )
             ) as reader,
         ):
-            yield Installation(config, db, folder, producer, reader)
+            yield Installation(settings_at(servers, names), db, folder, producer, reader)
 
 
 @asynccontextmanager
@@ -314,7 +331,7 @@ async def _started(client: Any) -> AsyncIterator[Any]:
 async def transacting(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that writes in transactions."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=place.config.schema
+        bootstrap_servers=place.settings.kafka, transactional_id=place.settings.schema_
     )
     await producer.start()
     try:
@@ -324,9 +341,10 @@ async def transacting(place: Installation) -> AsyncIterator[AIOKafkaProducer]:
 
 
 def main() -> None:
-    role, config = sys.argv[1:]
-    configure_logging(read_settings())
-    run_worker(role, WorkerConfig(**json.loads(config)))
+    role, timing = sys.argv[1:]
+    settings = read_settings()
+    configure_logging(settings)
+    run_worker(role, settings, Timing(**json.loads(timing)))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import structlog
 from execstream.agents.alerts.delivery import Channel, Webhook
 from execstream.agents.alerts.failing_blocks import look_at_blocks
 from execstream.agents.alerts.stuck_runs import StuckRuns
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.tasks import spawn
+from execstream.config.settings import Settings
 from execstream.storage.alerts.records import Finding
 from execstream.storage.connections import Session
 from execstream.streams.totals.alert_rules import Rules
@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 class ExclusiveJob:
     """Work on a connection of its own, one at a time; what waiting may cure is left to the next."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        self._session = Session(config.postgres_dsn, config.schema)
+    def __init__(self, settings: Settings) -> None:
+        self._session = Session(settings.postgres, settings.schema_)
         self._turn = asyncio.Lock()
 
     async def take(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
@@ -45,26 +45,26 @@ class ExclusiveJob:
             await self._session.close()
 
 
-def declare(app: App, config: WorkerConfig) -> None:
+def declare(app: App, settings: Settings) -> None:
     """Declare the timers on `app`, unless alerts are switched off."""
-    if not config.alerts:
+    if not settings.alerts:
         return
-    has_webhook = config.alert_webhook_url is not None
-    _declare_looking(app, config, has_webhook=has_webhook)
-    channel = Channel(config.redis_url, config.redis_prefix)
-    _declare_telling(app, config, "publish_alerts", channel)
-    if config.alert_webhook_url is not None:
-        webhook = Webhook(config.alert_webhook_url, config.alert_webhook_secret)
-        _declare_telling(app, config, "post_alerts", webhook)
+    has_webhook = settings.alert_webhook_url is not None
+    _declare_looking(app, settings, has_webhook=has_webhook)
+    channel = Channel(settings.redis, settings.redis_prefix)
+    _declare_telling(app, settings, "publish_alerts", channel)
+    if settings.alert_webhook_url is not None:
+        webhook = Webhook(settings.alert_webhook_url, settings.alert_webhook_secret)
+        _declare_telling(app, settings, "post_alerts", webhook)
 
 
-def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> None:
+def _declare_looking(app: App, settings: Settings, *, has_webhook: bool) -> None:
     rules = Rules(
-        failure_rate=config.alert_failure_rate,
-        stuck_probability=config.alert_stuck_probability,
-        least_silence=config.alert_silence,
+        failure_rate=settings.alert_failure_rate,
+        stuck_probability=settings.alert_stuck_probability,
+        least_silence=settings.alert_silence,
     )
-    block_job, run_job = ExclusiveJob(config), ExclusiveJob(config)
+    block_job, run_job = ExclusiveJob(settings), ExclusiveJob(settings)
     stuck = StuckRuns(rules)
 
     @app.timer(LOOK_EVERY)
@@ -85,8 +85,8 @@ def _declare_looking(app: App, config: WorkerConfig, *, has_webhook: bool) -> No
     app.on_close(run_job.close)
 
 
-def _declare_telling(app: App, config: WorkerConfig, what: str, way: Channel | Webhook) -> None:
-    turns = ExclusiveJob(config)
+def _declare_telling(app: App, settings: Settings, what: str, way: Channel | Webhook) -> None:
+    turns = ExclusiveJob(settings)
 
     @app.timer(DELIVER_EVERY)
     async def deliver() -> None:

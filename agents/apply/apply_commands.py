@@ -11,13 +11,13 @@ import structlog
 from execstream.agents.apply.pipeline import CONSUMER, Applier
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.republisher import Republisher
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.agents.runtime.tasks import spawn
+from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import save_published
 from execstream.storage.connections import Session
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
@@ -28,19 +28,17 @@ SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka
 REPORT_EVERY = 10.0  # seconds
 
 
-def declare(app: App, config: WorkerConfig) -> None:
+def declare(app: App, settings: Settings) -> None:
     """Declare the agent and its timers on `app`."""
     phases = Phases()
-    prefix = config.topic_prefix
-    publisher = Publisher(
-        config.kafka_bootstrap, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases
-    )
-    claiming = Session(config.postgres_dsn, config.schema)
-    saving = Session(config.postgres_dsn, config.schema)
+    prefix = settings.topic_prefix
+    publisher = Publisher(settings.kafka, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases)
+    claiming = Session(settings.postgres, settings.schema_)
+    saving = Session(settings.postgres, settings.schema_)
     republisher = Republisher(
-        config.kafka_bootstrap,
+        settings.kafka,
         prefix + EVENTS.name,
-        Session(config.postgres_dsn, config.schema),
+        Session(settings.postgres, settings.schema_),
         publisher,
     )
 
@@ -57,14 +55,14 @@ def declare(app: App, config: WorkerConfig) -> None:
         on_owned=owned,
         on_lost=lost,
     )
-    applier = Applier(config, buffer, publisher, phases)
+    applier = Applier(settings, buffer, publisher, phases)
 
     @app.agent(app.read(buffer), name="apply_commands")
     async def apply_commands(stream: Any) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
             buffer.receive(event.value)
-            while batch := await buffer.poll_batch(queue, config.batch_records):
+            while batch := await buffer.poll_batch(queue):
                 await applier.apply(batch)
 
     @app.timer(SAVE_EVERY)

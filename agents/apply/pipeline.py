@@ -20,12 +20,12 @@ from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.state_cache import RunCache
 from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
+from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session, sqlstate
@@ -35,6 +35,7 @@ from execstream.streams.outcomes import Dead, DeadReason
 log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
+MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimate of what the states of runs may take
 # Each time somebody else was faster with another run of the batch; a fault of ours would never end.
 _FOLDINGS = 20
 
@@ -43,17 +44,17 @@ class Applier:
     """Holds what a worker of role `apply` keeps between batches."""
 
     def __init__(
-        self, config: WorkerConfig, buffer: PartitionBuffer, publisher: Publisher, phases: Phases
+        self, settings: Settings, buffer: PartitionBuffer, publisher: Publisher, phases: Phases
     ) -> None:
         self.republished: Awaitable[Any] | None = None
-        self._config = config
+        self._settings = settings
         self._buffer = buffer
         self._publisher = publisher
         self._phases = phases
-        self._replies = Replies(config.redis_url, config.redis_prefix)
-        self._cache = RunCache(config.cache_bytes)
-        self._reading = Session(config.postgres_dsn, config.schema)
-        self._writing = Session(config.postgres_dsn, config.schema)
+        self._replies = Replies(settings.redis, settings.redis_prefix)
+        self._cache = RunCache(MOST_CACHE_BYTES)
+        self._reading = Session(settings.postgres, settings.schema_)
+        self._writing = Session(settings.postgres, settings.schema_)
         self._folding = asyncio.Lock()
         self._days = Days()
         self._unstorable: dict[tuple[int, int], Dead] = {}
@@ -94,7 +95,7 @@ class Applier:
         left to whoever owns it next."""
         async with self._folding:
             with self._phases.timed("decode"):
-                decoded = decode_batch(batch, self._config.max_command_bytes, self._unstorable)
+                decoded = decode_batch(batch, self._settings.max_command_bytes, self._unstorable)
             folded = await retrying("load", lambda: self._load(batch, decoded), self._reading)
             if folded is not None and folded.generation == self._cache.generation:
                 with self._phases.timed("fold"):

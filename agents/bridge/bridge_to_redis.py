@@ -11,9 +11,9 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 
 from execstream.agents.bridge.forwarder import Forwarder, NotOurs
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
+from execstream.config.settings import Settings
 from execstream.kafka.security import client_options
 from execstream.storage.connections import Session
 from execstream.storage.redis.messages.run_views import RunViews
@@ -56,14 +56,14 @@ class PositionsInRedis:
         return {tp.partition: kept.offset for tp, kept in offsets.items() if tp.topic == topic}
 
 
-def declare(app: App, config: WorkerConfig) -> None:
+def declare(app: App, settings: Settings) -> None:
     """Declare the agent and its timer on `app`."""
-    topic = config.topic_prefix + EVENTS.name
-    redis = open_redis(config.redis_url)
-    positions = RedisPositions(redis, config.redis_prefix, topic)
-    store = PositionsInRedis(positions, config.kafka_bootstrap, app.conf.id)
-    views = RunViews(config.redis_prefix, config.max_message_bytes)
-    session = Session(config.postgres_dsn, config.schema)
+    topic = settings.topic_prefix + EVENTS.name
+    redis = open_redis(settings.redis)
+    positions = RedisPositions(redis, settings.redis_prefix, topic)
+    store = PositionsInRedis(positions, settings.kafka, app.conf.id)
+    views = RunViews(settings.redis_prefix, settings.max_message_bytes)
+    session = Session(settings.postgres, settings.schema_)
 
     def owned(_: list[AssignedPartition]) -> None:
         forwarder.begin({number: place.source for number, place in store.places.items()})
@@ -76,7 +76,7 @@ def declare(app: App, config: WorkerConfig) -> None:
         queue = stream.channel.queue
         async for event in stream.noack().events():
             buffer.receive(event.value)
-            while batch := await buffer.poll_batch(queue, config.batch_records):
+            while batch := await buffer.poll_batch(queue):
                 try:
                     await forwarder.forward(batch)
                 except NotOurs:

@@ -29,6 +29,7 @@ from execstream.streams.events import NOWHERE
 log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+MAX_RECORDS = 2_000  # in a batch
 MAX_BYTES = 32 * 1024 * 1024  # of values in a batch, but for the last record's
 FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 _NO_STAMP = -1  # carried by nothing
@@ -255,7 +256,7 @@ class PartitionBuffer:
     def receive(self, fetches: Iterable[FetchedRecords]) -> None:
         self._waiting.extend(fetches)
 
-    async def poll_batch(self, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
+    async def poll_batch(self, queue: "asyncio.Queue[Any]", limit: int = MAX_RECORDS) -> Batch:
         """A batch of at most `limit` records and about MAX_BYTES from what was received and what
         stands in Faust's `queue`; empty when there is nothing."""
         # No more than a batch needs: what stays in the queue holds the fetching back.

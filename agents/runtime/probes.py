@@ -22,7 +22,6 @@ from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App, Consumer
 from execstream.agents.runtime.metrics import (
     LAG_RECORDS,
@@ -32,6 +31,7 @@ from execstream.agents.runtime.metrics import (
 )
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import is_transient
+from execstream.config.settings import Settings
 from execstream.kafka.security import client_options
 from execstream.storage.connections import Session
 
@@ -129,16 +129,19 @@ def _set_gauges(owned: AssignedPartition, lag: int, seen: _Seen) -> None:
     POSITION_TIMESTAMP.labels(*labels).set(owned.done_at / 1000)
 
 
-def declare(app: App, config: WorkerConfig) -> None:
-    """Declare the probes of `app`, and the timer that watches its progress."""
-    progress = Progress(app, config.stall_after)
-    line = Session(config.postgres_dsn, config.schema)
-    redis: Redis = Redis.from_url(config.redis_url)
+def declare(app: App, settings: Settings, stall_after: float) -> None:
+    """Declare the probes of `app`, and the timer that watches its progress.
+
+    `stall_after`: seconds of lag without progress until the worker counts as not alive.
+    """
+    progress = Progress(app, stall_after)
+    line = Session(settings.postgres, settings.schema_)
+    redis: Redis = Redis.from_url(settings.redis)
     is_bridge = app.conf.id.endswith("-bridge")
     asking = asyncio.Lock()  # the line has room for one
 
     async def ask_kafka() -> None:
-        client = AIOKafkaClient(bootstrap_servers=config.kafka_bootstrap, **client_options())
+        client = AIOKafkaClient(bootstrap_servers=settings.kafka, **client_options())
         try:
             await client.bootstrap()
         finally:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
@@ -22,6 +21,7 @@ from execstream.agents.runtime.partition_buffer import (
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView
+from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_nodes
 from execstream.storage.connections import Session
@@ -52,12 +52,12 @@ class Tallier:
     """Holds what a worker of role `tally` keeps between batches."""
 
     def __init__(
-        self, config: WorkerConfig, buffer: PartitionBuffer, live: LiveView, phases: Phases
+        self, settings: Settings, buffer: PartitionBuffer, live: LiveView, phases: Phases
     ) -> None:
         self._buffer = buffer
         self._live = live
         self._phases = phases
-        self._session = Session(config.postgres_dsn, config.schema)
+        self._session = Session(settings.postgres, settings.schema_)
         self._in_flight: asyncio.Task[None] | None = None
 
     async def tally(self, batch: Batch) -> None:

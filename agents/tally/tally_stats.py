@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_RECOVERY_SECONDS
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
@@ -21,6 +20,7 @@ from execstream.agents.tally.aggregator import CONSUMER, Tallier
 from execstream.agents.tally.changelog import Changelog
 from execstream.agents.tally.live_pages import declare_pages
 from execstream.agents.tally.live_view import LiveView
+from execstream.config.settings import Settings
 from execstream.storage.commit.totals import Live, load_live
 from execstream.storage.connections import Session
 from execstream.streams.topics import BLOCK_STATS, EVENTS
@@ -54,12 +54,12 @@ class TallyPositions:
         return positions
 
 
-def declare(app: App, config: WorkerConfig) -> None:
+def declare(app: App, settings: Settings) -> None:
     """Declare the agent, its timers and its pages on `app`."""
     phases = Phases()
-    changelog = Changelog(config.kafka_bootstrap, config.topic_prefix + BLOCK_STATS.name)
+    changelog = Changelog(settings.kafka, settings.topic_prefix + BLOCK_STATS.name)
     live = LiveView(app, changelog)
-    session = Session(config.postgres_dsn, config.schema)
+    session = Session(settings.postgres, settings.schema_)
     store = TallyPositions(session)
 
     def owned(parts: list[AssignedPartition]) -> None:
@@ -67,9 +67,9 @@ def declare(app: App, config: WorkerConfig) -> None:
         store.live = Live()
 
     buffer = PartitionBuffer(
-        config.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear
+        settings.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear
     )
-    tallier = Tallier(config, buffer, live, phases)
+    tallier = Tallier(settings, buffer, live, phases)
     declare_pages(app, live)
 
     @app.agent(app.read(buffer), name="tally_stats")

@@ -8,8 +8,8 @@ from functools import partial
 import asyncpg
 from redis.asyncio import Redis
 
+from execstream.config.settings import Settings
 from execstream.dashboard import metrics
-from execstream.dashboard.config import DashboardConfig
 from execstream.dashboard.feed.alert_reader import AlertReader
 from execstream.dashboard.feed.cursor import Position
 from execstream.dashboard.feed.journal_pages import Journal, connect
@@ -29,22 +29,22 @@ class Feed:
     """
 
     def __init__(
-        self, config: DashboardConfig, db: asyncpg.Pool, lines: asyncpg.Pool, redis: Redis
+        self, settings: Settings, db: asyncpg.Pool, lines: asyncpg.Pool, redis: Redis
     ) -> None:
         self.open_streams = 0
-        self.journal = Journal(lines, config.topic_prefix)
+        self.journal = Journal(lines, settings.topic_prefix)
         self._lines = lines
         self._reader = Reader(self.journal)
-        self._listener = Listener(redis, config.redis_prefix, self._reader.look)
-        self._snapshot = partial(take_snapshot, db, config.topic_prefix)
+        self._listener = Listener(redis, settings.redis_prefix, self._reader.look)
+        self._snapshot = partial(take_snapshot, db, settings.topic_prefix)
         self._alerts = AlertReader(db, self._reader)
         self._listener.start()
         self.reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, config: DashboardConfig, db: asyncpg.Pool, redis: Redis) -> "Feed":
+    async def open(cls, settings: Settings, db: asyncpg.Pool, redis: Redis) -> "Feed":
         """Connect and begin to listen."""
-        return cls(config, db, await connect(config.postgres_dsn, config.schema), redis)
+        return cls(settings, db, await connect(settings.postgres, settings.schema_), redis)
 
     async def _read(self) -> None:
         async with asyncio.TaskGroup() as both:

@@ -7,10 +7,19 @@ from typing import Any
 
 import aiohttp
 
+from execstream.config.settings import Settings
 from execstream.streams.topics import EVENTS
 from execstream.streams.totals.live_values import merged
 
 PATIENCE = 2.0  # seconds for a worker to answer
+
+
+def tally_urls(settings: Settings) -> Sequence[str]:
+    """Where the workers answer; when the settings do not name them, one at its port of this
+    machine."""
+    if settings.tally_urls is not None:
+        return settings.tally_urls.split(",")
+    return [f"http://127.0.0.1:{settings.tally_port}"] if settings.tally_port else []
 
 
 async def ask_tally_workers(

@@ -12,7 +12,7 @@ from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
 from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
 from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
-from execstream.dashboard.reads.tally_workers import ask_tally_workers
+from execstream.dashboard.reads.tally_workers import ask_tally_workers, tally_urls
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now
 from execstream.dashboard.services import Served
 from execstream.storage.reads import get_block_error_stats
@@ -63,7 +63,7 @@ class LiveTable(BaseModel):
 @router.get("/live/{table}", response_model=LiveTable, dependencies=[Operator])
 async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> Response:
     """The live tables of all workers of the tally, added up."""
-    data, missing = await ask_tally_workers(served.config.tally_urls, table)
+    data, missing = await ask_tally_workers(tally_urls(served.settings), table)
     return Json(LiveTable(data=data, missing=missing, as_of=now()))
 
 

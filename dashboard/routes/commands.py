@@ -118,7 +118,7 @@ async def get_outcome(
     if recorded is not None and viewer.user_id in (None, recorded.user_id):
         return Json(reply(command_id, recorded.outcome))
     if recorded is None and partition is not None and offset is not None:
-        topic = served.config.topic_prefix + COMMANDS.name
+        topic = served.settings.topic_prefix + COMMANDS.name
         place = await look_at(served.db, topic, partition, offset)
         if place.dead is not None and viewer.user_id is None:  # whose it was is not known
             return Json(reply(command_id, place.dead))
@@ -154,7 +154,7 @@ async def _read(request: Request, served: Services, viewer: Viewer) -> Command:
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the command as application/json."
         )
-    most = served.config.max_command_bytes
+    most = served.settings.max_command_bytes
     value = _completed(await _body(request, most))
     judged = decode(named_key(value), value, most)
     if isinstance(judged, Dead):

@@ -48,7 +48,7 @@ class Ready(BaseModel):
 @router.get("/v1/me", tags=["access"], response_model=Me)
 async def get_me(served: Served, viewer: CurrentViewer) -> Response:
     """What the caller may see."""
-    return Json(Me(user_id=viewer.user_id, token_required=bool(served.config.tokens)))
+    return Json(Me(user_id=viewer.user_id, token_required=served.settings.http_token is not None))
 
 
 @router.get("/v1/shared/{token}", tags=["access"], response_model=SharedExecutionResponse)

@@ -96,9 +96,9 @@ async def get_progress(served: Served) -> Response:
 async def get_topics(served: Served) -> Response:
     """What Kafka holds, and how far its readers are behind."""
     bounds = (await served.brokers.bounds()).of
-    config = served.config
+    settings = served.settings
     consumers = await load_positions(
-        served.db, served.redis, config.topic_prefix, config.redis_prefix
+        served.db, served.redis, settings.topic_prefix, settings.redis_prefix
     )
     return listing(
         [_topic(served, topic.name, topic.meaning, bounds, consumers) for topic in TOPICS]
@@ -108,7 +108,7 @@ async def get_topics(served: Served) -> Response:
 @router.get("/completeness", response_model=Completeness)
 async def get_completeness(served: Served) -> Response:
     """Up to when everything has its outcome."""
-    topic = served.config.topic_prefix + COMMANDS.name
+    topic = served.settings.topic_prefix + COMMANDS.name
     asked_at, everywhere = await served.brokers.bounds()
     bounds = {at: bound for at, bound in everywhere.items() if at[0] == topic}
     rows = await served.db.fetch(_REACHED, APPLY, topic)
@@ -140,7 +140,7 @@ def _before(asked_at: datetime, times: Iterable[int]) -> datetime:
 async def get_workers(served: Served) -> Response:
     """Workers that Kafka hears from, by role, and the partitions they own. One that is silent for
     ten seconds is not listed any more."""
-    prefix = served.config.group_prefix
+    prefix = served.settings.group_prefix
     return listing(await served.brokers.groups([f"{prefix}-{role}" for role in GROUPS]))
 
 
@@ -160,7 +160,7 @@ def _topic(
     bounds: Mapping[PartitionKey, Bounds],
     consumers: Mapping[PartitionKey, Mapping[str, int]],
 ) -> TopicItem:
-    topic = served.config.topic_prefix + name
+    topic = served.settings.topic_prefix + name
     partitions = []
     for at, bound in bounds.items():
         if at[0] == topic:

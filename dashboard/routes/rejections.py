@@ -112,7 +112,7 @@ async def redrive_dead_letter(
         raise ProblemError(
             HTTPStatus.CONFLICT, "It was redriven already; `again` redrives it once more."
         )
-    return _put(served.config.max_command_bytes, *done[0])
+    return _put(served.settings.max_command_bytes, *done[0])
 
 
 def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:

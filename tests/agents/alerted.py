@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from execstream.storage.redis.channels import alert_channel
 from tests.orders import Orders
-from tests.worker import Installation, Worker, until
+from tests.worker import QUICK, Installation, Worker, until
 
 SECRET = "a secret of the tests"  # noqa: S105 - of the tests only
 
@@ -56,10 +56,10 @@ async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
     """What is said of alerts on Redis."""
     said: list[dict[str, Any]] = []
 
-    async with Redis.from_url(place.config.redis_url) as redis, redis.pubsub() as messages:
+    async with Redis.from_url(place.settings.redis) as redis, redis.pubsub() as messages:
         await messages.subscribe(
             **{
-                alert_channel(place.config.redis_prefix): lambda message: said.append(
+                alert_channel(place.settings.redis_prefix): lambda message: said.append(
                     json.loads(message["data"])
                 )
             }
@@ -69,11 +69,11 @@ async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
         listening.cancel()
 
 
-async def begun(place: Installation, receiver: Receiver | None = None, **config: Any) -> Worker:
+async def begun(place: Installation, receiver: Receiver | None = None, **changes: Any) -> Worker:
     """A tally worker that owns partitions and tells the receiver; whoever begins it stops it."""
     if receiver is not None:
-        config |= {"alert_webhook_url": receiver.url, "alert_webhook_secret": SECRET}
-    worker = await place.start_worker("tally", session_timeout=6.0, **config)
+        changes |= {"alert_webhook_url": receiver.url, "alert_webhook_secret": SECRET}
+    worker = await place.start_worker("tally", timing=QUICK, **changes)
 
     async def owns() -> bool:
         assert worker.is_alive, worker.log()[-5:]

@@ -13,7 +13,6 @@ from faust.types import TP
 
 from execstream.agents.apply.pipeline import CONSUMER, Applier
 from execstream.agents.apply.publisher import OutboundRecords, Publisher
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -22,12 +21,14 @@ from execstream.agents.runtime.partition_buffer import (
 )
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.stored_offsets import PostgresPositions
+from execstream.config.settings import Settings
 from execstream.devstack import Addresses
 from execstream.storage.connections import Session
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.reference import Reference
 from tests.names import lent_names
 from tests.orders import Order
+from tests.worker import settings_at
 
 TOPIC = "commands"
 NOON = 1_772_366_400_000  # Kafka's time of records that name none, in milliseconds
@@ -142,31 +143,24 @@ def _time(order: Order) -> int:
 async def desk(servers: Addresses, partitions: int = 2) -> AsyncIterator[Desk]:
     """A desk that owns that many partitions, on tables of its own."""
     async with lent_names(servers) as names:
-        config = WorkerConfig(
-            kafka_bootstrap=servers.kafka_bootstrap,
-            postgres_dsn=servers.postgres_dsn,
-            redis_url=servers.redis_url,
-            schema=names.schema,
-            redis_prefix=names.redis_prefix,
-        )
         await migrate(servers.postgres_dsn, names.schema)
         async with (
             asyncpg.create_pool(
                 servers.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}
             ) as db,
-            desk_at(db, config) as made,
+            desk_at(db, settings_at(servers, names)) as made,
         ):
             await made.claim(*range(partitions))
             yield made
 
 
 @asynccontextmanager
-async def desk_at(db: asyncpg.Pool, config: WorkerConfig) -> AsyncIterator[Desk]:
+async def desk_at(db: asyncpg.Pool, settings: Settings) -> AsyncIterator[Desk]:
     """A desk on the tables that are there; it owns nothing yet."""
-    session = Session(config.postgres_dsn, config.schema)
+    session = Session(settings.postgres, settings.schema_)
     said = Said()
     buffer = PartitionBuffer(TOPIC, PostgresPositions(session, CONSUMER))
-    applier = Applier(config, buffer, said, Phases())
+    applier = Applier(settings, buffer, said, Phases())
     # What fails is told by the task that is awaited; the process of the tests shall go on.
     with patch("execstream.agents.runtime.tasks.crash"):
         try:

@@ -121,8 +121,8 @@ async def test_publishers_do_not_overtake_each_other(place: Installation) -> Non
     """While one has messages in its hands the next one waits, and then tells what is left: who
     drops what is not above the last id he saw misses nothing."""
     await place.db.execute(_MANY_MESSAGES, MANY)
-    channel = Channel(place.config.redis_url, place.config.redis_prefix)
-    dsn, settings = place.config.postgres_dsn, {"search_path": place.config.schema}
+    channel = Channel(place.settings.redis, place.settings.redis_prefix)
+    dsn, settings = place.settings.postgres, {"search_path": place.settings.schema_}
     one, other = [await asyncpg.connect(dsn, server_settings=settings) for _ in range(2)]
     second = other.get_server_pid()
 
@@ -130,13 +130,13 @@ async def test_publishers_do_not_overtake_each_other(place: Installation) -> Non
         held = await place.db.fetchval("select pg_blocking_pids($1) <> '{}'", second)
         return held or telling.done()
 
-    async with heard(place) as said, Redis.from_url(place.config.redis_url) as redis:
+    async with heard(place) as said, Redis.from_url(place.settings.redis) as redis:
         async with one.transaction():
             messages = await take_unpublished(one)
             telling = asyncio.create_task(channel.deliver(other))
             await until(is_held_up)
             for message in messages:
-                await redis.publish(alert_channel(place.config.redis_prefix), message.json)
+                await redis.publish(alert_channel(place.settings.redis_prefix), message.json)
             await mark_published(one, messages)
         await telling
         await until(lambda: has(said, MANY))
@@ -165,7 +165,7 @@ async def test_what_is_silenced_is_not_delivered(
 ) -> None:
     """Neither what waits to be tried again nor the next alert of the same block; Redis has it."""
     hook.refusals[:] = [500] * 1_000
-    db = await connect(place.config.postgres_dsn, place.config.schema)
+    db = await connect(place.settings.postgres, place.settings.schema_)
     async with heard(place) as said:
         await end_steps(place, "brittle", ["boom"] * 10)
         await until(lambda: has(hook.requests, 1))

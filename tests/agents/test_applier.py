@@ -29,7 +29,7 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def rival(place: Desk) -> AsyncIterator[Desk]:
     """Another worker on the same tables."""
-    async with desk_at(place.db, place.applier._config) as other:
+    async with desk_at(place.db, place.applier._settings) as other:
         other.ends = place.ends
         yield other
 

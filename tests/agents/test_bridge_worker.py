@@ -11,7 +11,7 @@ from execstream.devstack import Addresses
 from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
-from tests.worker import Installation, Worker, installation, until
+from tests.worker import QUICK, Installation, Worker, installation, until
 
 
 async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
     async with (
         installation(stack, tmp_path) as place,
         Redis.from_url(stack.redis_url) as redis,
-        Listener(redis, place.config.redis_prefix) as listener,
+        Listener(redis, place.settings.redis_prefix) as listener,
         place.worker(),
     ):
         async with bridge(place) as first:
@@ -32,7 +32,7 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
         async with bridge(place):
             heard += await listener.hear(2)
             await until(lambda: committed(place, count=6))
-        await redis.delete(f"{place.config.redis_prefix}execution_bridge/{events_topic(place)}")
+        await redis.delete(f"{place.settings.redis_prefix}execution_bridge/{events_topic(place)}")
         await place.put([orders.move_step("a", "COMPLETED")])
         async with bridge(place):
             heard += await listener.hear(1)
@@ -49,7 +49,7 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
 @asynccontextmanager
 async def bridge(place: Installation) -> AsyncIterator[Worker]:
     """A bridge, from when it has claimed the events topic; stopped at the end."""
-    worker = await place.start_worker("bridge", session_timeout=6.0)  # the least Kafka takes
+    worker = await place.start_worker("bridge", timing=QUICK)
     try:
 
         async def owns() -> bool:
@@ -68,10 +68,10 @@ def events_topic(place: Installation) -> str:
 
 async def committed(place: Installation, count: int) -> bool:
     """Whether the group of the bridge has told Kafka of so many events."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
-        found = await admin.list_consumer_group_offsets(f"{place.config.group_prefix}-bridge")
+        found = await admin.list_consumer_group_offsets(f"{place.settings.group_prefix}-bridge")
     finally:
         await admin.close()
     return bool(sum(kept.offset for kept in found.values()) == count)

@@ -15,11 +15,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime import faust_app
 from execstream.agents.runtime.partition_buffer import FetchedRecords
 from execstream.agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
+from tests.worker import settings_at
 
 OVERRIDDEN = [
     (faust_app.ConsumerThread, driver.AIOKafkaConsumerThread),
@@ -112,8 +112,7 @@ def test_the_producer_takes_our_settings() -> None:
 
 async def test_an_app_uses_all_of_them(stack: Any) -> None:
     """The transport, the scheduler and the settings reach what Faust runs."""
-    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
-    app: Any = build_app("apply", config)
+    app: Any = build_app("apply", settings_at(stack))
 
     assert isinstance(app.transport, faust_app.Transport)
     assert app.conf.ConsumerScheduler.__name__ == "OneEventPerFetch"
@@ -132,8 +131,7 @@ async def test_fetches_are_held_back_as_the_role_wants(
     stack: Any, role: str, held_back: tuple[int, int]
 ) -> None:
     """By the broker, until there are so many bytes, or so many milliseconds are over."""
-    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
-    app: Any = build_app(role, config)
+    app: Any = build_app(role, settings_at(stack))
     thread = app.consumer._thread
 
     consumer = thread._create_worker_consumer(app.transport)
@@ -145,8 +143,7 @@ async def test_fetches_are_held_back_as_the_role_wants(
 
 async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
     """Faust asks, and its own answer leaves the partition out of the next fetch."""
-    config = WorkerConfig(stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url)
-    consumer: Any = build_app("apply", config).consumer
+    consumer: Any = build_app("apply", settings_at(stack)).consumer
     tp = TP(TOPIC, 0)
     consumer._active_partitions = {tp}
 

@@ -39,7 +39,7 @@ async def place(stack: Addresses, tmp_path: Any) -> AsyncIterator[Installation]:
 @pytest.fixture
 async def table(place: Installation) -> AsyncIterator[Desk]:
     """A worker whose events are committed and not published."""
-    async with desk_at(place.db, place.config) as own:
+    async with desk_at(place.db, place.settings) as own:
         await own.claim(*range(PARTITIONS))
         yield own
 
@@ -60,7 +60,7 @@ class Failing(Publisher):
 
 def publisher(place: Installation, kind: type[Publisher] = Publisher) -> Publisher:
     events, dead_letters = place.topic(EVENTS.name), place.topic(DEAD_LETTERS.name)
-    return kind(place.config.kafka_bootstrap, events, dead_letters, Phases())
+    return kind(place.settings.kafka, events, dead_letters, Phases())
 
 
 async def republish(
@@ -69,12 +69,10 @@ async def republish(
     """What a new owner of all partitions does first."""
     await table.claim(*range(PARTITIONS))
     session, speaker = (
-        Session(place.config.postgres_dsn, place.config.schema),
+        Session(place.settings.postgres, place.settings.schema_),
         publisher(place, kind),
     )
-    republisher = Republisher(
-        place.config.kafka_bootstrap, place.topic(EVENTS.name), session, speaker
-    )
+    republisher = Republisher(place.settings.kafka, place.topic(EVENTS.name), session, speaker)
     try:
         await republisher.republish(list(table.owned.values()), None)
     finally:
@@ -240,7 +238,7 @@ async def test_the_end_may_be_a_marker(place: Installation) -> None:
     events = place.topic(EVENTS.name)
     async with (
         AIOKafkaProducer(
-            bootstrap_servers=place.config.kafka_bootstrap, transactional_id=events
+            bootstrap_servers=place.settings.kafka, transactional_id=events
         ) as producer,
         producer.transaction(),
     ):
@@ -248,7 +246,7 @@ async def test_the_end_may_be_a_marker(place: Installation) -> None:
     await place.producer.send_and_wait(events, b"second", partition=1)
 
     async with asyncio.timeout(PATIENCE):
-        found = await last_values(place.config.kafka_bootstrap, events, range(3))
+        found = await last_values(place.settings.kafka, events, range(3))
 
     assert found == {0: None, 1: b"second"}
 

@@ -11,7 +11,6 @@ import pytest
 from faust.types import TP
 from msgspec.structs import astuple
 
-from execstream.agents.config import WorkerConfig
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -38,14 +37,12 @@ from tests.agents import tallied, torturing
 from tests.agents.applying import Record, Still
 from tests.names import Names
 from tests.orders import DAWN, Orders
-from tests.worker import Installation, Worker, installation, until
-
-SESSION = 6.0  # seconds; the least a broker allows
+from tests.worker import QUICK, Installation, Worker, installation, settings_at, until
 
 
 async def begun(place: Installation, port: int = 0) -> Worker:
     """A tally worker that owns its partitions; whoever begins it stops it."""
-    worker = await place.start_worker("tally", session_timeout=SESSION, http_port=port)
+    worker = await place.start_worker("tally", timing=QUICK, tally_port=port)
 
     async def owns() -> bool:
         assert worker.is_alive, worker.log()[-5:]
@@ -111,7 +108,7 @@ async def test_figures_of_blocks_are_read_from_the_totals(stack: Addresses, tmp_
             await tallied.counted(place)
         finally:
             await worker.stop()
-        db = await connect(stack.postgres_dsn, place.config.schema)
+        db = await connect(stack.postgres_dsn, place.settings.schema_)
         try:
             end = DAWN.replace(hour=8)
             [block] = await get_block_figures(db, DAWN, end)
@@ -227,18 +224,16 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     """Of more nodes than the table holds those that were silent for longest are not loaded, and
     let go when others come; what is counted of one then is added to all there was."""
     await migrate(stack.postgres_dsn, names.schema)
-    config = WorkerConfig(
-        stack.kafka_bootstrap, stack.postgres_dsn, stack.redis_url, schema=names.schema
-    )
+    settings = settings_at(stack, names)
     session = Session(stack.postgres_dsn, names.schema)
     db = await session.get()
     await db.execute(_MANY_NODES, DAWN.date(), MOST_NODES)
     await db.execute(_DAYS_OF_NODES, DAWN.date())
-    app: Any = build_app("tally", config)
+    app: Any = build_app("tally", settings)
     view = LiveView(app, Unheard())
     store = TallyPositions(session)
     buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(config, buffer, view, Phases())
+    tallier = Tallier(settings, buffer, view, Phases())
     [owned] = await buffer.claim({TP("events", 0): (0, 0)})
     await buffer.take_over([owned], Still())
 

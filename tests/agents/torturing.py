@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -25,9 +25,8 @@ from execstream.workload.simulation import load_graphs
 from tests.agents import tallied
 from tests.faults.feeding import Feeder, small_records
 from tests.faults.workers import PROJECT, Worker
-from tests.worker import Installation, installation
+from tests.worker import QUICK, SESSION, Installation, installation
 
-SESSION = 6.0  # seconds; the least a broker allows
 REPEATED = 200  # events told again at a time
 
 
@@ -60,7 +59,7 @@ async def torture(servers: Addresses, folder: Path, plan: Plan, seed: int) -> Ou
     outcome = Outcome()
     async with AsyncExitStack() as ending:
         place = await ending.enter_async_context(installation(servers, folder))
-        await ending.enter_async_context(place.worker(session_timeout=SESSION))
+        await ending.enter_async_context(place.worker(timing=QUICK))
         ports = free_ports(2)
         workers = [_worker(place, folder, port) for port in ports]
         for worker in workers:
@@ -89,8 +88,8 @@ async def torture(servers: Addresses, folder: Path, plan: Plan, seed: int) -> Ou
 
 
 def _worker(place: Installation, folder: Path, port: int) -> Worker:
-    config = replace(place.config, session_timeout=SESSION, http_port=port)
-    return Worker("tally", config, folder / f"{place.config.schema}-tally-{port}.log")
+    log = folder / f"{place.settings.schema_}-tally-{port}.log"
+    return Worker("tally", place.settings_with(tally_port=port), log)
 
 
 async def _strike(place: Installation, workers: list[Worker], plan: Plan, chance: Random) -> None:
@@ -114,9 +113,7 @@ async def _repeat(place: Installation, chance: Random) -> None:
     """Tell a stretch of old events again, as an apply worker does that was killed."""
     topic = place.topic(EVENTS.name)
     partition = TopicPartition(topic, chance.randrange(EVENTS.partitions))
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=place.config.kafka_bootstrap, enable_auto_commit=False
-    )
+    reader = AIOKafkaConsumer(bootstrap_servers=place.settings.kafka, enable_auto_commit=False)
     await reader.start()
     try:
         end = (await reader.end_offsets([partition]))[partition]
@@ -125,7 +122,7 @@ async def _repeat(place: Installation, chance: Random) -> None:
         records = (await reader.getmany(timeout_ms=500)).get(partition, [])[:REPEATED]
     finally:
         await reader.stop()
-    async with BulkProducer(place.config.kafka_bootstrap, topic) as producer:
+    async with BulkProducer(place.settings.kafka, topic) as producer:
         for record in records:
             await producer.add(record.key, record.value, partition.partition)
 

@@ -7,8 +7,7 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.server import Server
-from tests.dashboard.serving import PATIENCE, dashboard_config, serving
-from tests.whole.program import variables
+from tests.dashboard.serving import PATIENCE, serving
 from tests.worker import Installation, Worker, until
 
 
@@ -30,7 +29,7 @@ async def bridge(place: Installation) -> AsyncIterator[Worker]:
 async def sender(place: Installation) -> AsyncIterator[ExecutionClient]:
     """A client whose commands go where the module's workers are."""
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables(place.config).items():
+        for name, value in place.settings.environment().items():
             environment.setenv(name, value)
         client = ExecutionClient()
     async with client:
@@ -40,7 +39,7 @@ async def sender(place: Installation) -> AsyncIterator[ExecutionClient]:
 @pytest.fixture(scope="module")
 async def server(place: Installation, sender: ExecutionClient) -> AsyncIterator[Server]:
     """A server without tokens."""
-    async with serving(dashboard_config(place.config), sender) as own:
+    async with serving(place.settings, sender) as own:
         yield own
 
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
-from execstream.dashboard.config import Token, parse_tokens
+from execstream.dashboard.access import Token, parse_tokens
 from execstream.dashboard.server import PortTaken, Server, TokenMissing
-from tests.dashboard.serving import SECRET, dashboard_config, serving, site
+from tests.dashboard.serving import SECRET, serving, site
 from tests.orders import Orders
 from tests.worker import Installation
 
@@ -52,8 +52,8 @@ async def runs(place: Installation) -> tuple[Orders, Orders]:
 @pytest.fixture(scope="module")
 async def of_ada(place: Installation, sender: ExecutionClient) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody with a token that is bound to Ada."""
-    config = dashboard_config(place.config, Token("another-of-the-tests"), Token(SECRET, ADA))
-    async with site(config, sender, SECRET) as http:
+    settings = place.settings_with(http_token=f"another-of-the-tests,{SECRET}={ADA}")
+    async with site(settings, sender, SECRET) as http:
         yield http
 
 
@@ -145,10 +145,9 @@ async def test_a_bound_token_orders_for_its_user_only(
 
 async def test_only_loopback_without_a_token(place: Installation, sender: ExecutionClient) -> None:
     """Neither is another address listened at, nor another name answered to."""
-    config = dashboard_config(place.config)
     with pytest.raises(TokenMissing, match="EXECSTREAM_HTTP_TOKEN"):
-        Server(config, sender, "0.0.0.0", 0)  # noqa: S104 - it is refused
-    async with site(config, sender) as http:
+        Server(place.settings, sender, "0.0.0.0", 0)  # noqa: S104 - it is refused
+    async with site(place.settings, sender) as http:
         answer = await http.get("/v1/executions", headers={"Host": "evil.example"})
         assert answer.status_code == 421
         for host in ("localhost:1", "127.0.0.1", "[::1]:80"):
@@ -158,11 +157,10 @@ async def test_only_loopback_without_a_token(place: Installation, sender: Execut
 
 async def test_a_taken_port(place: Installation, sender: ExecutionClient) -> None:
     """Is told with a way out."""
-    config = dashboard_config(place.config)
-    async with serving(config, sender) as first:
+    async with serving(place.settings, sender) as first:
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(PortTaken, match="--port"):
-            Server(config, sender, "127.0.0.1", port)
+            Server(place.settings, sender, "127.0.0.1", port)
 
 
 async def test_share_links(of_ada: httpx.AsyncClient, place: Installation) -> None:

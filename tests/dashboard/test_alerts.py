@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
-from execstream.dashboard.config import Token
 from execstream.dashboard.server import Server
 from tests.dashboard.raising import closed, raised
-from tests.dashboard.serving import SECRET, dashboard_config, site
+from tests.dashboard.serving import SECRET, site
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders
 from tests.worker import Installation
@@ -82,8 +81,8 @@ async def test_what_is_no_request_is_not_taken(
 async def test_a_user_sees_none(place: Installation, sender: ExecutionClient) -> None:
     """They are about everybody's runs together."""
     alert = await raised(place.db, "block")
-    config = dashboard_config(place.config, Token(SECRET, "ada"))
-    async with site(config, sender, SECRET) as http:
+    settings = place.settings_with(http_token=f"{SECRET}=ada")
+    async with site(settings, sender, SECRET) as http:
         assert (await http.get("/v1/alerts")).status_code == 404
         answer = await http.post(f"/v1/alerts/{alert.id}/acknowledge", json={})
         assert answer.status_code == 404

@@ -6,8 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from execstream.dashboard.config import Token
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import SECRET, site
 from tests.orders import DAWN, Orders
 from tests.worker import Installation
 
@@ -137,8 +136,8 @@ async def test_a_trimmed_run(http: httpx.AsyncClient, place: Installation) -> No
 
 async def test_others_see_nothing(place: Installation, run: Orders, sender: Any) -> None:
     """A token bound to somebody else has no past to look at either."""
-    bound = dashboard_config(place.config, Token("secret-of-bob", "bob"))
-    async with site(bound, sender, "secret-of-bob") as http:
+    bound = place.settings_with(http_token=f"{SECRET}=bob")
+    async with site(bound, sender, SECRET) as http:
         for path in ("", "/nodes"):
             answer = await http.get(f"/v1/executions/{run.run_id}{path}?as_of=4")
             assert answer.status_code == 404

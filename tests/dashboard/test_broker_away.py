@@ -13,8 +13,7 @@ import pytest
 from execstream import ExecutionClient, NotDelivered, OutcomeUnknown
 from execstream.devstack import Stack
 from execstream.streams.topics import COMMANDS
-from tests.dashboard.serving import dashboard_config, site
-from tests.whole.program import variables
+from tests.dashboard.serving import site
 from tests.worker import Installation, installation
 
 SOON = 30.0  # seconds
@@ -28,7 +27,7 @@ async def idle(
 ) -> AsyncIterator[Installation]:
     """Topics that nobody reads, on a broker that may be stopped."""
     async with installation(breakable_stack, tmp_path_factory.mktemp("logs")) as own:
-        for name, value in variables(own.config).items():
+        for name, value in own.settings.environment().items():
             monkeypatch.setenv(name, value)
         yield own
 
@@ -90,7 +89,7 @@ async def test_over_http(
     monkeypatch.setattr("execstream.dashboard.routes.commands.DELIVERY_PATIENCE", 0.5)
     async with (
         ExecutionClient() as client,
-        site(dashboard_config(idle.config), client) as http,
+        site(idle.settings, client) as http,
     ):
         for headers in ({}, {"Prefer": "wait=1"}):
             sent = command()

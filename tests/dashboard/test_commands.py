@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import site
 from tests.orders import Orders
 from tests.worker import Installation
 
@@ -128,7 +128,7 @@ async def test_what_would_become_a_dead_letter(
 async def test_bodies_that_are_not_taken(place: Installation, sender: ExecutionClient) -> None:
     """Larger than a command may be; or as a foreign page could send them."""
     orders = Orders()
-    async with site(dashboard_config(place.config, max_command_bytes=2_000), sender) as http:
+    async with site(place.settings_with(max_command_bytes=2_000), sender) as http:
         large = command(orders, "graph.start", note="x" * 2_000)
         answer = await http.post("/v1/commands", json=large)
         assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")

@@ -9,7 +9,7 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.reads import live_blocks
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import site
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until
 
@@ -32,7 +32,7 @@ async def test_figures_of_a_block(
     """Steps that end are in their windows, with durations, errors and the steps themselves."""
     for name in ("RECENT_FOR", "DURATIONS_FOR", "PAST_FOR"):
         monkeypatch.setattr(live_blocks, name, 0.0)
-    async with site(dashboard_config(place.config), sender) as http:
+    async with site(place.settings, sender) as http:
         await end_steps(place, minutes_ago=0, completed=3, failed=1)
         await end_steps(place, minutes_ago=90, completed=1, failed=1)
         await end_steps(place, minutes_ago=300, completed=2, failed=0)

@@ -8,7 +8,7 @@ from execstream import ExecutionClient
 from execstream.devstack.ports import free_ports
 from execstream.streams.topics import EVENTS
 from tests.agents.tallied import counted
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import site
 from tests.orders import Order, Orders
 from tests.worker import Installation, Worker, until
 
@@ -20,7 +20,7 @@ async def ports(place: Installation, worker: Worker) -> AsyncIterator[list[int]]
     """Of two workers of the tally, which share the partitions."""
     assert worker.is_alive
     ports = free_ports(2)
-    workers = [await place.start_worker("tally", http_port=port) for port in ports]
+    workers = [await place.start_worker("tally", tally_port=port) for port in ports]
 
     async def have_shared() -> bool:
         assert all(one.is_alive for one in workers)
@@ -48,8 +48,8 @@ def _life(number: int) -> list[Order]:
 
 
 def _at(place: Installation, sender: ExecutionClient, *ports: int) -> object:
-    urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
-    return site(dashboard_config(place.config, tally_urls=urls), sender)
+    urls = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+    return site(place.settings_with(tally_urls=urls), sender)
 
 
 async def test_sums_over_all_workers(

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from execstream import ExecutionClient
 from execstream.streams.topics import CATALOGUE, COMMANDS, TOPICS
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import site
 from tests.orders import Order, Orders
 from tests.worker import Installation, Worker, until
 
@@ -43,7 +43,7 @@ async def test_workers_are_told_by_their_partitions(
     """Who is alive owns something; a role without a worker has none."""
     assert worker.is_alive
     groups = {one["group"]: one for one in (await http.get("/v1/workers")).json()["data"]}
-    prefix = place.config.group_prefix
+    prefix = place.settings.group_prefix
     assert set(groups) == {f"{prefix}-{role}" for role in ("apply", "tally", "bridge")}
     apply = groups[f"{prefix}-apply"]
     [member] = apply["members"]
@@ -98,7 +98,7 @@ async def test_complete_beyond_what_transactions_leave_behind(
     assert worker.is_alive
     [order, _] = _life()
     producer = AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=str(uuid4())
+        bootstrap_servers=place.settings.kafka, transactional_id=str(uuid4())
     )
     async with producer:
         await producer.begin_transaction()
@@ -123,7 +123,7 @@ async def test_without_kafka(
 ) -> None:
     """Progress is told without lag; what only Kafka knows is a problem that will pass."""
     assert worker.is_alive
-    async with site(dashboard_config(place.config, kafka_bootstrap="127.0.0.1:1"), sender) as cut:
+    async with site(place.settings_with(kafka_bootstrap="127.0.0.1:1"), sender) as cut:
         progress = (await cut.get("/v1/progress")).json()["data"]
         assert {one["lag"] for one in progress} == {None}
         assert all(one["lag"] == 0 for one in (await http.get("/v1/progress")).json()["data"])

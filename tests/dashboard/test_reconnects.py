@@ -10,7 +10,7 @@ import pytest
 from execstream import ExecutionClient
 from execstream.dashboard.feed import subscribers
 from execstream.dashboard.server import Server
-from tests.dashboard.serving import dashboard_config, serving
+from tests.dashboard.serving import serving
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders
 from tests.worker import Installation, until
@@ -113,8 +113,8 @@ async def nobody_is_attached(server: Server) -> bool:
 async def test_without_redis(place: Installation, sender: ExecutionClient) -> None:
     """While Redis is away the feed looks for itself."""
     orders = Orders()
-    config = dashboard_config(place.config, redis_url="redis://127.0.0.1:1/0")
-    async with serving(config, sender) as deaf, Subscription(deaf.url) as stream:
+    settings = place.settings_with(redis_url="redis://127.0.0.1:1/0")
+    async with serving(settings, sender) as deaf, Subscription(deaf.url) as stream:
         await stream.next("snapshot")
         await place.put([orders.create(), orders.start()])
         events: list[Any] = await stream.events(2)

@@ -4,8 +4,7 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
-from execstream.dashboard.config import Token
-from tests.dashboard.serving import SECRET, dashboard_config, site
+from tests.dashboard.serving import SECRET, site
 from tests.orders import Orders
 from tests.worker import Installation
 
@@ -71,7 +70,7 @@ async def test_who_may_redrive(
     foreign = await http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})
     assert foreign.status_code == 422
     assert (await http.post("/v1/dead-letters/x/redrive", json={})).status_code == 404
-    config = dashboard_config(place.config, Token(SECRET, "ada"))
-    async with site(config, sender, SECRET) as as_user:
+    settings = place.settings_with(http_token=f"{SECRET}=ada")
+    async with site(settings, sender, SECRET) as as_user:
         assert (await as_user.post(path, json={})).status_code == 404
     assert (await http.get(f"/v1/dead-letters/{letter}")).json()["redriven_at"] is None

@@ -11,16 +11,16 @@ import pytest
 from execstream import ExecutionClient
 from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.server import Server
-from tests.dashboard.serving import PATIENCE, SECRET, dashboard_config
+from tests.dashboard.serving import PATIENCE, SECRET
 from tests.dashboard.sse import Subscription
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation
 
 
 async def test_serve(place: Installation, tmp_path: Path) -> None:
     """`execstream serve` answers where it says, and ends on SIGTERM though a stream is open."""
     token = {"EXECSTREAM_HTTP_TOKEN": SECRET}
-    program = Program(tmp_path, variables(place.config) | token)
+    program = Program(tmp_path, place.settings.environment() | token)
     async with program.running("serve", "--port", "0", "--json") as process:
         assert process.stdout
         url = json.loads(await process.stdout.readline())["url"]
@@ -37,7 +37,7 @@ async def test_serve(place: Installation, tmp_path: Path) -> None:
 
 async def test_serve_refuses_to_be_open(place: Installation, tmp_path: Path) -> None:
     """To other machines without a token."""
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     told = await program("serve", "--port", "0", "--host", "0.0.0.0")  # noqa: S104 - refused
     assert (told.code, told.out) == (1, "")
     assert "set EXECSTREAM_HTTP_TOKEN" in told.err
@@ -51,7 +51,7 @@ async def test_what_nobody_foresaw(
     async def fail(_: Reader) -> None:
         raise LookupError("of the test")
 
-    server = Server(dashboard_config(place.config), sender, "127.0.0.1", 0)
+    server = Server(place.settings, sender, "127.0.0.1", 0)
     running = asyncio.create_task(server.run())
     monkeypatch.setattr(Reader, "_catch_up", fail)
     async with Subscription(server.url):

@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
-from execstream.dashboard.config import Token
 from execstream.dashboard.feed import stream
 from execstream.dashboard.server import Server
-from tests.dashboard.serving import SECRET, dashboard_config, serving
+from tests.dashboard.serving import SECRET, serving
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders
 from tests.worker import Installation
@@ -169,8 +168,8 @@ async def test_a_bound_token_streams_its_user_only(
 ) -> None:
     """Without a scope the stream is the user's; others do not exist."""
     ada, bob = Orders(user_id="ada-bound"), Orders(user_id="bob-bound")
-    config = dashboard_config(place.config, Token(SECRET, ada.user_id))
-    async with serving(config, sender) as server:
+    settings = place.settings_with(http_token=f"{SECRET}={ada.user_id}")
+    async with serving(settings, sender) as server:
         async with Subscription(server.url, secret=SECRET) as own:
             await own.next("snapshot")
             await place.put([bob.create(), bob.start(), ada.create()])

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.faults.patience import reached
 from tests.faults.points import LOSSES, Plan, Point
-from tests.faults.trial import SESSION, Trial
+from tests.faults.trial import Trial
 from tests.faults.workers import TERMINATION, Worker
-from tests.worker import until
+from tests.worker import SESSION, until
 
 LONGEST_OUTAGE = 2.0  # seconds until a killed server is started again
 HURRY = 0.3  # share of kills that are followed by another before the recovery

@@ -22,14 +22,14 @@ Progress = Callable[[], Awaitable[Offsets | None]]
 def from_postgres(place: Installation) -> Progress:
     """What has been applied."""
     statement = (
-        f"select partition, next_offset from {place.config.schema}.consumer_offset"
+        f"select partition, next_offset from {place.settings.schema_}.consumer_offset"
         " where consumer = 'apply'"
         f" and topic = '{place.topic(COMMANDS.name)}'"
     )
 
     async def progress() -> Offsets | None:
         try:
-            connection = await asyncpg.connect(place.config.postgres_dsn, timeout=ANSWER)
+            connection = await asyncpg.connect(place.settings.postgres, timeout=ANSWER)
             try:
                 rows = await connection.fetch(statement, timeout=ANSWER)
             finally:
@@ -45,11 +45,11 @@ def from_postgres(place: Installation) -> Progress:
 
 def from_redis(place: Installation) -> Progress:
     """What the bridge has told."""
-    config = place.config
+    settings = place.settings
 
     async def progress() -> Offsets | None:
-        redis: Redis = Redis.from_url(config.redis_url, socket_timeout=ANSWER)
-        positions = RedisPositions(redis, config.redis_prefix, place.topic(EVENTS.name))
+        redis: Redis = Redis.from_url(settings.redis, socket_timeout=ANSWER)
+        positions = RedisPositions(redis, settings.redis_prefix, place.topic(EVENTS.name))
         try:
             places = await positions.load()
             return {partition: place.next_offset for partition, place in places.items()}
@@ -66,9 +66,7 @@ def ends_of(place: Installation, name: str) -> Progress:
     partitions = [TopicPartition(place.topic(name), number) for number in range(EVENTS.partitions)]
 
     async def ends() -> Offsets | None:
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=place.config.kafka_bootstrap, enable_auto_commit=False
-        )
+        reader = AIOKafkaConsumer(bootstrap_servers=place.settings.kafka, enable_auto_commit=False)
         try:
             async with asyncio.timeout(ANSWER):
                 await reader.start()

@@ -7,7 +7,6 @@ once, with exit code 70 and the reason.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,7 +21,6 @@ from execstream.streams.topics import COMMANDS
 from tests.faults.patience import reached
 from tests.faults.points import Plan, Point
 from tests.faults.progress import from_postgres
-from tests.faults.trial import SESSION
 from tests.faults.workers import Worker
 from tests.orders import Order, Orders
 from tests.worker import Installation, installation, transacting, until
@@ -38,8 +36,7 @@ async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]
 async def working(place: Installation, plan: Plan | None = None) -> AsyncIterator[Worker]:
     """A worker of role `apply`, which may end."""
     log = place.folder / f"{uuid4()}.log"
-    config = replace(place.config, session_timeout=SESSION)
-    worker = Worker("apply", config, log, iter([plan or {}]))
+    worker = Worker("apply", place.settings, log, iter([plan or {}]))
     worker.begin()
     try:
         yield worker
@@ -65,7 +62,7 @@ async def drained(place: Installation) -> None:
 
 async def delete_records(place: Installation, partition: int, before: int) -> None:
     """As retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
         commands = TopicPartition(place.topic(COMMANDS.name), partition)

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -24,7 +24,6 @@ from tests.faults.progress import Offsets, ends_of, from_postgres, from_redis
 from tests.faults.workers import PROJECT, TERMINATION, Worker
 from tests.worker import Installation, installation
 
-SESSION = 6.0  # seconds; the least a broker allows
 PAUSE = 2.0  # seconds between a recovery and the next fault, at most
 
 
@@ -168,9 +167,9 @@ async def trial(
     """A trial whose load, `rate` commands per second, flows."""
     graphs = load_graphs(PROJECT / "examples" / "graphs")
     async with installation(stack, folder) as place:
-        config = replace(place.config, session_timeout=SESSION)
+        settings = place.settings
         await _tell_catalogue(place, catalogue(graphs))
-        listener = Listener(config.redis_url, config.redis_prefix)
+        listener = Listener(settings.redis, settings.redis_prefix)
         await listener.begin()
         topic = place.topic(COMMANDS.name)
         running = Trial(
@@ -178,10 +177,10 @@ async def trial(
             installation=place,
             feeder=Feeder(stack.kafka_bootstrap, topic, small_records(graphs, seed), rate),
             appliers=[
-                Worker("apply", config, folder / f"{config.schema}-apply-{number}.log")
+                Worker("apply", settings, folder / f"{settings.schema_}-apply-{number}.log")
                 for number in range(appliers)
             ],
-            bridge=Worker("bridge", config, folder / f"{config.schema}-bridge.log"),
+            bridge=Worker("bridge", settings, folder / f"{settings.schema_}-bridge.log"),
             listener=listener,
             redis_stays=redis_stays,
             chance=Random(seed),
@@ -195,6 +194,6 @@ async def trial(
 
 async def _tell_catalogue(place: Installation, entries: Iterator[tuple[str, object]]) -> None:
     topic = place.topic(CATALOGUE.name)
-    async with BulkProducer(place.config.kafka_bootstrap, topic) as producer:
+    async with BulkProducer(place.settings.kafka, topic) as producer:
         for key, value in entries:
             await producer.add(key.encode(), encode(value))

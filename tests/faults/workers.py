@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 import msgspec
 
-from execstream.agents.config import WorkerConfig
+from execstream.config.settings import Settings
 from tests.faults.points import DIED, Plan
 
 PROJECT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ class Worker:
     """One process at a time. `plans`: of the next start, the one after it and so on; then none."""
 
     role: str
-    config: WorkerConfig
+    settings: Settings
     log: Path
     plans: Iterator[Plan] = field(default_factory=lambda: iter(()))
     starts: int = 0
@@ -114,19 +114,16 @@ class Worker:
             await asyncio.sleep(PAUSE)
 
     async def _start(self, plan: Plan) -> None:
-        config = msgspec.json.encode(self.config).decode()
-        command = ("-m", "tests.faults.crashing_worker", self.role, config)
         with self.log.open("ab") as log:
             self._log_begins = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *command,
-                msgspec.json.encode(plan).decode(),
+                *(sys.executable, "-m", "tests.faults.crashing_worker"),
+                *(self.role, msgspec.json.encode(plan).decode()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=self.log.parent,
-                env=os.environ | {"PYTHONPATH": str(PROJECT)},
+                env=os.environ | self.settings.environment() | {"PYTHONPATH": str(PROJECT)},
             )
         self.starts += 1
 

@@ -9,8 +9,6 @@ import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from execstream.agents.config import WorkerConfig
-from execstream.config.settings import Settings
 from execstream.devstack import Addresses
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.replay_into import Report, replay_into
@@ -94,13 +92,6 @@ async def tallying(place: Installation) -> AsyncIterator[Worker]:
         await worker.stop()
 
 
-def settings_of(config: WorkerConfig) -> Settings:
-    """What the program knows of an installation."""
-    names = ("kafka_bootstrap", "postgres_dsn", "redis_url", "topic_prefix", "group_prefix")
-    values = {name: getattr(config, name) for name in names}
-    return Settings(**values, EXECSTREAM_SCHEMA=config.schema)
-
-
 def untold(what: str, done: int, total: int) -> None:
     """Nobody watches."""
 
@@ -115,8 +106,7 @@ async def replayed(
     force: bool = False,
 ) -> Report:
     """The report of a replay into `schema`."""
-    settings = settings_of(place.config)
-    return await replay_into(settings, schema, asked, tell, swapping=swapping, force=force)
+    return await replay_into(place.settings, schema, asked, tell, swapping=swapping, force=force)
 
 
 async def drop(db: asyncpg.Pool, *schemas: str) -> None:
@@ -126,7 +116,7 @@ async def drop(db: asyncpg.Pool, *schemas: str) -> None:
 
 async def delete_before(place: Installation, offsets: dict[int, int]) -> None:
     """What retention does to the commands, by partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     topic = place.topic(COMMANDS.name)
     try:

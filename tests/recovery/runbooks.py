@@ -13,10 +13,9 @@ from uuid import uuid4
 
 import asyncpg
 
-from execstream.agents.config import WorkerConfig
+from execstream.config.settings import Settings
 from execstream.devstack import Addresses
 from execstream.devstack.postgres import find_binaries
-from tests.whole.program import variables
 from tests.worker import HOME
 
 PATIENCE = 60.0  # seconds
@@ -48,7 +47,7 @@ class Shell:
     """A shell of somebody who has the settings in the environment."""
 
     folder: Path
-    config: WorkerConfig
+    settings: Settings
 
     async def run(self, step: Step, **more: str) -> str:
         """What the step printed, which has what is expected; it must succeed."""
@@ -57,7 +56,12 @@ class Shell:
         program.chmod(0o755)
         path = f"{self.folder}:{find_binaries()}:{os.environ['PATH']}"
         others = {name: os.environ[name] for name in os.environ if "EXECSTREAM_" not in name}
-        own = {"PATH": path, "PYTHONPATH": str(HOME), "COLUMNS": "200", **variables(self.config)}
+        own = {
+            "PATH": path,
+            "PYTHONPATH": str(HOME),
+            "COLUMNS": "200",
+            **self.settings.environment(),
+        }
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", step.commands),
             cwd=self.folder,

@@ -78,7 +78,7 @@ async def test_a_run_is_looked_at_elsewhere(
         "select count(*) from journal where graph_exec_id = $1", run.run_id
     )
 
-    schema = f"{place.config.schema}_bundle"
+    schema = f"{place.settings.schema_}_bundle"
     alone = {
         name: value
         for name, value in program.variables.items()
@@ -173,7 +173,7 @@ async def test_beside_a_load(program: Program, place: Installation, run: Orders)
     said; there is no false alarm while workers go on."""
     assert run.sent
     asked = ("rules", "test", "--against", place.topic(COMMANDS.name))
-    async with held(place.config.postgres_dsn, place.config.schema, "apply"):
+    async with held(place.settings.postgres, place.settings.schema_, "apply"):
         await place.put(simulated(1_000, seed=4))
         told = await program(*asked)
         assert (told.code, told.err) == (0, ""), told.out

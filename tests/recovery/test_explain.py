@@ -19,7 +19,7 @@ from execstream.streams.outcomes import Refusal
 from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.told import Told
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, Worker
 
 Story = dict[str, list[str]]
@@ -46,7 +46,7 @@ class Teller:
         evidence = await gather(self.db, self.topic, run_id)
         known = find_command(evidence, command_id)
         assert known is not None
-        bootstrap = self.place.config.kafka_bootstrap
+        bootstrap = self.place.settings.kafka
         sent = await find_record(bootstrap, self.topic, known.place, command_id)
         story: Story = {}
         for about, text in command_story(evidence, known, sent):
@@ -56,7 +56,7 @@ class Teller:
 
 @pytest.fixture(scope="module")
 async def teller(place: Installation, worker: Worker) -> AsyncIterator[Teller]:
-    db = await connect(place.config.postgres_dsn, place.config.schema)
+    db = await connect(place.settings.postgres, place.settings.schema_)
     yield Teller(place, db)
     await db.close()
 
@@ -202,7 +202,7 @@ async def test_a_run_that_was_erased(teller: Teller) -> None:
 @pytest.mark.usefixtures("worker")
 async def test_the_program(place: Installation, told: Told, tmp_path: Path) -> None:
     """It prints both kinds of stories, and says where there is none."""
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     run_id = told.orders.run_id
     run = await program("explain", run_id)
     assert (run.code, "emitted “page” 2 times" in run.out) == (0, True)

@@ -118,7 +118,7 @@ async def test_a_receipt_when_nobody_answers(
     await place.put([*(run.create() for run in runs), runs[0].keep(data=SECRET)])
     await place.drained()
     topic = place.topic(COMMANDS.name)
-    producer = Producer(place.config.kafka_bootstrap, topic)
+    producer = Producer(place.settings.kafka, topic)
     await producer.start()
     try:
         receipt = await forget.forget(

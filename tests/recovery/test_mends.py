@@ -71,7 +71,7 @@ async def place(
 
 @pytest.fixture
 def shell(place: Installation, tmp_path: Path) -> Shell:
-    return Shell(tmp_path, place.config)
+    return Shell(tmp_path, place.settings)
 
 
 async def found(shell: Shell) -> list[dict[str, Any]]:

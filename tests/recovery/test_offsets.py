@@ -14,9 +14,9 @@ from execstream.recovery.verify.verify import Asked, verify
 from execstream.streams.topics import COMMANDS, EVENTS
 from tests.agents.tallied import eventually_equal, published, totals
 from tests.orders import Orders
-from tests.recovery.lived import settings_of, tallying, untold
+from tests.recovery.lived import tallying, untold
 from tests.recovery.runbooks import Shell, Step
-from tests.whole.program import Program, Result, variables
+from tests.whole.program import Program, Result
 from tests.worker import Installation, installation, until
 
 
@@ -30,7 +30,7 @@ async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]
 async def lost_and_made_again(place: Installation, *names: str) -> None:
     """Delete topics and make them anew, empty."""
     await lost(place, *names)
-    await apply_topics(place.config.kafka_bootstrap, place.config.topic_prefix, 1)
+    await apply_topics(place.settings.kafka, place.settings.topic_prefix, 1)
 
 
 async def lost(place: Installation, *names: str) -> None:
@@ -56,7 +56,7 @@ async def overtaken(place: Installation, name: str) -> None:
 
 @asynccontextmanager
 async def administering(place: Installation) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
         yield admin
@@ -83,7 +83,7 @@ async def sent(place: Installation, run: Orders) -> None:
 async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_path: Path) -> None:
     """Positions beyond the topics' ends are shown and make `verify` fail; rebased, workers go on
     with what comes, and sources go on above the old ones."""
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
 
     async def run(*arguments: str) -> Result:
         return await program(*arguments)
@@ -97,7 +97,7 @@ async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_
     shown = await run("offsets", "show", "--json")
     outside = {one["consumer"] for one in shown.json_lines() if one["state"] == "above"}
     assert (shown.code, outside) == (1, {"apply", "tally"})
-    settings = settings_of(place.config)
+    settings = place.settings
     assert (await verify(settings, Asked((first.run_id,)), untold)).is_good
     sampled = await verify(settings, Asked(runs=5), untold)
     assert {one.mend for one in sampled.differences} == {
@@ -116,7 +116,10 @@ async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_
 async def test_what_verify_prints_gets_workers_on(place: Installation, tmp_path: Path) -> None:
     """Topics that are gone, and topics whose retention overtook their consumers: the commands that
     are printed, as they are printed, and workers go on."""
-    program, shell = Program(tmp_path, variables(place.config)), Shell(tmp_path, place.config)
+    program, shell = (
+        Program(tmp_path, place.settings.environment()),
+        Shell(tmp_path, place.settings),
+    )
 
     async def put_right(start: str) -> None:
         verified = await program("verify", "--json")

@@ -1,12 +1,10 @@
 """Replays into a schema beside the live one: what they make, what they prove, what they refuse."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -18,7 +16,7 @@ from execstream.recovery.replay.shadow_schema import NotThatRebuild
 from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.recovery.lived import FROM_JOURNAL, delete_before, drop, erased, lived, replayed
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import HOME, Installation, installation, until
 
 
@@ -33,7 +31,7 @@ async def place(
 @pytest.fixture
 async def schema(place: Installation) -> AsyncIterator[str]:
     """The name of a schema to rebuild into."""
-    name = f"{place.config.schema}_rebuilt"
+    name = f"{place.settings.schema_}_rebuilt"
     yield name
     await drop(place.db, name)
 
@@ -122,10 +120,10 @@ async def test_a_replay_that_is_killed_goes_on(place: Installation, schema: str)
 async def _replay_until_killed(
     place: Installation, schema: str, count: int, with_children: bool
 ) -> None:
-    config = json.dumps(asdict(place.config))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.recovery.replaying", config, schema),
+        *(sys.executable, "-m", "tests.recovery.replaying", schema),
         cwd=HOME,
+        env=os.environ | place.settings.environment(),
         start_new_session=True,
     )
 
@@ -192,7 +190,7 @@ async def test_another_schema_is_not_touched(place: Installation, schema: str) -
     """What is no rebuild is refused as a place to rebuild into, as is the live schema, and a
     rebuild of another kind."""
     with pytest.raises(NotThatRebuild, match="is the live schema"):
-        await replayed(place, place.config.schema)
+        await replayed(place, place.settings.schema_)
     await place.db.execute(f"create schema {schema}")
     with pytest.raises(NotThatRebuild, match="is not being rebuilt"):
         await replayed(place, schema)
@@ -221,7 +219,7 @@ async def test_erased_runs_stay_erased(place: Installation, schema: str) -> None
 async def test_the_command(place: Installation, schema: str, tmp_path: Path) -> None:
     """`execstream replay` prints what was compared and exits with 0; when something differs it
     says what, does not swap, and exits with 1."""
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     report = (await program("replay", "--into", schema, "--json")).json()
     assert report["equal"]
     assert report["replayed"] == sum((await _ends(place)).values())
@@ -246,7 +244,7 @@ async def test_the_topic_must_reach_back(stack: Addresses, tmp_path: Path) -> No
         await place.drained()
         ends = await _ends(place)
         await delete_before(place, {number: end // 2 for number, end in ends.items()})
-        schema = f"{place.config.schema}_new"
+        schema = f"{place.settings.schema_}_new"
         with pytest.raises(OutOfReach, match=r"has 4 runs since .*--source journal.*--from"):
             await replayed(place, schema)
         begins = {number: end // 2 for number, end in ends.items()}

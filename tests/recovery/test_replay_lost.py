@@ -25,7 +25,7 @@ from tests.recovery.lived import (
     tallying,
 )
 from tests.recovery.test_offsets import lost_and_made_again
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, installation, until
 
 OLD = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -42,7 +42,7 @@ async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]
 
 
 def schema_of(place: Installation) -> str:
-    return f"{place.config.schema}_new"
+    return f"{place.settings.schema_}_new"
 
 
 def begun(run: Orders) -> list[Order]:
@@ -97,7 +97,7 @@ async def test_a_rebuild_from_the_journal_keeps_totals(place: Installation, tmp_
     await place.put([today.move_step("b", "RUNNING"), today.move_step("b", "COMPLETED")])
     await place.drained()
     await counted(place)
-    found = await Program(tmp_path, variables(place.config))("verify", "--all")
+    found = await Program(tmp_path, place.settings.environment())("verify", "--all")
     assert found.code == 0, found.out
 
 
@@ -179,8 +179,8 @@ async def test_a_lost_database_that_is_older_than_the_topic(
             await place.put(on_three)
             await place.drained()
         await delete_before(place, {3: 1})
-        await drop(place.db, place.config.schema)
-        await migrate(place.config.postgres_dsn, place.config.schema)
+        await drop(place.db, place.settings.schema_)
+        await migrate(place.settings.postgres, place.settings.schema_)
         schema = schema_of(place)
         with pytest.raises(OutOfReach, match=r"`--from 0:0,1:0,2:0,3:1,4:0,5:0,6:0,7:0`"):
             await replayed(place, schema)
@@ -204,7 +204,7 @@ TOLD_OF_PEOPLE = ("kv_journal", "kv_data", "refusal", "user_day", "dead_letter")
 async def test_who_was_forgotten_stays_forgotten(place: Installation, tmp_path: Path) -> None:
     """The topic tells of people who were forgotten since; a rebuild is the same as what is live,
     and brings nothing of them back. Somebody who only deleted everything is not one of them."""
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     await place.put([*_traces("ada"), *_traces("eve"), Orders(user_id="key-only").keep()])
     deleting = Orders(user_id="bob")
     await place.put([*_traces("bob", deleting), deleting.order("graph.delete", hard=True)])
@@ -252,7 +252,7 @@ async def test_a_schema_that_was_only_migrated(place: Installation) -> None:
     """A replay that was killed before it had a plan may be said again."""
     await place.put(simulated(100))
     await place.drained()
-    await migrate(place.config.postgres_dsn, schema_of(place))
+    await migrate(place.settings.postgres, schema_of(place))
     report = await replayed(place, schema_of(place))
     assert report.proof is not None
     assert report.proof.is_equal
@@ -285,7 +285,7 @@ async def test_differences_of_every_table_are_told(place: Installation, tmp_path
     await place.drained()
     await place.db.execute("update graph_execution set graph_id = 'x'")
     await place.db.execute("update node_execution set block_id = 'x'")
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     report = (await program("replay", "--into", schema_of(place), "--json")).json()
     of = {one["table"] for one in report["differences"]}
     assert of == {"graph_execution", "node_execution"}
@@ -315,7 +315,7 @@ async def test_options_that_would_be_ignored(
 ) -> None:
     """They are refused in a sentence."""
     async with installation(stack, tmp_path) as place:
-        told = await Program(tmp_path, variables(place.config))("replay", *options)
+        told = await Program(tmp_path, place.settings.environment())("replay", *options)
     assert told.code != 0
     assert why in told.err
 

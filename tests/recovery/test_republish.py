@@ -42,8 +42,8 @@ async def heard(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> A
         installation(stack, tmp_path_factory.mktemp("logs")) as own,
         own.worker(),
         _bridge(own),
-        Redis.from_url(own.config.redis_url) as redis,
-        Listener(redis, own.config.redis_prefix) as listener,
+        Redis.from_url(own.settings.redis) as redis,
+        Listener(redis, own.settings.redis_prefix) as listener,
     ):
         writer = Orders(user_id="eve")
         await own.put([*simulated(COMMANDS), writer.keep("k", 1)])
@@ -73,7 +73,7 @@ async def _bridge(place: Installation) -> AsyncIterator[None]:
 @asynccontextmanager
 async def topic(place: Installation, name: str, partitions: int = 8) -> AsyncIterator[str]:
     """A topic of somebody who lost theirs; it is deleted with the installation."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(place.topic(name), partitions, 1)])
@@ -85,7 +85,7 @@ async def topic(place: Installation, name: str, partitions: int = 8) -> AsyncIte
 async def records_of(place: Installation, name: str) -> list[ConsumerRecord]:
     """Everything on a topic of 8 partitions, by partition and offset."""
     partitions = [TopicPartition(name, number) for number in range(8)]
-    reader = AIOKafkaConsumer(bootstrap_servers=place.config.kafka_bootstrap)
+    reader = AIOKafkaConsumer(bootstrap_servers=place.settings.kafka)
     await reader.start()
     found: list[ConsumerRecord] = []
     try:
@@ -154,8 +154,8 @@ async def test_on_redis(program: Program, heard: Heard) -> None:
     )
     assert 0 < len(late) < len(expected)
     async with (
-        Redis.from_url(place.config.redis_url) as redis,
-        Listener(redis, place.config.redis_prefix) as listener,
+        Redis.from_url(place.settings.redis) as redis,
+        Listener(redis, place.settings.redis_prefix) as listener,
     ):
         whole = await program("replay", "--events", "--to-redis", "--rate", "0")
         assert whole.code == 0, whole.err

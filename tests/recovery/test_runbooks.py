@@ -52,7 +52,7 @@ async def place(database: Addresses, tmp_path: Path) -> AsyncIterator[Installati
 @pytest.fixture
 def shell(place: Installation, tmp_path: Path) -> Shell:
     """A shell with the settings of `place`."""
-    return Shell(tmp_path, place.config)
+    return Shell(tmp_path, place.settings)
 
 
 @asynccontextmanager
@@ -251,14 +251,13 @@ async def test_region_move(place: Installation, stack: Addresses, shell: Shell) 
     async with own_database(stack) as there:
         await shell.run(copy, NEW_DSN=there.postgres_dsn)
         await lost_and_made_again(place, *(topic.name for topic in TOPICS))
-        new = replace(
-            place.config,
+        new = place.settings_with(
             postgres_dsn=there.postgres_dsn,
-            redis_prefix=f"{place.config.redis_prefix}new:",
-            group_prefix=f"{place.config.group_prefix}new",
+            redis_prefix=f"{place.settings.redis_prefix}new:",
+            group_prefix=f"{place.settings.group_prefix}new",
         )
         async with asyncpg.create_pool(
-            there.postgres_dsn, min_size=1, server_settings={"search_path": new.schema}
+            there.postgres_dsn, min_size=1, server_settings={"search_path": new.schema_}
         ) as db:
             moved = Installation(new, db, place.folder, place.producer, place.reader)
             await Shell(shell.folder, new).run(mend)

@@ -32,12 +32,12 @@ async def test_a_swap_under_load_loses_nothing(stack: Addresses, tmp_path: Path)
         tallying(place) as tally,
     ):
         feeder = Feeder(
-            place.config.kafka_bootstrap,
+            place.settings.kafka,
             place.topic(COMMANDS.name),
             small_records(load_graphs(GRAPHS), seed=3),
             RATE,
         )
-        schema = f"{place.config.schema}_new"
+        schema = f"{place.settings.schema_}_new"
         feeder.begin()
         await until(lambda: _applied(place, 2 * RATE))
         await place.db.execute("insert into block values ('b', 'Block', 'STANDARD')")
@@ -68,9 +68,9 @@ async def test_a_lost_database_comes_back_from_the_topics(stack: Addresses, tmp_
             await place.put(simulated(1_000, seed=4))
             await place.drained()
             await counted(place)
-        await drop(place.db, place.config.schema)
-        await migrate(place.config.postgres_dsn, place.config.schema)
-        schema = f"{place.config.schema}_new"
+        await drop(place.db, place.settings.schema_)
+        await migrate(place.settings.postgres, place.settings.schema_)
+        schema = f"{place.settings.schema_}_new"
         report = await replayed(place, schema, swapping=True)
         assert (report.proof, report.swapped) == (None, True)
         async with place.worker(), tallying(place):

@@ -29,10 +29,10 @@ select count(pg_terminate_backend(pid)) from pg_locks
 @pytest.fixture
 async def pair(place: Installation, tmp_path: Path) -> AsyncIterator[list[Throttle]]:
     """Two processes' turns, each of which has had one, where cores are always short."""
-    config = place.config
+    settings = place.settings
     no_cores = Cores(tmp_path / "nothing")
     both = [
-        Throttle(config.postgres_dsn, place.config.schema, place.config.schema, TOPIC, no_cores)
+        Throttle(settings.postgres, settings.schema_, settings.schema_, TOPIC, no_cores)
         for _ in range(2)
     ]
     await place.db.execute(MOVE, TOPIC)
@@ -82,11 +82,11 @@ async def test_where_there_are_cores_nobody_waits(place: Installation, tmp_path:
     """However fast the live side goes on."""
     told = tmp_path / "schedstat"
     told.write_text("1000 0 1\n")
-    config = place.config
+    settings = place.settings
     async with AsyncExitStack() as at_work, asyncio.timeout(PATIENCE):
         for _ in range(2):
             throttle = Throttle(
-                config.postgres_dsn, config.schema, config.schema, TOPIC, Cores(told)
+                settings.postgres, settings.schema_, settings.schema_, TOPIC, Cores(told)
             )
             at_work.push_async_callback(throttle.close)
             async with throttle.turn():
@@ -104,7 +104,7 @@ async def test_the_turn_of_a_process_that_died_ends(
     async with asyncio.TaskGroup() as group:
         group.create_task(_hold(pair[0], begun, may_end))
         await asyncio.wait_for(begun.wait(), PATIENCE)
-        name = f"execstream.replay {place.config.schema}"
+        name = f"execstream.replay {place.settings.schema_}"
         assert await place.db.fetchval(END_SESSION, name) == 1
         async with asyncio.timeout(PATIENCE), pair[1].turn():
             may_end.set()

@@ -17,9 +17,9 @@ from execstream.recovery.verify.verify import Asked, NoSuchRun, verify
 from execstream.streams.topics import EVENTS
 from tests.agents.tallied import counted
 from tests.orders import Orders
-from tests.recovery.lived import erased, lived, settings_of, simulated, untold
+from tests.recovery.lived import erased, lived, simulated, untold
 from tests.recovery.tampering import MENDED, TOLD_BY_TOPICS, Table, tamper
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation
 
 SIMULATED = 2_500  # commands
@@ -41,7 +41,7 @@ async def place(
 async def verified(place: Installation, *ids: str, repairing: bool = False) -> Report:
     """The report on the runs of `ids`, or on everything."""
     asked = Asked(ids)
-    return await verify(settings_of(place.config), asked, untold, repairing=repairing)
+    return await verify(place.settings, asked, untold, repairing=repairing)
 
 
 async def assert_right(place: Installation) -> Report:
@@ -207,6 +207,6 @@ async def test_an_event_without_an_entry_is_found(place: Installation, tmp_path:
     [found] = [one for one in report.differences if one.kind == "event"]
     assert (found.field, found.expected, found.found) == ("*", "missing", "there")
     assert (found.graph_exec_id, found.place) == (orders.run_id, {"source": event["source"]})
-    program = Program(tmp_path, variables(place.config))
+    program = Program(tmp_path, place.settings.environment())
     told = await program(*shlex.split(found.mend)[1:], "--rate", "0", "--json")
     assert (told.code, told.json()["events"] > 0) == (0, True), told.err

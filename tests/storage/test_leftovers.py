@@ -25,8 +25,8 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def connection(place: Desk) -> AsyncIterator[asyncpg.Connection]:
-    config = place.applier._config
-    session = Session(config.postgres_dsn, config.schema)
+    settings = place.applier._settings
+    session = Session(settings.postgres, settings.schema_)
     yield await session.get()
     await session.close()
 

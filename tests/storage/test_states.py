@@ -23,8 +23,8 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def connection(place: Desk) -> AsyncIterator[asyncpg.Connection]:
-    config = place.applier._config
-    session = Session(config.postgres_dsn, config.schema)
+    settings = place.applier._settings
+    session = Session(settings.postgres, settings.schema_)
     yield await session.get()
     await session.close()
 
@@ -136,8 +136,8 @@ async def test_what_could_not_be_asked_is_asked_again(
     await apply(place, orders.keep("k", at=DAWN.isoformat()))
     known = KeyValues()
     about = ([("ada", "k")], [("ada", orders.named("command/1"))])
-    config = place.applier._config
-    dead = await Session(config.postgres_dsn, config.schema).get()
+    settings = place.applier._settings
+    dead = await Session(settings.postgres, settings.schema_).get()
     await dead.close()
 
     with pytest.raises(asyncpg.InterfaceError):

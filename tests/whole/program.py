@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from execstream.agents.config import WorkerConfig
 from tests.worker import HOME
 
 PATIENCE = 60.0  # seconds
@@ -32,13 +31,6 @@ class Result:
     def json_lines(self) -> list[Any]:
         """The items it printed, one per line."""
         return [json.loads(line) for line in self.out.splitlines()]
-
-
-def variables(config: WorkerConfig) -> dict[str, str]:
-    """The environment that names what a test has for its own."""
-    servers = ("kafka_bootstrap", "postgres_dsn", "redis_url")
-    names = ("topic_prefix", "schema", "redis_prefix", "group_prefix")
-    return {f"EXECSTREAM_{name.upper()}": getattr(config, name) for name in (*servers, *names)}
 
 
 @dataclass(frozen=True)

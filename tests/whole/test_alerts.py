@@ -4,7 +4,7 @@ from pathlib import Path
 
 from execstream.storage.connections import connect
 from tests.dashboard.raising import closed, raised
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation
 
 
@@ -12,8 +12,8 @@ async def test_they_are_listed_acknowledged_and_silenced(
     place: Installation, tmp_path: Path
 ) -> None:
     """Open ones unless all are asked for; an id that is none is a failure with the way out."""
-    program = Program(tmp_path, variables(place.config))
-    db = await connect(place.config.postgres_dsn, place.config.schema)
+    program = Program(tmp_path, place.settings.environment())
+    db = await connect(place.settings.postgres, place.settings.schema_)
     over, alert = await raised(db, "over"), await raised(db, "brittle")
     await closed(db, over)
     await db.close()

@@ -169,10 +169,10 @@ async def test_who_asks_is_told_of_dead_letters(place: Installation, worker: Wor
     await place.put(order for orders in made.values() for order in orders[:-1])
     await place.drained()
     async with (
-        Redis.from_url(place.config.redis_url) as redis,
+        Redis.from_url(place.settings.redis) as redis,
         redis.pubsub() as messages,
     ):
-        channel = reply_channel(place.config.redis_prefix, "asker")
+        channel = reply_channel(place.settings.redis_prefix, "asker")
         await messages.subscribe(channel)
         await place.put(asking.values())
         replies: dict[str, tuple[str, str]] = {}
@@ -202,7 +202,7 @@ async def test_aborted_records_were_never_there(place: Installation, worker: Wor
     in the topic are stepped over."""
     aborted, committed = Orders(), Orders()
     async with AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, transactional_id=committed.run_id
+        bootstrap_servers=place.settings.kafka, transactional_id=committed.run_id
     ) as producer:
         plain, place.producer = place.producer, producer
         await producer.begin_transaction()
@@ -238,7 +238,7 @@ async def test_header_names_may_be_anything(place: Installation, worker: Worker)
     commands, partition = place.topic(COMMANDS.name), place.partition_of(orders.start())
     # Not idempotent: only so it takes a batch that another builder made.
     async with AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, enable_idempotence=False
+        bootstrap_servers=place.settings.kafka, enable_idempotence=False
     ) as producer:
         batch = producer.create_batch()
         batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 100_000)
@@ -261,7 +261,7 @@ async def test_records_may_be_compressed(
     """In every way there is: which one is the producer's choice."""
     orders = Orders()
     async with AIOKafkaProducer(
-        bootstrap_servers=place.config.kafka_bootstrap, compression_type=compression
+        bootstrap_servers=place.settings.kafka, compression_type=compression
     ) as producer:
         plain, place.producer = place.producer, producer
         places = await place.put([orders.create(inputs={"a": "x" * 10_000}), orders.raw(b"bad")])

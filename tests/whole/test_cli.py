@@ -59,13 +59,13 @@ async def test_nothing_configured(lost_program: Program) -> None:
 
 async def test_local_stack(place: Installation, tmp_path: Path) -> None:
     """Without variables the stack of `.execstream/stack.json` is used, and that is said."""
-    servers = {server: getattr(place.config, server) for server in SERVERS}
+    servers = {server: getattr(place.settings, server) for server in SERVERS}
     (tmp_path / ".execstream").mkdir()
     (tmp_path / ".execstream" / "stack.json").write_text(json.dumps(servers))
     told = await Program(tmp_path, {})("config", "show", "--json")
     assert told.code == 0
     assert told.err == "Using the local stack of .execstream/stack.json\n"
-    assert told.json()["EXECSTREAM_KAFKA_BOOTSTRAP"] == place.config.kafka_bootstrap
+    assert told.json()["EXECSTREAM_KAFKA_BOOTSTRAP"] == place.settings.kafka
 
 
 async def test_config_show_without_servers(lost_program: Program) -> None:
@@ -137,7 +137,7 @@ async def test_topics(program: Program, place: Installation) -> None:
     shown = await program("topics", "list")
     assert all(topic.name in shown.out for topic in TOPICS)
 
-    fresh = f"{place.config.topic_prefix}fresh."
+    fresh = f"{place.settings.topic_prefix}fresh."
     there = Program(program.directory, {**program.variables, "EXECSTREAM_TOPIC_PREFIX": fresh})
     checked = await there("topics", "check", "--json")
     assert checked.code == 1
@@ -155,7 +155,7 @@ async def test_migrate(program: Program, place: Installation) -> None:
     """The script holds every table; applying what is applied changes nothing."""
     script = await program("migrate", "--sql")
     assert script.code == 0
-    assert f'create schema if not exists "{place.config.schema}"' in script.out
+    assert f'create schema if not exists "{place.settings.schema_}"' in script.out
     assert "create table graph_execution" in script.out
     again = await program("migrate", "--json")
     assert (again.code, again.json()) == (0, {"applied": []})

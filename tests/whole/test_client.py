@@ -28,7 +28,6 @@ from execstream.streams.outcomes import Applied, DeadReason, Duplicate, Refusal
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
 from tests.orders import DAWN
-from tests.whole.program import variables
 from tests.worker import Installation, Worker, installation
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -59,7 +58,7 @@ async def deaf_client(
 
 
 def set_variables(monkeypatch: pytest.MonkeyPatch, place: Installation) -> None:
-    for name, value in variables(place.config).items():
+    for name, value in place.settings.environment().items():
         monkeypatch.setenv(name, value)
 
 

@@ -18,7 +18,7 @@ from execstream.storage.log.dead_letters import Filter, put_back
 from execstream.streams.redriving import Letter
 from execstream.streams.topics import COMMANDS
 from tests.orders import Orders, encoded
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, until
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -147,7 +147,7 @@ async def test_an_editor_changes_the_value(place: Installation, tmp_path: Path) 
     await place.put([other.create()])
     new = tmp_path / "new.json"
     new.write_bytes(other.start().value or b"")
-    editing = Program(tmp_path, variables(place.config) | {"EDITOR": f"cp {new}"})
+    editing = Program(tmp_path, place.settings.environment() | {"EDITOR": f"cp {new}"})
 
     done = await editing("dlq", "redrive", letter, "--editor", "--json")
 
@@ -217,7 +217,7 @@ async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
                 raise ConnectionError("not now")
             return await super().send(key, value, *others)
 
-    producer = Failing(place.config.kafka_bootstrap, topic)
+    producer = Failing(place.settings.kafka, topic)
     await producer.start()
     redriving = Redriving(place.db, producer, topic, 1_000)
     try:
@@ -265,7 +265,7 @@ async def test_what_kafka_does_not_take_stays(place: Installation) -> None:
             raise ConnectionError("not now")
         return 0, 0
 
-    db = await connect(place.config.postgres_dsn, place.config.schema)
+    db = await connect(place.settings.postgres, place.settings.schema_)
     try:
         with pytest.raises(ConnectionError):
             await put_back(db, letters, send)
@@ -277,7 +277,7 @@ async def test_what_kafka_does_not_take_stays(place: Installation) -> None:
 async def test_two_who_redrive_the_same(place: Installation) -> None:
     """The second waits for the first, and then finds it done."""
     letters = await buried(place, Orders(), b"{{")
-    db = await connect(place.config.postgres_dsn, place.config.schema)
+    db = await connect(place.settings.postgres, place.settings.schema_)
     others: list[asyncio.Task[list[Any]]] = []
 
     async def someone_waits() -> bool:

@@ -20,7 +20,7 @@ from execstream.kafka.security import Security, configure_security
 from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
 from tests.secured import STRANGER, SecuredBroker
-from tests.whole.program import Program, variables
+from tests.whole.program import Program
 from tests.worker import Installation, installation, until
 
 SECRET = "of-this-test"  # noqa: S105
@@ -47,19 +47,7 @@ def _as_before() -> Iterator[None]:
 
 
 def settings_of(place: Installation) -> Settings:
-    config = place.config
-    return Settings().model_copy(
-        update={
-            "kafka_bootstrap": config.kafka_bootstrap,
-            "postgres_dsn": config.postgres_dsn,
-            "redis_url": config.redis_url,
-            "topic_prefix": config.topic_prefix,
-            "schema_": config.schema,
-            "redis_prefix": config.redis_prefix,
-            "group_prefix": config.group_prefix,
-            "replication_factor": 1,
-        }
-    )
+    return place.settings_with(replication_factor=1)
 
 
 def at(servers: Addresses) -> Settings:
@@ -96,7 +84,7 @@ async def test_nothing_is_wrong(place: Installation, tmp_path: Path) -> None:
     """With everything in place all checks are ok, and the exit code is 0."""
     assert await complaints(settings_of(place)) == []
 
-    environment = variables(place.config) | {"EXECSTREAM_REPLICATION_FACTOR": "1"}
+    environment = place.settings.environment() | {"EXECSTREAM_REPLICATION_FACTOR": "1"}
     done = await Program(tmp_path, environment)("doctor", "--json")
     assert done.code == 0, done.err
     assert {line["part"] for line in done.json_lines()} == {
@@ -136,7 +124,7 @@ async def test_no_setting_may_be_wrong(tmp_path: Path) -> None:
 
 async def test_settings_that_do_not_go_together(place: Installation) -> None:
     """A server that everybody may reach without a token, and two roles at one port."""
-    together = {"http_host": "0.0.0.0", "http_token": None, "apply_port": 8687}  # noqa: S104
+    together = {"http_host": "0.0.0.0", "http_token": None, "apply_port": 8686}  # noqa: S104
     found = await complaints(settings_of(place).model_copy(update=together), "settings")
     assert {finding.check for finding in found} == {"http", "ports"}
 
@@ -195,7 +183,7 @@ async def test_a_user_without_rights(place: Installation, secured: SecuredBroker
     own = secured.fields | {"kafka_sasl_username": STRANGER}
     found = await complaints(settings_of(place).model_copy(update=own), "kafka")
     denied = [finding.found for finding in found if finding.check == "permissions"]
-    assert any(f"{place.config.group_prefix}-apply" in text for text in denied)
+    assert any(f"{place.settings.group_prefix}-apply" in text for text in denied)
     assert any(place.topic(COMMANDS.name) in text for text in denied)
 
 
@@ -213,7 +201,7 @@ async def test_a_broker_that_makes_topics(place: Installation, secured: SecuredB
 async def test_topics_that_are_not_as_they_should_be(fresh: Installation) -> None:
     """One that is missing, and a replication factor that is another."""
     topic = fresh.topic(EVENTS.name)
-    admin = AIOKafkaAdminClient(bootstrap_servers=fresh.config.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=fresh.settings.kafka)
     await admin.start()
     await admin.delete_topics([topic])
 
@@ -287,7 +275,7 @@ async def test_a_newer_migration(fresh: Installation) -> None:
 
 async def test_a_role_without_rights(fresh: Installation, stack: Addresses) -> None:
     """It may look at the migrations only; the tables that it must not write are named."""
-    role, schema = f"{fresh.config.schema}_r", fresh.config.schema
+    role, schema = f"{fresh.settings.schema_}_r", fresh.settings.schema_
     await fresh.db.execute(
         f"create role {role} login password '{SECRET}'; "
         f"grant usage on schema {schema} to {role}; grant select on migration to {role}"
@@ -361,7 +349,7 @@ async def test_a_wrong_password_for_redis(place: Installation) -> None:
 
 async def test_a_redis_user_without_rights(place: Installation) -> None:
     """It may ping, and not publish."""
-    settings, user = settings_of(place), place.config.schema
+    settings, user = settings_of(place), place.settings.schema_
     async with Redis.from_url(settings.redis) as redis:
         await redis.acl_setuser(user, enabled=True, passwords=[f"+{SECRET}"], commands=["+ping"])
         try:

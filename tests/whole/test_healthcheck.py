@@ -37,7 +37,7 @@ async def test_nobody_is_there(ports: list[int]) -> None:
 
 async def test_a_worker(place: Installation, ports: list[int]) -> None:
     """Healthy when it answers, whichever of the ports is its own; not while it stands still."""
-    async with place.worker(http_port=ports[0]) as worker:
+    async with place.worker(apply_port=ports[0]) as worker:
 
         async def is_healthy() -> bool:
             return (await health(ports))[0] == 0

@@ -44,16 +44,16 @@ async def test_listen(program: Program, place: Installation, worker: Worker) -> 
 async def test_listen_goes_on(program: Program, place: Installation, as_json: bool) -> None:
     """With what anybody may say, numbers exact; with what cannot be understood; and when Redis was
     away."""
-    async with cable(place.config.redis_url) as (line, url):
+    async with cable(place.settings.redis) as (line, url):
         there = Program(program.directory, {**program.variables, "EXECSTREAM_REDIS_URL": url})
         async with (
             there.running("listen", *["--json"][: int(as_json)]) as listener,
-            Redis.from_url(place.config.redis_url) as redis,
+            Redis.from_url(place.settings.redis) as redis,
         ):
             assert listener.stdout
             assert listener.stderr
             assert b"Listening" in await listener.stderr.readline()
-            channel = f"{place.config.redis_prefix}execution_event/u/g/r"
+            channel = f"{place.settings.redis_prefix}execution_event/u/g/r"
             for message in [*UNREADABLE, BY_HAND]:
                 await redis.publish(channel, message)
             said = await listener.stdout.readline()

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from execstream.agents.runtime.probes import SETTLING
+from execstream.agents.worker import Timing
 from execstream.devstack.ports import free_ports
 from execstream.streams.topics import CATALOGUE, COMMANDS
 from tests.orders import Order, Orders
@@ -61,7 +62,9 @@ class Probed:
 async def probing(place: Installation, **options: Any) -> AsyncIterator[Probed]:
     """A worker that has only been started."""
     [port] = free_ports(1)
-    worker = await place.start_worker("apply", http_port=port, stall_after=STALL, **options)
+    worker = await place.start_worker(
+        "apply", apply_port=port, timing=Timing(stall_after=STALL), **options
+    )
     try:
         async with aiohttp.ClientSession() as http:
             yield Probed(worker, port, http)
@@ -75,7 +78,7 @@ async def probed(place: Installation) -> AsyncIterator[Probed]:
     [port] = free_ports(1)
     async with (
         aiohttp.ClientSession() as http,
-        place.worker(http_port=port, stall_after=STALL) as worker,
+        place.worker(apply_port=port, timing=Timing(stall_after=STALL)) as worker,
     ):
         yield Probed(worker, port, http)
 
@@ -158,7 +161,7 @@ async def test_who_hears_nothing_is_not_alive(place: Installation) -> None:
 async def test_who_comes_to_own_nothing_is_not_alive(place: Installation) -> None:
     """As long as what is assigned is not taken over; but while no broker answers, whoever waits
     for one does what it should."""
-    address = f"kafka://{place.config.kafka_bootstrap}"
+    address = f"kafka://{place.settings.kafka}"
     async with cable(address) as (line, near), place.db.acquire() as other:
         held = other.transaction()
         await held.start()

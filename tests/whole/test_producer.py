@@ -22,7 +22,7 @@ async def test_bulk(place: Installation) -> None:
     keys = [f"{run}/{number}".encode() for number in range(20)]
     before = await place._ends(COMMANDS.name)
 
-    async with BulkProducer(place.config.kafka_bootstrap, place.topic(COMMANDS.name)) as producer:
+    async with BulkProducer(place.settings.kafka, place.topic(COMMANDS.name)) as producer:
         for number in range(RECORDS):
             await producer.add(keys[number % 20], str(number).encode().ljust(SIZE))
 
@@ -40,7 +40,7 @@ async def test_bulk(place: Installation) -> None:
 async def test_told_partition(place: Installation) -> None:
     """A partition that is told wins over the key's."""
     key = str(uuid4()).encode()
-    async with BulkProducer(place.config.kafka_bootstrap, place.topic(COMMANDS.name)) as producer:
+    async with BulkProducer(place.settings.kafka, place.topic(COMMANDS.name)) as producer:
         for partition in range(COMMANDS.partitions):
             await producer.add(key, b"{}", partition)
     assert set(producer.ends) == set(range(COMMANDS.partitions))
@@ -51,10 +51,10 @@ async def test_too_large(place: Installation) -> None:
     topic = place.topic(COMMANDS.name)
     large = b"x" * (COMMANDS.max_message_bytes + 1)
     with pytest.raises(KafkaError):
-        async with BulkProducer(place.config.kafka_bootstrap, topic) as bulk:
+        async with BulkProducer(place.settings.kafka, topic) as bulk:
             await bulk.add(b"key", large)
     assert (bulk.sent, bulk.acknowledged) == (1, 0)
-    one_by_one = Producer(place.config.kafka_bootstrap, topic)
+    one_by_one = Producer(place.settings.kafka, topic)
     await one_by_one.start()
     with pytest.raises(KafkaError):
         await one_by_one.send(b"key", large)

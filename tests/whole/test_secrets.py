@@ -18,9 +18,8 @@ from execstream.storage.reads import get_graph_execution_by_share_token
 from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token, new_share_token
 from tests.agents.bridging import Listener
 from tests.agents.test_bridge_worker import bridge
-from tests.dashboard.serving import dashboard_config, site
+from tests.dashboard.serving import site
 from tests.orders import Order, Orders, replaced
-from tests.whole.program import variables
 from tests.worker import Installation, installation
 
 CANARY = "canary-5be1c2d8"
@@ -40,10 +39,10 @@ async def test_tokens_and_payloads_stay_where_they_belong(
     token = new_share_token()
     async with AsyncExitStack() as held:
         place = await held.enter_async_context(installation(stack, tmp_path))
-        for name, value in variables(place.config).items():
+        for name, value in place.settings.environment().items():
             monkeypatch.setenv(name, value)
         redis = await held.enter_async_context(Redis.from_url(stack.redis_url))
-        listener = Listener(redis, place.config.redis_prefix)
+        listener = Listener(redis, place.settings.redis_prefix)
         await held.enter_async_context(listener)
         logs = held.enter_context(capture_logs())
         worker = await held.enter_async_context(place.worker())
@@ -52,7 +51,7 @@ async def test_tokens_and_payloads_stay_where_they_belong(
         messages = await listener.hear(7)
         events = await place.events()
 
-        db = await connect(place.config.postgres_dsn, place.config.schema)
+        db = await connect(place.settings.postgres, place.settings.schema_)
         shared = await get_graph_execution_by_share_token(db, token)
         await db.close()
         stored = await _everything(place)
@@ -120,7 +119,7 @@ async def _open_the_link(place: Installation, token: str) -> None:
     """Over HTTP, also when that goes wrong as nobody has foreseen."""
     async with (
         ExecutionClient() as client,
-        site(dashboard_config(place.config), client) as http,
+        site(place.settings, client) as http,
     ):
         assert (await http.get(f"/v1/shared/{token}")).status_code == 200
         await place.db.execute("alter table graph rename to gone")
@@ -130,7 +129,7 @@ async def _open_the_link(place: Installation, token: str) -> None:
 async def _everything(place: Installation) -> str:
     """All rows of all tables, as text."""
     tables = await place.db.fetch(
-        "select tablename from pg_tables where schemaname = $1", place.config.schema
+        "select tablename from pg_tables where schemaname = $1", place.settings.schema_
     )
     rows = [
         row

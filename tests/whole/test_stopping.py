@@ -16,7 +16,7 @@ SOON = 12.0  # seconds
 async def test_without_postgres(place: Installation, away: Callable[[Cable], None]) -> None:
     """A commit is under way: it is left to the next owner."""
     orders = Orders()
-    async with cable(place.config.postgres_dsn) as (between, dsn):
+    async with cable(place.settings.postgres) as (between, dsn):
         worker = await place.start_worker("apply", postgres_dsn=dsn)
         await until(place._owns(worker))
         await place.put([orders.create()])

@@ -10,12 +10,11 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.app import PAGE
-from execstream.dashboard.config import Token
 from execstream.dashboard.server import Server
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.topics import COMMANDS, EVENTS
 from tests.dashboard.page.browser import Tab
-from tests.dashboard.serving import SECRET, dashboard_config, serving
+from tests.dashboard.serving import SECRET, serving
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until
 
@@ -122,8 +121,8 @@ async def test_goes_on_without_kafka(
     tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
 ) -> None:
     """What Kafka does not tell is said to be unknown; all else is there."""
-    config = dashboard_config(place.config, kafka_bootstrap="127.0.0.1:1")
-    async with serving(config, sender) as cut:
+    settings = place.settings_with(kafka_bootstrap="127.0.0.1:1")
+    async with serving(settings, sender) as cut:
         await tab.open(f"{cut.url}/#/health")
         await tab.sees(
             "/Kafka\\s+away/.test(document.querySelector('[aria-label=Servers]').innerText)"
@@ -195,8 +194,8 @@ async def test_asks_for_the_token(
     tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
 ) -> None:
     """A server with a token shows nothing before it has it; afterwards the feed is live, too."""
-    config = dashboard_config(place.config, Token(SECRET))
-    async with serving(config, sender) as closed:
+    settings = place.settings_with(http_token=SECRET)
+    async with serving(settings, sender) as closed:
         await tab.open(f"{closed.url}/#/runs/{run.run_id}")
         await tab.sees("document.querySelector('#token')")
 
