@@ -11,7 +11,7 @@ from faust.types import TP
 
 from execstream.agents.apply.state_cache import RunCache
 from execstream.agents.runtime.partition_buffer import AssignedPartition
-from execstream.kafka.security import Security
+from execstream.config.settings import Settings
 from execstream.recovery.replay.copy_loader import write
 from execstream.recovery.replay.shadow_schema import APPLY
 from execstream.recovery.replay.throttle import Cores, Throttle
@@ -35,17 +35,17 @@ class Assignment:
 
     source: str
     copies_lost: bool
-    kafka_bootstrap: str
-    kafka_security: Security
-    postgres_dsn: str
+    settings: Settings
     topic: str
-    live: str
     schema: str
     ends: Mapping[int, int]
-    max_command_bytes: int
     cache_bytes: int
     batch_records: int
     parent: int
+
+    @property
+    def live(self) -> str:
+        return self.settings.schema_
 
     @property
     def is_orphaned(self) -> bool:
@@ -60,9 +60,7 @@ class Writer:
         self.session = session
         self.parts: list[AssignedPartition] = []
         self.cache = RunCache(assignment.cache_bytes)
-        self.throttle = Throttle(
-            assignment.postgres_dsn, assignment.schema, assignment.live, assignment.topic, Cores()
-        )
+        self.throttle = Throttle(assignment.settings, assignment.schema, assignment.topic, Cores())
         self.number = 0
         self._days = Days()
 

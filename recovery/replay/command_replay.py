@@ -33,7 +33,7 @@ async def replay_commands(writer: Writer) -> None:
     assignment = writer.assignment
     connection = await writer.session.get()
     folding = _Folding(writer, await foreign_records(connection, assignment.live, assignment.topic))
-    batches = read_commands(assignment.kafka_bootstrap, writer.parts, assignment.ends, writer.limit)
+    batches = read_commands(assignment.settings.kafka, writer.parts, assignment.ends, writer.limit)
     async for batch in batches:
         if assignment.is_orphaned:
             return
@@ -103,7 +103,7 @@ class _Folding:
                 if fact is not None:
                     tally.count(fact)
 
-        decoded = decode_batch(batch, writer.assignment.max_command_bytes, self._dead)
+        decoded = decode_batch(batch, writer.assignment.settings.max_command_bytes, self._dead)
         if writer.assignment.copies_lost:
             batch, decoded = await without_lost(writer, batch, decoded)
         folded = BatchResult(batch, writer.number, writer.cache.generation, self._early)

@@ -33,7 +33,7 @@ Rows = Sequence[asyncpg.Record]
 async def replay_entries(writer: Writer) -> None:
     """Evolve the runs of the writer's partitions by what happened before the share's ends."""
     assignment = writer.assignment
-    reading = Session(assignment.postgres_dsn, assignment.live)
+    reading = Session(assignment.settings.postgres, assignment.live)
     try:
         for part in writer.parts:
             end = assignment.ends[part.number]

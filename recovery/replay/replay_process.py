@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 
+from execstream.config.logs import configure_logging
 from execstream.kafka import header_decoding
 from execstream.kafka.security import configure_security
 from execstream.recovery.replay.assignment import Assignment, Writer
@@ -21,7 +22,8 @@ NICENESS = 15  # the live side comes first
 def replay_in_process(assignment: Assignment) -> None:
     """Replay `assignment` in a process of its own."""
     header_decoding.install()
-    configure_security(assignment.kafka_security)
+    configure_logging(assignment.settings)
+    configure_security(assignment.settings.kafka_security)
     os.nice(NICENESS)
     # As in a worker: what lives long forms no cycles.
     gc.freeze()
@@ -31,7 +33,7 @@ def replay_in_process(assignment: Assignment) -> None:
 
 async def replay(assignment: Assignment) -> None:
     """Replay from where the schema is up to the share's ends."""
-    session = Session(assignment.postgres_dsn, assignment.schema)
+    session = Session(assignment.settings.postgres, assignment.schema)
     writer = Writer(assignment, session)
     try:
         await writer.claim()

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from execstream.agents.runtime.retries import tolerating
+from execstream.config.settings import Settings
 from execstream.recovery.replay.live_schema import LivePosition, live_places
 from execstream.storage.connections import NO_TIMEOUT, Session
 
@@ -50,12 +51,13 @@ class Cores:
 
 
 class Throttle:
-    """One process's turns in rebuilding `schema`. `topic`: of the commands that `live` applies."""
+    """One process's turns in rebuilding `schema`. `topic`: of the commands that the live
+    schema applies."""
 
-    def __init__(self, dsn: str, schema: str, live: str, topic: str, cores: Cores) -> None:
+    def __init__(self, settings: Settings, schema: str, topic: str, cores: Cores) -> None:
         self._name = f"execstream.replay {schema}"
-        self._live, self._topic = live, topic
-        self._session = Session(dsn, schema)
+        self._live, self._topic = settings.schema_, topic
+        self._session = Session(settings.postgres, schema)
         self._places: Mapping[int, LivePosition] = {}
         self._cores = cores
         self._gave_way = False

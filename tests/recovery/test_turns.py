@@ -31,10 +31,7 @@ async def pair(place: Installation, tmp_path: Path) -> AsyncIterator[list[Thrott
     """Two processes' turns, each of which has had one, where cores are always short."""
     settings = place.settings
     no_cores = Cores(tmp_path / "nothing")
-    both = [
-        Throttle(settings.postgres, settings.schema_, settings.schema_, TOPIC, no_cores)
-        for _ in range(2)
-    ]
+    both = [Throttle(settings, settings.schema_, TOPIC, no_cores) for _ in range(2)]
     await place.db.execute(MOVE, TOPIC)
     for throttle in both:
         async with throttle.turn():
@@ -85,9 +82,7 @@ async def test_where_there_are_cores_nobody_waits(place: Installation, tmp_path:
     settings = place.settings
     async with AsyncExitStack() as at_work, asyncio.timeout(PATIENCE):
         for _ in range(2):
-            throttle = Throttle(
-                settings.postgres, settings.schema_, settings.schema_, TOPIC, Cores(told)
-            )
+            throttle = Throttle(settings, settings.schema_, TOPIC, Cores(told))
             at_work.push_async_callback(throttle.close)
             async with throttle.turn():
                 pass
