@@ -1,0 +1,75 @@
+"""Wording: plain technical English, measured by habits that it does not have.
+
+Counts are per 10,000 words of docstrings and comments, and of manuals without their code blocks.
+The limits are the counts of the day on which they were set. They only ever fall.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rooms import MODULES, ROOT
+
+HABITS = {
+    "what": {"what"},
+    "tell, say": {"tell", "tells", "told", "telling", "say", "says", "said", "saying"},
+    "who": {
+        *("who", "whoever", "whose", "whom"),
+        *("somebody", "nobody", "anybody", "everybody"),
+    },
+}
+LIMITS = {
+    "code": {"what": 177.0, "tell, say": 87.0, "who": 66.0},
+    "manuals": {"what": 85.0, "tell, say": 58.5, "who": 30.0},
+}
+FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
+MOST_FRAGMENTS = 20.6  # percent of docstrings
+PROGRAMS = (*MODULES, *(ROOT / "bench").glob("*.py"), *(ROOT / "ops").rglob("*.py"))
+MANUALS = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def docstrings() -> Iterator[str]:
+    for file in PROGRAMS:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+                yield text
+
+
+def comments() -> Iterator[str]:
+    for file in PROGRAMS:
+        tokens = tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline)
+        yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+
+
+def manuals() -> Iterator[str]:
+    for file in MANUALS:
+        yield re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def rates(texts: Iterator[str]) -> dict[str, float]:
+    """Occurrences of each habit per 10,000 words."""
+    words = Counter(word for text in texts for word in re.findall(r"[a-z']+", text.lower()))
+    total = sum(words.values())
+    return {habit: 1e4 * sum(words[word] for word in of) / total for habit, of in HABITS.items()}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_habits_do_not_come_back(kind: str) -> None:
+    """No habit is more frequent than on the day on which its limit was set."""
+    texts = (
+        manuals() if kind == "manuals" else (one for it in (docstrings(), comments()) for one in it)
+    )
+    found = rates(texts)
+    assert {habit: rate for habit, rate in found.items() if rate > LIMITS[kind][habit]} == {}
+
+
+def test_docstrings_are_sentences() -> None:
+    """No more docstrings than then begin with a fragment."""
+    begins = [FRAGMENT.match(text.strip()) is not None for text in docstrings()]
+    assert 100 * sum(begins) / len(begins) <= MOST_FRAGMENTS
