@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = ("buses", "models", "queue", "reads")
+# Where the other names are, below this package.
 _MODULE_OF = {
     "Applied": "streams.outcomes",
     "CommandDead": "client.errors",
