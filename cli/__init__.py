@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command li
 
 import asyncio
 import sys
+from typing import NamedTuple
 
 from cyclopts import App, CycloptsError
 
@@ -28,36 +29,48 @@ app = App(
 )
 app.register_install_completion_command()
 
-# Help is told here, so that `execstream --help` need not import everything.
-for _place, _help in {
-    "up": "Run everything on this machine until Ctrl-C.",
-    "demo": "Watch real agent graphs run, and get a receipt.",
-    "worker": "Run the agents of one role, or of all.",
-    "serve": "The page, the API and the live feed, over HTTP.",
-    "topics": "The Kafka topics: apply, check, list.",
-    "migrate": "Bring the schema in Postgres to this version.",
-    "emit": "Send commands from a file or a pipe.",
-    "simulate": "Make the commands of simulated runs.",
-    "listen": "Print what happens, as it happens.",
-    "show": "Show one run with its steps.",
-    "diff": "What changed in a run between two moments.",
-    "explain": "The story of a run, or of one command, in sentences.",
-    "replay": "Rebuild everything from the log, with proof, and swap it in.",
-    "watch": "How everything fares, live.",
-    "stats": "Figures over all runs: blocks.",
-    "alerts": "Blocks that fail and runs that are stuck: list, acknowledge, silence.",
-    "dlq": "Dead letters: list, show, redrive.",
-    "export": "Take what is known of runs out into a file.",
-    "rules": "The rules: test changed ones.",
-    "verify": "Check that what is stored and published follows from the journal.",
-    "offsets": "Where consumers are in their topics: show, rebase, skip.",
-    "retention": "Let go of the journal and the steps of days long ago.",
-    "forget": "Erase everything about a person.",
-    "config": "The settings: show.",
-    "doctor": "Look for what is wrong with servers, topics, tables and settings.",
-}.items():
-    app.command(f"execstream.cli.{_place}:{_place}", name=_place, help=_help)
-app.command("execstream.cli.list:list_runs", name="list", help="List runs, newest first.")
+
+class _Command(NamedTuple):
+    """What a command is for, and the extra it needs."""
+
+    help: str
+    extra: str | None = None
+
+
+# Told here, so that `execstream --help` need not import everything.
+_COMMANDS = {
+    "up": _Command("Run everything on this machine until Ctrl-C.", "local"),
+    "demo": _Command("Watch real agent graphs run, and get a receipt.", "local"),
+    "worker": _Command("Run the agents of one role, or of all.", "worker"),
+    "serve": _Command("The page, the API and the live feed, over HTTP.", "server"),
+    "topics": _Command("The Kafka topics: apply, check, list."),
+    "migrate": _Command("Bring the schema in Postgres to this version."),
+    "emit": _Command("Send commands from a file or a pipe."),
+    "simulate": _Command("Make the commands of simulated runs."),
+    "listen": _Command("Print what happens, as it happens."),
+    "list": _Command("List runs, newest first."),
+    "show": _Command("Show one run with its steps."),
+    "diff": _Command("What changed in a run between two moments."),
+    "explain": _Command("The story of a run, or of one command, in sentences."),
+    "replay": _Command("Rebuild everything from the log, with proof, and swap it in.", "worker"),
+    "watch": _Command("How everything fares, live."),
+    "stats": _Command("Figures over all runs: blocks."),
+    "alerts": _Command("Blocks that fail and runs that are stuck: list, acknowledge, silence."),
+    "dlq": _Command("Dead letters: list, show, redrive."),
+    "export": _Command("Take what is known of runs out into a file.", "worker"),
+    "rules": _Command("The rules: test changed ones.", "worker"),
+    "verify": _Command(
+        "Check that what is stored and published follows from the journal.", "worker"
+    ),
+    "offsets": _Command("Where consumers are in their topics: show, rebase, skip."),
+    "retention": _Command("Let go of the journal and the steps of days long ago."),
+    "forget": _Command("Erase everything about a person."),
+    "config": _Command("The settings: show."),
+    "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
+}
+for _name, _command in _COMMANDS.items():
+    _function = "list_runs" if _name == "list" else _name
+    app.command(f"execstream.cli.{_name}:{_function}", name=_name, help=_command.help)
 
 
 def main() -> None:
@@ -68,7 +81,22 @@ def main() -> None:
         sys.exit(0)  # by SIGTERM, while something was starting or ending
     except ExecstreamError as error:
         sys.exit(str(error))
+    except ImportError as error:
+        _tell_extra(error)
+        raise
     except Exception as error:
         if isinstance(error, OSError) or type(error).__module__.startswith(_CLIENT_LIBRARIES):
             sys.exit(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
         raise
+
+
+def _tell_extra(error: ImportError) -> None:
+    """End with a sentence if a package is missing that belongs to an extra of the command."""
+    name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    extra = _COMMANDS[name].extra if name in _COMMANDS else None
+    missing = error.__cause__ or error  # cyclopts raises its own from what it gets
+    package = ((isinstance(missing, ModuleNotFoundError) and missing.name) or "").split(".")[0]
+    if extra and package not in ("", "execstream"):
+        sys.exit(
+            f"`execstream {name}` needs the extra {extra!r}: pip install 'execstream[{extra}]'"
+        )

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -48,8 +49,9 @@ class Supervisor:
         logs: Path | None = None,
         announce: Callable[[Mapping[str, int]], None] = lambda _: None,
     ) -> None:
-        self._environment = os.environ | settings.environment() | {_SUPERVISOR: str(os.getpid())}
         self._roles = tuple(roles)
+        check_installed(self._roles)
+        self._environment = os.environ | settings.environment() | {_SUPERVISOR: str(os.getpid())}
         self._logs = logs
         self._announce = announce
         self._children: dict[str, asyncio.subprocess.Process] = {}
@@ -107,6 +109,14 @@ class Supervisor:
 
     def _announce_pids(self) -> None:
         self._announce({role: child.pid for role, child in self._children.items()})
+
+
+def check_installed(roles: Iterable[str] = ROLES) -> None:
+    """Raises ModuleNotFoundError where processes of `roles` would, each time they are started."""
+    for role in roles:
+        needed = "uvicorn" if role == SERVER else "faust"
+        if find_spec(needed) is None:
+            raise ModuleNotFoundError(f"No module named {needed!r}", name=needed)
 
 
 def process_name(role: str) -> str:

@@ -12,9 +12,9 @@ from execstream.cli.common import Json, opened, out, print_json, start
 from execstream.cli.overview import Overview, Overviewer
 from execstream.cli.watch_view import View
 from execstream.config.settings import Settings
-from execstream.dashboard.feed.reader import AWAY
 from execstream.kafka.cluster import Brokers
 from execstream.kafka.security import client_options
+from execstream.storage.connections import AWAY
 
 PAUSE = 1.0  # seconds between two looks
 

@@ -6,7 +6,7 @@ from typing import Literal
 import structlog
 
 from execstream.cli.common import start
-from execstream.cli.supervisor import Supervisor, end_with_supervisor
+from execstream.cli.supervisor import Supervisor, check_installed, end_with_supervisor
 from execstream.config.process_lifetime import stop_signals
 from execstream.config.settings import Settings
 
@@ -22,6 +22,7 @@ def worker(*, role: Role = "all") -> int:
         apply: commands and the catalogue to Postgres. tally: events to totals. bridge: events to
         Redis. all: one process for each, started again when it ends.
     """
+    check_installed()
     settings = start()
     if role == "all":
         return asyncio.run(_run_all(settings))

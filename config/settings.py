@@ -4,6 +4,7 @@ Every field is the variable `EXECSTREAM_<FIELD>`. When none of the three servers
 local stack is used that `execstream up` describes in `.execstream/stack.json`.
 """
 
+import ipaddress
 import json
 import os
 import sys
@@ -262,3 +263,13 @@ def without_password(value: object) -> object:
         return value
     password = urlsplit(value).password
     return value.replace(f":{password}@", f":{_HIDDEN}@") if password else value
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host`, a name or an address, is this machine for certain."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

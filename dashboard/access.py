@@ -6,7 +6,6 @@ tokens each request shows one; a token bound to a user sees nothing of others, a
 do not exist.
 """
 
-import ipaddress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from execstream.config.settings import is_loopback
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.services import Services, services
 
@@ -78,16 +78,6 @@ def _check_host(host: str | None) -> None:
             HTTPStatus.MISDIRECTED_REQUEST,
             "Without a token this server answers to localhost only: set EXECSTREAM_HTTP_TOKEN.",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address, can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 CurrentViewer = Annotated[Viewer, Depends(_viewer)]

@@ -8,8 +8,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from execstream.config.settings import Settings
-from execstream.dashboard.access import is_loopback
+from execstream.config.settings import Settings, is_loopback
 from execstream.dashboard.app import build_app
 from execstream.dashboard.services import CommandSender
 from execstream.streams.errors import Fatal

@@ -15,6 +15,9 @@ from execstream.streams import exact_json
 
 NO_TIMEOUT = 24 * 3600.0  # seconds; for statements that read or write whole tables
 
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What is raised while Postgres does not answer."""
+
 
 @dataclass(frozen=True)
 class Profile:

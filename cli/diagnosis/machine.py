@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Iterator
 
 from execstream.cli.diagnosis.finding import Examined, Finding
-from execstream.config.settings import Settings, variable
-from execstream.dashboard.access import is_loopback
+from execstream.config.settings import Settings, is_loopback, variable
 
 ROOM = 1024**3  # bytes
 

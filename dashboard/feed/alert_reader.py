@@ -8,8 +8,9 @@ import asyncio
 import asyncpg
 import structlog
 
-from execstream.dashboard.feed.reader import AWAY, Reader
+from execstream.dashboard.feed.reader import Reader
 from execstream.storage.alerts.outbox import last_message_id, messages_after
+from execstream.storage.connections import AWAY
 
 POLL = 0.5  # seconds
 LOOK_BACK = 2.0  # seconds; a stream that is new may have been there before it was seen

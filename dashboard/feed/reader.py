@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import asyncpg
 import structlog
 
 from execstream.dashboard import metrics
@@ -19,15 +18,13 @@ from execstream.dashboard.feed.journal_pages import Journal, Page
 from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.scopes import scopes_of
 from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
+from execstream.storage.connections import AWAY
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import Scope
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for
 POLL_WITHOUT_REDIS = 0.25  # seconds
-
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What is raised while Postgres does not answer."""
 
 log = structlog.get_logger(__name__)
 

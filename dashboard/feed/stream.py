@@ -13,8 +13,9 @@ from execstream.dashboard import metrics
 from execstream.dashboard.feed import frames
 from execstream.dashboard.feed.cursor import Position, encode
 from execstream.dashboard.feed.journal_pages import Journal
-from execstream.dashboard.feed.reader import AWAY, Reader
+from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
+from execstream.storage.connections import AWAY
 from execstream.storage.log.reader import Scope
 
 HEARTBEAT = 15.0  # seconds of silence

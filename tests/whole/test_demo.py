@@ -165,3 +165,25 @@ async def test_without_the_extra(tmp_path: Path) -> None:
         assert (told.code, told.out) == (1, "")
         assert "The local stack needs the extra 'local' (psutil is missing)" in told.err
         assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        (("worker",), "faust", "worker"),
+        (("replay", "--into", "rebuilt"), "faust", "worker"),
+        (("serve",), "uvicorn", "server"),
+    ],
+)
+async def test_without_an_extra(
+    tmp_path: Path, command: tuple[str, ...], missing: str, extra: str
+) -> None:
+    """Where packages of another extra are missing, a sentence names the extra."""
+    hidden = f"import sys\nsys.modules['{missing}'] = None\n"  # as if it were not installed
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    bare = Program(tmp_path, {"PYTHONPATH": f"{tmp_path}:{HOME}"})
+    told = await bare(*command)
+    assert (told.code, told.out) == (1, "")
+    assert told.err == (
+        f"`execstream {command[0]}` needs the extra '{extra}': pip install 'execstream[{extra}]'\n"
+    )
