@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cyclopts import App, CycloptsError
 
+from execstream import __version__
 from execstream.streams.errors import ExecstreamError
 
 # Whoever types a command gets a sentence about a server that does not do its part.
@@ -24,6 +25,7 @@ def _sentence(error: CycloptsError) -> str:
 app = App(
     name="execstream",
     help="Commands of agent graphs in, exact state out.",
+    version=__version__,
     version_flags=["--version"],
     error_formatter=_sentence,
 )

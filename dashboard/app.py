@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.staticfiles import StaticFiles
 
+from execstream import __version__
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.middleware import EveryAnswer
@@ -55,7 +56,7 @@ def build_app(
 
     app = FastAPI(
         title="execstream",
-        version="1",
+        version=__version__,
         description="Runs of agent graphs: reads, commands, and a live feed.",
         lifespan=lifespan,
         responses=PROBLEMS,

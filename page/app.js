@@ -147,6 +147,15 @@ function showAlarm([newest, ...others]) {
   );
 }
 
+async function showVersion() {
+  try {
+    const { version } = await get("/livez");
+    fill(document.getElementById("version"), version && `execstream ${version}`);
+  } catch {
+    // the pulse tells when the server does not answer
+  }
+}
+
 fill(
   nav,
   VIEWS.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),
@@ -156,3 +165,4 @@ addEventListener("token-wanted", askForToken);
 show();
 beat();
 countAlerts();
+showVersion();

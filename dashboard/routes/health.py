@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
+from execstream import __version__
 from execstream.dashboard.access import CurrentViewer, Operator
 from execstream.dashboard.metrics import POOL
 from execstream.dashboard.problems import not_found
@@ -32,9 +33,10 @@ class Me(BaseModel):
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The process answers; `version`: of execstream."""
 
     status: str
+    version: str
 
 
 class Ready(BaseModel):
@@ -73,8 +75,8 @@ async def get_diagnostics(served: Served) -> Response:
 
 @router.get("/livez", tags=["operations"], response_model=Alive)
 async def livez() -> Response:
-    """Whether the process answers."""
-    return Json(Alive(status="alive"))
+    """Whether the process answers, and which version it is."""
+    return Json(Alive(status="alive", version=__version__))
 
 
 @router.get(

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 
+from execstream import __version__
+
 PROMISED = {
     "/v1/executions",
     "/v1/executions/{graph_exec_id}",
@@ -29,6 +31,7 @@ async def test_everything_is_described(http: httpx.AsyncClient) -> None:
     """All paths with what they answer: schemas of their own, and problems."""
     described = (await http.get("/openapi.json")).json()
     assert described["openapi"].startswith("3.1")
+    assert described["info"]["version"] == __version__
     assert described["paths"].keys() >= PROMISED
     for path, operations in described["paths"].items():
         assert operations.keys() <= METHODS

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from execstream import ExecutionClient
+from execstream import ExecutionClient, __version__
 from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.server import Server
 from tests.dashboard.serving import PATIENCE, SECRET
@@ -27,6 +27,8 @@ async def test_serve(place: Installation, tmp_path: Path) -> None:
         async with Subscription(url, secret=SECRET) as stream:
             await stream.next("snapshot")
             async with httpx.AsyncClient() as http:
+                alive = (await http.get(f"{url}/livez")).json()
+                assert alive == {"status": "alive", "version": __version__}
                 assert (await http.get(f"{url}/readyz")).json()["status"] == "ready"
                 assert (await http.get(f"{url}/v1/executions")).status_code == 401
             process.send_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from execstream import __version__
 from execstream.cli import app
 from execstream.cli.supervisor import ROLES
 from execstream.config.settings import SERVERS
@@ -30,6 +31,12 @@ async def test_help(lost_program: Program) -> None:
     assert (told.code, told.err) == (0, "")
     for command in COMMANDS_OF_THE_PROGRAM:
         assert command in told.out
+
+
+async def test_version(lost_program: Program) -> None:
+    """The program tells its version."""
+    told = await lost_program("--version")
+    assert (told.code, told.out, told.err) == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS_OF_THE_PROGRAM)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from execstream import ExecutionClient
+from execstream import ExecutionClient, __version__
 from execstream.dashboard.app import PAGE
 from execstream.dashboard.server import Server
 from execstream.streams.outcomes import DeadReason, Refusal
@@ -85,6 +85,12 @@ async def test_a_run_is_readable_in_every_light(tab: Tab, server: Server, run: O
             await tab.open(f"{server.url}/#/runs/{run.run_id}?step={run.named('a')}")
             await tab.sees("document.querySelector('.drawer').innerText.includes('quota exceeded')")
             await _must_fit(tab, dark=dark)
+
+
+async def test_tells_its_version(tab: Tab, server: Server) -> None:
+    """At the foot of every view."""
+    await tab.open(server.url)
+    await tab.sees(f"document.querySelector('footer').innerText === 'execstream {__version__}'")
 
 
 async def _must_fit(tab: Tab, *, dark: bool) -> None:
