@@ -7,22 +7,16 @@ event loop, and batches what they send at the same time.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import asyncpg
 from msgspec.structs import replace
 
 from execstream.client.ids import uuid7
 from execstream.client.named_writes import TIMEOUT, Writing
-from execstream.client.replies import ReplyListener
-from execstream.config.settings import Settings, load_settings, read_settings
 from execstream.kafka.producer import Producer
 from execstream.kafka.security import configure_security
-from execstream.storage.connections import connect
-from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams import exact_json
 from execstream.streams.commands import Command, SetKeyValue, type_of
 from execstream.streams.decoding import decode
@@ -30,6 +24,13 @@ from execstream.streams.errors import NotDelivered, OutcomeUnknown
 from execstream.streams.outcomes import Outcome
 from execstream.streams.redriving import Redriven
 from execstream.streams.topics import COMMANDS
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from execstream.client.replies import ReplyListener
+    from execstream.client.result_reader import ResultReader
+    from execstream.config.settings import Settings
 
 AnyCommand = Mapping[str, Any] | Command
 
@@ -76,8 +77,7 @@ class ExecutionClient(Writing):
         self._topic = self._settings.topic_prefix + COMMANDS.name
         self._producer = Producer(self._settings.kafka, self._topic)
         self._listener: ReplyListener | None = None
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
+        self._result_reader: ResultReader | None = None
 
     async def __aenter__(self) -> Self:
         await self._producer.start()
@@ -92,8 +92,8 @@ class ExecutionClient(Writing):
         await self._producer.close()
         if self._listener:
             await self._listener.close()
-        if self._pool:
-            await self._pool.close()
+        if self._result_reader:
+            await self._result_reader.close()
 
     async def send(
         self,
@@ -163,12 +163,19 @@ class ExecutionClient(Writing):
         except TimeoutError:
             raise NotDelivered(TIMEOUT) from None
 
-    async def database(self) -> asyncpg.Pool:
+    async def database(self) -> "asyncpg.Pool":
         """The pool to read from, opened when it is first asked for."""
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await connect(self._settings.postgres, self._settings.schema_)
-            return self._pool
+        return await self._results().pool()
+
+    def _results(self) -> "ResultReader":
+        """What is read in Postgres."""
+        if self._result_reader is None:
+            from execstream.client.result_reader import (  # noqa: PLC0415 - `send` needs no Postgres
+                ResultReader,
+            )
+
+            self._result_reader = ResultReader(self._settings.postgres, self._settings.schema_)
+        return self._result_reader
 
     def _prepare(self, command: AnyCommand, reply_to: str | None = None) -> _Prepared:
         """The record of a command. It is judged as the worker will judge it."""
@@ -185,8 +192,10 @@ class ExecutionClient(Writing):
         place = await self._producer.send(key, value, headers.items() if headers else ())
         return Sent(self._topic, *place)
 
-    async def _replies(self) -> ReplyListener:
+    async def _replies(self) -> "ReplyListener":
         if self._listener is None:
+            from execstream.client.replies import ReplyListener  # noqa: PLC0415 - nor Redis
+
             self._listener = ReplyListener(self._settings.redis, self._settings.redis_prefix)
         await self._listener.ready()
         return self._listener
@@ -198,11 +207,8 @@ class ExecutionClient(Writing):
         listening = self._listener is not None and self._listener.listening
         patience = FIRST_LOOK if listening else LOOK_INTERVAL_WITHOUT_REPLIES
         while not (await asyncio.wait([reply], timeout=patience))[0]:
-            # While Postgres is away nothing takes effect; it may come back in time.
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                db = await self.database()
-                if outcome := await recorded_outcome(db, command, *sent):
-                    return outcome
+            if outcome := await self._results().outcome(command, *sent):
+                return outcome
             patience = LOOK_INTERVAL if listening else LOOK_INTERVAL_WITHOUT_REPLIES
         return reply.result()
 
@@ -219,8 +225,14 @@ def _record(command: AnyCommand, reply_to: str | None) -> tuple[bytes, bytes]:
     return str(key).encode(), exact_json.encode(fields)
 
 
-def _settings(**addresses: str | None) -> Settings:
+def _settings(**addresses: str | None) -> "Settings":
     """The settings with the given addresses, which are enough when Kafka's is among them."""
+    # Not before a client is made: pydantic takes longer than all else that is imported with it.
+    from execstream.config.settings import (  # noqa: PLC0415 - as said above
+        load_settings,
+        read_settings,
+    )
+
     if addresses["kafka_bootstrap"] is None:
         return load_settings().at(**addresses)
     return read_settings().at(**addresses)

@@ -7,30 +7,28 @@ took effect before, by its id, counts as well. `at` is when it happened, now by 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
-
-import asyncpg
+from typing import TYPE_CHECKING, Any
 
 from execstream.client.errors import CommandDead, CommandRefused
 from execstream.client.ids import uuid7
-from execstream.storage.models import (
-    ExecutionStatus,
-    GraphExecution,
-    GraphExecutionStats,
-    GraphExecutionWithNodes,
-    NodeExecutionResult,
-    NodeExecutionStats,
-)
-from execstream.storage.reads import get_graph_execution, get_node_execution
-from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token
 from execstream.streams.outcomes import Applied, Dead, Duplicate, Outcome, Refused
 from execstream.streams.rules import derived_id
+from execstream.streams.statuses import ExecutionStatus
+
+if TYPE_CHECKING:
+    from execstream.client.result_reader import ResultReader
+    from execstream.storage.models import (
+        GraphExecution,
+        GraphExecutionStats,
+        GraphExecutionWithNodes,
+        NodeExecutionResult,
+        NodeExecutionStats,
+    )
 
 TIMEOUT = 10.0  # seconds to wait for an outcome
 
 Json = Any
 Document = Mapping[str, Json]
-T = TypeVar("T")
 
 
 class Writing(ABC):
@@ -47,8 +45,8 @@ class Writing(ABC):
         """Send a command and wait for its outcome."""
 
     @abstractmethod
-    async def database(self) -> asyncpg.Pool:
-        """The pool to read from."""
+    def _results(self) -> "ResultReader":
+        """What is read in Postgres."""
 
     async def create_graph_execution(
         self,
@@ -68,7 +66,7 @@ class Writing(ABC):
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
-    ) -> GraphExecutionWithNodes:
+    ) -> "GraphExecutionWithNodes":
         """Create a run, INCOMPLETE, with its starting steps QUEUED.
 
         `starting_nodes_input` has the node and the inputs by pin of every starting step,
@@ -96,9 +94,7 @@ class Writing(ABC):
             parent_graph_exec_id=parent_graph_exec_id,
             dry_run=dry_run,
         )
-        db = await self.database()
-        run = await get_graph_execution(db, user_id, graph_exec_id, include_node_executions=True)
-        return _still_there(run, graph_exec_id)
+        return await self._results().run_with_steps(user_id, graph_exec_id)
 
     async def update_graph_execution_start_time(
         self,
@@ -108,7 +104,7 @@ class Writing(ABC):
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
-    ) -> GraphExecution:
+    ) -> "GraphExecution":
         """Move a run to RUNNING and set its `started_at`, again when it is resumed."""
         await self._effect(
             "graph.start",
@@ -116,19 +112,19 @@ class Writing(ABC):
             user_id=user_id,
             graph_exec_id=graph_exec_id,
         )
-        return await self._run(user_id, graph_exec_id)
+        return await self._results().run(user_id, graph_exec_id)
 
     async def update_graph_execution_stats(
         self,
         graph_exec_id: str,
         status: ExecutionStatus | None = None,
-        stats: GraphExecutionStats | Document | None = None,
+        stats: "GraphExecutionStats | Document | None" = None,
         *,
         user_id: str,
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
-    ) -> GraphExecution:
+    ) -> "GraphExecution":
         """Move a run, replace its stats (in the names they are stored under), or both."""
         await self._effect(
             "graph.update",
@@ -138,7 +134,7 @@ class Writing(ABC):
             status=status,
             stats=stats,
         )
-        return await self._run(user_id, graph_exec_id)
+        return await self._results().run(user_id, graph_exec_id)
 
     async def update_graph_execution_share_status(
         self,
@@ -155,6 +151,12 @@ class Writing(ABC):
 
         `storage.reads.share_tokens` makes tokens; one of less than 22 characters is a ValueError.
         """
+        # Its package has all reads in it, which `send` can do without.
+        from execstream.storage.reads.share_tokens import (  # noqa: PLC0415 - as said above
+            SHORTEST,
+            hash_share_token,
+        )
+
         if is_shared and share_token is not None and len(share_token) < SHORTEST:
             raise ValueError(
                 f"A share token of {len(share_token)} characters can be guessed: it needs "
@@ -201,7 +203,7 @@ class Writing(ABC):
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
-    ) -> tuple[NodeExecutionResult, dict[str, Json]]:
+    ) -> "tuple[NodeExecutionResult, dict[str, Json]]":
         """Give a value to the oldest step of the node that lacks the pin, or to a new one.
 
         Returns the step and all its inputs so far. With `node_exec_id` only that step will do.
@@ -217,7 +219,7 @@ class Writing(ABC):
             input_name=input_name,
             node_exec_id=node_exec_id,
         )
-        step = await self._step(user_id, graph_exec_id, applied.node_exec_id or "")
+        step = await self._results().step(user_id, graph_exec_id, applied.node_exec_id or "")
         return step, step.input_data
 
     async def upsert_execution_output(
@@ -248,14 +250,14 @@ class Writing(ABC):
         node_exec_id: str,
         status: ExecutionStatus,
         execution_data: Document | None = None,
-        stats: NodeExecutionStats | Document | None = None,
+        stats: "NodeExecutionStats | Document | None" = None,
         *,
         user_id: str,
         graph_exec_id: str,
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
-    ) -> NodeExecutionResult:
+    ) -> "NodeExecutionResult":
         """Move a step; QUEUED needs its `execution_data`."""
         await self._effect(
             "node.update",
@@ -267,13 +269,13 @@ class Writing(ABC):
             execution_data=execution_data,
             stats=stats,
         )
-        return await self._step(user_id, graph_exec_id, node_exec_id)
+        return await self._results().step(user_id, graph_exec_id, node_exec_id)
 
     async def update_node_execution_status_batch(
         self,
         node_exec_ids: Sequence[str],
         status: ExecutionStatus,
-        stats: NodeExecutionStats | Document | None = None,
+        stats: "NodeExecutionStats | Document | None" = None,
         *,
         user_id: str,
         graph_exec_id: str,
@@ -335,21 +337,3 @@ class Writing(ABC):
         if isinstance(outcome, Dead):
             raise CommandDead(outcome.reason, outcome.detail, command_id)
         return outcome.first_outcome if isinstance(outcome, Duplicate) else outcome
-
-    async def _run(self, user_id: str, graph_exec_id: str) -> GraphExecution:
-        run = await get_graph_execution(await self.database(), user_id, graph_exec_id)
-        return _still_there(run, graph_exec_id)
-
-    async def _step(
-        self, user_id: str, graph_exec_id: str, node_exec_id: str
-    ) -> NodeExecutionResult:
-        step = await get_node_execution(
-            await self.database(), node_exec_id, graph_exec_id=graph_exec_id, user_id=user_id
-        )
-        return _still_there(step, node_exec_id)
-
-
-def _still_there(found: T | None, execution_id: str) -> T:
-    if found is None:
-        raise LookupError(f"{execution_id} was changed as told, and then deleted by somebody.")
-    return found

@@ -8,7 +8,6 @@ import json
 from decimal import Decimal
 
 import msgspec
-from pydantic import BaseModel
 
 Number = int | float | Decimal
 
@@ -43,6 +42,8 @@ def _number(text: str) -> Number:
 
 
 def _plain(value: object) -> object:
+    from pydantic import BaseModel  # noqa: PLC0415 - whoever has a model has it already
+
     if isinstance(value, BaseModel):
         return value.model_dump()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON: {str(value)[:200]!r}")

@@ -5,10 +5,7 @@ Producers may add fields of their own, which are kept. Times are seconds, costs 
 
 from typing import Literal, Self, TypeVar
 
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
-
-log = structlog.get_logger(__name__)
 
 
 class Stats(BaseModel):
@@ -99,6 +96,9 @@ def stats_from_db(model: type[AnyStats], document: object, **place: object) -> A
         return model.model_validate(document)
     except ValidationError as invalid:
         fields = [".".join(map(str, error["loc"])) for error in invalid.errors()]
+        import structlog  # noqa: PLC0415 - it imports rich, for a warning that is rare
+
+        log = structlog.get_logger(__name__)
         log.warning("stats.invalid", fields=fields, **place)
         return None
 

@@ -1,0 +1,83 @@
+"""Reads in Postgres for the client: recorded outcomes, and what named writes return.
+
+Imported when the first of them is needed: asyncpg and the models take longer to import than all
+the rest of the client, and a producer that only sends has no use for them.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import TypeVar
+
+import asyncpg
+
+from execstream.storage.connections import AWAY, connect
+from execstream.storage.log.outcomes import recorded_outcome
+from execstream.storage.models import (
+    GraphExecution,
+    GraphExecutionWithNodes,
+    NodeExecutionResult,
+)
+from execstream.storage.reads import get_graph_execution, get_node_execution
+from execstream.streams.commands import Command
+from execstream.streams.outcomes import Outcome
+
+T = TypeVar("T")
+
+
+class ResultReader:
+    """Reads through one pool, which is opened when it is first needed."""
+
+    def __init__(self, dsn: str, schema: str) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def pool(self) -> asyncpg.Pool:
+        """Return the open pool."""
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await connect(self._dsn, self._schema)
+            return self._pool
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def outcome(
+        self, command: Command, topic: str, partition: int, offset: int
+    ) -> Outcome | None:
+        """Return the outcome of the command at that place, None while it is not known.
+
+        While Postgres is away nothing takes effect, and it may come back in time.
+        """
+        with suppress(*AWAY):
+            return await recorded_outcome(await self.pool(), command, topic, partition, offset)
+        return None
+
+    async def run(self, user_id: str, graph_exec_id: str) -> GraphExecution:
+        """Return a run without its steps."""
+        run = await get_graph_execution(await self.pool(), user_id, graph_exec_id)
+        return _still_there(run, graph_exec_id)
+
+    async def run_with_steps(self, user_id: str, graph_exec_id: str) -> GraphExecutionWithNodes:
+        """Return a run with all its steps."""
+        run = await get_graph_execution(
+            await self.pool(), user_id, graph_exec_id, include_node_executions=True
+        )
+        return _still_there(run, graph_exec_id)
+
+    async def step(
+        self, user_id: str, graph_exec_id: str, node_exec_id: str
+    ) -> NodeExecutionResult:
+        """Return a step of a run."""
+        step = await get_node_execution(
+            await self.pool(), node_exec_id, graph_exec_id=graph_exec_id, user_id=user_id
+        )
+        return _still_there(step, node_exec_id)
+
+
+def _still_there(found: T | None, execution_id: str) -> T:
+    if found is None:
+        raise LookupError(f"{execution_id} was changed as told, and then deleted by somebody.")
+    return found
