@@ -1,45 +1,39 @@
 """Event buses that know the settings: addresses that are not given are those of the environment."""
 
-from execstream.config.settings import Settings, load_settings, read_settings
+from typing import Any
+
+from execstream.config.settings import load_settings, read_settings
 from execstream.storage.redis import buses
 
 
 class AsyncRedisExecutionEventBus(buses.AsyncRedisExecutionEventBus):
-    """Events of runs and steps, for those who use asyncio; None means as the settings say.
+    """Events of runs and steps for asyncio. An address that is None comes from the settings.
 
     Raises NotConfigured when no server is named and no local stack runs.
     """
 
     def __init__(self, redis_url: str | None = None, postgres_dsn: str | None = None) -> None:
-        settings = _settings(redis_url, postgres_dsn)
-        super().__init__(
-            settings.redis,
-            settings.postgres,
-            schema=settings.schema_,
-            redis_prefix=settings.redis_prefix,
-            max_message_bytes=settings.max_message_bytes,
-        )
+        super().__init__(**_options(redis_url, postgres_dsn))
 
 
 class RedisExecutionEventBus(buses.RedisExecutionEventBus):
-    """Events of runs and steps, for those who use threads; None means as the settings say.
+    """Events of runs and steps for threads. An address that is None comes from the settings.
 
     Raises NotConfigured when no server is named and no local stack runs.
     """
 
     def __init__(self, redis_url: str | None = None, postgres_dsn: str | None = None) -> None:
-        settings = _settings(redis_url, postgres_dsn)
-        super().__init__(
-            settings.redis,
-            settings.postgres,
-            schema=settings.schema_,
-            redis_prefix=settings.redis_prefix,
-            max_message_bytes=settings.max_message_bytes,
-        )
+        super().__init__(**_options(redis_url, postgres_dsn))
 
 
-def _settings(redis_url: str | None, postgres_dsn: str | None) -> Settings:
-    """The settings with the given addresses, which are enough when both are given."""
-    if redis_url is None or postgres_dsn is None:
-        return load_settings().at(redis_url=redis_url, postgres_dsn=postgres_dsn)
-    return read_settings().at(redis_url=redis_url, postgres_dsn=postgres_dsn)
+def _options(redis_url: str | None, postgres_dsn: str | None) -> dict[str, Any]:
+    # Two given addresses are enough: then no server need be named.
+    settings = read_settings() if redis_url and postgres_dsn else load_settings()
+    settings = settings.at(redis_url=redis_url, postgres_dsn=postgres_dsn)
+    return {
+        "redis_url": settings.redis,
+        "postgres_dsn": settings.postgres,
+        "schema": settings.schema_,
+        "redis_prefix": settings.redis_prefix,
+        "max_message_bytes": settings.max_message_bytes,
+    }

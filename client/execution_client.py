@@ -8,7 +8,6 @@ event loop, and batches what they send at the same time.
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from msgspec.structs import replace
@@ -83,12 +82,7 @@ class ExecutionClient(Writing):
         await self._producer.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._producer.close()
         if self._listener:
             await self._listener.close()

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import asyncpg
@@ -96,12 +95,7 @@ class Observer:
         self._redis = RedisPositions(redis, settings.redis_prefix, self._events)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._resources.aclose()
 
     async def judged(self) -> Judged:

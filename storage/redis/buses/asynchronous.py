@@ -1,7 +1,6 @@
 """The event bus of those who use asyncio."""
 
 import asyncio
-from types import TracebackType
 from typing import Self
 
 from redis.asyncio import Redis
@@ -112,12 +111,7 @@ class AsyncRedisExecutionEventBus:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
