@@ -207,7 +207,9 @@ class BulkProducer:
         self._filling = [self._producer.create_batch() for _ in range(partitions)]
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
         try:
             if error is None:
                 await self.flush()
