@@ -18,6 +18,7 @@ from execstream.recovery.bundles.lines import (
 )
 from execstream.storage.commit.write_set import WriteSet, commit
 from execstream.storage.log.run_states import entry_of
+from execstream.storage.schema.tables import BLOCKS, GRAPHS, REFUSALS
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry, EntryType
 from execstream.streams.state import Run
@@ -144,8 +145,8 @@ async def write_others(connection: asyncpg.Connection, lines: Iterable[AnyLine])
             blocks.append((line.id, line.name, line.block_type))
         elif isinstance(line, GraphLine):
             graphs.append((line.id, line.version, line.name, line.description))
-    for table, rows in (("refusal", refusals), ("block", blocks), ("graph", graphs)):
-        await connection.copy_records_to_table(table, records=rows)
+    for table, rows in ((REFUSALS, refusals), (BLOCKS, blocks), (GRAPHS, graphs)):
+        await connection.copy_records_to_table(table.name, records=rows)
 
 
 async def has_runs(connection: asyncpg.Connection) -> bool:

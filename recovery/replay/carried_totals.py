@@ -8,18 +8,10 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from execstream.recovery.replay.caught_up_totals import complete_totals
-from execstream.recovery.verify.recomputed_totals import (
-    BY_TIME,
-    OF_ALL_TIME,
-    UNKNOWN,
-    Unknown,
-    is_unknown,
-)
-from execstream.recovery.verify.row_comparison import Table
+from execstream.recovery.verify.recomputed_totals import UNKNOWN, Unknown, is_unknown
 from execstream.storage.connections import NO_TIMEOUT, quoted
+from execstream.storage.schema.tables import BY_TIME, OF_ALL_TIME, Table
 
-# Totals of all time are the sums of their parts.
-_PARTS = {"block_total": ("block_minute", "minute"), "node_total": ("node_day", "day")}
 _SUMS = """
 insert into {new}.{total}
 select {keys}, p.position_offset, p.position_index, max({when}),
@@ -62,13 +54,12 @@ async def keep_totals(
             f"insert into {there}.{name} select * from pg_temp.{name} t where {where}",
         ):
             await connection.execute(statement, timeout=NO_TIMEOUT)
-    for table in OF_ALL_TIME:
-        parts, when = _PARTS[table.name]
+    for table, parts in OF_ALL_TIME.items():
         names = {
             "new": there,
             "total": table.name,
-            "parts": parts,
-            "when": when,
+            "parts": parts.name,
+            "when": parts.key[0],
             "keys": ", ".join(table.key),
             "unknown": is_unknown(table),
         }

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 
 import asyncpg
 
-from execstream.recovery.verify.recomputed_totals import TOTALS, counted
-from execstream.recovery.verify.row_comparison import Table
+from execstream.recovery.verify.recomputed_totals import counted
 from execstream.storage.commit.totals import commit_tally
 from execstream.storage.connections import NO_TIMEOUT, quoted
 from execstream.storage.log.events import events_after
+from execstream.storage.schema.tables import TOTALS, Table
 from execstream.streams.totals.aggregation import Tally, decode_fact
 
 

@@ -12,6 +12,7 @@ import asyncpg
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally
 from execstream.storage.commit.write_set import Row, WriteSet, commit
+from execstream.storage.schema.tables import JOURNAL, RUNS, STEPS
 from execstream.streams.journal import EntryType
 from execstream.streams.totals.aggregation import Tally
 
@@ -37,12 +38,12 @@ async def write(
         if await commit(connection, "apply", topic, offset_commits, rest):
             return
         for table, rows in (
-            ("graph_execution", new_runs),
-            ("node_execution", new_steps),
-            ("journal", write_set.entries),
+            (RUNS, new_runs),
+            (STEPS, new_steps),
+            (JOURNAL, write_set.entries),
         ):
             if rows:
-                await connection.copy_records_to_table(table, records=rows)
+                await connection.copy_records_to_table(table.name, records=rows)
         await commit_tally(connection, "tally", topic, [], tally)
 
 

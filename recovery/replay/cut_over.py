@@ -8,19 +8,14 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from execstream.recovery.verify.recomputed_totals import TOTALS
 from execstream.storage.connections import WRITE, quoted
+from execstream.storage.schema.tables import TABLES, Origin
 from execstream.streams.errors import Fatal
 
 LOCK_TIMEOUT = 20  # seconds; below what workers wait for an answer
 
-# What a rebuild makes itself. All other tables of ours are copied.
-_REBUILT = (
-    *("graph_execution", "node_execution", "journal", "kv_journal", "kv_data"),
-    *("refusal", "dead_letter"),
-    *(table.name for table in TOTALS),
-    *("consumer_offset", "migration", "replay_plan", "replay_index"),
-)
+# All other tables of the live schema are copied, or moved if they are not ours.
+_REBUILT = [table.name for table in TABLES if table.origin is not Origin.OTHER]
 
 
 class NotExchangeable(Fatal):
@@ -131,7 +126,7 @@ async def exchange(
     that never ran.
     """
     names = {"live": quoted(live), "new": quoted(new), "aside": quoted(f"{live}_aside")}
-    for row in await connection.fetch(_OTHERS, names["live"], list(_REBUILT), names["new"]):
+    for row in await connection.fetch(_OTHERS, names["live"], _REBUILT, names["new"]):
         table = f"{names['live']}.{quoted(row['relname'])}"
         if row["is_ours"]:
             await _copy(connection, table, f"{names['new']}.{quoted(row['relname'])}")

@@ -27,7 +27,6 @@ from execstream.recovery.replay.schema_hashes import (
 )
 from execstream.recovery.replay.shadow_schema import JOURNAL, places
 from execstream.recovery.replay.truncated_runs import lost_days
-from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import Unknown
 from execstream.storage import connections
 from execstream.storage.connections import REPLAY
@@ -152,20 +151,21 @@ async def _totals(
     except GapInJournal as gap:
         found.left_out.append(f"totals, which cannot be completed: {gap}")
         return ()
-    live.temporary |= {table.name for table in RECOMPUTED}
+    live.temporary |= {compared.table.name for compared in TOTALS}
     return TOTALS
 
 
 async def _compare(compared: Compared, live: Side, rebuilt: Side, found: Proof) -> None:
     sums, keys = await differing_keys(compared, live, rebuilt)
-    found.sums[compared.table] = sums
+    name = compared.table.name
+    found.sums[name] = sums
     if not keys:
         return
-    found.differing[compared.table] = len(keys)
+    found.differing[name] = len(keys)
     listed: list[Difference] = []
     for number, key in enumerate(keys):
         if len(listed) >= MOST_LISTED:
-            found.omitted[compared.table] = len(keys) - number
+            found.omitted[name] = len(keys) - number
             break
         listed += await differences(compared, key, live, rebuilt)
     found.differences += listed[:MOST_LISTED]

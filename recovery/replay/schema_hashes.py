@@ -6,14 +6,16 @@ each can be in a snapshot of its own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import asyncpg
 
-from execstream.recovery.verify.recomputed_totals import TOTALS as RECOMPUTED
 from execstream.recovery.verify.recomputed_totals import UNKNOWN, Unknown, is_unknown
+from execstream.recovery.verify.row_comparison import columns_of
 from execstream.storage.connections import NO_TIMEOUT, quoted
+from execstream.storage.schema import tables
+from execstream.storage.schema.tables import Origin, Table
 
 Key = tuple[Any, ...]
 NO_PARTITION = -1  # of what belongs to no source partition
@@ -21,73 +23,66 @@ NO_PARTITION = -1  # of what belongs to no source partition
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A table. `key` names a row and begins with its run where `by_run`; `left_out` are columns
-    that are not compared. `join` and `where` choose rows (alias `t`)."""
+    """A table of the registry. `join` and `where` choose its rows (alias `t`); `before` holds for
+    those older than row `b` of `bounds`."""
 
-    table: str
-    key: tuple[str, ...]
+    table: Table
     partition: str = "t.source_partition"
-    by_run: bool = False
-    left_out: frozenset[str] = frozenset()
     join: str = ""
     where: str = "true"
-    before: str = "t.source_offset < b.source"  # row of `bounds` b: from before what is compared
+    before: str = "t.source_offset < b.source"
 
 
 _UNMOVED = "not exists (select from moved m where m.id = t.{})"
 _KEPT = "not exists (select from unkept u where u.id = t.graph_exec_id)"
 
-FOLDS = (
+_SPECIAL = (
     Compared(
-        "graph_execution",
-        ("id",),
-        by_run=True,
-        left_out=frozenset({"trimmed_at"}),
+        replace(tables.RUNS, left_out=("trimmed_at",)),
         where=_UNMOVED.format("id"),
         before="true",
     ),
     Compared(
-        "node_execution",
-        ("graph_exec_id", "id"),
+        tables.STEPS,
         partition="g.source_partition",
-        by_run=True,
         join="join {schema}.graph_execution g on g.id = t.graph_exec_id",
         where=f"{_UNMOVED.format('graph_exec_id')} and {_KEPT}",
         before="true",
     ),
-    Compared("journal", ("graph_exec_id", "seq"), by_run=True, where=_KEPT),
-    Compared("kv_journal", ("source_partition", "source_offset")),
+    Compared(tables.JOURNAL, where=_KEPT),
     Compared(
-        "kv_data",
-        ("user_id", "key"),
+        tables.KEY_VALUES,
         partition=f"{NO_PARTITION}",
         where="not exists (select from rewritten r where (r.user_id, r.key) = (t.user_id, t.key))",
         before="true",
     ),
-)
-ANSWERS = (
-    # What a trimmed run refuses depends on when it was trimmed.
-    Compared("refusal", ("source_partition", "source_offset"), where=_KEPT),
+    # The refusals of a trimmed run depend on the time of the trimming.
+    Compared(tables.REFUSALS, where=_KEPT),
     Compared(
-        "dead_letter",
-        ("topic", "partition", "offset"),
+        replace(tables.DEAD_LETTERS, key=("topic", *tables.DEAD_LETTERS.key)),
         partition="t.partition",
-        left_out=frozenset({"redriven_at"}),
         before='(t.topic <> b.topic or t."offset" < b.kafka)',
     ),
-)
-COUNTS = (
     Compared(
-        "consumer_offset",
-        ("topic", "partition"),
+        replace(tables.CONSUMER_OFFSETS, key=("topic", "partition")),
         partition="t.partition",
-        left_out=frozenset({"epoch", "published_offset", "published_index"}),
         where="t.consumer = 'apply'",
     ),
+    *(Compared(table, where=f"not {is_unknown(table)}") for table in tables.TOTALS),
 )
-TOTALS = tuple(
-    Compared(table.name, table.key, where=f"not {is_unknown(table)}") for table in RECOMPUTED
-)
+
+
+def _of(origin: Origin) -> tuple[Compared, ...]:
+    special = {compared.table.name: compared for compared in _SPECIAL}
+    return tuple(
+        special.get(table.name, Compared(table))
+        for table in tables.TABLES
+        if table.origin is origin
+    )
+
+
+FOLDS, ANSWERS = _of(Origin.APPLIED), _of(Origin.REJECTED)
+COUNTS, TOTALS = _of(Origin.OFFSETS), _of(Origin.TOTAL)
 
 
 class Bound(NamedTuple):
@@ -188,7 +183,7 @@ class Side:
 
     async def sums_by_key(self, compared: Compared, partition: int) -> dict[Key, Sum]:
         """Of the rows of one partition, by run where the table goes by runs, else by row."""
-        width = 1 if compared.by_run else len(compared.key)
+        width = 1 if compared.table.key[0] == "graph_exec_id" else len(compared.table.key)
         keys = ", ".join(f"k{n}" for n in range(width))
         rows = await self.connection.fetch(
             f"""select {keys}, count(*), sum(hash) from ({await self._hashed(compared)}) h
@@ -203,14 +198,14 @@ class Side:
         columns = await self._columns(compared)
         listed = ", ".join(f"(t.{quoted(c)})::text as {quoted(c)}" for c in columns)
         named = " and ".join(f"k{n} = ${n + 1}" for n in range(len(key)))
-        keys = ", ".join(f"k{n}" for n in range(len(compared.key)))
+        keys = ", ".join(f"k{n}" for n in range(len(compared.table.key)))
         rows = await self.connection.fetch(
             f"select * from (select {self._keys(compared)}, {listed} {self._rows(compared)}) v "
             f"where {named} order by {keys}",
             *key,
             timeout=NO_TIMEOUT,
         )
-        width = len(compared.key)
+        width = len(compared.table.key)
         return {tuple(row[:width]): dict(list(row.items())[width:]) for row in rows}
 
     async def _hashed(self, compared: Compared) -> str:
@@ -222,22 +217,23 @@ class Side:
 
     @staticmethod
     def _keys(compared: Compared) -> str:
-        return ", ".join(f"t.{quoted(c)} as k{n}" for n, c in enumerate(compared.key))
+        return ", ".join(f"t.{quoted(c)} as k{n}" for n, c in enumerate(compared.table.key))
 
     def _rows(self, compared: Compared) -> str:
         join, where = compared.join.format(schema=quoted(self.schema)), compared.where
         if self.is_bounded and compared.before != "true":
             join += f" join bounds b on b.partition = {compared.partition}"
             where += f" and {compared.before}"
-        return f"from {self._name(compared.table)} t {join} where {where}"
+        return f"from {self._name(compared.table.name)} t {join} where {where}"
 
     def _name(self, table: str) -> str:
         where = "pg_temp" if table in self.temporary else quoted(self.schema)
         return f"{where}.{quoted(table)}"
 
     async def _columns(self, compared: Compared) -> list[str]:
-        rows = await self.connection.fetch(_COLUMNS, f"{quoted(self.schema)}.{compared.table}")
-        return [row["attname"] for row in rows if row["attname"] not in compared.left_out]
+        table = f"{quoted(self.schema)}.{compared.table.name}"
+        columns = await columns_of(self.connection, table)
+        return [name for name, _ in columns if name not in compared.table.left_out]
 
 
 _LIMITS = """
@@ -261,10 +257,6 @@ _REWRITTEN = """
 select distinct k.user_id, k.key from {schema}.kv_journal k
   join bounds b on b.partition = k.source_partition and k.source_offset >= b.source
 """
-_COLUMNS = """
-select attname from pg_attribute
- where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
-"""
 
 
 async def differing_keys(compared: Compared, live: Side, rebuilt: Side) -> tuple[Sums, list[Key]]:
@@ -287,10 +279,10 @@ async def differences(compared: Compared, key: Key, live: Side, rebuilt: Side) -
         here, there = ours.get(place), theirs.get(place)
         if here is None or there is None:
             words = ("missing", "there") if here is None else ("there", "missing")
-            found.append(Difference(compared.table, place, "*", *words))
+            found.append(Difference(compared.table.name, place, "*", *words))
             continue
         found += [
-            Difference(compared.table, place, column, here[column], there[column])
+            Difference(compared.table.name, place, column, here[column], there[column])
             for column in here
             if here[column] != there[column]
         ]

@@ -13,6 +13,7 @@ import asyncpg
 from execstream.recovery.replay.truncated_runs import COPIED
 from execstream.storage.connections import NO_TIMEOUT, quoted
 from execstream.storage.schema.migrate import migrate
+from execstream.storage.schema.tables import CONSUMER_OFFSETS, RUNS
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 
@@ -97,8 +98,8 @@ async def stored_plan(connection: asyncpg.Connection, schema: str) -> Plan | Non
 
 
 async def _is_used(connection: asyncpg.Connection, tables: Collection[str]) -> bool:
-    for table in ("consumer_offset", "graph_execution"):
-        if table in tables and await connection.fetchval(_HAS_ROWS.format(table)):
+    for table in (CONSUMER_OFFSETS, RUNS):
+        if table.name in tables and await connection.fetchval(_HAS_ROWS.format(table.name)):
             return True
     return False
 

@@ -31,8 +31,8 @@ from execstream.recovery.verify.earlier_states import (
 )
 from execstream.recovery.verify.erased_rows import without_forgotten
 from execstream.recovery.verify.report import REBUILD, Report
-from execstream.recovery.verify.row_comparison import JOURNAL, KEY_VALUE_JOURNAL
 from execstream.storage.commit.write_set import Row, WriteSet
+from execstream.storage.schema.tables import JOURNAL, KEY_VALUE_JOURNAL
 from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE

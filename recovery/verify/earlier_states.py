@@ -9,17 +9,16 @@ from typing import NamedTuple
 
 import asyncpg
 
-from execstream.recovery.verify.row_comparison import (
+from execstream.recovery.verify.row_comparison import Differing, compare
+from execstream.storage.commit.write_set import Row, WriteSet
+from execstream.storage.log.run_states import entry_of
+from execstream.storage.schema.tables import (
     DEAD_LETTERS,
     JOURNAL,
     KEY_VALUE_JOURNAL,
     REFUSALS,
-    Differing,
     Table,
-    compare,
 )
-from execstream.storage.commit.write_set import Row, WriteSet
-from execstream.storage.log.run_states import entry_of
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.key_values import KeyValues
 from execstream.streams.outcomes import DeadReason, Refusal

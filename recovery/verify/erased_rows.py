@@ -6,12 +6,8 @@ import asyncpg
 import msgspec
 
 from execstream.recovery.verify.earlier_states import forgotten, owners_of_deleted
-from execstream.recovery.verify.row_comparison import (
-    DEAD_LETTERS,
-    KEY_VALUE_JOURNAL,
-    REFUSALS,
-    Differing,
-)
+from execstream.recovery.verify.row_comparison import Differing
+from execstream.storage.schema.tables import DEAD_LETTERS, KEY_VALUE_JOURNAL, REFUSALS
 from execstream.streams.errors import NOT_READABLE
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from execstream.recovery.verify.row_comparison import Differing, Table, differing
+from execstream.recovery.verify.row_comparison import Differing, differing
 from execstream.storage.commit.totals import commit_tally
 from execstream.storage.connections import quoted
+from execstream.storage.schema.tables import OF_ALL_TIME, TOTALS, Table
 from execstream.streams.events import SourceOffset
 from execstream.streams.totals.aggregation import Tally
 
@@ -33,20 +34,6 @@ async def partly_kept(connection: asyncpg.Connection, run_ids: Iterable[str]) ->
 
 
 # ---- totals --------------------------------------------------------------------------------
-
-BY_TIME = (
-    Table("block_minute", ("minute", "source_partition", "block_id")),
-    Table("block_hour", ("hour", "source_partition", "block_id")),
-    Table("node_day", ("day", "source_partition", "graph_id", "node_id")),
-    Table("graph_minute", ("minute", "source_partition", "graph_id")),
-    Table("user_day", ("day", "source_partition", "user_id")),
-    Table("block_error", ("hour", "source_partition", "block_id", "fingerprint")),
-)
-OF_ALL_TIME = (
-    Table("block_total", ("source_partition", "block_id")),
-    Table("node_total", ("source_partition", "graph_id", "node_id")),
-)
-TOTALS = BY_TIME + OF_ALL_TIME
 
 _COUNTED = """
 select partition, published_offset, published_index from consumer_offset

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
-from execstream.recovery.verify.row_comparison import Differing, Table
+from execstream.recovery.verify.row_comparison import Differing
 from execstream.storage import connections
 from execstream.storage.commit.write_set import Row
 from execstream.storage.connections import VERIFY
+from execstream.storage.schema.tables import Table
 
 _HOLD = """
 select from consumer_offset where consumer = $1 order by topic, partition for update

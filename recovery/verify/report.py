@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from execstream.recovery.verify.row_comparison import Differing
+from execstream.storage.schema.tables import RUNS, STEPS
 
 MOST_LISTED = 1_000  # differences of a kind; the others are counted
 
@@ -88,26 +89,25 @@ def mend_run(run_id: str) -> str:
 
 
 def _of_row(row: Differing, mend: str) -> Iterable[Difference]:
-    kind = row.table.name
     names = {name: row.value(name) for name in row.table.key}
     run_id, step_id = _ids(row)
     for column, expected, found in row.cells():
         yield Difference(
-            kind=kind,
+            kind=row.table.name,
             field=column,
             expected=expected,
             found=found,
             mend=mend,
             graph_exec_id=run_id,
             node_exec_id=step_id,
-            place={} if kind in ("graph_execution", "node_execution") else names,
+            place={} if row.table in (RUNS, STEPS) else names,
         )
 
 
 def _ids(row: Differing) -> tuple[str | None, str | None]:
-    if row.table.name == "graph_execution":
+    if row.table is RUNS:
         return row.value("id"), None
-    if row.table.name == "node_execution":
+    if row.table is STEPS:
         return row.value("graph_exec_id"), row.value("id")
     columns = row.expected if row.expected is not None else row.found or {}
     return tuple(  # type: ignore[return-value]

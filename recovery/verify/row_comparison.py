@@ -11,28 +11,13 @@ import asyncpg
 import msgspec
 
 from execstream.storage.commit.write_set import Row
+from execstream.storage.connections import quoted
+from execstream.storage.schema.tables import KEY_VALUES, STEPS, Table
 
 ROWS_AT_A_TIME = 2_000
 MOST_DIFFERING = 10_000  # rows of one comparison that are looked at
 
 _as_columns = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-class Table(NamedTuple):
-    """A table, what names its rows, and which columns are not compared: they count as null."""
-
-    name: str
-    key: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
-
-
-RUNS = Table("graph_execution", ("id",))
-STEPS = Table("node_execution", ("graph_exec_id", "id"))
-JOURNAL = Table("journal", ("graph_exec_id", "seq"))
-KEY_VALUES = Table("kv_data", ("user_id", "key"))
-KEY_VALUE_JOURNAL = Table("kv_journal", ("source_partition", "source_offset"))
-REFUSALS = Table("refusal", ("source_partition", "source_offset"))
-DEAD_LETTERS = Table("dead_letter", ("partition", "offset"), ("redriven_at",))
 
 
 class Differing(NamedTuple):
@@ -70,8 +55,8 @@ async def compare(
     """`rows` (in column order) against those of `table` for which `where` holds; `args` are $2 and
     so on."""
     columns = ", ".join(
-        f"null::{kind} as {name}" if name.strip('"') in table.left_out else name
-        for name, kind in await _columns(connection, table.name)
+        f"null::{kind} as {quoted(name)}" if name in table.left_out else quoted(name)
+        for name, kind in await columns_of(connection, table.name)
     )
     found = f"select {columns} from {table.name} where {where}"
     expected = f"unnest($1::{table.name}[])"
@@ -101,12 +86,13 @@ def _side(json: str | None) -> dict[str, msgspec.Raw] | None:
 
 
 _COLUMNS = """
-select quote_ident(attname), format_type(atttypid, atttypmod) from pg_attribute
+select attname, format_type(atttypid, atttypmod) from pg_attribute
  where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
 """
 
 
-async def _columns(connection: asyncpg.Connection, table: str) -> list[tuple[str, str]]:
+async def columns_of(connection: asyncpg.Connection, table: str) -> list[tuple[str, str]]:
+    """Names and types of the columns of `table`, in order."""
     return [tuple(row) for row in await connection.fetch(_COLUMNS, table)]
 
 

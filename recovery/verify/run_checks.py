@@ -14,8 +14,6 @@ import asyncpg
 from execstream.recovery.verify.expected_rows import Folded, Rows, rest_row
 from execstream.recovery.verify.report import MEND_ALL, REBUILD, Difference, Report, mend_run
 from execstream.recovery.verify.row_comparison import (
-    RUNS,
-    STEPS,
     all_entries,
     compare,
     count_trimmed,
@@ -25,6 +23,7 @@ from execstream.recovery.verify.row_comparison import (
     stray_steps,
 )
 from execstream.storage.log.run_states import load_runs
+from execstream.storage.schema.tables import RUNS, STEPS
 from execstream.streams.progress import ProgressCallback
 
 ENTRIES_AT_ONCE = 10_000  # after the last of which a run ends

@@ -38,6 +38,7 @@ from execstream.recovery.verify.run_checks import RunChecks
 from execstream.storage.connections import snapshot
 from execstream.storage.querying import parse_id
 from execstream.storage.redis.positions import open_redis
+from execstream.storage.schema.tables import KEY_VALUES, RUNS, STEPS
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, EVENTS
@@ -86,9 +87,9 @@ def _distrust_broken(report: Report) -> None:
 
 
 def _is_distrusted(one: Difference, report: Report) -> bool:
-    if one.kind == "kv_data":
+    if one.kind == KEY_VALUES.name:
         return one.place["user_id"] in report.broken_users
-    is_row = one.kind in ("graph_execution", "node_execution")
+    is_row = one.kind in (RUNS.name, STEPS.name)
     return is_row and one.graph_exec_id in report.broken
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import asyncpg
 
 from execstream.recovery.verify.report import Difference
+from execstream.recovery.verify.row_comparison import columns_of
+from execstream.storage.schema import tables
 
 # By type: another value than the one that is there.
 _OTHER = {
@@ -20,10 +22,6 @@ _OTHER = {
     "date": "{0} + 1",
     "timestamp with time zone": "coalesce({0}, '2026-03-01') + interval '1 hour 1 second'",
 }
-_COLUMNS = """
-select attname, format_type(atttypid, null) from pg_attribute
- where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attnum
-"""
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class Table:
     name: str
     key: tuple[str, ...]
     rows: str
-    untold: frozenset[str] = frozenset()  # columns that nobody compares
-    chosen_by: frozenset[str] = frozenset()  # columns by which rows are found, beside the key
+    untold: frozenset[str]  # columns that nobody compares
+    chosen_by: frozenset[str]  # columns by which rows are found, beside the key
 
     def fields(self, column: str) -> frozenset[str]:
         """What a difference in `column` may be called: of a key's, the row is missing."""
@@ -44,57 +42,39 @@ class Table:
         return frozenset({column, "*"} if column in self.chosen_by else {column})
 
 
-def _plain(name: str, *key: str) -> Table:
-    return Table(name, key, f"select t.* from {name} t")
+def _of(table: tables.Table, rows: str = "", *chosen_by: str) -> Table:
+    rows = rows or f"select t.* from {table.name} t"
+    return Table(table.name, table.key, rows, frozenset(table.left_out), frozenset(chosen_by))
 
 
 MENDED = [
-    Table("graph_execution", ("id",), "select t.* from graph_execution t where not is_deleted"),
-    Table(
-        "node_execution",
-        ("graph_exec_id", "id"),
+    _of(tables.RUNS, "select t.* from graph_execution t where not is_deleted"),
+    _of(
+        tables.STEPS,
         """select distinct on (t.graph_exec_id) t.* from node_execution t
             join graph_execution g on g.id = t.graph_exec_id and not g.is_deleted""",
     ),
-    _plain("kv_data", "user_id", "key"),
-    _plain("block_minute", "minute", "source_partition", "block_id"),
-    _plain("block_hour", "hour", "source_partition", "block_id"),
-    _plain("node_day", "day", "source_partition", "graph_id", "node_id"),
-    _plain("graph_minute", "minute", "source_partition", "graph_id"),
-    _plain("user_day", "day", "source_partition", "user_id"),
-    _plain("block_error", "hour", "source_partition", "block_id", "fingerprint"),
-    _plain("block_total", "source_partition", "block_id"),
-    _plain("node_total", "source_partition", "graph_id", "node_id"),
+    _of(tables.KEY_VALUES),
+    *map(_of, tables.TOTALS),
 ]
 TOLD_BY_TOPICS = [
-    Table(
-        "journal",
-        ("graph_exec_id", "seq"),
+    _of(
+        tables.JOURNAL,
         """select distinct on (t.graph_exec_id) t.* from journal t
             join graph_execution g on g.id = t.graph_exec_id and not g.is_deleted
            where seq > 1""",
-        chosen_by=frozenset({"source_partition", "source_offset"}),
+        "source_partition",
+        "source_offset",
     ),
     # Of a user with key-values on several partitions nothing is told any more.
-    Table(
-        "kv_journal",
-        ("source_partition", "source_offset"),
-        "select distinct on (t.user_id) t.* from kv_journal t",
-    ),
-    Table(
-        "refusal",
-        ("source_partition", "source_offset"),
+    _of(tables.KEY_VALUE_JOURNAL, "select distinct on (t.user_id) t.* from kv_journal t"),
+    _of(
+        tables.REFUSALS,
         # Where a run is another partition's, the refusal itself is what tells that it came early.
         """select t.* from refusal t
             where command_type <> 'kv.set' and reason <> 'unknown_graph_execution'""",
     ),
-    Table(
-        "dead_letter",
-        ("partition", "offset"),
-        "select t.* from dead_letter t",
-        untold=frozenset({"redriven_at"}),
-        chosen_by=frozenset({"topic"}),
-    ),
+    _of(tables.DEAD_LETTERS, "", "topic"),
 ]
 
 
@@ -121,7 +101,7 @@ class Change:
 async def tamper(db: asyncpg.Pool, table: Table, number: int = 0) -> list[Change]:
     """Change each column of `table` once, in the rows from `number` on."""
     changes = []
-    columns = await db.fetch(_COLUMNS, table.name)
+    columns = await columns_of(db, table.name)
     rows = await db.fetch(
         f"select * from (select to_jsonb(r) as json from ({table.rows}) r) s offset $1 limit $2",
         number,

@@ -9,9 +9,9 @@ import pytest
 from execstream.devstack import Addresses
 from execstream.recovery.offsets.offset_rows import rebase_commands
 from execstream.recovery.replay.bounds import Asked, OutOfReach
-from execstream.recovery.verify.recomputed_totals import TOTALS
 from execstream.storage.schema.migrate import migrate
 from execstream.storage.schema.retention import trim_day
+from execstream.storage.schema.tables import TOTALS
 from execstream.streams.topics import COMMANDS
 from tests.agents.tallied import counted
 from tests.orders import Order, Orders

@@ -11,6 +11,8 @@ import asyncpg
 import pytest
 
 from execstream.devstack import Addresses
+from execstream.storage.schema import tables
+from execstream.storage.schema.tables import Origin
 from execstream.streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, TOPICS
 from tests.agents.tallied import counted
 from tests.comparing import assert_rows_equal, reference_of
@@ -20,11 +22,8 @@ from tests.recovery.runbooks import Shell, administer, own_database, steps_of
 from tests.recovery.test_offsets import lost_and_made_again
 from tests.worker import Installation, installation, until
 
-TABLES = (
-    *("graph_execution", "node_execution", "journal", "kv_data", "kv_journal", "refusal"),
-    *("dead_letter", "block", "block_minute", "block_hour", "block_total", "block_error"),
-    *("node_day", "node_total", "graph_minute", "user_day"),
-)
+_OF_COMMANDS = (Origin.APPLIED, Origin.REJECTED, Origin.TOTAL)
+TABLES = ["block", *(table.name for table in tables.TABLES if table.origin in _OF_COMMANDS)]
 # Old events need not be in the topic any more, so its end does not tell.
 _IS_COUNTED = """
 select not exists (
