@@ -48,6 +48,14 @@ class Differing(NamedTuple):
             if bytes(value) != bytes(self.found[column])
         ]
 
+    def lines(self) -> list[str]:
+        """One line per cell, with the table and the key."""
+        place = "/".join(str(self.value(name)) for name in self.table.key)
+        return [
+            f"{self.table.name} {place}: {column} is {found!r}, expected {expected!r}"
+            for column, expected, found in self.cells()
+        ]
+
 
 async def compare(
     connection: asyncpg.Connection, table: Table, rows: Sequence[Row], where: str, *args: object

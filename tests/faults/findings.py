@@ -11,8 +11,8 @@ from typing import Any, Literal
 import asyncpg
 from aiokafka import ConsumerRecord
 
-from execstream.workload.reference import Reference, read_event
-from tests.comparing import _public, _read, kept
+from execstream.workload.reference import Reference, read_event, read_json
+from tests.comparing import differing_counts, differing_details, differing_rows, kept, public
 from tests.faults.listening import Listener
 from tests.worker import Installation
 
@@ -26,7 +26,9 @@ _TOLD = {
     *("stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks", "preset_id"),
     *("parent_graph_exec_id", "node_id", "block_id", "user_id", "graph_id", "graph_version"),
 }
-_PLACE = ("source_partition", "source_offset")
+_DETAILS = """
+select source_partition, source_offset, source_index, detail from journal where detail is not null
+"""
 
 
 @dataclass
@@ -81,59 +83,17 @@ async def look(
 async def _look_at_tables(
     findings: Findings, db: asyncpg.Pool, reference: Reference, events: Mapping[Any, Row]
 ) -> None:
-    steps = {
-        key: {name: value for name, value in step.items() if name not in ("inputs", "outputs")}
-        for key, step in reference.steps.items()
-    }
-    journal = {
-        (run_id, entry["seq"]): entry
-        for run_id, entries in reference.journal.items()
-        for entry in entries
-    }
-    letters = {
-        (letter["partition"], letter["offset"]): {**letter, "detail": {}}
-        for letter in reference.dead_letters
-    }
-    tables: dict[str, tuple[tuple[str, ...], Mapping[Any, Row]]] = {
-        "graph_execution": (("id",), {(key,): row for key, row in reference.runs.items()}),
-        "node_execution": (("graph_exec_id", "id"), steps),
-        "journal": (("graph_exec_id", "seq"), journal),
-        "kv_data": (("user_id", "key"), reference.kv),
-        "kv_journal": (_PLACE, _by_place(reference.kv_journal)),
-        "refusal": (_PLACE, _by_place(map(_public, reference.refusals))),
-        "dead_letter": (("partition", "offset"), letters),
-    }
-    for table, (key, expected) in tables.items():
-        rows = [_read(row) for row in await db.fetch(f"select * from {table}")]
-        findings.compare(table, expected, ((tuple(row[k] for k in key), row) for row in rows))
-        if table == "journal":
-            _look_at_details(findings, rows, events)
-    await _look_at_counts(findings, db, reference)
-
-
-def _by_place(rows: Iterable[Row]) -> dict[tuple[int, int], Row]:
-    return {(row["source_partition"], row["source_offset"]): row for row in rows}
-
-
-def _look_at_details(findings: Findings, rows: Iterable[Row], events: Mapping[Any, Row]) -> None:
-    for row in rows:
-        source = (row["source_partition"], row["source_offset"], row["source_index"])
-        event, detail = events.get(source, {}), row["detail"] or {}
+    for row in await differing_rows(db, reference):
+        how: How = "doubled" if row.expected is None else "differing" if row.found else "lost"
+        findings.note(how, row.table.name, row.lines())
+    for place, sides in (await differing_details(db, reference)).items():
+        findings.note("differing", "refusal.detail", (place, sides))
+    for row in await db.fetch(_DETAILS):
+        event, detail = events.get(tuple(row)[:3], {}), read_json(row["detail"])
         if any(event.get(name) != detail[name] for name in _TOLD & detail.keys()):
-            findings.note("differing", "journal.detail", {"event": event, "found": row})
-
-
-async def _look_at_counts(findings: Findings, db: asyncpg.Pool, reference: Reference) -> None:
-    row = await db.fetchrow(
-        """select sum(applied) as applied, sum(duplicate) as duplicate, sum(refused) as refused,
-                  sum(dead) as dead from consumer_offset where consumer = 'apply'"""
-    )
-    for outcome, expected in reference.counts.items():
-        found = int(row[outcome] or 0)
-        if found < expected:
-            findings.note("lost", "outcomes", outcome, expected - found)
-        elif found > expected:
-            findings.note("doubled", "outcomes", outcome, found - expected)
+            findings.note("differing", "journal.detail", {"event": event, "found": detail})
+    for outcome, excess in (await differing_counts(db, reference)).items():
+        findings.note("doubled" if excess > 0 else "lost", "outcomes", outcome, abs(excess))
 
 
 async def _look_at_events(
@@ -149,8 +109,8 @@ async def _look_at_events(
             findings.note("differing", "events in a wrong partition", partition, wrong)
         findings.compare(
             "events",
-            {place: _public(dict(e)) for place, e in expected.items() if place[0] == partition},
-            ((tuple(event["source"]), _public(event)) for event in events),
+            {place: public(dict(e)) for place, e in expected.items() if place[0] == partition},
+            ((tuple(event["source"]), public(event)) for event in events),
         )
     silent = {place[0] for place in expected} - published.keys()
     if silent:

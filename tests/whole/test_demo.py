@@ -63,7 +63,7 @@ async def test_demo_tells_wrong_rows(program: Program, place: Installation) -> N
         out, err = await demo.communicate()
 
     assert (demo.returncode, json.loads(out)["lost"]) == (1, 0)
-    assert f"{run_id} has graph_version 1000000 and should have".encode() in err
+    assert f"graph_execution {run_id}: graph_version is 1000000, expected".encode() in err
     assert (program.directory / ".execstream" / "demo.jsonl").exists()
 
 

@@ -14,8 +14,7 @@ from itertools import islice
 from multiprocessing import active_children, get_context
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -25,29 +24,21 @@ from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.reader import consumer, records
 from execstream.kafka.security import configure_security
-from execstream.storage.connections import quoted
+from execstream.recovery.verify.row_comparison import compare
+from execstream.storage.connections import snapshot
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
-from execstream.workload.reference import Reference, read_json
+from execstream.workload.reference import Reference
+from execstream.workload.reference.table_rows import run_rows
 from execstream.workload.simulation import Sent, read_lines
 
 RUNS_AT_ONCE = 50
 MOST_LISTED = 20  # differences per partition
 POLL = 0.2  # seconds between looks how far the processes are
 
-Row = Mapping[str, Any]
-Rows = dict[tuple[Any, ...], Row]
-
 _PLACE = """
 select next_offset, base from consumer_offset
  where consumer = 'apply' and topic = $1 and partition = $2
-"""
-_RUNS = "select * from graph_execution where id = any($1::uuid[])"
-_STEPS = "select * from node_execution where graph_exec_id = any($1::uuid[])"
-_ENTRIES = """
-select graph_exec_id, seq, at, command_id, type, node_exec_id, name, data, was, status,
-       source_partition, source_offset, source_index
-  from journal where graph_exec_id = any($1::uuid[])
 """
 
 
@@ -124,24 +115,19 @@ def check_slice(share: PartitionSlice, settings: Settings) -> Verdict:
 
 async def _check(share: PartitionSlice, settings: Settings) -> Verdict:
     topic = settings.topic_prefix + COMMANDS.name
-    server_settings = {"search_path": quoted(settings.schema_)}
-    connection = await asyncpg.connect(settings.postgres, server_settings=server_settings)
-    try:
-        # Workers go on: what one snapshot shows is the fold up to the offset that it shows.
-        async with (
-            connection.transaction(isolation="repeatable_read", readonly=True),
-            consumer(settings.kafka) as reader,
-        ):
-            place = await connection.fetchrow(_PLACE, topic, share.partition)
-            end, base = place or (share.begin, 0)
-            found = _Reading(reader, topic, share, end)
-            last, others = await found.last_of_runs()
-            verdict = Verdict(0, others, [])
-            async for complete in found.folded(last, base, settings.max_command_bytes):
-                verdict = await _add(verdict, complete, connection)
-            return verdict
-    finally:
-        await connection.close()
+    # Workers go on: what one snapshot shows is the fold up to the offset that it shows.
+    async with (
+        snapshot(settings.postgres, settings.schema_) as connection,
+        consumer(settings.kafka) as reader,
+    ):
+        place = await connection.fetchrow(_PLACE, topic, share.partition)
+        end, base = place or (share.begin, 0)
+        found = _Reading(reader, topic, share, end)
+        last, others = await found.last_of_runs()
+        verdict = Verdict(0, others, [])
+        async for complete in found.folded(last, base, settings.max_command_bytes):
+            verdict = await _add(verdict, complete, connection)
+        return verdict
 
 
 async def _add(
@@ -228,60 +214,9 @@ def _lines(share: PartitionSlice) -> Iterator[Sent]:
 async def _differences(
     folds: Sequence[Reference], connection: asyncpg.Connection
 ) -> AsyncIterator[str]:
-    runs = {run_id: run for fold in folds for run_id, run in fold.runs.items()}
-    expected: dict[str, Rows] = {
-        _RUNS: {(run_id,): run for run_id, run in runs.items()},
-        _STEPS: {key: _columns(step) for fold in folds for key, step in fold.steps.items()},
-        _ENTRIES: {
-            (run_id, entry["seq"]): entry | {"graph_exec_id": run_id}
-            for fold in folds
-            for run_id, entries in fold.journal.items()
-            for entry in entries
-        },
-    }
-    for statement, rows in expected.items():
-        found = [_plain(row) for row in await connection.fetch(statement, list(runs))]
-        for difference in _between(rows, {_key(statement, row): row for row in found}):
-            yield difference
-
-
-def _columns(step: Row) -> Row:
-    """Those of the table; values of pins are in the journal."""
-    return {name: step[name] for name in step if name not in ("inputs", "outputs")}
-
-
-def _key(statement: str, row: Row) -> tuple[Any, ...]:
-    if statement is _RUNS:
-        return (row["id"],)
-    return (row["graph_exec_id"], row["id" if statement is _STEPS else "seq"])
-
-
-def _plain(record: asyncpg.Record) -> dict[str, Any]:
-    """A row as the reference has it: ids as text, JSON with exact numbers."""
-    return {name: _plain_value(name, value) for name, value in record.items()}
-
-
-_JSON_COLUMNS = frozenset(
-    ["inputs", "credential_inputs", "nodes_input_masks", "stats", "execution_data", "data"]
-)
-
-
-def _plain_value(column: str, value: Any) -> Any:
-    if isinstance(value, UUID):
-        return str(value)
-    if column in _JSON_COLUMNS and value is not None:
-        return read_json(value)
-    return value
-
-
-def _between(expected: Rows, found: Rows) -> Iterable[str]:
-    for key, row in expected.items():
-        name = "/".join(map(str, key))
-        if key not in found:
-            yield f"{name} is missing"
-            continue
-        for column, value in row.items():
-            if found[key][column] != value:
-                yield f"{name} has {column} {found[key][column]!r} and should have {value!r}"
-    for key in found.keys() - expected.keys():
-        yield f"{'/'.join(map(str, key))} should not be there"
+    run_ids = [run_id for fold in folds for run_id in fold.runs]
+    for table, rows in run_rows(folds).items():
+        where = f"{table.key[0]} = any($2::uuid[])"
+        for differing in await compare(connection, table, rows, where, run_ids):
+            for line in differing.lines():
+                yield line

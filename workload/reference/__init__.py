@@ -3,7 +3,8 @@
 Fed with the raw records of `execution.commands.v1` in offset order per partition, it holds the
 rows, journal, refusals, dead letters and events that Postgres and Kafka must then hold. It
 shares only `streams.statuses` with the product, and prefers being obviously right to being
-fast (some ten thousand records a second). Everything is kept in memory.
+fast (some ten thousand records a second). Everything is kept in memory. `table_rows` hands the rows
+to the comparison with Postgres.
 """
 
 from execstream.workload.reference.machine import Outcome, Reference

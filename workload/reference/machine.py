@@ -22,7 +22,7 @@ from execstream.workload.reference.reading import (
     read,
     without_nulls,
 )
-from execstream.workload.reference.rows import BROUGHT, Row, new_run, new_step
+from execstream.workload.reference.rows import BROUGHT, Row, new_run, new_step, run_day
 
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED"})
 _STEP_TIMES = ("added_time", "queued_time", "started_time", "ended_time")
@@ -60,9 +60,9 @@ class _Applying:
 class Reference:
     """Everything that must be in Postgres and on the events topic after the records fed so far.
 
-    Rows are dictionaries with the columns of contract §5 and times as `datetime` in UTC.
+    Rows are dictionaries with the columns of contract §5, in order, and times as `datetime` in UTC.
     `steps` is keyed by (run id, step id). A step row also holds its `inputs` and `outputs` as
-    (pin → value) and a list of (pin, value). The journal has no `detail` column here.
+    (pin → value) and a list of (pin, value). The journal's `detail` is None here.
     """
 
     def __init__(self, max_command_bytes: int = 8 * 2**20) -> None:
@@ -338,13 +338,14 @@ class Reference:
             "command_id": applying.command["id"],
             "type": kind,
         }
-        columns = ("node_exec_id", "name", "data", "was", "status")
+        columns = ("node_exec_id", "name", "data", "detail", "was", "status")
         place = {
             "source_partition": applying.partition,
             "source_offset": applying.offset,
             "source_index": applying.index,
         }
-        entry = common | {column: fields.get(column) for column in columns} | place
+        entry = {"graph_exec_id": run["id"], "seq": run["last_seq"], "run_day": run_day(run)}
+        entry |= common | {column: fields.get(column) for column in columns} | place
         self.journal[run["id"]].append(entry)
         owner = {name: run[name] for name in ("graph_id", "graph_version", "user_id", "dry_run")}
         self._emit(applying, common | {"graph_exec_id": run["id"]} | owner | fields)

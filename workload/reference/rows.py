@@ -1,6 +1,6 @@
 """New rows of runs and steps, with the columns of contract §5."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from execstream.workload.reference.reading import Command
@@ -43,7 +43,7 @@ def new_step(run: Row, step_id: str, node: Row, status: str, at: datetime) -> Ro
     return {
         "id": step_id,
         "graph_exec_id": run["id"],
-        "run_day": run["created_at"].astimezone(UTC).date(),
+        "run_day": run_day(run),
         "node_id": node["node_id"],
         "block_id": node["block_id"],
         "status": status,
@@ -57,3 +57,9 @@ def new_step(run: Row, step_id: str, node: Row, status: str, at: datetime) -> Ro
         "inputs": {},
         "outputs": [],
     }
+
+
+def run_day(run: Row) -> date:
+    """The day of the run's creation, by which its steps and journal are partitioned."""
+    created_at: datetime = run["created_at"]
+    return created_at.astimezone(UTC).date()
