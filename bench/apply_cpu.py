@@ -1,6 +1,6 @@
 """CPU of applying a command, of this checkout compared with an older commit.
 
-    python bench/apply_cpu.py [--old 77b0d4a] [--pairs 8] [--commands 40000] [--json]
+    python bench/apply_cpu.py [--old 77b0d4a] [--pairs 8] [--commands 20000] [--json]
 
 Needs no Kafka: starts a Postgres of its own and hands the same simulated commands to both sides. In
 each pair a side is a new process (`bench/apply_side.py`) with a fresh schema; it decodes, folds and
@@ -201,7 +201,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old", default="77b0d4a", help="commit to compare with")
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--commands", type=int, default=40_000, help="that count, per side")
+    parser.add_argument("--commands", type=int, default=20_000, help="that count, per side")
     parser.add_argument("--json", action="store_true", help="print one document at the end")
     options = parser.parse_args()
     pairs = []

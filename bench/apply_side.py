@@ -23,8 +23,8 @@ import psutil
 from aiokafka import ConsumerRecord, TopicPartition
 
 CONSUMER = "apply"
-CACHE_BYTES = 64 * 1024 * 1024  # as in `WorkerConfig`
-MAX_COMMAND_BYTES = 8 * 1024 * 1024  # as in `WorkerConfig`
+CACHE_BYTES = 64 * 1024 * 1024  # as in the default settings
+MAX_COMMAND_BYTES = 8 * 1024 * 1024  # as in the default settings
 
 # ---- all that differs between versions -----------------------------------------------------
 
