@@ -12,7 +12,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: compose-check test-containers help setup demo test page check bench bench-apply big faults fmt lint types clean
+.PHONY: compose-check test-containers docs help setup demo test page check bench bench-apply big faults fmt lint types clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ compose-check: $(READY) ## Brings docker-compose.yml up, sends runs, kills worke
 
 test-containers: $(READY) ## Runs the integration tests against servers in containers
 	$(BIN)/python -m tests.containers
+
+docs: $(READY) ## Writes the generated parts of the manuals
+	$(BIN)/python -m docs.generate
 
 fmt: $(READY) ## Formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet

@@ -20,8 +20,8 @@ from typing import Any
 import asyncpg
 
 from execstream.devstack import Addresses
-from execstream.storage.models import ExecutionStatus
-from execstream.storage.reads import find_past, get_graph_execution_as_of, list_steps_as_of
+from execstream.models import ExecutionStatus
+from execstream.reads import find_past, get_graph_execution_as_of, list_steps_as_of
 from tests.orders import Order, Orders
 from tests.storage.factories import fresh_tables
 from tests.storage.histories import history

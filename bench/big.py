@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from execstream import connect, devstack, reads
-from execstream.storage.models import ExecutionStatus
+from execstream.models import ExecutionStatus
 from execstream.storage.reads import cursors
 from execstream.storage.schema.migrate import migrate
 

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from execstream.cli.common import Json, Limit, opened, out, print_json, print_more, start, table
 from execstream.cli.words import moment, status_text
-from execstream.storage.models import GraphExecutionMeta
-from execstream.storage.reads import list_graph_executions, list_graph_executions_as_of
+from execstream.storage.models.graph_execution import GraphExecutionMeta
+from execstream.storage.reads.as_of import list_graph_executions_as_of
+from execstream.storage.reads.run_lists import list_graph_executions
 from execstream.streams.moments import parse_instant
 from execstream.streams.statuses import ExecutionStatus
 

@@ -10,14 +10,12 @@ from rich.text import Text
 from execstream.cli.common import Json, opened, out, print_json, start, table
 from execstream.cli.words import moment, status_text
 from execstream.dashboard.reads.catalogue import list_blocks
-from execstream.storage.models import GraphExecutionWithNodes, NodeExecutionResult
+from execstream.storage.models.graph_execution import GraphExecutionWithNodes
+from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.models.stats import error_text
-from execstream.storage.reads import (
-    find_past,
-    get_graph_execution,
-    get_graph_execution_as_of,
-    get_graph_executions,
-)
+from execstream.storage.reads.as_of import find_past, get_graph_execution_as_of
+from execstream.storage.reads.run_detail import get_graph_execution
+from execstream.storage.reads.run_lists import get_graph_executions
 from execstream.streams.errors import Fatal
 from execstream.streams.moments import Moment, parse_moment
 

@@ -17,13 +17,9 @@ from execstream.streams.statuses import ExecutionStatus
 
 if TYPE_CHECKING:
     from execstream.client.result_reader import ResultReader
-    from execstream.storage.models import (
-        GraphExecution,
-        GraphExecutionStats,
-        GraphExecutionWithNodes,
-        NodeExecutionResult,
-        NodeExecutionStats,
-    )
+    from execstream.storage.models.graph_execution import GraphExecution, GraphExecutionWithNodes
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.stats import GraphExecutionStats, NodeExecutionStats
 
 TIMEOUT = 10.0  # seconds to wait for an outcome
 

@@ -12,12 +12,10 @@ import asyncpg
 
 from execstream.storage.connections import AWAY, connect
 from execstream.storage.log.outcomes import recorded_outcome
-from execstream.storage.models import (
-    GraphExecution,
-    GraphExecutionWithNodes,
-    NodeExecutionResult,
-)
-from execstream.storage.reads import get_graph_execution, get_node_execution
+from execstream.storage.models.graph_execution import GraphExecution, GraphExecutionWithNodes
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.reads.run_detail import get_graph_execution
+from execstream.storage.reads.steps import get_node_execution
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import Outcome
 

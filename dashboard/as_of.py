@@ -10,8 +10,12 @@ from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.run_summaries import Run
 from execstream.dashboard.responses import Json, listing
 from execstream.dashboard.services import Services
-from execstream.storage.reads import find_past, get_graph_execution_as_of, list_steps_as_of
-from execstream.storage.reads.as_of import Past
+from execstream.storage.reads.as_of import (
+    Past,
+    find_past,
+    get_graph_execution_as_of,
+    list_steps_as_of,
+)
 from execstream.streams.moments import parse_moment
 from execstream.streams.statuses import ExecutionStatus
 

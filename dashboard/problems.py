@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from execstream.dashboard.feed.cursor import InvalidPosition
 from execstream.dashboard.middleware import route_of
-from execstream.storage.reads import InvalidCursor, NotYetHappened, PastIsGone
+from execstream.storage.reads.read_errors import InvalidCursor, NotYetHappened, PastIsGone
 from execstream.streams import exact_json
 from execstream.streams.errors import NotDelivered
 from execstream.streams.moments import NoMoment

@@ -9,7 +9,8 @@ import asyncpg
 from execstream.dashboard.feed.cursor import Position
 from execstream.dashboard.feed.journal_pages import boundary
 from execstream.storage.log.reader import Scope
-from execstream.storage.reads import get_graph_execution, list_graph_executions
+from execstream.storage.reads.run_detail import get_graph_execution
+from execstream.storage.reads.run_lists import list_graph_executions
 from execstream.streams import exact_json
 
 

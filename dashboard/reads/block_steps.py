@@ -9,7 +9,7 @@ import msgspec
 from pydantic import BaseModel
 
 from execstream.storage.querying import Where
-from execstream.storage.reads import InvalidCursor
+from execstream.storage.reads.read_errors import InvalidCursor
 from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from execstream.storage.log.dead_letters import Filter, find_letters, get_letter
 from execstream.storage.querying import Where
-from execstream.storage.reads import InvalidCursor
+from execstream.storage.reads.read_errors import InvalidCursor
 from execstream.streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ import asyncpg
 from pydantic import BaseModel
 
 from execstream.storage.log.run_states import DAY_OF_RUN
-from execstream.storage.models import NodeExecutionResult
+from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.steps import (

@@ -15,7 +15,7 @@ from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
 from execstream.dashboard.reads.tally_workers import ask_tally_workers, tally_urls
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now
 from execstream.dashboard.services import Served
-from execstream.storage.reads import get_block_error_stats
+from execstream.storage.reads.block_errors import get_block_error_stats
 from execstream.streams.statuses import ExecutionStatus
 
 router = APIRouter(prefix="/v1", tags=["blocks"])

@@ -17,8 +17,10 @@ from execstream.dashboard.metrics import POOL
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json
 from execstream.dashboard.services import Served
-from execstream.storage.models import ExecutionDiagnostics, SharedExecutionResponse
-from execstream.storage.reads import get_execution_diagnostics, get_graph_execution_by_share_token
+from execstream.storage.models.shared import SharedExecutionResponse
+from execstream.storage.models.summaries import ExecutionDiagnostics
+from execstream.storage.reads.diagnostics import get_execution_diagnostics
+from execstream.storage.reads.run_detail import get_graph_execution_by_share_token
 
 router = APIRouter()
 

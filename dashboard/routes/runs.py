@@ -21,17 +21,17 @@ from execstream.dashboard.reads.run_summaries import (
 )
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now, unchanged
 from execstream.dashboard.services import Served, Services
-from execstream.storage.models import (
+from execstream.storage.models.graph_execution import (
     GraphExecutionMeta,
     GraphExecutionWithNodes,
-    NodeExecutionResult,
 )
-from execstream.storage.reads import (
-    PastIsGone,
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.reads.as_of import list_graph_executions_as_of
+from execstream.storage.reads.read_errors import PastIsGone
+from execstream.storage.reads.run_detail import get_graph_execution
+from execstream.storage.reads.run_lists import (
     get_child_graph_executions,
-    get_graph_execution,
     list_graph_executions,
-    list_graph_executions_as_of,
 )
 from execstream.streams.events import Event, encode_event
 from execstream.streams.statuses import ExecutionStatus

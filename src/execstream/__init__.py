@@ -44,23 +44,7 @@ _MODULE_OF = {
     "connect": "storage.connections",
 }
 
-__all__ = [
-    "Applied",
-    "CommandDead",
-    "CommandRefused",
-    "Dead",
-    "Duplicate",
-    "ExecutionClient",
-    "ExecutionStatus",
-    "NotDelivered",
-    "OutcomeUnknown",
-    "Refused",
-    "buses",
-    "connect",
-    "models",
-    "queue",
-    "reads",
-]
+__all__ = [*_MODULES, *_MODULE_OF]  # noqa: PLE0604 - these are strings
 
 
 def __getattr__(name: str) -> object:

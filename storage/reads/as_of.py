@@ -13,19 +13,19 @@ from uuid import UUID
 
 import asyncpg
 
-from execstream.storage.models import (
-    ExecutionStatus,
+from execstream.storage.models.graph_execution import (
     GraphExecutionMeta,
-    GraphExecutionsPage,
     GraphExecutionWithNodes,
-    NodeExecutionResult,
 )
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.pages import GraphExecutionsPage
 from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
 from execstream.storage.reads.steps import STEP_ORDER, build_steps
 from execstream.streams.moments import Moment
+from execstream.streams.statuses import ExecutionStatus
 
 
 class Past(NamedTuple):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from execstream.storage.models import BlockErrorStats
+from execstream.storage.models.blocks import BlockErrorStats
 
 MOST_UNCOUNTED = 20_000  # commands that the tally may be behind
 _HOUR = 3600  # seconds

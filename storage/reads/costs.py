@@ -4,7 +4,7 @@ from datetime import datetime
 
 import asyncpg
 
-from execstream.storage.models import DayCost, GraphCost, RunCost, UserCostSummary
+from execstream.storage.models.summaries import DayCost, GraphCost, RunCost, UserCostSummary
 
 TOP_RUNS = 10
 

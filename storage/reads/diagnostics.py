@@ -5,7 +5,7 @@ There is no look-back window, so a run that is stuck for a month is still told.
 
 import asyncpg
 
-from execstream.storage.models import ExecutionDiagnostics
+from execstream.storage.models.summaries import ExecutionDiagnostics
 from execstream.storage.querying import snapshot
 
 # A run is silent since the last command that was applied to it. Those that were begun and never

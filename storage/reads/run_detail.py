@@ -5,14 +5,14 @@ from typing import Any, Literal, overload
 
 import asyncpg
 
-from execstream.storage.models import (
+from execstream.storage.models.blocks import INTERFACE, BlockType
+from execstream.storage.models.graph_execution import (
     GraphExecution,
     GraphExecutionMeta,
     GraphExecutionWithNodes,
-    NodeExecutionResult,
-    SharedExecutionResponse,
 )
-from execstream.storage.models.blocks import INTERFACE, BlockType
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.querying import parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS, INPUTS_AND_OUTPUTS
 from execstream.storage.reads.share_tokens import hash_share_token

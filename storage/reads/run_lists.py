@@ -5,17 +5,17 @@ from datetime import datetime
 
 import asyncpg
 
-from execstream.storage.models import (
-    ExecutionStatus,
-    FrequentlyExecutedGraph,
-    GraphExecutionMeta,
+from execstream.storage.models.graph_execution import GraphExecutionMeta
+from execstream.storage.models.pages import (
     GraphExecutionsPage,
     GraphExecutionsPaginated,
     Pagination,
 )
+from execstream.storage.models.summaries import FrequentlyExecutedGraph
 from execstream.storage.querying import Where, at_least_one, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.run_detail import BARE_RUN_COLUMNS, RUN_COLUMNS
+from execstream.streams.statuses import ExecutionStatus
 
 # The id settles ties, so that the order is the same on every page.
 NEWEST_FIRST = "order by created_at desc, id desc"

@@ -7,10 +7,12 @@ from typing import Any
 import asyncpg
 
 from execstream.storage.log.run_states import DAY_OF_RUN, NO_LIMIT
-from execstream.storage.models import CompletedBlockOutput, ExecutionStatus, NodeExecutionResult
+from execstream.storage.models.node_execution import NodeExecutionResult
+from execstream.storage.models.values import CompletedBlockOutput
 from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS, OUTPUTS, get_pins
 from execstream.storage.reads.read_errors import AmbiguousStep
+from execstream.streams.statuses import ExecutionStatus
 
 IDENTITY = "step.id, step.graph_exec_id, step.run_day, step.added_seq"
 _PLACE = "run.user_id, run.graph_id, run.graph_version"

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from execstream import connect
-from execstream.storage.models import BlockType
+from execstream.models import BlockType
 from execstream.storage.schema.migrate import migrate
 
 DAWN = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from execstream.devstack import Addresses
-from execstream.storage.models import ExecutionEvent, GraphExecution
+from execstream.models import ExecutionEvent, GraphExecution
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.streams.events import Event
 from tests.names import Names

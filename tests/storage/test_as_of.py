@@ -14,10 +14,10 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
+from execstream.models import ExecutionStatus, GraphExecutionWithNodes
+from execstream.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of
 from execstream.storage.connections import Session
-from execstream.storage.models import ExecutionStatus, GraphExecutionWithNodes
 from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
-from execstream.storage.reads import NotYetHappened, PastIsGone, find_past, list_steps_as_of
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.reference import Reference
 from execstream.workload.simulation import Mix, load_graphs, simulate

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from execstream.storage.models import (
+from execstream.models import (
     ExecutionEvent,
     GraphExecution,
     NodeExecutionEvent,

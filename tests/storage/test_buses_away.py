@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from execstream.storage.models import ExecutionEvent
+from execstream.models import ExecutionEvent
 from execstream.storage.redis.buses import (
     AsyncRedisExecutionEventBus,
     RedisExecutionEventBus,

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from structlog.testing import capture_logs
 
-from execstream.storage.models import (
+from execstream.models import (
     BlockErrorStats,
     ExecutionContext,
     ExecutionEvent,

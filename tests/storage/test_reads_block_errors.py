@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from execstream import reads
-from execstream.storage.models import BlockErrorStats
+from execstream.models import BlockErrorStats
 from tests.storage.factories import Tables, at
 
 SPANS = [  # seconds after `at(0)`

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 from execstream import reads
-from execstream.storage.models import BlockErrorStats
+from execstream.models import BlockErrorStats
 from tests.storage.factories import DAWN, OWNER, Tables, at
 
 

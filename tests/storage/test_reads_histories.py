@@ -13,8 +13,8 @@ import pytest
 
 from execstream import connect, reads
 from execstream.devstack import Addresses
+from execstream.models import ExecutionStatus
 from execstream.storage.connections import Session
-from execstream.storage.models import ExecutionStatus
 from execstream.storage.schema.migrate import migrate
 from execstream.workload.simulation import Mix, load_graphs, simulate
 from tests.names import lent_names

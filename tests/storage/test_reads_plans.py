@@ -10,8 +10,8 @@ from asyncpg.connection import LoggedQuery
 from execstream import reads
 from execstream.dashboard.reads.rejection_lists import _cursor, list_refusals
 from execstream.devstack import Addresses
+from execstream.models import ExecutionStatus
 from execstream.storage.log.outcomes import _ENTRIES, find_outcome
-from execstream.storage.models import ExecutionStatus
 from execstream.storage.reads import cursors
 from execstream.storage.reads.block_errors import BLOCK_ERRORS
 from execstream.storage.reads.pins import GET_PINS, INPUTS_AND_OUTPUTS

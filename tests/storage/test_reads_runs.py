@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from execstream import reads
-from execstream.storage.models import BlockType, ExecutionStatus, GraphExecutionMeta
+from execstream.models import BlockType, ExecutionStatus, GraphExecutionMeta
 from tests.storage.factories import OWNER, Tables, at
 
 NOT_AN_ID = "not-a-uuid"

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from execstream import reads
-from execstream.storage.models import ExecutionStatus
+from execstream.models import ExecutionStatus
 from execstream.streams import exact_json
 from execstream.workload.reference import read_json
 from tests.storage.factories import OWNER, Tables, at

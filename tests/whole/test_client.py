@@ -16,13 +16,13 @@ from msgspec import Raw
 from execstream import CommandDead, CommandRefused, Dead, ExecutionClient, OutcomeUnknown, Refused
 from execstream.client.ids import uuid7
 from execstream.devstack import Addresses
-from execstream.storage.models import (
+from execstream.models import (
     ExecutionStatus,
     GraphExecutionStats,
     GraphExecutionWithNodes,
     NodeExecutionStats,
 )
-from execstream.storage.reads import get_execution_kv_data, get_graph_execution_by_share_token
+from execstream.reads import get_execution_kv_data, get_graph_execution_by_share_token
 from execstream.streams.commands import AddNodeOutput
 from execstream.streams.outcomes import Applied, DeadReason, Duplicate, Refusal
 from execstream.streams.partitions import partition_of

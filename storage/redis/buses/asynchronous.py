@@ -6,13 +6,13 @@ from typing import Self
 from redis.asyncio import Redis
 
 from execstream.storage.connections import Session
-from execstream.storage.models import (
+from execstream.storage.models.graph_execution import GraphExecution
+from execstream.storage.models.messages import (
     ExecutionEvent,
-    GraphExecution,
     GraphExecutionEvent,
     NodeExecutionEvent,
-    NodeExecutionResult,
 )
+from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.redis.buses.listening import Counts, Listening
 from execstream.storage.redis.buses.missed_events import History
 from execstream.storage.redis.buses.scope import EVERY, Scope

@@ -17,7 +17,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from execstream.storage.models import ExecutionEvent
+from execstream.storage.models.messages import ExecutionEvent
 from execstream.storage.redis.buses.missed_events import History, Missed
 from execstream.storage.redis.buses.subscription import Subscription
 from execstream.streams import exact_json

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
-from execstream.storage.models import ExecutionEvent, GraphExecution, NodeExecutionResult
+from execstream.storage.models.graph_execution import GraphExecution
+from execstream.storage.models.messages import ExecutionEvent
+from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.redis.buses.asynchronous import AsyncRedisExecutionEventBus
 from execstream.storage.redis.buses.listening import Counts, Listening
 from execstream.storage.redis.buses.scope import EVERY

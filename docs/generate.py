@@ -1,0 +1,138 @@
+"""Write the generated parts of the manuals: tables and diagrams made from the code.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->` in its page. `make docs` writes
+all parts, and a test fails when one is stale.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, get_args, get_origin
+
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic.fields import FieldInfo
+
+from execstream.agents.runtime import metrics as worker_metrics
+from execstream.config.settings import Settings, variable
+from execstream.dashboard import metrics as server_metrics
+from execstream.streams.statuses import (
+    ALLOWED_FROM,
+    ENDED,
+    FINAL,
+    ExecutionStatus,
+    allowed_from,
+    is_allowed,
+)
+
+DOCS = Path(__file__).parent
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def settings_table() -> Iterator[str]:
+    yield "| variable | default | meaning |"
+    yield "| --- | --- | --- |"
+    for name, field in Settings.model_fields.items():
+        meaning = f"{field.description}{_limits(field)}"
+        yield f"| `{variable(name)}` | {_default(field.default)} | {meaning} |"
+
+
+def _limits(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return f" (one of {', '.join(get_args(field.annotation))})"
+    least = [limit.ge for limit in field.metadata if hasattr(limit, "ge")]
+    return f" (at least {least[0]:,})" if least else ""
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, int):
+        return str(value)
+    return f"`{value}`" if value else "empty"
+
+
+def metrics_table(module: ModuleType) -> Iterator[str]:
+    yield "| name | kind | labels | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for metric in vars(module).values():
+        if isinstance(metric, MetricWrapperBase):
+            [family] = metric.describe()
+            name = family.name + ("_total" if isinstance(metric, Counter) else "")
+            labels = metric._labelnames  # noqa: SLF001 - no public attribute has them
+            labelled = ", ".join(f"`{label}`" for label in labels)
+            yield f"| `{name}` | {family.type} | {labelled} | {family.documentation} |"
+
+
+def state_diagram() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {ExecutionStatus.INCOMPLETE}"
+    yield f"    [*] --> {ExecutionStatus.QUEUED}: starting step"
+    for was in ExecutionStatus:
+        for to in ExecutionStatus:
+            if is_allowed(was, to):
+                yield f"    {was} --> {to}"
+    for status in ExecutionStatus:
+        if status in FINAL:
+            yield f"    {status} --> [*]"
+    yield "```"
+
+
+def moves_table() -> Iterator[str]:
+    yield _row("from ↓ to →", *ALLOWED_FROM)
+    yield _row(*["---"] * (1 + len(ALLOWED_FROM)))
+    for was in ExecutionStatus:
+        yield _row(was, *("yes" if is_allowed(was, to) else "" for to in ALLOWED_FROM))
+
+
+def moves_as_sentences() -> Iterator[str]:
+    for to in ALLOWED_FROM:
+        yield f"* to become {to} it must be {_listed(allowed_from(to))}"
+
+
+def consequences() -> Iterator[str]:
+    yield f"* Nothing leads out of {_listed(FINAL)}."
+    yield f"* A run that becomes {_listed(ENDED)} is over: its `ended_at` is set, and"
+    yield "  its RUNNING steps become FAILED in the same transaction."
+    yield f"* A run or step that is {_listed(ENDED - FINAL)} can go on; the run's `ended_at` is"
+    yield "  cleared then."
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _listed(statuses: Iterable[ExecutionStatus]) -> str:
+    """Join in the order of the enum: `A, B or C`."""
+    wanted = set(statuses)
+    *others, last = [status for status in ExecutionStatus if status in wanted]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+PAGES = ("metrics.md", "settings.md", "state_machine.md")
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings_table,
+    "worker_metrics": partial(metrics_table, worker_metrics),
+    "server_metrics": partial(metrics_table, server_metrics),
+    "state_diagram": state_diagram,
+    "moves": moves_table,
+    "moves_as_sentences": moves_as_sentences,
+    "consequences": consequences,
+}
+
+
+def rendered(page: str) -> str:
+    """Return the text of `page` with its parts as the code has them now."""
+
+    def part(match: re.Match[str]) -> str:
+        return match[1] + "\n".join(PARTS[match[2]]()) + match[3]
+
+    return _PART.sub(part, (DOCS / page).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (DOCS / name).write_text(rendered(name), encoding="utf-8")

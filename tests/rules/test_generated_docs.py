@@ -1,0 +1,32 @@
+"""The generated parts of the manuals."""
+
+import pytest
+
+from docs.generate import DOCS, PAGES, PARTS, rendered, settings_table, state_diagram
+from execstream.config.settings import Settings, variable
+from execstream.streams.statuses import ALLOWED_FROM
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_as_the_code_is_now(page: str) -> None:
+    """No part of a page is stale."""
+    assert (DOCS / page).read_text(encoding="utf-8") == rendered(page), "It is stale: make docs"
+
+
+def test_every_part_is_in_a_page() -> None:
+    """No part is made in vain."""
+    pages = "".join((DOCS / page).read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in PARTS if f"<!-- generated: {name} -->" not in pages] == []
+
+
+def test_every_setting_has_a_row() -> None:
+    """The rows of the settings are the fields, in their order."""
+    rows = [line for line in settings_table() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [variable(name) for name in Settings.model_fields]
+
+
+def test_the_diagram_has_an_arrow_for_every_move() -> None:
+    """Besides the allowed moves it has only beginnings and ends."""
+    arrows = [line.split(":")[0].split() for line in state_diagram() if "-->" in line]
+    moves = {(was, to) for was, _, to in arrows if "[*]" not in (was, to)}
+    assert moves == {(was, to) for to, sources in ALLOWED_FROM.items() for was in sources}
