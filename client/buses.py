@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from execstream.config.settings import load_settings, read_settings
+from execstream.config.settings import settings_at
 from execstream.storage.redis import buses
 
 
@@ -27,9 +27,8 @@ class RedisExecutionEventBus(buses.RedisExecutionEventBus):
 
 
 def _options(redis_url: str | None, postgres_dsn: str | None) -> dict[str, Any]:
-    # Two given addresses are enough: then no server need be named.
-    settings = read_settings() if redis_url and postgres_dsn else load_settings()
-    settings = settings.at(redis_url=redis_url, postgres_dsn=postgres_dsn)
+    addresses = {"redis_url": redis_url, "postgres_dsn": postgres_dsn}
+    settings = settings_at(addresses, **addresses)
     return {
         "redis_url": settings.redis,
         "postgres_dsn": settings.postgres,

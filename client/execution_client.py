@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from execstream.client.replies import ReplyListener
     from execstream.client.result_reader import ResultReader
-    from execstream.config.settings import Settings
 
 AnyCommand = Mapping[str, Any] | Command
 
@@ -69,8 +68,14 @@ class ExecutionClient(Writing):
         postgres_dsn: str | None = None,
         redis_url: str | None = None,
     ) -> None:
-        self._settings = _settings(
-            kafka_bootstrap=kafka_bootstrap, postgres_dsn=postgres_dsn, redis_url=redis_url
+        # Imported here: pydantic takes longer to import than all the rest of the client.
+        from execstream.config.settings import settings_at  # noqa: PLC0415 - as said above
+
+        self._settings = settings_at(
+            ("kafka_bootstrap",),
+            kafka_bootstrap=kafka_bootstrap,
+            postgres_dsn=postgres_dsn,
+            redis_url=redis_url,
         )
         configure_security(self._settings.kafka_security)
         self._topic = self._settings.topic_prefix + COMMANDS.name
@@ -217,16 +222,3 @@ def _record(command: AnyCommand, reply_to: str | None) -> tuple[bytes, bytes]:
         fields["reply_to"] = reply_to
     key = fields.get("user_id" if fields.get("type") == _KEY_VALUE else "graph_exec_id", "")
     return str(key).encode(), exact_json.encode(fields)
-
-
-def _settings(**addresses: str | None) -> "Settings":
-    """The settings with the given addresses, which are enough when Kafka's is among them."""
-    # Not before a client is made: pydantic takes longer than all else that is imported with it.
-    from execstream.config.settings import (  # noqa: PLC0415 - as said above
-        load_settings,
-        read_settings,
-    )
-
-    if addresses["kafka_bootstrap"] is None:
-        return load_settings().at(**addresses)
-    return read_settings().at(**addresses)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from execstream.client.errors import CommandDead, CommandRefused
 from execstream.client.ids import uuid7
+from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token
 from execstream.streams.outcomes import Applied, Dead, Duplicate, Outcome, Refused
 from execstream.streams.rules import derived_id
 from execstream.streams.statuses import ExecutionStatus
@@ -18,8 +19,8 @@ from execstream.streams.statuses import ExecutionStatus
 if TYPE_CHECKING:
     from execstream.client.result_reader import ResultReader
     from execstream.storage.models.graph_execution import GraphExecution, GraphExecutionWithNodes
-from execstream.storage.models.node_execution import NodeExecutionResult
-from execstream.storage.models.stats import GraphExecutionStats, NodeExecutionStats
+    from execstream.storage.models.node_execution import NodeExecutionResult
+    from execstream.storage.models.stats import GraphExecutionStats, NodeExecutionStats
 
 TIMEOUT = 10.0  # seconds to wait for an outcome
 
@@ -147,12 +148,6 @@ class Writing(ABC):
 
         `storage.reads.share_tokens` makes tokens; one of less than 22 characters is a ValueError.
         """
-        # Its package has all reads in it, which `send` can do without.
-        from execstream.storage.reads.share_tokens import (  # noqa: PLC0415 - as said above
-            SHORTEST,
-            hash_share_token,
-        )
-
         if is_shared and share_token is not None and len(share_token) < SHORTEST:
             raise ValueError(
                 f"A share token of {len(share_token)} characters can be guessed: it needs "

@@ -265,6 +265,15 @@ def without_password(value: object) -> object:
     return value.replace(f":{password}@", f":{_HIDDEN}@") if password else value
 
 
+def settings_at(enough: Iterable[str], **addresses: str | None) -> Settings:
+    """Return the settings with `addresses`, where None leaves one as it is.
+
+    The local stack is looked for only when one of the addresses that are `enough` is None.
+    """
+    settings = read_settings() if all(addresses[one] for one in enough) else load_settings()
+    return settings.at(**addresses)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether `host`, a name or an address, is this machine for certain."""
     if host == "localhost":

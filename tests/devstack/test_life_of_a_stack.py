@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from execstream.devstack import Addresses, StackError, owner, start
 from execstream.devstack.processes import family_of, is_alive
 
-OWNER = [sys.executable, "-m", "execstream.devstack", "up"]
+OWNER = [sys.executable, "-m", "tests.stack", "up"]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 

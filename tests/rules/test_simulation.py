@@ -10,6 +10,14 @@ from uuid import UUID
 
 import pytest
 
+from bench.graph_shapes import (
+    all_shapes,
+    chain,
+    fan_out,
+    map_over,
+    parent_of,
+    single,
+)
 from execstream.streams.commands import RunCommand
 from execstream.streams.decoding import decode
 from execstream.streams.fold import fold
@@ -26,14 +34,6 @@ from execstream.workload.simulation import (
     read_lines,
     simulate,
     write_lines,
-)
-from execstream.workload.simulation.shapes import (
-    all_shapes,
-    chain,
-    fan_out,
-    map_over,
-    parent_of,
-    single,
 )
 
 GRAPHS = load_graphs(EXAMPLE_GRAPHS)

@@ -1,4 +1,4 @@
-"""`python -m execstream.devstack up [STATE]`: the servers alone, until Ctrl-C or SIGTERM."""
+"""`python -m tests.stack up [STATE]`: the servers alone, until Ctrl-C or SIGTERM."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from execstream.devstack import StackError, start
 from execstream.devstack.addresses import DESCRIPTION
 
-USAGE = "Usage: python -m execstream.devstack up [STATE DIRECTORY, .execstream by default]"
+USAGE = "Usage: python -m tests.stack up [STATE DIRECTORY, .execstream by default]"
 
 
 async def up(state: Path) -> None:
