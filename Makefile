@@ -34,14 +34,14 @@ check: lint types ## Everything that must be in order before a change goes in
 	$(MAKE) test
 
 bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
-	$(BIN)/python bench/latency.py
-	$(BIN)/python bench/throughput.py
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.throughput
 
 bench-apply: $(READY) ## Compares the CPU of applying a command with that of an older commit
-	$(BIN)/python bench/apply_cpu.py
+	$(BIN)/python -m bench.apply_cpu
 
 big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
-	$(BIN)/python bench/big.py
+	$(BIN)/python -m bench.big
 
 faults: $(READY) ## Kills and stops workers and servers under load, and compares with the reference
 	$(BIN)/python -m tests.faults

@@ -1,6 +1,6 @@
 """CPU of applying a command, of this checkout compared with an older commit.
 
-    python bench/apply_cpu.py [--old 77b0d4a] [--pairs 8] [--commands 20000] [--json]
+    python -m bench.apply_cpu [--old 77b0d4a] [--pairs 8] [--commands 20000] [--json]
 
 Needs no Kafka: starts a Postgres of its own and hands the same simulated commands to both sides. In
 each pair a side is a new process (`bench/apply_side.py`) with a fresh schema; it decodes, folds and
@@ -36,8 +36,8 @@ from pathlib import Path
 
 import asyncpg
 import msgspec
-from apply_figures import Batches, Pair, print_pair, print_report, report
 
+from bench.apply_figures import Batches, Pair, print_pair, print_report, report
 from execstream.devstack import postgres
 from execstream.devstack.ports import free_ports
 from execstream.streams.partitions import partition_of

@@ -1,6 +1,6 @@
 """How long a page of a run of 10,000 steps takes, as of any moment of its life.
 
-    python bench/as_of.py [--steps 10000] [--pages 200] [--limit 25] --stack STACK_JSON
+    python -m bench.as_of [--steps 10000] [--pages 200] [--limit 25] --stack STACK_JSON
 
 The run is made by the rules, in a schema of its own that is dropped afterwards: each step gets two
 inputs, runs, emits twice and ends, with up to 50 of them under way at once. Moments and cursors

@@ -1,6 +1,6 @@
 """How long hot reads take at 1,000,000 runs with 10,000,000 steps.
 
-    python bench/big.py [--runs 1000000] [--repeat 60]
+    python -m bench.big [--runs 1000000] [--repeat 60]
 
 Starts servers of its own and fills 30 days by COPY, everything from one seed: a hundredth of the
 runs has 60 steps and a journal, the others nine or ten steps and none. Owners are unequal: the

@@ -1,6 +1,6 @@
 """How soon a browser shows what was committed, and how it bears much of it.
 
-    python bench/browser.py [--only WHAT ...] [--rate 1000] [--seconds 15] [--runs 100000]
+    python -m bench.browser [--only WHAT ...] [--rate 1000] [--seconds 15] [--runs 100000]
         [--steps 10000]
 
 Servers, workers, an HTTP server and a headless Chromium of its own, all on this machine, so one

@@ -1,6 +1,6 @@
 """How long from producing a command until its row is committed, open loop.
 
-    python bench/latency.py [--rate 1000] [--seconds 15]
+    python -m bench.latency [--rate 1000] [--seconds 15]
 
 Starts servers and one worker of its own. Commands are a simulation's, sent at their *intended*
 times whether or not earlier ones are through; a command counts as committed when the worker's

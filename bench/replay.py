@@ -1,6 +1,6 @@
 """How fast everything is rebuilt from the topics, and what the live side feels of it.
 
-    python bench/replay.py [--commands 1000000] [--rate 200]
+    python -m bench.replay [--commands 1000000] [--rate 200]
 
 Starts servers of its own, puts that many simulated commands on the topic, and starts workers; how
 fast these apply them is told as `live`. Then `execstream replay` rebuilds them twice: `beside` is
@@ -24,8 +24,8 @@ from typing import Any
 
 import asyncpg
 import psutil
-from latency import GRAPHS, measure
 
+from bench.latency import GRAPHS, measure
 from execstream import devstack
 from execstream.kafka.admin import apply_topics
 from execstream.kafka.producer import BulkProducer

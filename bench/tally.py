@@ -1,6 +1,6 @@
 """How many events a tally worker counts per second of its CPU, and how soon it is ready.
 
-    python bench/tally.py [--events 300000] [--keys 0 100000] [--stack STACK_JSON]
+    python -m bench.tally [--events 300000] [--keys 0 100000] [--stack STACK_JSON]
 
 Events are those of simulated runs, made by the rules and put on the topic beforehand; a worker of
 its own then drains them. The figures count only because the totals are compared with the number

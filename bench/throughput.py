@@ -1,6 +1,6 @@
 """How many commands per second the whole pipeline drains, with everything on this machine.
 
-    python bench/throughput.py [--runs 2000]
+    python -m bench.throughput [--runs 2000]
 
 Runs `execstream demo` as fast as it goes in an empty directory: its own servers, workers and
 simulation, checked at the end against an independent fold. Prints the receipt, what each process
