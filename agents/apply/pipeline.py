@@ -103,7 +103,7 @@ class Applier:
             return folded  # its states may have been dropped while loading: the caller folds again
 
     async def _load(self, batch: Batch, decoded: Decoded) -> BatchResult | None:
-        """Load the states that `decoded` asks about; the result that it is to be folded into."""
+        """Load the states that `decoded` asks about; return what it is to be folded into."""
         if self._is_closing or not self._buffer.owns(batch):
             return None
         self._number += 1
