@@ -109,7 +109,7 @@ def _check(
     if source == JOURNAL and begin and not events:
         raise NotTogether("The journal is read from its beginning: --from is for the topics.")
     if force and not swap:
-        raise NotTogether("--force is about --swap.")
+        raise NotTogether("--force requires --swap.")
 
 
 async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:

@@ -77,5 +77,5 @@ class ResultReader:
 
 def _still_there(found: T | None, execution_id: str) -> T:
     if found is None:
-        raise LookupError(f"{execution_id} was changed as told, and then deleted by somebody.")
+        raise LookupError(f"{execution_id} was updated, then deleted before it could be read back.")
     return found

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         None, pattern=r"^(rediss?|unix)://", description="channels and replies"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how the brokers are spoken to"
+        "PLAINTEXT", description="Kafka security protocol"
     )
     kafka_ssl_cafile: str | None = Field(
         None, description="whose certificates to trust; the authorities of the system when not set"
@@ -74,9 +74,9 @@ class Settings(BaseSettings):
         None, description="the key of that certificate, when not in the same file"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="how brokers are shown the password"
+        "SCRAM-SHA-512", description="SASL mechanism"
     )
-    kafka_sasl_username: str | None = Field(None, description="who we are to the brokers")
+    kafka_sasl_username: str | None = Field(None, description="SASL user name")
     kafka_sasl_password: str | None = Field(None, description="the password of that user")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,128}$", description="stands before every topic's name"
@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     bridge_port: int = Field(
         8689, ge=0, le=65_535, description="of a worker of role bridge; 0: none"
     )
-    alerts: bool = Field(True, description="whether anybody looks for what deserves an alert")
+    alerts: bool = Field(True, description="enable alerting")
     alert_failure_rate: float = Field(
         0.1, gt=0, lt=1, description="the part of a block's steps that may fail without an alert"
     )
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         None, min_length=16, description="signs what is posted there"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="what is too unimportant is not logged"
+        "info", description="minimum log level"
     )
     log_format: Literal["auto", "columns", "json"] = Field(
         "auto", description="auto: columns at a terminal, JSON lines otherwise"

@@ -1,4 +1,4 @@
-"""What stands last in each partition of a topic: how far whoever wrote there before has come."""
+"""The last record of each partition of a topic: the progress of its earlier writers."""
 
 from collections.abc import Sequence
 

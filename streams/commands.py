@@ -1,4 +1,4 @@
-"""Commands: what producers want to happen (`execution.commands.v1`).
+"""Commands: requests of producers (`execution.commands.v1`).
 
 The wire form is one JSON object per command, told apart by `type`. Payloads stay `msgspec.Raw`,
 bytes of JSON that are stored and forwarded without being parsed. Names, types and effects:
@@ -34,7 +34,7 @@ TokenHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Command(Struct, tag_field="type", kw_only=True, omit_defaults=True):
-    """What every command carries; `at` is when it happened, the only clock there is."""
+    """Fields of every command; `at` is the time of the change, and the only clock."""
 
     id: Uuid
     at: Time

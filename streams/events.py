@@ -1,4 +1,4 @@
-"""Events: what did happen (`execution.events.v1`), told after it is true.
+"""Events: committed changes (`execution.events.v1`), published after their commit.
 
 Each entry of a run's journal gives one event; refusals and key-values have events of their own
 that carry no `seq`. Fields: `docs/contract.md`, section 3.

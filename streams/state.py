@@ -1,4 +1,4 @@
-"""What the rules must know of a run and its steps; a fold of the run's journal.
+"""State of a run and its steps that the rules need; a fold of the run's journal.
 
 Holds no payloads, but for the stats of steps that are not over: a cascade adds to them.
 """

@@ -1,4 +1,4 @@
-"""Telling of alerts: on a channel of Redis, and to a webhook.
+"""Deliver alerts to a Redis channel and to a webhook.
 
 What is to be told stands in Postgres until it has arrived. Both are tried again without end of the
 process: a restart goes on with what is left.

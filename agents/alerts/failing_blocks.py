@@ -131,7 +131,7 @@ def _judged(
 
 
 def _uncovered(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list[Finding]:
-    """Without the classes that an alert of their whole block tells of already."""
+    """Drop error classes already covered by an open alert on the block."""
     covered = {
         (one.alert.block_id, one.alert.figures["leading_class"])
         for one in opened

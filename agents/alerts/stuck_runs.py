@@ -71,7 +71,7 @@ class StuckRuns:
             return new
 
     async def _judge(self, connection: asyncpg.Connection, run: SilentRun) -> Finding | None:
-        """By the step that is least likely to go on."""
+        """Judge a run by its least likely running step."""
         chances = await self._chances(connection, run)
         chance = min(chances, key=lambda chance: (chance.value, -chance.seconds))
         if not is_stuck(self._rules, chance.value, chance.seconds):
@@ -92,7 +92,7 @@ class StuckRuns:
         )
 
     async def _chances(self, connection: asyncpg.Connection, run: SilentRun) -> list[Chance]:
-        """Of each running step; of the run when there is none."""
+        """Return one probability per running step, or one for the run if no step is running."""
         if not run.steps and run.seconds is None:  # queued: nothing tells how long that takes
             return [Chance(1.0, 0, run.silent)]
         if not run.steps:

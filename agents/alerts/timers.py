@@ -1,4 +1,4 @@
-"""The timers that look for what deserves an alert, and that tell of it.
+"""Timers that raise alerts and deliver them.
 
 They run in every worker of role `tally`, whose totals they look at. A lock in Postgres lets one
 look at a time, and what they find is kept there, so it does not matter which of them does.

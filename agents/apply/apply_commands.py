@@ -1,4 +1,4 @@
-"""The agent that applies commands: take a batch, fold it, commit it, say what happened.
+"""The agent that applies commands: take a batch, fold it, commit it, publish its events.
 
 Reads `execution.commands.v1`; writes Postgres, then `execution.events.v1`, replies and dead
 letters.

@@ -1,4 +1,4 @@
-"""From a batch of records to everything that follows from it: rows, events, replies, counts.
+"""Fold a batch of records into rows, events, replies and counts.
 
 Pure but for the states it is given: nothing here waits, so a batch is folded in one go.
 """

@@ -1,4 +1,4 @@
-"""Dead letters as they go to their topic: byte for byte, with their origin in headers."""
+"""Records of the dead-letter topic: byte for byte, with their origin in headers."""
 
 from execstream.agents.apply.publisher import OutboundRecord
 from execstream.agents.runtime.partition_buffer import Record

@@ -1,4 +1,4 @@
-"""Saying what is committed: events, in order, and dead letters, at least once.
+"""Publish committed events, in order, and dead letters, at least once.
 
 Each partition has at most one unacknowledged batch on its way: no batch can be lost between two
 that arrive. What is committed is always published, or the process exits and the next owner

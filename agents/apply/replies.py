@@ -1,4 +1,4 @@
-"""Telling outcomes to who asked for them, on the Redis channels they named.
+"""Publish outcomes on the Redis channels that commands name.
 
 A reply may get lost: Redis may be down, or the worker die between commit and reply. Whoever waits
 for one asks Postgres in the end (`ExecutionClient.call`).

@@ -1,4 +1,4 @@
-"""Publishing what earlier owners of a partition committed but may not have said.
+"""Republish events that earlier owners of a partition committed and may not have published.
 
 What was said is told by the last event in the partition of the events topic, and by the stored
 position where that topic has been emptied. Never given up half way: new events of the assignment

@@ -1,4 +1,4 @@
-"""The states of runs a worker is at, kept between batches so that they need not be loaded.
+"""Cache of run states between batches, which saves loading them.
 
 Dropped as a whole when partitions are lost or a commit did not go as folded: what is cached is
 true only as long as everything folded is committed.

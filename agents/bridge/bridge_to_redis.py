@@ -1,4 +1,4 @@
-"""The agent that tells Redis what happened: take, view, publish together with the position.
+"""The agent that publishes events on Redis, together with its position.
 
 Reads `execution.events.v1`; writes Redis channels, and reads Postgres for runs whose beginning it
 has not seen. Redis may be down: it waits, and nothing else does.

@@ -1,4 +1,4 @@
-"""From what Faust delivers to gapless batches, or a seek back, or a stop.
+"""Partition buffer between Faust and an agent: gapless batches, or a seek back, or a stop.
 
 Which partitions are ours, where each stands, and what may be believed of a stretch of records:
 

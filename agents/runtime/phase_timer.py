@@ -1,4 +1,4 @@
-"""Where a worker's time goes, by phase; phases may overlap."""
+"""Time that a worker spends per phase; phases may overlap."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a worker tells whoever watches it: `/livez`, `/readyz` and `/metrics`.
+"""The endpoints `/livez`, `/readyz` and `/metrics` of a worker.
 
 Alive is who makes progress: a partition that has lag and whose position has not moved for half a
 minute, or of which nothing was heard for so long, makes the worker not alive, whatever the reason;
@@ -92,7 +92,7 @@ class Progress:
         ]
 
     def excuse(self) -> None:
-        """Whatever is not settled has just begun to be so."""
+        """Restart the assignment timeout."""
         self._settled_at = time.monotonic()
 
     def stalled(self) -> list[str]:

@@ -71,7 +71,7 @@ class Stream:
         async for part in self._catch_up():
             yield part
         with self._reader.attached(self._scope) as subscriber:
-            # What is not in the journal up to here will be put to the subscriber.
+            # Events committed after this point arrive through the subscription.
             async for part in self._read(subscriber.position):
                 yield part
             with suppress(Overtaken):

@@ -1,4 +1,4 @@
-"""The totals of days of which the journal does not tell all any more, as the live schema has them.
+"""Carry over totals for days whose journal is incomplete.
 
 Done while nobody commits into the live schema, so that both schemas have counted the same.
 """

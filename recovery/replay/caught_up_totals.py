@@ -1,4 +1,4 @@
-"""The totals of a snapshot as they will be when the tally has counted all that is committed in it.
+"""Bring totals up to date with every event committed in the snapshot.
 
 The tally runs behind by less than a second, but always. What it has not counted is added to copies
 of its tables that only this session sees.

@@ -1,4 +1,4 @@
-"""Whether two schemas hold the same: hashes that no order of rows changes, and what differs.
+"""Compare two schemas by hashes that do not depend on the order of rows.
 
 Every row is hashed over its columns as text, and hashes are added up per partition; where two sums
 differ, per run or row, down to the values. Each side is read on a connection of its own, so that

@@ -89,7 +89,7 @@ select user_id, command_id from kv_journal
  where (user_id, command_id) in (select * from unnest($1::text[], $2::uuid[]))
    and source_partition = $3 and source_offset < $4
 """
-# What is at a place that no worker has come to was put there by hand.
+# Rows beyond the committed offset were inserted manually.
 _SCATTERED = """
 select distinct k.user_id from kv_journal k
   join consumer_offset c on c.consumer = 'apply' and c.topic = $3

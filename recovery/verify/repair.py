@@ -1,4 +1,4 @@
-"""Rewriting rows from what they follow from, beside workers that go on.
+"""Rewrite rows from the log while workers keep running.
 
 A transaction that mends holds the offsets of the consumer whose commits would write the same rows:
 every commit begins with them (`advance`), so it waits for some milliseconds. What workers have in

@@ -169,12 +169,10 @@ class _Checks:
             "offsets": {str(partition): list(span) for partition, span in spans.items()},
         }
         if checks.forgotten:
-            self._report.left_out.append(
-                f"{checks.forgotten} rows that commands of users made of whom nothing is kept"
-            )
+            self._report.left_out.append(f"{checks.forgotten} rows of users erased by `forget`")
         if checks.skipped:
             self._report.left_out.append(
-                f"{checks.skipped} commands whose run or user is not told whole any more"
+                f"{checks.skipped} commands whose run or user history is incomplete"
             )
 
     async def _check_events(self, places: Sequence[Stored]) -> None:

@@ -1,4 +1,4 @@
-"""How far a consumer has come: `consumer_offset`, moved only together with its effects.
+"""Consumer offsets: rows of `consumer_offset`, moved only together with their effects.
 
 The epoch is the fence. Claiming a partition raises it; whoever held the partition before can
 commit no more.

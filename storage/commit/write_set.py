@@ -1,4 +1,4 @@
-"""What a batch of commands does to the database, as rows, and the one statement that does it.
+"""The write set of a batch: its rows, and the one statement that writes them.
 
 Rows are tuples in the column order of their tables (`migrations/0001_tables.sql`). They are made
 from the states as they stand after the batch: a step that is queued, run and completed within it

@@ -1,5 +1,4 @@
-"""What became of commands, as it was recorded: told by key and id, and better by the place on the
-topic of commands."""
+"""Look up recorded command outcomes, by id or by topic offset (preferred)."""
 
 from typing import NamedTuple
 from uuid import UUID

@@ -186,7 +186,7 @@ async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
 
     report = await assert_right(place)
 
-    assert "3 rows that commands of users made of whom nothing is kept" in report.left_out
+    assert "3 rows of users erased by `forget`" in report.left_out
 
 
 async def test_an_event_without_an_entry_is_found(place: Installation, tmp_path: Path) -> None:

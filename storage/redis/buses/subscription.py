@@ -36,7 +36,9 @@ class Subscription:
                 data: bytes = message["data"]
                 return data
             if message["type"] != "pong":  # a second confirmation
-                raise ConnectionError("The subscription was made anew unasked.")
+                raise ConnectionError(
+                    "Redis re-subscribed unexpectedly; messages may have been missed."
+                )
 
     async def close(self) -> None:
         await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it so
