@@ -307,7 +307,7 @@ async def test_differences_of_every_table_are_told(place: Installation, tmp_path
         (("--into", "new", "--events", "--to-redis"), "--events rebuilds nothing"),
         (("--swap", "--events", "--to-redis"), "--events rebuilds nothing"),
         (("some.zst", "--swap"), "only --into goes with it"),
-        (("--into", "new", "--force"), "--force is about --swap"),
+        (("--into", "new", "--force"), "--force requires --swap"),
     ],
 )
 async def test_options_that_would_be_ignored(

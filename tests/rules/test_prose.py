@@ -29,7 +29,10 @@ LIMITS = {
 }
 FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
 MOST_FRAGMENTS = 19.5  # percent of docstrings
-PROGRAMS = (*MODULES, *(ROOT / "bench").glob("*.py"), *(ROOT / "ops").rglob("*.py"))
+PROGRAMS = (
+    *MODULES,
+    *(one for room in ("bench", "docs", "ops") for one in (ROOT / room).rglob("*.py")),
+)
 MANUALS = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
 DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
