@@ -43,9 +43,10 @@ async def assert_equal(installation: Installation, reference: Reference) -> None
 
 async def assert_rows_equal(db: asyncpg.Pool, reference: Reference) -> None:
     """All tables are those of `reference`, whose records are all that was ever put."""
-    assert not [line for row in await differing_rows(db, reference) for line in row.lines()]
-    assert not await differing_details(db, reference)
-    assert not await differing_counts(db, reference)
+    rows = [line for row in await differing_rows(db, reference) for line in row.lines()]
+    details = await differing_details(db, reference)
+    counts = await differing_counts(db, reference)
+    assert (rows, details, counts) == ([], {}, {}), f"{rows} {details} {counts}"[:2_000]
 
 
 async def differing_rows(db: asyncpg.Pool, reference: Reference) -> list[Differing]:
