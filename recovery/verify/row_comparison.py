@@ -42,11 +42,13 @@ class Differing(NamedTuple):
             there, missing = {"row": "there"}, {"row": "missing"}
             sides = (missing, there) if self.expected is None else (there, missing)
             return [("*", sides[0]["row"], sides[1]["row"])]
-        return [
+        cells: list[tuple[str, Any, Any]] = [
             (column, msgspec.json.decode(value), msgspec.json.decode(self.found[column]))
             for column, value in self.expected.items()
             if bytes(value) != bytes(self.found[column])
         ]
+        # A JSON null and the absence of a value are the same in a row as JSON.
+        return cells or [("*", "there", "there with another null")]
 
     def lines(self) -> list[str]:
         """One line per cell, with the table and the key."""

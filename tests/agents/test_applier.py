@@ -16,7 +16,7 @@ from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session
 from tests.agents.applying import Desk, desk, desk_at
-from tests.comparing import assert_events_equal, assert_rows_equal
+from tests.comparing import assert_events_equal, assert_rows_equal, differing_rows
 from tests.orders import Order, Orders
 
 
@@ -53,6 +53,18 @@ async def assert_as_told(place: Desk) -> None:
     await assert_rows_equal(place.db, place.reference)
     assert_events_equal(place.said.events, place.reference.events())
     assert len(place.said.dead_letters) == place.reference.counts["dead"]
+
+
+async def test_a_null_is_a_value(place: Desk) -> None:
+    """A JSON null in the journal is not the absence of a value, in a comparison either."""
+    orders = Orders()
+    await place.apply(orders.create(orders.node("n", inputs={"a": None})))
+    await assert_as_told(place)
+
+    await place.db.execute("update journal set data = null where data = 'null'")
+
+    [row] = await differing_rows(place.db, place.reference)
+    assert (row.table.name, len(row.cells())) == ("journal", 1)
 
 
 async def test_a_lost_answer_is_asked_for_again(
