@@ -12,7 +12,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: compose-check test-containers docs help setup demo test page check bench bench-apply big faults fmt lint types clean
+.PHONY: compose-check test-containers test-install docs help setup demo test page check bench bench-apply big faults fmt lint types clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,10 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not install" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-install: $(READY) ## Builds the wheel and sdist and tries them in clean environments
+	$(BIN)/pytest -m install tests/install
 
 page: $(READY) ## Tests the page alone, in Debian's chromium
 	$(BIN)/python -m tests.dashboard.page.browser
