@@ -289,33 +289,40 @@ def settings_at(servers: Addresses, names: Names | None = None) -> Settings:
 @asynccontextmanager
 async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Installation]:
     """Migrated tables and all topics, under names of their own."""
-    header_decoding.install()  # tests read back what only so can be read
     async with lent_names(servers) as names:
         await apply_topics(servers.kafka_bootstrap, names.topic_prefix, 1)
         await migrate(servers.postgres_dsn, names.schema)
-        async with (
-            asyncpg.create_pool(
-                servers.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}
-            ) as db,
-            _started(
-                AIOKafkaProducer(
-                    bootstrap_servers=servers.kafka_bootstrap,
-                    acks="all",
-                    enable_idempotence=True,
-                    linger_ms=2,
-                    max_request_size=_MAX_REQUEST,
-                )
-            ) as producer,
-            _started(
-                AIOKafkaConsumer(
-                    bootstrap_servers=servers.kafka_bootstrap,
-                    enable_auto_commit=False,
-                    isolation_level="read_committed",
-                    max_partition_fetch_bytes=_MAX_REQUEST,
-                )
-            ) as reader,
-        ):
-            yield Installation(settings_at(servers, names), db, folder, producer, reader)
+        async with opened(settings_at(servers, names), folder) as own:
+            yield own
+
+
+@asynccontextmanager
+async def opened(settings: Settings, folder: Path) -> AsyncIterator[Installation]:
+    """Open the tables and topics that are there under the names of `settings`."""
+    header_decoding.install()  # tests read back what only so can be read
+    async with (
+        asyncpg.create_pool(
+            settings.postgres, min_size=1, server_settings={"search_path": settings.schema_}
+        ) as db,
+        _started(
+            AIOKafkaProducer(
+                bootstrap_servers=settings.kafka,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=2,
+                max_request_size=_MAX_REQUEST,
+            )
+        ) as producer,
+        _started(
+            AIOKafkaConsumer(
+                bootstrap_servers=settings.kafka,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                max_partition_fetch_bytes=_MAX_REQUEST,
+            )
+        ) as reader,
+    ):
+        yield Installation(settings, db, folder, producer, reader)
 
 
 @asynccontextmanager
