@@ -12,7 +12,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: compose-check test-containers test-install docs help setup demo test page check bench bench-apply big faults fmt lint types clean
+.PHONY: bench bench-apply big check check-all clean compose-check demo docs faults fmt help lint page setup test test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,10 +24,16 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest -m "not install" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not install and not upgrade" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(READY) ## Runs the tests that need no server, within a minute
+	$(BIN)/pytest tests/rules --numprocesses 2
 
 test-install: $(READY) ## Builds the wheel and sdist and tries them in clean environments
 	$(BIN)/pytest -m install tests/install
+
+test-upgrade: $(READY) ## Continues a state directory of the release before with this code
+	$(BIN)/pytest -m upgrade tests/upgrade
 
 page: $(READY) ## Tests the page alone, in Debian's chromium
 	$(BIN)/python -m tests.dashboard.page.browser
@@ -35,6 +41,10 @@ page: $(READY) ## Tests the page alone, in Debian's chromium
 
 check: lint types ## Everything that must be in order before a change goes in
 	$(MAKE) test
+
+check-all: check ## That, and installations and upgrades: what CI runs
+	$(MAKE) test-install
+	$(MAKE) test-upgrade
 
 bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
 	$(BIN)/python -m bench.latency
