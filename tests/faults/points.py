@@ -118,8 +118,8 @@ async def _a_moment() -> None:
 def _arm_intake(striking: Striking) -> None:
     poll_batch, receive = PartitionBuffer.poll_batch, PartitionBuffer.receive
 
-    async def take_or_die(self: PartitionBuffer, queue: "asyncio.Queue[Any]", limit: int) -> Batch:
-        batch = await poll_batch(self, queue, limit)
+    async def take_or_die(self: PartitionBuffer, *arguments: Any) -> Batch:
+        batch = await poll_batch(self, *arguments)
         if batch:
             striking.die_at(Point.FETCHED)
         return batch

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from execstream.agents.config import WorkerConfig
 from execstream.devstack import Addresses
 from execstream.streams.topics import COMMANDS, EVENTS
 from execstream.workload.simulation import Sent
@@ -16,7 +15,7 @@ from tests.faults.listening import Listener
 from tests.faults.patience import reached
 from tests.faults.progress import Offsets, ends_of, from_postgres, from_redis
 from tests.whole.program import PATIENCE, Program
-from tests.worker import HOME, Installation, opened, until
+from tests.worker import HOME, Installation, opened, settings_at, until
 
 GRAPHS = HOME / "examples" / "graphs"
 
@@ -66,11 +65,11 @@ async def connected(
 ) -> AsyncIterator[tuple[Installation, Listener]]:
     """Subscribe to all channels, then connect to what is stored under the default names."""
     servers = stack.addresses
-    config = WorkerConfig(servers.kafka_bootstrap, servers.postgres_dsn, servers.redis_url)
-    listener = Listener(config.redis_url, config.redis_prefix)
+    settings = settings_at(servers)
+    listener = Listener(settings.redis, settings.redis_prefix)
     await listener.begin()
     try:
-        async with opened(config, folder) as place:
+        async with opened(settings, folder) as place:
             yield place, listener
     finally:
         await listener.stop()

@@ -77,7 +77,7 @@ class StoredState:
 
 async def read_stored_state(place: Installation) -> StoredState:
     """Read everything as it is now."""
-    topics, groups = await _read_kafka(place.config.kafka_bootstrap)
+    topics, groups = await _read_kafka(place.settings.kafka)
     keys, bridge, messages = await _read_redis(place)
     schemas = await place.db.fetch("select nspname from pg_namespace where nspname !~ '^pg_'")
     migrations = await place.db.fetch("select * from migration order by version")
@@ -114,8 +114,8 @@ async def read_bridge_offsets(place: Installation) -> Offsets:
 
 
 async def _read_redis(place: Installation) -> tuple[Names, Offsets, int]:
-    redis: Redis = Redis.from_url(place.config.redis_url)
-    positions = RedisPositions(redis, place.config.redis_prefix, place.topic(EVENTS.name))
+    redis: Redis = Redis.from_url(place.settings.redis)
+    positions = RedisPositions(redis, place.settings.redis_prefix, place.topic(EVENTS.name))
     try:
         keys = frozenset([key.decode() async for key in redis.scan_iter()])
         bridge = {number: at.next_offset for number, at in (await positions.load()).items()}
@@ -127,7 +127,7 @@ async def _read_redis(place: Installation) -> tuple[Names, Offsets, int]:
 async def _published_sources(place: Installation) -> dict[int, list[Source]]:
     topic = place.topic(EVENTS.name)
     found: dict[int, list[Source]] = {}
-    async with consumer(place.config.kafka_bootstrap) as reader:
+    async with consumer(place.settings.kafka) as reader:
         held = await extent(reader, topic)
         for partition, first in held.first.items():
             found[partition] = []

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from execstream.recovery.replay.throttle import Cores, Turns
+from execstream.config.settings import Settings
+from execstream.recovery.replay.throttle import Cores, Throttle
 from execstream.storage.alerts import records as alerts
 from execstream.storage.schema import migrate
 from execstream.streams.events import Source
@@ -81,8 +82,9 @@ async def test_new_release_continues_old_state(old: OldRelease, tmp_path: Path) 
 
 async def test_advisory_locks_are_the_same(old: OldRelease) -> None:
     """Processes of both releases, which run side by side during an upgrade, exclude each other."""
-    turns = Turns("", "a schema", "live", "a topic", Cores())
-    locks = [migrate._LOCK, alerts._LOCK, turns._name]
+    settings = Settings(postgres_dsn="postgresql://localhost/execstream")
+    throttle = Throttle(settings, "a schema", "a topic", Cores())
+    locks = [migrate._LOCK, alerts._LOCK, throttle._name]
     assert json.loads(await old.output_of(PRINT_LOCKS)) == locks
 
 
