@@ -61,7 +61,10 @@ order by sum(failed)::float8 / greatest(sum(ended), 1) desc, sum(ended) desc, m.
 
 
 async def get_block_figures(db: asyncpg.Pool, start: datetime, end: datetime) -> list[BlockFigures]:
-    """Blocks with steps in the minutes from that of `start` to `end`, the most failing first."""
+    """Figures of blocks over the steps of all owners, the most failing block first.
+
+    They cover the minutes from that of `start` to `end`.
+    """
     figures = []
     for row in await db.fetch(_FIGURES, start, end):
         about = dict(row)
@@ -92,5 +95,8 @@ async def get_top_errors(
     block_id: str | None = None,
     limit: int = 20,
 ) -> list[TopError]:
-    """The most frequent errors in the hours from that of `start` to `end`, of one block or all."""
+    """The most frequent errors in steps of all owners, of one block or of all.
+
+    They cover the hours from that of `start` to `end`.
+    """
     return [TopError(**row) for row in await db.fetch(_TOP_ERRORS, start, end, block_id, limit)]
