@@ -102,7 +102,9 @@ def test_the_image_has_what_the_program_needs() -> None:
     every = _pinned(ROOT / "requirements.txt")
     image = _pinned(ROOT / "ops/image/requirements.txt")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["worker"], *extras["server"]]
+    needed = {canonicalize_name(Requirement(one).name) for one in requirements}
 
     assert image.items() <= every.items()
     assert _pinned(ROOT / "ops/image/build.txt").items() <= every.items()
