@@ -8,13 +8,15 @@ import asyncpg
 import pytest
 
 from execstream import connect
+from execstream.recovery.explain import sentences
 from execstream.recovery.explain.command_story import command_story, find_command
 from execstream.recovery.explain.evidence import Step, gather
 from execstream.recovery.explain.record import Sent, find_record
 from execstream.recovery.explain.run_story import Line, run_story, summary
 from execstream.recovery.explain.sentences import asked, rule
-from execstream.streams.commands import Command
+from execstream.streams.commands import COMMAND_TYPES, Command, RunCommand
 from execstream.streams.decoding import decode
+from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Refusal
 from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
@@ -258,3 +260,10 @@ def test_every_command_has_a_sentence() -> None:
         command = decode(order.key, order.value)
         assert isinstance(command, Command)
         assert asked(command, steps) == text
+
+
+def test_nothing_that_happens_lacks_a_sentence() -> None:
+    """Each type of entry and of command about a run has one."""
+    assert sentences._HAPPENED.keys() == {*EntryType}
+    about_runs = {command for command in COMMAND_TYPES.values() if issubclass(command, RunCommand)}
+    assert sentences._ASKED.keys() == about_runs
