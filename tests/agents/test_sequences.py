@@ -167,7 +167,7 @@ async def test_everything_agrees(
     """Rows, events and counts are the reference's; runs read back are those folded; what would be
     published again after a crash is what was published."""
     await place.clear()
-    add_begun_run = {number: (end, -1) for number, end in place.ends.items()}
+    begin = {number: (end, -1) for number, end in place.ends.items()}
     runs = [Plot(index % 2).deliver(*one) for index, one in enumerate(some)]
     mixed = [one for one in chain.from_iterable(zip_longest(*runs)) if one]
 
@@ -184,7 +184,7 @@ async def test_everything_agrees(
         for run_id, run in (await load_runs(connection, list(place.reference.runs))).items():
             live = place.applier._cache.get(run_id)
             assert live is None or _facts(live) == _facts(run)
-        for number, after in add_begun_run.items():
+        for number, after in begin.items():
             page = await events_after(connection, number, after, place.ends[number])
             _assert_said_again(place, number, [one.value for one in page])
 

@@ -101,7 +101,7 @@ async def _strike(place: Installation, workers: list[Worker], plan: Plan, chance
         if fault == "kill":
             worker.kill()
         elif fault == "freeze":
-            worker.build_rows()
+            worker.freeze()
             await asyncio.sleep(SESSION * chance.uniform(1.3, 1.6))
             worker.thaw()  # a zombie now, whose partitions are somebody else's
         else:

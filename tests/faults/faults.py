@@ -54,7 +54,7 @@ async def is_working(worker: Worker) -> bool:
 async def freeze_applier(trial: Trial) -> None:
     """SIGSTOP for longer than its session: it goes on as a zombie whose partitions are gone."""
     worker = trial.chance.choice(trial.appliers)
-    worker.build_rows()
+    worker.freeze()
     await asyncio.sleep(SESSION * trial.chance.uniform(1.3, 2))
     worker.thaw()
 

@@ -131,7 +131,7 @@ async def test_retention_overtakes_a_worker(place: Installation) -> None:
 
     async with working(place) as worker:
         await drained(place)
-        worker.build_rows()
+        worker.freeze()
         # Until Kafka has answered its last fetch.
         await asyncio.sleep(4 * Fetching().max_wait / 1000)
         [_, (partition, last)] = await place.put([orders.start(), orders.move("COMPLETED")])

@@ -50,7 +50,7 @@ class Worker:
     def kill(self) -> None:
         self.strike(SIGKILL)
 
-    def build_rows(self) -> None:
+    def freeze(self) -> None:
         self.strike(SIGSTOP)
 
     def thaw(self) -> None:

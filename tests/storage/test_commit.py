@@ -102,7 +102,7 @@ async def test_the_same_commit_again_changes_nothing(connection: asyncpg.Connect
 
 
 @pytest.mark.parametrize(
-    "moves",
+    "offset_commits",
     [
         [offset_commit(0, epoch=0)],
         [offset_commit(0, epoch=2)],

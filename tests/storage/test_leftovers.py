@@ -78,9 +78,9 @@ async def test_pages_together_are_everything(
     live = [read_event(value) for value in place.said.events[0]]
     places = [(offset, index) for _, offset, index in (event["source"] for event in live)]
 
-    for add_begun_run, after in enumerate([NOWHERE, *places]):
+    for begin, after in enumerate([NOWHERE, *places]):
         found = await all_after(connection, after, place.ends[0])
-        assert list(map(read_event, found)) == live[add_begun_run:]
+        assert list(map(read_event, found)) == live[begin:]
 
 
 async def test_nothing_is_read_beyond_what_was_claimed(
