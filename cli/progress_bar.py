@@ -36,7 +36,7 @@ def counted(*, quiet: bool = False) -> Iterator[ProgressCallback]:
         with _bar() as report_progress:
             yield report_progress
     else:
-        yield _Lines().tell
+        yield _Lines().report
 
 
 @contextmanager
@@ -51,12 +51,12 @@ def _bar() -> Iterator[ProgressCallback]:
     with Progress(*columns, console=err, transient=True, speed_estimate_period=10.0) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
             progress.update(tasks[what], completed=done, total=total)
 
-        yield tell
+        yield report
 
 
 class _Lines:
@@ -64,7 +64,7 @@ class _Lines:
         self._what = ""
         self._begun = self._reported = time.monotonic()
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def report(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
             self._what, self._begun = what, now

@@ -8,7 +8,7 @@ from execstream.cli.common import err, out, print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
-from execstream.recovery.rate_limit import Pace
+from execstream.recovery.rate_limit import RateLimiter
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.republish.republish import (
     Republishing,
@@ -54,7 +54,7 @@ async def replay_events(
             )
             sinks.append(await open_redis_sink(settings, redis, past))
         spans, reach = await spans_of(connection, settings, begin, until)
-        republishing = Republishing(connection, sinks, Pace(rate), spans, reach)
+        republishing = Republishing(connection, sinks, RateLimiter(rate), spans, reach)
         try:
             with counted(quiet=json) as report_progress:
                 await republishing.run(report_progress)

@@ -1,21 +1,21 @@
-"""No more than so many a second."""
+"""A limit to the rate of records per second."""
 
 import asyncio
 
 
-class Pace:
-    """Lets `rate` things go per second; 0: as fast as it goes. Used within one event loop."""
+class RateLimiter:
+    """Limits records to `rate` per second; 0: without a limit. For one event loop."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._due = 0.0  # the loop's time at which the next may go
+        self._due = 0.0  # the loop's time of the next record
 
     def burst(self, most: int) -> int:
-        """How many may go at once: a tenth of a second's, and at least one."""
+        """Return how many records may go at once: those of a tenth of a second, and at least one."""
         return min(most, max(1, int(self._rate / 10))) if self._rate else most
 
     async def wait(self, count: int) -> None:
-        """Return when `count` more may go."""
+        """Return when `count` more records may go."""
         if not self._rate:
             return
         now = asyncio.get_running_loop().time()

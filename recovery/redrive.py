@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 
 from execstream.kafka.producer import Producer
-from execstream.recovery.rate_limit import Pace
+from execstream.recovery.rate_limit import RateLimiter
 from execstream.storage.log.dead_letters import RecordPosition, is_reached, letter_at, put_back
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams.commands import Command, RunCommand
@@ -147,9 +147,9 @@ def _receipt(
 
 async def paced(ids: Sequence[str], rate: float) -> AsyncGenerator[Sequence[str], None]:
     """Pages of `ids`, so that no more than `rate` letters go per second; 0: as fast as it goes."""
-    pace = Pace(rate)
-    size = pace.burst(PAGE)
+    limiter = RateLimiter(rate)
+    size = limiter.burst(PAGE)
     for begin in range(0, len(ids), size):
         page = ids[begin : begin + size]
-        await pace.wait(len(page))
+        await limiter.wait(len(page))
         yield page

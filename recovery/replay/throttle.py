@@ -28,11 +28,11 @@ _END = "select pg_advisory_unlock_all()"
 
 
 class Cores:
-    """Whether there are enough of them. Linux tells in the file `told` how long a process ran, and
-    how long it could have run and had no core; elsewhere there are never enough."""
+    """Scarcity of cores. Linux has in the file `schedstat` how long a process ran, and how long it
+    waited for a core; elsewhere cores count as scarce."""
 
-    def __init__(self, told: Path = SCHEDSTAT) -> None:
-        self._reported = told
+    def __init__(self, schedstat: Path = SCHEDSTAT) -> None:
+        self._schedstat = schedstat
         self._ran, self._waited = self._read()
 
     def are_short(self) -> bool:
@@ -40,13 +40,13 @@ class Cores:
         ran, waited = self._read()
         more, longer = ran - self._ran, waited - self._waited
         self._ran, self._waited = ran, waited
-        return not self._reported.exists() or longer > SHORT * (more + longer)
+        return not self._schedstat.exists() or longer > SHORT * (more + longer)
 
     def _read(self) -> tuple[int, int]:
         """Nanoseconds."""
-        if not self._reported.exists():
+        if not self._schedstat.exists():
             return 0, 0
-        ran, waited, _ = self._reported.read_text().split()
+        ran, waited, _ = self._schedstat.read_text().split()
         return int(ran), int(waited)
 
 

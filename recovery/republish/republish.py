@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from execstream.config.settings import Settings
 from execstream.kafka.last_records import last_values
 from execstream.kafka.producer import BulkProducer
-from execstream.recovery.rate_limit import Pace
+from execstream.recovery.rate_limit import RateLimiter
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.republish.journal_sources import Reach, reaches, sources_at
 from execstream.storage.log.events import StoredEvent, events_after
@@ -116,7 +116,7 @@ class Republishing:
         self,
         connection: asyncpg.Connection,
         sinks: Sequence[Sink],
-        pace: Pace,
+        limiter: RateLimiter,
         spans: Mapping[int, tuple[int, int]],
         reach: Mapping[int, Reach],
     ) -> None:
@@ -125,7 +125,7 @@ class Republishing:
         self.reach = reach
         self._connection = connection
         self._sinks = sinks
-        self._pace = pace
+        self._limiter = limiter
         self._after = {number: (begin, -1) for number, (begin, _) in spans.items()}
         self._spans = spans
 
@@ -147,18 +147,18 @@ class Republishing:
             for number in sorted(left):
                 end = self._spans[number][1]
                 page = await events_after(self._connection, number, self._after[number], end)
-                await self._tell(number, page)
+                await self._publish(number, page)
                 if not page:
                     left.discard(number)
                     self._after[number] = (max(end, self._after[number][0]), -1)
                 done = sum(self._after[one][0] - self._spans[one][0] for one in self._spans)
                 publish("commands", done, total)
 
-    async def _tell(self, partition: int, page: Sequence[StoredEvent]) -> None:
-        size = self._pace.burst(MOST_AT_ONCE)
+    async def _publish(self, partition: int, page: Sequence[StoredEvent]) -> None:
+        size = self._limiter.burst(MOST_AT_ONCE)
         for start in range(0, len(page), size):
             events = page[start : start + size]
-            await self._pace.wait(len(events))
+            await self._limiter.wait(len(events))
             for sink in self._sinks:
                 await sink.publish(partition, events)
             self.published += len(events)
