@@ -25,6 +25,7 @@ from execstream.streams.commands import (
     Uuid,
 )
 from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.scanning import depth
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
@@ -107,27 +108,6 @@ def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
     except msgspec.DecodeError:
         return None
     return asking.reply_to, asking.id
-
-
-def depth(json: bytes) -> int:
-    """How many levels of objects and arrays `json` opens at its deepest; brackets in strings do
-    not count. `json` need not be valid."""
-    level = deepest = 0
-    in_string = escaped = False
-    for byte in json:
-        if escaped:
-            escaped = False
-        elif in_string:
-            escaped = byte == 0x5C
-            in_string = byte != 0x22
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            level += 1
-            deepest = max(deepest, level)
-        elif byte in b"}]":
-            level -= 1
-    return deepest
 
 
 def _look_closely(value: bytes) -> Command | Dead:

@@ -21,7 +21,7 @@ from execstream.streams.commands import (
     StartGraph,
     UpdateGraph,
 )
-from execstream.streams.decoding import MAX_QUOTE, asks, decode, depth
+from execstream.streams.decoding import MAX_QUOTE, asks, decode
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.outcomes import Dead, DeadReason, detail_json
 from execstream.workload.reference.reading import DeadError, read
@@ -103,13 +103,6 @@ def test_limits(key: bytes, value: bytes, limit: int, reason: DeadReason) -> Non
     outcome = decode(key, value, limit)
     assert isinstance(outcome, Dead)
     assert outcome.reason is reason
-
-
-@exploring(short=200, long=5_000)
-@given(st.binary(max_size=200) | st.text('[]{}"\\ a', max_size=200).map(str.encode))
-def test_depth_never_fails(value: bytes) -> None:
-    """On bytes of any kind."""
-    assert 0 <= depth(value) <= len(value)
 
 
 def test_payloads_are_kept_as_they_are() -> None:
