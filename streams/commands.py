@@ -16,21 +16,29 @@ from execstream.streams.statuses import ExecutionStatus
 
 MAX_BATCH_OF_STEPS = 1000
 
-_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
+UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
 _NAME = r"^[A-Za-z0-9_.:@|-]{1,128}\Z"
 _TIME = (
-    r"^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
-    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z"
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]{1,9})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
 )
+_SHA256 = r"^[0-9a-f]{64}\Z"
+# What a sender is to write, by the pattern that checks it.
+FORMS = {
+    UUID: "Expected a lower-case UUID with hyphens",
+    _NAME: "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -",
+    _TIME: "Expected an RFC 3339 time with an offset and at most 9 digits of a second's fraction",
+    _SHA256: "Expected a SHA-256 as 64 lower-case hex digits",
+}
 
-Uuid = Annotated[str, Meta(pattern=_UUID, max_length=36)]
+Uuid = Annotated[str, Meta(pattern=UUID, max_length=36)]
 Name = Annotated[str, Meta(pattern=_NAME)]
 Time = Annotated[str, Meta(pattern=_TIME)]
 Pin = Annotated[str, Meta(min_length=1, max_length=512)]
 Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 # A JSON object as its bytes; UNSET when absent or null.
 Document = Raw | UnsetType
-TokenHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+TokenHash = Annotated[str, Meta(pattern=_SHA256)]
 
 
 class Command(Struct, tag_field="type", kw_only=True, omit_defaults=True):
@@ -174,7 +182,10 @@ COMMAND_TYPES: dict[str, type[Command]] = {
 # A command's time is asked for when it is checked and when it is applied, batches of them between.
 @lru_cache(maxsize=32_768)
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 time as an aware datetime in UTC; ValueError when there is no such moment."""
+    """An RFC 3339 time as an aware datetime in UTC, without what is below a microsecond.
+
+    Raises ValueError when there is no such moment.
+    """
     try:
         time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError as error:  # 0001-01-01 east of Greenwich, 9999-12-31 west of it

@@ -14,6 +14,8 @@ from msgspec import UNSET, Raw, Struct
 
 from execstream.streams.commands import (
     COMMAND_TYPES,
+    FORMS,
+    UUID,
     AnyCommand,
     Command,
     CreateGraph,
@@ -71,11 +73,15 @@ _objects = msgspec.json.Decoder(list[dict[str, Raw]])
 
 # Where in a command something is wrong, as msgspec ends its messages.
 _PLACE = re.compile(r" - at (?:`key` in )?`([^`]*)`\Z")
+_SENTENCES = {f"Expected `str` matching regex {form!r}": text for form, text in FORMS.items()}
+_SENTENCES["Expected `str` of length <= 36"] = FORMS[UUID]  # no other text has this limit
 _MISSING = re.compile(r"Object missing required field `([^`]*)`\Z")
 
 
 def decode(
-    key: bytes | None, value: bytes | None, max_bytes: int = MAX_COMMAND_BYTES
+    key: bytes | None,
+    value: bytes | None,
+    max_bytes: int = MAX_COMMAND_BYTES,
 ) -> Command | Dead:
     """The command that a record of `execution.commands.v1` carries, with its text cleaned."""
     if value is None:
@@ -141,6 +147,7 @@ def _misfit(text: str) -> Dead:
     """The dead letter for a complaint of msgspec's."""
     place = _PLACE.search(text)
     path, message = (place[1], text[: place.start()]) if place else ("$", text)
+    message = _SENTENCES.get(message, message)
     if missing := _MISSING.match(message):
         path += f".{missing[1]}"
     return _invalid(path, message)
@@ -159,7 +166,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
     try:
         command.time  # noqa: B018 - the check is that it can be read
     except ValueError as error:
-        return _invalid("$.at", str(error))
+        return _invalid("$.at", f"There is no such time: {error}")
     kind = type(command)
     for name in _DOCUMENTS[kind]:
         raw = getattr(command, name)

@@ -7,7 +7,6 @@ runs whose journal is gone, and key-values of users who wrote on several partiti
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
-import msgspec
 from aiokafka import AIOKafkaConsumer
 from faust.types import TP
 
@@ -23,8 +22,8 @@ from execstream.kafka.reader import records
 from execstream.recovery.verify.earlier_states import (
     OffsetRange,
     compare_range,
+    dead_by_version,
     key_values_before,
-    not_storable,
     refused_as_unknown,
     scattered_users,
     states_before,
@@ -126,7 +125,7 @@ class _Partition:
             self._owned.tp.topic, self._owned.number, begin + base, end + base, base, []
         )
         self._offset_ranges += 1
-        await self._dead_letter_unstorable(some, decoded, offset_range)
+        await self._take_over(some, decoded, offset_range)
         left_out = await self._load(decoded, offset_range) | await self._load_key_values(
             decoded, offset_range
         )
@@ -159,15 +158,15 @@ class _Partition:
         fold_batch(folded, commands, cache, lambda *_: None)
         return folded.write_set
 
-    async def _dead_letter_unstorable(
+    async def _take_over(
         self, some: Sequence[Record], decoded: list[Command | Dead], offset_range: OffsetRange
     ) -> None:
-        """Nothing but Postgres can tell what it refused: it is taken at its word."""
-        refused = await not_storable(self._connection, offset_range)
+        """Judge like the worker where only Postgres, or its version, can tell."""
+        letters = await dead_by_version(self._connection, offset_range)
         for index, record in enumerate(some):
-            if record.offset in refused and isinstance(decoded[index], Command):
-                detail = msgspec.json.decode(refused[record.offset])
-                decoded[index] = Dead(DeadReason.NOT_STORABLE, detail)
+            letter = letters.get(record.offset)
+            if letter is not None and _may_differ(decoded[index], letter):
+                decoded[index] = letter
 
     async def _load(self, decoded: Sequence[Command | Dead], offset_range: OffsetRange) -> set[str]:
         """Have the cache hold what is known; the runs about which too little is."""
@@ -213,6 +212,18 @@ class _Partition:
             self._connection, users, offset_range.topic, offset_range.partition
         )
         return {_USER + user for user in scattered}
+
+
+def _may_differ(decoded: Command | Dead, letter: Dead) -> bool:
+    """Whether another version of the worker, or Postgres, may have made `letter` of `decoded`.
+
+    Version 0.1.0 took no time with more than six digits of a second's fraction, and had patterns in
+    the messages of invalid fields.
+    """
+    if isinstance(decoded, Command):
+        return letter.reason is DeadReason.NOT_STORABLE or letter.detail.get("path") == "$.at"
+    path = decoded.detail.get("path")
+    return decoded.reason is letter.reason and path == letter.detail.get("path")
 
 
 _USER = "user "  # before a user's id; no run's id begins so

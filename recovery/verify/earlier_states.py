@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 
 from execstream.recovery.verify.row_comparison import Differing, compare
 from execstream.storage.commit.write_set import Row, WriteSet
@@ -21,7 +22,7 @@ from execstream.storage.schema.tables import (
 )
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.key_values import KeyValues
-from execstream.streams.outcomes import DeadReason, Refusal
+from execstream.streams.outcomes import Dead, DeadReason, Refusal
 from execstream.streams.state import Run
 
 _HEADS = """
@@ -163,10 +164,10 @@ class OffsetRange(NamedTuple):
     skipped: list[int]
 
 
-_NOT_STORABLE = f"""
-select "offset", detail from dead_letter
+_BY_VERSION = f"""
+select "offset", reason, detail from dead_letter
  where topic = $1 and partition = $2 and "offset" >= $3 and "offset" < $4
-   and reason = '{DeadReason.NOT_STORABLE}'
+   and reason = any(array['{DeadReason.NOT_STORABLE}', '{DeadReason.INVALID_FIELD}'])
 """
 _NOT_THERE_YET = f"""
 select source_offset from refusal
@@ -175,12 +176,15 @@ select source_offset from refusal
 """
 
 
-async def not_storable(connection: asyncpg.Connection, of: OffsetRange) -> dict[int, str]:
-    """Kafka's offsets of commands that Postgres refused, with the detail of the dead letter."""
+async def dead_by_version(connection: asyncpg.Connection, of: OffsetRange) -> dict[int, Dead]:
+    """Dead letters, by Kafka's offset, that depend on Postgres or on the version of the worker."""
     rows = await connection.fetch(
-        _NOT_STORABLE, of.topic, of.partition, of.begin - of.base, of.end - of.base
+        _BY_VERSION, of.topic, of.partition, of.begin - of.base, of.end - of.base
     )
-    return {row["offset"]: row["detail"] for row in rows}
+    return {
+        row["offset"]: Dead(DeadReason(row["reason"]), msgspec.json.decode(row["detail"]))
+        for row in rows
+    }
 
 
 async def refused_as_unknown(connection: asyncpg.Connection, of: OffsetRange) -> set[int]:

@@ -14,7 +14,8 @@ from execstream.devstack import Addresses
 from execstream.recovery.forget.personal_data import delete_personal
 from execstream.recovery.verify.report import Report
 from execstream.recovery.verify.verify import Asked, NoSuchRun, verify
-from execstream.streams.topics import EVENTS
+from execstream.storage.commit.write_set import dead_letter_id
+from execstream.streams.topics import COMMANDS, EVENTS
 from tests.agents.tallied import counted
 from tests.orders import Orders
 from tests.recovery.lived import erased, lived, simulated, untold
@@ -145,6 +146,52 @@ async def test_a_missing_dead_letter_with_a_binary_key(place: Installation) -> N
     found = (await verified(place)).differences
     await _put_back(place, kept)
     assert {(one.kind, one.field, one.found) for one in found} == {("dead_letter", "*", "missing")}
+
+
+async def test_messages_of_the_version_before_are_no_difference(place: Installation) -> None:
+    """Only those of an invalid field, under the same path."""
+    of_fields = "update dead_letter set detail = detail || $1 where reason = 'invalid_field'"
+    kept = {"dead_letter": await place.db.fetch("select r as row from dead_letter r")}
+    await place.db.execute(of_fields, '{"message": "Expected `str` matching regex"}')
+    await assert_right(place)
+
+    await place.db.execute(of_fields, '{"path": "$.other"}')
+    found = (await verified(place)).differences
+    await _put_back(place, kept)
+
+    assert {(one.kind, one.field) for one in found} == {("dead_letter", "detail")}
+    await assert_right(place)
+
+
+async def test_times_that_the_version_before_did_not_take(place: Installation) -> None:
+    """Their dead letters stand, though a worker of this version would take the commands."""
+    orders = Orders()
+    start = orders.start(at="2026-03-01T06:30:00.123456789Z")
+    ((partition, offset),) = await place.put([start])
+    await place.drained()
+    kept = {
+        table: await place.db.fetch(f"select r as row from {table} r")
+        for table in ("dead_letter", "refusal")
+    }
+    topic = place.topic(COMMANDS.name)
+    await place.db.execute(
+        "delete from refusal where source_partition = $1 and source_offset = $2", partition, offset
+    )
+    await place.db.execute(
+        """insert into dead_letter values ($1, $2, $3, $4, $5, $6, '[]', 'invalid_field',
+                  '{"path": "$.at", "message": "Expected `str` matching regex"}', now(), null)""",
+        *(dead_letter_id(topic, partition, offset), topic, partition, offset),
+        *(start.key, start.value),
+    )
+
+    found = (await verified(place)).differences
+    await _put_back(place, kept)
+
+    differing = {(one.kind, one.field) for one in found}
+    assert not {kind for kind, _ in differing} & {"refusal"}
+    assert ("dead_letter", "*") not in differing
+    assert ("dead_letter", "detail") not in differing
+    await assert_right(place)
 
 
 async def _put_back(place: Installation, kept: dict[str, list[asyncpg.Record]]) -> None:

@@ -5,6 +5,7 @@ Which bad record gets which reason is tested on whole workers, `tests/whole/test
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from execstream.streams.errors import NOT_READABLE
 from execstream.streams.outcomes import Dead, DeadReason, detail_json
 from execstream.workload.reference.reading import DeadError, read
 from tests.exploring import exploring
-from tests.orders import Order, Orders
+from tests.orders import Order, Orders, replaced
 from tests.whole.bad_records import DEAD
 from tests.whole.understood_records import REFUSED, STRANGE
 
@@ -241,6 +242,87 @@ def test_the_path_of_what_is_invalid(make: Callable[[Orders], Order], path: str)
 
     assert isinstance(dead, Dead)
     assert (dead.reason, dead.detail["path"]) == (DeadReason.INVALID_FIELD, path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"id": "1"}, "Expected a lower-case UUID with hyphens"),
+        ({"id": "0" * 40}, "Expected a lower-case UUID with hyphens"),
+        ({"user_id": "a b"}, "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -"),
+        ({"reply_to": "*"}, "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -"),
+        (
+            {"at": "2026-03-01T06:30:00"},
+            "Expected an RFC 3339 time with an offset and at most 9 digits of a second's fraction",
+        ),
+        (
+            {"at": "2026-02-30T06:30:00Z"},
+            "There is no such time: day is out of range for month",
+        ),
+        (
+            {"type": "graph.share", "is_shared": True, "share_token_hash": "ab"},
+            "Expected a SHA-256 as 64 lower-case hex digits",
+        ),
+    ],
+)
+def test_the_message_is_a_sentence(fields: dict[str, Any], sentence: str) -> None:
+    """Senders read no regular expressions."""
+    order = replaced(Orders().order("graph.update", stats={}), **fields)
+
+    dead = decode(order.key, order.value)
+
+    assert isinstance(dead, Dead)
+    assert dead.detail["message"] == sentence
+
+
+@pytest.mark.parametrize("name", DEAD)
+def test_no_message_is_a_regular_expression(name: str) -> None:
+    """Of no bad record."""
+    order = DEAD[name].make(Orders())[-1]
+    dead = decode(order.key, order.value)
+    assert not isinstance(dead, Dead) or "regex" not in str(dead.detail)
+
+
+@pytest.mark.parametrize(
+    ("sent", "microsecond"),
+    [
+        ("2026-03-01T06:30:00.1Z", 100_000),
+        ("2026-03-01T06:30:00.123456Z", 123_456),
+        ("2026-03-01T06:30:00.1234567Z", 123_456),
+        ("2026-03-01T06:30:00.123456789Z", 123_456),
+        ("2026-03-01T08:30:00.999999999+02:00", 999_999),
+    ],
+)
+def test_times_are_cut_to_microseconds(sent: str, microsecond: int) -> None:
+    """Of 1 to 9 digits; never rounded up, and the same in the reference."""
+    order = Orders().order("graph.update", stats={}, at=sent)
+    expected = datetime(2026, 3, 1, 6, 30, 0, microsecond, UTC)
+
+    assert command_of(order).time == expected
+    assert read(order.key, order.value, LIMIT)["at"] == expected
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "2026-03-01T06:30:00.Z",
+        "2026-03-01T06:30:00.1234567890Z",
+        "2026-03-01T06:30:00.١Z",
+        "2026-03-01T06:30:00Z\n",
+        "2026-02-29T00:00:00Z",
+        "9999-12-31T23:59:59.999999999Z",
+        "0001-01-01T00:00:00.000000999Z",
+    ],
+)
+def test_what_is_no_time(sent: str) -> None:
+    """No digits and ten of them, and what is cut to a moment that Postgres takes for infinity."""
+    order = Orders().order("graph.update", stats={}, at=sent)
+
+    dead = decode(order.key, order.value)
+
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.detail["path"]) == (DeadReason.INVALID_FIELD, "$.at")
+    assert _reason_of_reference(order.key, order.value or b"") == "invalid_field"
 
 
 @pytest.mark.parametrize("name", DEAD)

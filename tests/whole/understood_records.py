@@ -172,6 +172,7 @@ STRANGE: dict[str, Case] = {
         "an offset of 23:59": update(at="2026-03-01t06:30:00.5+23:59"),
         "the first year": create(at="0001-01-01T00:00:01Z"),
         "the last year": create(at="9999-12-31T23:59:59.999998Z"),
+        "nanoseconds": update(at="2026-03-01T06:30:00.123456789Z"),
         "8 MiB": lambda o: [o.create(), _padded(o.order("graph.update", stats={"a": "@"}))],
         "an empty key of a key-value": lambda o: [o.keep("", user_id=o.run_id)],
         "a name of all characters": create(graph_id="Az09_.:@|-", preset_id="x" * 128),

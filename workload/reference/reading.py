@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.:@|-]{1,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOUR_AND_MINUTE = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _TIME = re.compile(
-    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]{{1,6}})?"
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]{{1,9}})?"
     rf"(?:[Zz]|[+-]{_HOUR_AND_MINUTE})"
 )
 _TIME_FIELDS = frozenset(
