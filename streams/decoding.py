@@ -1,8 +1,8 @@
 """From a record's bytes to a command, or to the reason why it is a dead letter.
 
 The common case costs one pass of msgspec; only what fails is looked at closely, to tell the
-first reason of the contract's order. `wrong_partition` and `not_storable` need state and are
-told elsewhere.
+first reason of the contract's order. `wrong_partition`, and data that Postgres refuses for
+another cause than its numbers, are found elsewhere.
 """
 
 import re
@@ -28,6 +28,7 @@ from execstream.streams.commands import (
 )
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.scanning import depth
+from execstream.streams.storable_numbers import unstorable
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
@@ -49,6 +50,7 @@ def _fields_of(kind: object) -> dict[type[Command], tuple[str, ...]]:
 
 _DOCUMENTS = _fields_of(Document)
 _VALUES = _fields_of(Raw)
+_PAYLOADS = {command: _DOCUMENTS[command] + _VALUES[command] for command in _DOCUMENTS}
 _PINS = _fields_of(Pin)
 
 # Of these nothing is read any more, not even who sent it.
@@ -82,8 +84,13 @@ def decode(
     key: bytes | None,
     value: bytes | None,
     max_bytes: int = MAX_COMMAND_BYTES,
+    *,
+    judges_numbers: bool = True,
 ) -> Command | Dead:
-    """The command that a record of `execution.commands.v1` carries, with its text cleaned."""
+    """The command that a record of `execution.commands.v1` carries, with its text cleaned.
+
+    Without `judges_numbers`, numbers may be such as Postgres cannot hold.
+    """
     if value is None:
         return Dead(DeadReason.NOT_JSON, {"message": "the record has no value"})
     if len(value) > max_bytes:
@@ -101,7 +108,10 @@ def decode(
         command = looked_at
     if command.v not in (VERSION, None):
         return _unsupported(command.v)
-    return _check_fields(command, value) or _check_key(command, key) or command
+    dead = _check_fields(command, value) or _check_key(command, key)
+    if dead is None and judges_numbers:
+        dead = _check_numbers(command, len(value))
+    return dead or command
 
 
 def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
@@ -187,7 +197,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
 def _clean(command: Command) -> Dead | None:
     """Take control characters out of payloads and pin names; names may not become empty."""
     kind = type(command)
-    for name in _DOCUMENTS[kind] + _VALUES[kind]:
+    for name in _PAYLOADS[kind]:
         raw = getattr(command, name)
         if raw is not UNSET:
             setattr(command, name, Raw(clean_json(bytes(raw))))
@@ -213,6 +223,20 @@ def _check_key(command: Command, key: bytes | None) -> Dead | None:
         return None
     found = None if key is None else key[:200].decode(errors="replace")
     return Dead(DeadReason.KEY_MISMATCH, {"expected": command.key, "found": found})
+
+
+def _check_numbers(command: Command, size: int) -> Dead | None:
+    """The dead letter when Postgres cannot hold a number, or all numbers would take too much."""
+    payloads = []
+    for name in _PAYLOADS[command.__class__]:
+        raw = getattr(command, name)
+        if raw is not UNSET:
+            payloads.append(bytes(raw))
+    if command.__class__ is CreateGraph:
+        for node in command.starting_nodes:
+            payloads += map(bytes, node.inputs.values())
+    detail = unstorable(b",".join(payloads), size) if payloads else None
+    return None if detail is None else Dead(DeadReason.NOT_STORABLE, detail)
 
 
 def _unsupported(version: int | None) -> Dead:

@@ -35,8 +35,8 @@ select x.id, min(j.seq) as first, min(j.source_partition) as partition,
 """
 _ENTRIES = """
 select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name, j.was, j.status,
-       j.detail - array['execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks']
-           as detail
+       j.detail - case when j.type = 'graph.updated' then array['stats'] else
+           array['execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks'] end as detail
   from journal j
  where j.graph_exec_id = any($1::uuid[]) and j.source_partition = $2 and j.source_offset < $3
  order by j.graph_exec_id, j.seq

@@ -15,12 +15,14 @@ _decode_detail = msgspec.json.Decoder(Detail).decode
 
 _RUNS = "select * from graph_execution where id = any ($1::uuid[])"
 
-# Without the payloads, which no rule asks about. `run_day` prunes the partitions.
+# Without the payloads, which no rule asks about; the stats of steps are kept for a cascade. What is
+# taken out of `detail` is not written as text, however long that would be. `run_day` prunes the
+# partitions.
 _ENTRIES = """
 select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name,
        j.was, j.status,
-       j.detail - array['execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks']
-           as detail
+       j.detail - case when j.type = 'graph.updated' then array['stats'] else
+           array['execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks'] end as detail
   from journal j
   join unnest($1::uuid[], $2::bigint[]) as x(id, before) on j.graph_exec_id = x.id
  where j.graph_exec_id = any ($1::uuid[]) and j.run_day = any ($3::date[])

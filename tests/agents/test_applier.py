@@ -2,22 +2,25 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from execstream.agents.apply import batch_fold, state_cache
 from execstream.agents.apply import pipeline as module
-from execstream.agents.apply import state_cache
 from execstream.agents.runtime import partition_buffer
 from execstream.agents.runtime.retries import is_transient, pauses
 from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session
+from execstream.streams.decoding import decode
 from tests.agents.applying import Desk, desk, desk_at
 from tests.comparing import assert_events_equal, assert_rows_equal, differing_rows
 from tests.orders import Order, Orders
+from tests.whole.bad_records import huge
 
 
 @pytest.fixture
@@ -178,15 +181,17 @@ async def test_commits_overlap_with_the_next_fold(place: Desk) -> None:
     await assert_as_told(place)
 
 
-async def test_what_was_folded_on_a_batch_that_came_out_otherwise(place: Desk) -> None:
+async def test_what_was_folded_on_a_batch_that_came_out_otherwise(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Postgres refuses some of each batch when the next one has been folded on it already."""
+    monkeypatch.setattr(batch_fold, "decode", partial(decode, judges_numbers=False))
     batches = []
     for partition in (0, 1, 0, 1, 0):
         orders = Orders()
         some = life(orders, partition)
-        value = orders.emit("n", data="@").value or b""
-        huge = orders.raw(value.replace(b'"@"', b"1e999999"))._replace(partition=partition)
-        batches += [[*some[:4], huge, some[4]], [huge, *some[5:]]]
+        refused = huge(orders.emit("n", data="@"))._replace(partition=partition)
+        batches += [[*some[:4], refused, some[4]], [refused, *some[5:]]]
 
     await _apply_overlapping(place, batches)
 
@@ -318,3 +323,50 @@ def test_errors_are_told_apart() -> None:
     lasting = [asyncpg.UndefinedTableError(""), asyncpg.CheckViolationError(""), KeyError()]
     assert [is_transient(error) for error in transient] == [True] * len(transient)
     assert [is_transient(error) for error in lasting] == [False] * len(lasting)
+
+
+async def test_numbers_beyond_numeric_halve_no_batch(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found before the commit, which is the only one of the batch."""
+    commits = []
+
+    async def counted(*args: Any) -> bool:
+        commits.append(args)
+        return await commit(*args)
+
+    monkeypatch.setattr(module, "commit", counted)
+    orders = [Orders() for _ in range(20)]
+    created = [one.create()._replace(partition=0) for one in orders]
+    bad = [
+        huge(one.order("graph.update", stats={"a": "@"}))._replace(partition=0) for one in orders
+    ]
+
+    await place.apply(*created, *bad)
+
+    assert len(commits) == 1
+    assert place.reference.counts["dead"] == 20
+    detail = await place.db.fetch("select distinct detail::text from dead_letter")
+    assert [row[0] for row in detail] == [
+        '{"message": "NumericValueOutOfRangeError", "sqlstate": "22003"}'
+    ]
+    await assert_as_told(place)
+
+
+async def test_stats_of_a_run_are_not_read_with_its_state(place: Desk) -> None:
+    """Written as text they would take 1 GiB, as a version before could store them; the run goes on
+    all the same."""
+    orders = Orders()
+    await place.apply(orders.create(), orders.order("graph.update", stats={"a": 1}))
+    numbers = '{"a": [' + ",".join(["1e131071"] * 8_200) + "]}"
+    await place.db.execute(
+        """update journal set detail = jsonb_build_object('stats', $1::jsonb)
+            where type = 'graph.updated'""",
+        numbers,
+    )
+    place.applier.drop_states()
+
+    await place.apply(orders.start())
+
+    status = await place.db.fetchval("select status from graph_execution")
+    assert status == "RUNNING"

@@ -202,6 +202,12 @@ _INVALID: dict[str, Make] = {
     "hard as text": command("graph.delete", hard="true"),
 }
 _UNSTORABLE = {
+    "131,073 digits": '{"a": 1e131072}',
+    "16,384 fraction digits": '{"a": 1.0e-16383}',
+    "a zero of 16,384 fraction digits": '{"a": 0e-16384}',
+    "a number that a later one replaces": '{"a": 1e131072, "a": 1}',
+    "numbers that grow to 1 GiB": f'{{"a": [{"1e131071," * 8_200}1]}}',
+    "small numbers that grow to 100 MB": f'{{"a": [{"1e-99," * 1_000_000}1]}}',
     "17,000 fraction digits": f'{{"a": 0.{"1" * 17_000}}}',
     "1e200000": '{"a": 1e200000}',
     "an exponent of 20 digits": f'{{"a": 1e{"9" * 20}}}',
@@ -246,17 +252,31 @@ DEAD: dict[str, Case] = {
     "a second creation on a foreign partition": Case("wrong_partition", elsewhere(Orders.create)),
     **{name: Case("not_storable", stats(text)) for name, text in _UNSTORABLE.items()},
     "an output that is not storable": Case(
-        "not_storable", lambda o: [o.create(), o.give("n"), _huge(o.emit("n", data="@"))]
+        "not_storable", lambda o: [o.create(), o.give("n"), huge(o.emit("n", data="@"))]
     ),
     "an input that is not storable": Case(
-        "not_storable", lambda o: [o.create(), _huge(o.give("n", data="@"))]
+        "not_storable", lambda o: [o.create(), huge(o.give("n", data="@"))]
     ),
     "a creation that is not storable": Case(
-        "not_storable", lambda o: [_huge(o.create(inputs={"a": "@"}))]
+        "not_storable", lambda o: [huge(o.create(inputs={"a": "@"}))]
     ),
-    "a key-value that is not storable": Case("not_storable", lambda o: [_huge(o.keep(data="@"))]),
+    "a key-value that is not storable": Case("not_storable", lambda o: [huge(o.keep(data="@"))]),
+    "a starting input that is not storable": Case(
+        "not_storable", lambda o: [huge(o.create(o.node("n", inputs={"a": "@"})))]
+    ),
+    "a number that is not storable on a foreign partition": Case(
+        "not_storable", elsewhere(lambda o: huge(o.order("graph.update", stats={"a": "@"})))
+    ),
+    "a number that is not storable for an unknown run": Case(
+        "not_storable", lambda o: [huge(o.order("graph.update", stats={"a": "@"}))]
+    ),
+    "a number that is not storable under a wrong key": Case(
+        "key_mismatch",
+        lambda o: [huge(o.order("graph.update", stats={"a": "@"}))._replace(key=b"x")],
+    ),
 }
 
 
-def _huge(order: Order) -> Order:
+def huge(order: Order) -> Order:
+    """`order` with a number that Postgres cannot hold where it has the text "@"."""
     return order._replace(value=(order.value or b"").replace(b'"@"', b"1e999999"))

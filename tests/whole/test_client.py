@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ import pytest
 from msgspec import Raw
 
 from execstream import CommandDead, CommandRefused, Dead, ExecutionClient, OutcomeUnknown, Refused
+from execstream.client import execution_client
 from execstream.client.ids import uuid7
 from execstream.devstack import Addresses
 from execstream.models import (
@@ -24,6 +26,7 @@ from execstream.models import (
 )
 from execstream.reads import get_execution_kv_data, get_graph_execution_by_share_token
 from execstream.streams.commands import AddNodeOutput
+from execstream.streams.decoding import decode
 from execstream.streams.outcomes import Applied, DeadReason, Duplicate, Refusal
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
@@ -186,6 +189,12 @@ async def test_bad_commands_are_not_sent(
 OUTCOMES = ["client", "deaf_client"]
 
 
+@pytest.fixture
+def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients send numbers that only the worker finds not to be storable."""
+    monkeypatch.setattr(execution_client, "decode", partial(decode, judges_numbers=False))
+
+
 @pytest.fixture(params=OUTCOMES)
 def any_client(request: pytest.FixtureRequest) -> ExecutionClient:
     """With Redis and without: what is told must be the same."""
@@ -193,6 +202,7 @@ def any_client(request: pytest.FixtureRequest) -> ExecutionClient:
     return found
 
 
+@pytest.mark.usefixtures("unjudged")
 async def test_outcomes(any_client: ExecutionClient) -> None:
     """Applied, duplicate, refused and dead are told, by Redis or by Postgres."""
     run = await created(any_client)
@@ -425,8 +435,16 @@ async def test_refused(client: ExecutionClient) -> None:
         await client.update_graph_execution_stats(run.id, user_id=OWNER)
 
 
+async def test_numbers_that_cannot_be_stored_are_not_sent(client: ExecutionClient) -> None:
+    """The client finds them as the worker does."""
+    run = await created(client)
+    with pytest.raises(ValueError, match="not_storable"):
+        await client.call(output(run.id, data=Raw(b"1e200000"), node_exec_id=str(uuid4())))
+
+
+@pytest.mark.usefixtures("unjudged")
 async def test_dead(client: ExecutionClient) -> None:
-    """What Postgres cannot hold is raised as dead."""
+    """What the worker cannot store is raised as dead."""
     run = await created(client)
     step = run.node_executions[0].node_exec_id
 

@@ -17,7 +17,6 @@ from execstream.workload.reference.reading import (
     Command,
     DeadError,
     Json,
-    has_unstorable_number,
     key_of,
     read,
     without_nulls,
@@ -112,8 +111,6 @@ class Reference:
         except RefusedError as refused:
             self._refuse(applying, refused)
             return Outcome("refused", refused.reason, refused.detail)
-        if has_unstorable_number(applying.command):
-            raise DeadError("not_storable", "22003")
         self._apply(applying)
         self._applied[_scope(applying.command)].add(applying.command["id"])
         return Outcome("applied")

@@ -6,7 +6,7 @@ Follows `docs/contract.md`, section 2, in the order in which reasons are told. N
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,6 +15,19 @@ from execstream.streams.statuses import ExecutionStatus
 
 Json = Any
 Command = dict[str, Json]
+
+
+class Number(Decimal):
+    """A number that is written with a fraction or an exponent."""
+
+    exponent = 0  # as it is written, without its sign
+
+
+class Object(dict[str, Json]):
+    """An object, with the values of names that came again: they are stored before they go."""
+
+    replaced: Sequence[Json] = ()
+
 
 MAX_LEVELS = 128
 MAX_INT_LENGTH = 4000  # characters; Python refuses to read longer ones as `int`
@@ -67,9 +80,10 @@ def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
         raise DeadError("not_json", str(wrong)) from wrong
     if not isinstance(command, dict):
         raise DeadError("not_an_object")
-    command = _validated(command)
+    sent, command = command, _validated(command)
     if key != key_of(command).encode():
         raise DeadError("key_mismatch")
+    _must_be_storable(sent, len(value))
     return command
 
 
@@ -129,36 +143,59 @@ def clean(value: Json) -> Json:
         return {clean(name): clean(item) for name, item in value.items()}
     if isinstance(value, list):
         return [clean(item) for item in value]
-    return value
+    return Decimal(value) if isinstance(value, Number) else value
 
 
-def has_unstorable_number(value: Json) -> bool:
-    """Whether a number in there is beyond Postgres' `numeric`.
+def _must_be_storable(command: Command, size: int) -> None:
+    """Raise DeadError for a number beyond Postgres' `numeric`, and for exponents beyond the bound.
 
-    That holds 131,072 digits before the point and 16,383 after it
+    `numeric` holds 131,072 digits before the point and 16,383 after it
     (https://www.postgresql.org/docs/current/datatype-numeric.html).
     """
-    if isinstance(value, dict):
-        return any(has_unstorable_number(item) for item in value.values())
-    if isinstance(value, list):
-        return any(has_unstorable_number(item) for item in value)
-    if not isinstance(value, Decimal):
+    nodes = command.get("starting_nodes", []) if command["type"] == "graph.create" else []
+    numbers = [
+        number
+        for payload in (
+            *(command.get(name) for name in _PAYLOADS[command["type"]]),
+            *(value for node in nodes for value in node["inputs"].values()),
+        )
+        for number in _numbers(payload)
+    ]
+    if not all(map(_is_storable, numbers)):
+        raise DeadError("not_storable", "22003")
+    if sum(one.exponent for one in numbers if isinstance(one, Number)) > 2**20 + 4 * size:
+        raise DeadError("not_storable", "exponents")
+
+
+def _numbers(value: Json) -> Iterator[Decimal]:
+    if isinstance(value, Decimal):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, Object):
+        for item in (*value.values(), *value.replaced):
+            yield from _numbers(item)
+
+
+def _is_storable(number: Decimal) -> bool:
+    if not number.is_finite():
         return False
-    if not value.is_finite():
-        return True
-    exponent = value.as_tuple().exponent
-    return int(exponent) < -16_383 or (value != 0 and value.adjusted() >= 131_072)
+    exponent = int(number.as_tuple().exponent)
+    return exponent >= -16_383 and (number == 0 or number.adjusted() < 131_072)
 
 
 def _integer(text: str) -> int | Decimal:
     return int(text) if len(text) <= MAX_INT_LENGTH else Decimal(text)
 
 
-def _decimal(text: str) -> Decimal:
+def _decimal(text: str) -> Number:
     try:
-        return Decimal(text)
+        number = Number(text)
     except InvalidOperation:  # an exponent of some 19 digits: no number anywhere
-        return Decimal("Infinity")
+        return Number("Infinity")
+    number.exponent = int(text.lower().partition("e")[2].lstrip("+-0") or 0)
+    return number
 
 
 def _no_such_number(text: str) -> None:
@@ -170,7 +207,11 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     for name, value in pairs:
         _must_have_no_surrogates(name)
         _must_have_no_surrogates(value)
-    return dict(pairs)
+    found = Object(pairs)
+    if len(found) < len(pairs):
+        last = {name: place for place, (name, _) in enumerate(pairs)}
+        found.replaced = [item for place, (name, item) in enumerate(pairs) if place != last[name]]
+    return found
 
 
 def _must_have_no_surrogates(value: Json) -> None:
@@ -316,6 +357,15 @@ _FREE_TEXT = frozenset(
         "data",
     }
 )
+_PAYLOADS = {
+    kind: [
+        name
+        for fields in both
+        for name, check in fields.items()
+        if check in (_is_object, _is_anything)
+    ]
+    for kind, both in _FIELDS.items()
+}
 _NULL_IS_A_VALUE = frozenset({"input_data", "output_data", "data"})
 
 

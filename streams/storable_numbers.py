@@ -1,0 +1,92 @@
+"""Numbers in payloads: those that Postgres' `numeric` cannot hold, and those that grow when stored.
+
+`jsonb` writes numbers without an exponent: `1e131071` takes 131,072 digits wherever it is read.
+So the exponents of a command, each without its sign, have a limit for their sum.
+"""
+
+import re
+from collections import Counter
+from itertools import islice
+
+from execstream.streams.scanning import outside_strings
+
+MAX_DIGITS = 131_072  # before the decimal point
+MAX_FRACTION_DIGITS = 16_383
+FREE_EXPONENTS = 1024 * 1024  # what exponents may sum up to in any command
+EXPONENTS_PER_BYTE = 4  # and more than that, by the size of the command
+
+OUT_OF_RANGE = {"sqlstate": "22003", "message": "NumericValueOutOfRangeError"}
+"""The detail that a refusal of Postgres' has."""
+
+# Without the bytes of a number like these, payloads have no number that is judged otherwise than as
+# good: shorter exponents stay below both limits, in large commands for being a byte in five.
+_MANY_DIGITS = b"0" * 4_096
+_EXPONENTS = tuple(b"e" + sign + b"000" for sign in (b"", b"+", b"-"))
+_EXPONENTS_OF_LARGE = tuple(b"e" + sign + b"00" for sign in (b"", b"+", b"-"))
+_LARGE = 65_536  # bytes of a command
+_SHAPE = bytes.maketrans(b"E123456789", b"e000000000")
+
+# JSON with its strings and letters taken out: numbers, with a comma between any two.
+_BETWEEN = b",:[]{} \t\r\n"
+_SEPARATED = bytes.maketrans(b"E" + _BETWEEN, b"e" + b"," * len(_BETWEEN))
+_NO_NUMBERS = bytes(set(range(256)).difference(b'0123456789+-.eE"' + _BETWEEN))
+_EXPONENT = re.compile(rb"e[-+]?0*([0-9]+)")
+_LONG_EXPONENT = 1_000
+_MOST_DIGITS = 10  # of an exponent; Python takes long to read a long one
+_LONG = re.compile(rb",-?([^,]{4096,}+|[0-9.]++e[-+]?+0*+[1-9][0-9]{3,}+)")
+_NUMBER = re.compile(rb"([0-9]+)(?:\.([0-9]+))?(?:e([-+]?)0*([0-9]+))?")
+
+
+def unstorable(payloads: bytes, size: int) -> dict[str, object] | None:
+    """Return the detail of the dead letter when a command of `size` bytes is not to be stored.
+
+    `payloads` are JSON values with commas between them.
+    """
+    shape = payloads.translate(_SHAPE)
+    alone, plus, minus = _EXPONENTS if size <= _LARGE else _EXPONENTS_OF_LARGE
+    is_suspect = (
+        alone in shape
+        or plus in shape
+        or minus in shape
+        or (len(shape) >= len(_MANY_DIGITS) and _MANY_DIGITS in shape)
+    )
+    return _judge(b"," + _numbers(payloads), size) if is_suspect else None
+
+
+def _judge(numbers: bytes, size: int) -> dict[str, object] | None:
+    limit = FREE_EXPONENTS + EXPONENTS_PER_BYTE * size
+    most_long = limit // _LONG_EXPONENT + size // len(_MANY_DIGITS) + 1  # within all limits
+    if not all(map(_fits, islice(_LONG.finditer(numbers), most_long))):
+        return dict(OUT_OF_RANGE)
+    exponents = Counter(_EXPONENT.findall(numbers))
+    if sum(_value(digits) * count for digits, count in exponents.items()) <= limit:
+        return None
+    message = f"The exponents of its numbers, without their signs, sum up to more than {limit:,}"
+    return {"message": message, "limit": limit}
+
+
+def _numbers(payload: bytes) -> bytes:
+    if b"\\" in payload:
+        payload = payload.replace(rb"\\", b"").replace(rb"\"", b"")
+    return outside_strings(payload.translate(_SEPARATED, _NO_NUMBERS))
+
+
+def _fits(long: re.Match[bytes]) -> bool:
+    """Check a match of _LONG against the limits of `numeric`."""
+    number = _NUMBER.match(long[1])
+    assert number is not None  # noqa: S101 - for the type checker: the payload is JSON
+    whole, fraction, sign, digits = number.groups(default=b"")
+    exponent = _value(digits) if digits else 0
+    if sign == b"-":
+        exponent = -exponent
+    if len(fraction) - exponent > MAX_FRACTION_DIGITS:
+        return False
+    significant = (whole + fraction).lstrip(b"0")
+    if not significant:
+        return True
+    return len(significant) - len(fraction) + exponent <= MAX_DIGITS
+
+
+def _value(digits: bytes) -> int:
+    """Return the exponent, or one beyond every limit where it has more than ten digits."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
