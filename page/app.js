@@ -2,6 +2,7 @@
 
 import { get, keepToken } from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
+import { numberOf } from "./lib/exact.js";
 import { clock, number, plural } from "./lib/format.js";
 import { every } from "./lib/lifetime.js";
 import { blockName, namesLoaded } from "./lib/names.js";
@@ -103,7 +104,7 @@ function completeness({ complete_to: to, gaps, behind }) {
     { href: "#/health", class: isWhole ? "good" : "bad" },
     to === null ? "Nothing applied yet" : `Complete to ${clock(to)}`,
     ` · ${plural(gaps, "gap")}`,
-    behind > 0 && ` · ${number(behind)} behind`,
+    numberOf(behind) > 0 && ` · ${number(behind)} behind`,
   );
 }
 

@@ -23,6 +23,7 @@ export const ALLOWED_FROM = {
 
 /** As people read them. */
 export const LABELS = {
+  __proto__: null, // what was found may be called anything
   INCOMPLETE: "Incomplete",
   QUEUED: "Queued",
   RUNNING: "Running",

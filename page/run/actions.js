@@ -7,6 +7,7 @@ import { ask, say } from "../lib/parts.js";
 import { isAllowed, LABELS } from "../lib/statuses.js";
 
 const REASONS = {
+  __proto__: null,
   illegal_transition: "the run has moved on meanwhile",
   deleted: "the run has been deleted",
   wrong_owner: "the run belongs to someone else",

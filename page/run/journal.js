@@ -36,7 +36,7 @@ export function journalView(id, signal, onSelect) {
     try {
       await namesLoaded();
       const page = await get(
-        `/v1/executions/${id}/journal`,
+        `/v1/executions/${encodeURIComponent(id)}/journal`,
         { after: seq, limit: PAGE },
         { signal },
       );

@@ -24,7 +24,8 @@ export function linksOf(steps) {
       const nodes = key === null ? undefined : givers.get(key);
       if (nodes?.size !== 1) continue;
       const [from] = nodes;
-      if (from !== step.node_id) links.set(`${from}>${step.node_id}`, { from, to: step.node_id });
+      const to = step.node_id;
+      if (from !== to) links.set(JSON.stringify([from, to]), { from, to });
     }
   }
   return { links: [...links.values()], isPartial: compared > COMPARED };

@@ -5,16 +5,22 @@ import { blockType } from "../lib/names.js";
 import { instant } from "../lib/format.js";
 import { isEnded } from "../lib/statuses.js";
 
-const STATS = {
-  walltime: "duration",
-  cputime: "duration_cpu_only",
-  nodes_walltime: "node_exec_time",
-  nodes_cputime: "node_exec_time_cpu_only",
-  node_count: "node_exec_count",
+// The reader's name of each figure and text of a run's stats, and the one it is stored under.
+const FIGURES = {
+  cost: "cost",
+  duration: "walltime",
+  duration_cpu_only: "cputime",
+  node_exec_time: "nodes_walltime",
+  node_exec_time_cpu_only: "nodes_cputime",
+  node_exec_count: "node_count",
+  node_error_count: "node_error_count",
 };
+const TEXTS = ["error", "activity_status", "correctness_score"];
 
 export class RunState {
-  constructor(snapshot) {
+  /** `kindOf`: the kind of a block, by its id. */
+  constructor(snapshot, kindOf = blockType) {
+    this.kindOf = kindOf;
     this.reset(snapshot);
   }
 
@@ -24,7 +30,7 @@ export class RunState {
     this.firstOutputs = outputs;
     this.isMoved = false;
     this.isDeleted = false;
-    this.steps = new Map(steps.map((step) => [step.node_exec_id, step]));
+    this.steps = new Map(steps.map((step) => [step.node_exec_id, taken(step)]));
   }
 
   /** Fold one event in; false when it was known already or changes nothing. */
@@ -40,52 +46,102 @@ export class RunState {
   /** Steps as they were queued; those that are not stand by when they were added. */
   ordered() {
     return [...this.steps.values()].sort(
-      (a, b) => !a.queue_time - !b.queue_time || placeOf(a) - placeOf(b),
+      (a, b) =>
+        !a.queue_time - !b.queue_time ||
+        compared(a.queue_time ?? a.add_time, b.queue_time ?? b.add_time) ||
+        compared(a.add_time, b.add_time),
     );
   }
 
   /** What the run gave out: the `value`s that its OUTPUT steps were given, by their `name`. */
   outputs() {
     if (!this.isMoved) return this.firstOutputs;
-    const outputs = {};
+    const outputs = bare();
     for (const step of this.ordered()) {
+      if (this.kindOf(step.block_id) !== "OUTPUT" || step.status === "INCOMPLETE") continue;
       const { name, value } = step.input_data;
-      if (
-        blockType(step.block_id) !== "OUTPUT" ||
-        step.status === "INCOMPLETE" ||
-        name === undefined
-      )
-        continue;
-      (outputs[name] ??= []).push(value ?? null);
+      if (typeof name === "string") (outputs[name] ??= []).push(value ?? null);
     }
     return outputs;
   }
 
   /** First and last time known of it; a run that moves goes on until now. */
   span() {
-    const times = [this.run.created_at, this.run.started_at, this.run.ended_at].map(instant);
-    for (const step of this.steps.values()) {
-      times.push(...[step.add_time, step.queue_time, step.start_time, step.end_time].map(instant));
-    }
-    const known = times.filter((one) => one !== null);
-    const last = Math.max(...known);
-    return [Math.min(...known), this.run.status === "RUNNING" ? Math.max(last, Date.now()) : last];
+    let [first, last] = [Infinity, -Infinity];
+    const reach = (...times) => {
+      for (const time of times) {
+        const at = instant(time);
+        if (at !== null) [first, last] = [Math.min(first, at), Math.max(last, at)];
+      }
+    };
+    reach(this.run.created_at, this.run.started_at, this.run.ended_at);
+    for (const step of this.steps.values())
+      reach(step.add_time, step.queue_time, step.start_time, step.end_time);
+    return [first, this.run.status === "RUNNING" ? Math.max(last, Date.now()) : last];
   }
 }
 
-const placeOf = (step) => instant(step.queue_time ?? step.add_time);
+/** An object without a prototype: foreign names, `constructor` too, are only keys of it. */
+const bare = (values = {}) => Object.assign(Object.create(null), values);
+
+/** Times in UTC by all their digits, of which a `Date` keeps three. */
+function compared(time, other) {
+  const [one, two] = [time.replace("Z", ""), other.replace("Z", "")];
+  return one < two ? -1 : Number(one > two);
+}
+
+/** The stats of a run in the names that readers know. */
+export function statsOf(stored) {
+  const figures = Object.entries(FIGURES).map(([name, theirs]) => [name, stored[theirs] ?? 0]);
+  return Object.fromEntries([...figures, ...TEXTS.map((name) => [name, stored[name] ?? null])]);
+}
+
+/**
+ * A step of a snapshot. `given` and `emitted` are its values before moderation, null where the
+ * snapshot has only what moderation put in their place.
+ */
+function taken(step) {
+  const { cleared_inputs: inputs, cleared_outputs: outputs } = step.stats ?? {};
+  return moderated({
+    ...step,
+    given: isMessages(inputs) ? null : bare(step.input_data),
+    emitted: isMessages(outputs) ? null : bare(step.output_data),
+    input_data: bare(step.input_data),
+    output_data: bare(step.output_data),
+  });
+}
+
+/** Show the messages of moderation in the place of all inputs, or outputs, where there are any. */
+function moderated(step) {
+  const { cleared_inputs: inputs, cleared_outputs: outputs } = step.stats ?? {};
+  step.input_data = isMessages(inputs) ? lastOf(inputs) : (step.given ?? step.input_data);
+  step.output_data = isMessages(outputs) ? bare(outputs) : (step.emitted ?? step.output_data);
+  return step;
+}
+
+/** One pin holds one value, so the last message stands in for all. */
+function lastOf(messages) {
+  const last = bare();
+  for (const [name, texts] of Object.entries(messages))
+    if (texts.length) last[name] = texts.at(-1);
+  return last;
+}
+
+function isMessages(cleared) {
+  if (typeof cleared !== "object" || cleared === null) return false;
+  const lists = Object.values(cleared);
+  return lists.length > 0 && lists.every(Array.isArray);
+}
 
 const FOLDS = {
+  __proto__: null,
   "graph.updated": ({ run }, event) => {
     if (event.status) {
       run.status = event.status;
       run.ended_at = isEnded(event.status) ? (event.ended_at ?? event.at) : null;
     }
     run.started_at = event.started_at ?? run.started_at;
-    if (event.stats)
-      run.stats = Object.fromEntries(
-        Object.entries(event.stats).map(([name, value]) => [STATS[name] ?? name, value]),
-      );
+    if (event.stats) run.stats = statsOf(event.stats);
   },
   "graph.shared": ({ run }, event) => {
     run.is_shared = event.is_shared;
@@ -96,35 +152,37 @@ const FOLDS = {
   "node.added": ({ steps, run }, event) => {
     if (steps.has(event.node_exec_id)) return;
     const { node_exec_id, node_id, block_id, status } = event;
-    steps.set(node_exec_id, {
+    const step = {
       node_exec_id,
       node_id,
       block_id,
       status,
       graph_exec_id: run.id,
-      input_data: {},
-      output_data: {},
+      given: bare(),
+      emitted: bare(),
       add_time: event.added_time ?? event.at,
       queue_time: event.queued_time ?? null,
       start_time: null,
       end_time: null,
       stats: null,
-    });
+    };
+    steps.set(node_exec_id, moderated(step));
   },
   "node.input_added": (_, event, step) => {
-    if (step) step.input_data[event.name] = event.data;
+    if (step?.given) step.given[event.name] = event.data;
   },
   "node.output_added": (_, event, step) => {
-    if (step) (step.output_data[event.name] ??= []).push(event.data);
+    if (step?.emitted) (step.emitted[event.name] ??= []).push(event.data);
   },
   "node.updated": (_, event, step) => {
     if (!step) return;
     step.status = event.status ?? step.status;
     step.stats = event.stats ?? step.stats;
-    step.input_data = event.execution_data ?? step.input_data;
+    if (event.execution_data) step.given = bare(event.execution_data);
     step.queue_time = event.queued_time ?? step.queue_time;
     step.start_time = event.started_time ?? step.start_time;
     step.end_time = event.ended_time ?? step.end_time;
+    moderated(step);
   },
 };
 

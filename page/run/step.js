@@ -1,9 +1,11 @@
 // One step beside the run: its times, what went in and what came out.
 
 import { fill, h } from "../lib/dom.js";
+import { numberOf, textOf } from "../lib/exact.js";
 import { duration, instant, money, number, precise } from "../lib/format.js";
 import { blockName, blockType } from "../lib/names.js";
 import { pill, pins, time } from "../lib/parts.js";
+import { link } from "../lib/route.js";
 import { errorOf } from "./state.js";
 
 const HIDDEN = new Set(["error", "walltime", "cost"]);
@@ -63,7 +65,7 @@ function facts(step) {
   const [queued, started, ended] = [step.queue_time, step.start_time, step.end_time].map(instant);
   const between = (from, to) => (from === null || to === null ? "–" : duration(to - from));
   const stats = Object.entries(step.stats ?? {}).filter(
-    ([name, value]) => !HIDDEN.has(name) && typeof value === "number" && value !== 0,
+    ([name, value]) => !HIDDEN.has(name) && numberOf(value), // neither 0 nor anything else
   );
   return [
     ["Added", time(step.add_time, precise)],
@@ -72,13 +74,16 @@ function facts(step) {
     ["Started", time(step.start_time, precise)],
     ["Ended", time(step.end_time, precise)],
     ["Cost", money(step.stats?.cost)],
-    ...stats.map(([name, value]) => [name.replaceAll("_", " "), number(value)]),
+    ...stats.map(([name, value]) => [
+      name.replaceAll("_", " "),
+      typeof value === "number" ? number(value) : textOf(value),
+    ]),
     ["Type", blockType(step.block_id) ?? "not in the catalogue"],
     [
       "Block",
       h(
         "a",
-        { href: `#/blocks/${encodeURIComponent(step.block_id)}` },
+        { href: link(["blocks", step.block_id]) },
         h("code", {}, step.block_id),
       ),
     ],

@@ -3,6 +3,7 @@
 import { get } from "../lib/api.js";
 import { minutesChart } from "../lib/charts.js";
 import { fill, h, setText } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { duration, number, short, shortId } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { blockName, graphName, namesLoaded, readable } from "../lib/names.js";
@@ -156,7 +157,7 @@ async function failedSteps(place, id, signal) {
 }
 
 function rowOf(step) {
-  const ran = step.walltime === null || step.walltime === undefined ? null : step.walltime * 1000;
+  const seconds = numberOf(step.walltime);
   return h(
     "tr",
     {},
@@ -175,7 +176,7 @@ function rowOf(step) {
       ),
     ),
     cell("Owner", step.user_id),
-    figure("Ran", duration(ran)),
+    figure("Ran", duration(seconds === null ? null : seconds * 1000)),
     cell("Error", h("span", { class: "error-text" }, step.error ?? "")),
   );
 }

@@ -3,6 +3,7 @@
 import { get } from "../lib/api.js";
 import { minutesChart } from "../lib/charts.js";
 import { fill, h, setText } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { duration, number, percent, short, shortId } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { readable } from "../lib/names.js";
@@ -12,12 +13,13 @@ import { change, rate, rateOf, WINDOWS } from "./figures.js";
 
 const POLL = 1_000; // milliseconds
 
-const orNothing = (value) => value ?? -1;
+const orNothing = (value) => numberOf(value) ?? -1;
 const SORTS = {
+  __proto__: null, // the address may ask for anything
   rate: ["failure rate, 1 h", (block) => orNothing(rateOf(block.windows["1h"]))],
   now: ["failure rate, 5 min", (block) => orNothing(rateOf(block.windows["5m"]))],
-  failed: ["failed steps, 1 h", (block) => block.windows["1h"].failed],
-  volume: ["volume, 1 h", (block) => block.windows["1h"].ended],
+  failed: ["failed steps, 1 h", (block) => numberOf(block.windows["1h"].failed)],
+  volume: ["volume, 1 h", (block) => numberOf(block.windows["1h"].ended)],
   slow: ["slowest first (p95)", (block) => orNothing(block.duration_ms?.p95)],
 };
 

@@ -1,6 +1,7 @@
 // Figures of blocks as they are shown in the list and on a block's own page.
 
 import { h } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { number, percent, plural } from "../lib/format.js";
 
 export const WINDOWS = { "1m": "Now", "5m": "5 min", "1h": "1 h", "24h": "24 h" };
@@ -9,7 +10,8 @@ export const WINDOWS = { "1m": "Now", "5m": "5 min", "1h": "1 h", "24h": "24 h" 
 const BAD = 10; // percent
 const WORST = 50;
 
-export const rateOf = ({ ended, failed } = {}) => (ended ? (100 * failed) / ended : null);
+export const rateOf = ({ ended, failed } = {}) =>
+  numberOf(ended) ? (100 * numberOf(failed)) / numberOf(ended) : null;
 
 /** A rate with what it is made of in its title, and how loud it is. */
 export function rate(window = {}) {

@@ -2,6 +2,7 @@
 
 import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { clock, duration, instant, number, plural } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { cell, failure, figure, panel, table, time } from "../lib/parts.js";
@@ -79,7 +80,7 @@ async function showCompleteness(place, signal) {
     h(
       "p",
       { class: "hint" },
-      behind > 0
+      numberOf(behind) > 0
         ? `${plural(behind, "command")} taken and not yet applied. `
         : "Every command that was taken has its outcome. ",
       "As of ",
@@ -128,7 +129,7 @@ async function showAlive(place, _, diagnostics) {
 
 async function showWrong(place, _, diagnostics) {
   const of = await diagnostics;
-  const wrong = (name, value) => [name, number(value), value > 0 ? "bad" : ""];
+  const wrong = (name, value) => [name, number(value), numberOf(value) > 0 ? "bad" : ""];
   fill(
     place,
     facts([

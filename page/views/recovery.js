@@ -2,6 +2,7 @@
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { bytes, number, plural, short } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import {
@@ -118,7 +119,7 @@ async function showTopics(place, signal) {
 }
 
 function topicTable(topics) {
-  const sum = (partitions, count) => partitions.reduce((total, one) => total + count(one), 0);
+  const sum = (partitions, count) => partitions.reduce((total, one) => total + numberOf(count(one)), 0);
   return table(
     "Topics",
     [
@@ -135,7 +136,9 @@ function topicTable(topics) {
         {},
         cell("Topic", h("code", {}, topic)),
         figure("Partitions", partitions.length),
-        figure("Records kept", short(sum(partitions, (one) => one.end_offset - one.begin_offset))),
+        figure("Records kept", short(
+            sum(partitions, (one) => one.end_offset) - sum(partitions, (one) => one.begin_offset),
+          )),
         cell("Lag of readers", lags(partitions)),
         cell("Per partition", h("span", { class: "parts" }, partitions.map(partitionBox))),
         cell("Meaning", h("span", { class: "hint" }, meaning)),
@@ -149,7 +152,7 @@ function lags(partitions) {
   const names = [...new Set(partitions.flatMap(({ consumers }) => Object.keys(consumers)))].sort();
   if (!names.length) return h("span", { class: "hint" }, "no reader");
   return names.map((name) => {
-    const lag = partitions.reduce((sum, one) => sum + (one.consumers[name]?.lag ?? 0), 0);
+    const lag = partitions.reduce((sum, one) => sum + (numberOf(one.consumers[name]?.lag) ?? 0), 0);
     return h("span", { class: `lag ${lag > 0 ? "bad" : "good"}` }, `${name} ${number(lag)}`);
   });
 }
@@ -159,7 +162,7 @@ function partitionBox({ partition, end_offset: end, lag }) {
     lag === null
       ? `partition ${partition}: ends at ${number(end)}`
       : `partition ${partition}: ${plural(lag, "record")} behind of ${number(end)}`;
-  return h("span", { class: lag > 0 ? "part behind" : "part", title: text }, partition);
+  return h("span", { class: numberOf(lag) > 0 ? "part behind" : "part", title: text }, partition);
 }
 
 /** How far each consumer has come, over all partitions of a topic. */
@@ -192,7 +195,7 @@ function progressTable(data) {
 
 function progressRow(partitions) {
   const [{ consumer, topic }] = partitions;
-  const sum = (name) => partitions.reduce((total, one) => total + one[name], 0);
+  const sum = (name) => partitions.reduce((total, one) => total + numberOf(one[name]), 0);
   const isKnown = partitions.every(({ lag }) => lag !== null);
   const lag = sum("lag");
   return h(

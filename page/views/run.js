@@ -3,6 +3,7 @@
 
 import { get } from "../lib/api.js";
 import { fill, h, setText } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { clock, duration, money, number, plural } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
 import { graphName, namesLoaded } from "../lib/names.js";
@@ -19,6 +20,7 @@ import { refusalsView } from "./refusals.js";
 import { elapsed, rowOf } from "./runs.js";
 
 const TABS = {
+  __proto__: null, // the address may ask for anything
   overview: "Overview",
   journal: "Journal",
   refusals: "Refusals",
@@ -180,7 +182,7 @@ function headOf(id) {
 /** The run that started this one stands in the first entry of the journal only. */
 async function parentOf(id) {
   try {
-    const { data } = await get(`/v1/executions/${id}/journal`, { limit: 1 });
+    const { data } = await get(`/v1/executions/${encodeURIComponent(id)}/journal`, { limit: 1 });
     return data[0]?.parent_graph_exec_id ?? null;
   } catch {
     return null;
@@ -189,7 +191,7 @@ async function parentOf(id) {
 
 function factsOf({ run, steps }, parent) {
   const failed = [...steps.values()].filter((step) => step.status === "FAILED").length;
-  const score = run.stats?.correctness_score;
+  const score = numberOf(run.stats?.correctness_score);
   return [
     ["Owner", h("a", { href: link("runs", { user_id: run.user_id }) }, run.user_id)],
     [
@@ -209,7 +211,7 @@ function factsOf({ run, steps }, parent) {
       [number(steps.size), failed > 0 && h("span", { class: "bad" }, `, ${number(failed)} failed`)],
     ],
     ["Cost", money(run.stats?.cost)],
-    score !== null && score !== undefined && ["Correctness", `${Math.round(score * 100)}%`],
+    score !== null && ["Correctness", `${Math.round(score * 100)}%`],
     parent && ["Parent", h("a", { href: link(["runs", parent]) }, "open")],
     run.is_dry_run && ["Kind", "dry run"],
     run.stats?.activity_status && ["Activity", run.stats.activity_status],
@@ -270,7 +272,7 @@ function tabsOf(id, parameters) {
 
 async function showChildren(place, id, signal) {
   try {
-    const { data } = await get(`/v1/executions/${id}/children`, {}, { signal });
+    const { data } = await get(`/v1/executions/${encodeURIComponent(id)}/children`, {}, { signal });
     if (!data.length) return fill(place, empty("This run has started no others."));
     await namesLoaded();
     const columns = [

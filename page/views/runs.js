@@ -3,6 +3,7 @@
 
 import { get } from "../lib/api.js";
 import { fill, h, setText } from "../lib/dom.js";
+import { numberOf } from "../lib/exact.js";
 import { clock, duration, instant, money, number, plural, shortId, short } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
 import { graphName, knownGraphs, namesLoaded } from "../lib/names.js";
@@ -10,10 +11,12 @@ import { cell, empty, failure, figure, pill, setPill, table, time } from "../lib
 import { go, link } from "../lib/route.js";
 import { isEnded, LABELS, STATUSES } from "../lib/statuses.js";
 import { follow } from "../lib/stream.js";
+import { statsOf } from "../run/state.js";
 
 const PAGE = 50;
 const COUNTING = 2_000; // milliseconds between two counts
 const SPANS = {
+  __proto__: null, // the address may ask for anything
   "15m": "15 minutes",
   "1h": "hour",
   "24h": "24 hours",
@@ -331,7 +334,7 @@ function fillFigures(row, run) {
   fill(
     steps,
     run.stats ? number(run.stats.node_exec_count) : "–",
-    errors > 0 && h("span", { class: "bad" }, ` ${plural(errors, "error")}`),
+    numberOf(errors) > 0 && h("span", { class: "bad" }, ` ${plural(errors, "error")}`),
   );
   setText(cost, money(run.stats?.cost));
 }
@@ -354,7 +357,7 @@ function update(shown, event) {
   run.started_at = event.started_at ?? run.started_at;
   if (event.type === "graph.updated" && (event.ended_at || event.status))
     run.ended_at = isEnded(run.status) ? event.ended_at : null;
-  if (event.stats) run.stats = { ...event.stats, node_exec_count: event.stats.node_count ?? 0 };
+  if (event.stats) run.stats = statsOf(event.stats);
   setPill(row.querySelector(".pill"), run.status);
   fillFigures(row, run);
 }

@@ -153,6 +153,50 @@ async def test_tells_refusals_children_and_the_journal(
     await tab.sees(f"document.querySelector('.facts a[href=\"#/runs/{run.run_id}\"]')")
 
 
+async def test_takes_any_name_and_any_number(tab: Tab, server: Server, place: Installation) -> None:
+    """Pins called like members of every object are shown as they come; an output whose name is no
+    text is none; figures of any length neither stop the page nor lose digits."""
+    await place.db.execute(
+        "insert into block values ('out', 'Out', 'OUTPUT') on conflict do nothing"
+    )
+    run = Orders()
+    await _given(place, run.create(run.node("a")), run.start(), run.move_step("a", "RUNNING"))
+    await _open(tab, server, run, f"?tab=constructor&step={run.named('a')}")
+    await tab.sees(f"{STEPS} === 'Running'")
+
+    for name in ("constructor", "__proto__", "toString"):
+        await place.put([run.emit("a", name, f"{name} {number}") for number in (1, 2)])
+    for name, value in (("five", 5), ("six", "toString")):
+        await place.put([run.give(name, "value", f"value of {name}", block_id="out")])
+        data = {"name": value, "value": f"value of {name}"}
+        await place.put([run.move_step(name, "QUEUED", execution_data=data)])
+    odd = {"cost": 10**20 + 1, "extra_cost": 10**20 + 1, "walltime": 0.011095900270609436}
+    await place.put([run.move_step("a", "COMPLETED", stats=odd)])
+    await place.put([run.move("COMPLETED", stats={"cost": 10**20 + 1, "node_error_count": 10**20})])
+
+    await tab.sees(f"{STATUS} === 'Completed'")
+    for name in ("constructor", "__proto__", "toString"):
+        for number in (1, 2):
+            await tab.shows(f"{name} {number}")
+    await tab.shows(str(10**20 + 1))
+    outputs = await tab.run("document.querySelector('[aria-label=Outputs]').innerText")
+    assert "value of six" in outputs
+    assert "value of five" not in outputs
+    for view in ("runs?since=constructor", "blocks?sort=constructor", f"runs/{run.run_id}"):
+        await tab.open(f"{server.url}/#/{view}")
+        await tab.sees(LIVE)
+
+
+async def test_an_element_takes_any_number_of_values(tab: Tab, server: Server) -> None:
+    """More than a call takes arguments: a step may emit a hundred thousand values."""
+    await tab.open(server.url)
+    many = "h('div', {}, Array(200000).fill('x')).childNodes.length"
+    filled = "fill(h('div'), Array(200000).fill('x')).childNodes.length"
+    counted = f"import('/lib/dom.js').then(({{ h, fill }}) => {many} + {filled})"
+    await tab.run(f"window.counted = null, {counted}.then((count) => (window.counted = count))")
+    await tab.sees("window.counted === 400000")
+
+
 async def test_shows_values_exactly_and_as_text(
     tab: Tab, server: Server, place: Installation
 ) -> None:

@@ -1,0 +1,28 @@
+// Folds each run of the file named first and writes what the page then shows to the second one.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { parse } from "../page/lib/exact.js";
+import { RunState } from "../page/run/state.js";
+
+const [, , from, to] = process.argv;
+const { kinds, runs } = parse(readFileSync(from, "utf8"));
+const kindOf = new Map(Object.entries(kinds));
+
+const shown = runs.map(({ snapshot, events }) => {
+  const state = new RunState(snapshot, (id) => kindOf.get(id));
+  for (const event of events) state.apply(event);
+  const { status, started_at, ended_at, is_shared, stats } = state.run;
+  const steps = state.ordered().map((step) => ({ ...step, given: undefined, emitted: undefined }));
+  const run = { status, started_at, ended_at, is_shared, stats };
+  return { ...run, is_deleted: state.isDeleted, outputs: state.outputs(), node_executions: steps };
+});
+writeFileSync(to, written(shown));
+
+/** JSON of a value; `JSON.stringify` of Node.js 20 breaks on raw JSON beside text beyond Latin-1. */
+function written(value) {
+  if (JSON.isRawJSON(value)) return value.rawJSON;
+  if (Array.isArray(value)) return `[${value.map(written).join()}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const known = Object.entries(value).filter(([, item]) => item !== undefined);
+  return `{${known.map(([name, item]) => `${JSON.stringify(name)}:${written(item)}`).join()}}`;
+}
