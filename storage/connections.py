@@ -19,6 +19,16 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What is raised while Postgres does not answer."""
 
 
+# What statements and texts of values mean must not depend on a setting of the database, the role
+# or the DSN: where hours and days begin, and how times, spans and floats are read and written.
+_MEANING = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+}
+
+
 @dataclass(frozen=True)
 class Profile:
     """Session settings of connections with one purpose.
@@ -43,6 +53,7 @@ class Profile:
             "application_name": self.application_name(schema),
             "search_path": quoted(schema),
             "jit": "off",
+            **_MEANING,
             **self.settings,
         }
 
@@ -52,7 +63,7 @@ _CUSTOM_PLANS = {"plan_cache_mode": "force_custom_plan"}
 READ = Profile("execstream", 60.0, _CUSTOM_PLANS)
 FEED = Profile("execstream-feed", 30.0, _CUSTOM_PLANS)
 WRITE = Profile("execstream in {schema}", 30.0)
-VERIFY = Profile("execstream-verify", None, {"timezone": "UTC", **_CUSTOM_PLANS})
+VERIFY = Profile("execstream-verify", None, _CUSTOM_PLANS)
 # The live schema comes first: indexes and comparisons take no more than one core.
 REPLAY = Profile(
     "execstream-replay",

@@ -1,10 +1,81 @@
 """Figures over many runs: block errors, costs, diagnostics."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
 
 from execstream import reads
+from execstream.devstack import Addresses
 from execstream.models import BlockErrorStats
-from tests.storage.factories import DAWN, OWNER, Tables, at
+from execstream.storage import connections
+from execstream.storage.connections import FEED, READ, REPLAY, VERIFY, WRITE, Profile
+from tests.storage.factories import DAWN, OWNER, Tables, at, fresh_tables
+
+# As a database, a role or a DSN may have them.
+ODD = {
+    "timezone": "Asia/Kathmandu",
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "-5",
+}
+
+
+def oddly_set(dsn: str) -> str:
+    """The DSN with settings that count before those of the database and the role."""
+    options = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in ODD.items())
+    return f"{dsn}?{urlencode({'options': options})}"
+
+
+@pytest.fixture(params=["plain", "odd"])
+async def tables(request: pytest.FixtureRequest, stack: Addresses) -> AsyncIterator[Tables]:
+    """Tables in sessions of a plain server, and of one with settings of its own."""
+    dsn = stack.postgres_dsn
+    async with fresh_tables(oddly_set(dsn) if request.param == "odd" else dsn) as fresh:
+        yield fresh
+
+
+@pytest.mark.parametrize(
+    "profile", [READ, FEED, WRITE, VERIFY, REPLAY], ids=lambda profile: profile.application
+)
+async def test_sessions_have_settings_of_their_own(stack: Addresses, profile: Profile) -> None:
+    """Neither the DSN nor, which counts less, the role or the database decides what texts mean."""
+    async with connections.connection(oddly_set(stack.postgres_dsn), "odd", profile) as session:
+        found = {name: await session.fetchval("select current_setting($1)", name) for name in ODD}
+        text = await session.fetchval("select 0.1::float8 + 0.2::float8 || ' ' || interval '90 s'")
+
+    assert found == {
+        "timezone": "UTC",
+        "datestyle": "ISO, MDY",
+        "intervalstyle": "postgres",
+        "extra_float_digits": "1",
+    }
+    assert text == "0.30000000000000004 00:01:30"
+
+
+async def test_hours_and_minutes_of_figures_are_those_of_utc(tables: Tables) -> None:
+    """A span covers the whole hour, or minute, of its start."""
+    hour = DAWN.replace(minute=0)
+    ids = (uuid4(), uuid4())
+    await tables.db.execute(
+        "insert into block_error values ($1, 0, 'b', 'f', 'other', 'trouble', 3, $2, $3, $1)",
+        hour,
+        *ids,
+    )
+    await tables.db.execute(
+        "insert into block_minute values ($1, 0, 'b', 3, 3, 3, 3, 0, 0, 0, 0, '{}', '{}')",
+        hour + timedelta(minutes=40),
+    )
+    start, end = hour + timedelta(minutes=40, seconds=20), hour + timedelta(hours=2)
+
+    [error] = await reads.get_top_errors(tables.db, start, end)
+    [figures] = await reads.get_block_figures(tables.db, start, end)
+
+    assert (error.failures, error.graph_exec_id, error.last_at) == (3, ids[0], hour)
+    assert (figures.block_id, figures.failed) == ("b", 3)
+    assert await reads.get_top_errors(tables.db, start + timedelta(hours=1), end) == []
 
 
 async def test_block_errors_count_steps_by_when_they_were_added(tables: Tables) -> None:
