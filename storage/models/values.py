@@ -3,7 +3,17 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, JsonValue, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 GraphInput = dict[str, Any]
 """The inputs of a run, by name."""
@@ -28,7 +38,9 @@ NodesInputMasks = Mapping[str, NodeInputMask]
 
 
 class CredentialsMetaInput(BaseModel):
-    """Which credentials a run may use; never a secret itself."""
+    """Which credentials a run may use; never a secret itself. Fields beyond these are kept."""
+
+    model_config = ConfigDict(extra="allow")
 
     id: str
     title: str | None = None
@@ -41,3 +53,16 @@ class CredentialsMetaInput(BaseModel):
         """What was once stored as the name of an enum's member, `ProviderName.OPEN_AI`."""
         prefix = "ProviderName."
         return provider.removeprefix(prefix).lower() if provider.startswith(prefix) else provider
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema of the fields, which a serializer of the whole would hide."""
+        return handler({name: part for name, part in schema.items() if name != "serialization"})
+
+    @model_serializer(mode="wrap")
+    def _as_sent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields that were sent, and no default in the place of one that was not."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if name in self.model_fields_set}

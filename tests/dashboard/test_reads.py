@@ -265,6 +265,33 @@ async def test_figures(http: httpx.AsyncClient, run: Orders) -> None:
     assert all(one["lag"] == one["end_offset"] - one["next_offset"] for one in progress)
 
 
+async def test_credentials_come_back_as_they_were_sent(
+    http: httpx.AsyncClient, place: Installation
+) -> None:
+    """No field is dropped and none is added, in a list, in a run and in its past."""
+    sent = {
+        "mail": {
+            "id": "c1",
+            "provider": "google",
+            "type": "oauth2",
+            "title": "Work",
+            "scopes": ["mail.read"],
+            "expires_at": 1772346600,
+            "long": 10**30,
+        },
+        "bare": {"id": "c2", "provider": "github", "type": "api_key"},
+        "other": {"id": 3, "kind": "of its own"},
+    }
+    orders = Orders(user_id="ada-credentials")
+    await place.put([orders.create(credential_inputs=sent)])
+    await place.drained()
+
+    [listed] = (await get(http, "/v1/executions", user_id=orders.user_id))["data"]
+    path = f"/v1/executions/{orders.run_id}"
+    for run in (listed, await get(http, path), await get(http, path, as_of="1")):
+        assert run["credential_inputs"] == sent
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

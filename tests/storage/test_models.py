@@ -219,6 +219,20 @@ def test_a_run_without_steps_has_no_outputs() -> None:
     assert (run.inputs, run.outputs) == ({}, {})
 
 
+def test_credentials_are_what_was_sent() -> None:
+    """A model of each has the fields of the original; those beyond them are kept."""
+    sent = {"id": "c1", "provider": "google", "type": "oauth2", "scopes": ["mail.read"]}
+    run = GraphExecution.from_db(ROW | {"credential_inputs": {"mail": sent, "odd": 1}})
+
+    assert run.credential_inputs is not None
+    assert (run.credential_inputs["mail"].provider, run.credential_inputs["odd"]) == ("google", 1)
+    assert run.model_dump()["credential_inputs"] == {"mail": sent, "odd": 1}
+    described = GraphExecution.model_json_schema(mode="serialization")["$defs"]
+    assert {"id", "provider", "type", "title"} <= described["CredentialsMetaInput"][
+        "properties"
+    ].keys()
+
+
 def test_an_empty_pagination_is_all_zero() -> None:
     """As in the original."""
     assert set(Pagination.empty().model_dump().values()) == {0}
