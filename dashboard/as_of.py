@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime
 
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.run_summaries import Run
-from execstream.dashboard.responses import Json, listing
+from execstream.dashboard.responses import Json, Time, listing
 from execstream.dashboard.services import Services
 from execstream.storage.reads.as_of import (
     Past,
@@ -24,7 +23,7 @@ AsOf = Annotated[
     Query(description="As it was then: a time, or the `seq` of the last entry to count."),
 ]
 AsOfTime = Annotated[
-    AwareDatetime | None, Query(description="Runs there were at this time, as they were then.")
+    Time | None, Query(description="Runs there were at this time, as they were then.")
 ]
 
 

@@ -6,12 +6,23 @@ from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request
-from pydantic import BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel
 from starlette.responses import Response
 
 from execstream.streams import exact_json
 
 Item = TypeVar("Item")
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:  # the first hours east of Greenwich, the last ones west of it
+        raise ValueError("it lies outside the years 1 to 9999 in UTC") from error
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time that a parameter gives, with its zone; Python and Postgres can both hold it."""
 
 Limit = Annotated[int, Query(ge=1, le=250, description="How many at most.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

@@ -1,19 +1,20 @@
 """Routes of blocks and graphs: their names, and how often the steps of a block fail."""
 
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Operator
-from execstream.dashboard.problems import not_found
+from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
 from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
 from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
 from execstream.dashboard.reads.tally_workers import ask_tally_workers, tally_urls
-from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now
+from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing, now
 from execstream.dashboard.services import Served
 from execstream.storage.reads.block_errors import get_block_error_stats
 from execstream.streams.statuses import ExecutionStatus
@@ -70,14 +71,14 @@ async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> R
 @router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[Operator])
 async def get_block_errors(
     served: Served,
-    start: Annotated[AwareDatetime | None, Query(description="A day before `end`.")] = None,
-    end: Annotated[AwareDatetime | None, Query(description="The minute that is now.")] = None,
+    start: Annotated[Time | None, Query(description="A day before `end`.")] = None,
+    end: Annotated[Time | None, Query(description="The minute that is now.")] = None,
     min_executions: Annotated[int, Query(ge=1, lt=2**63)] = 10,
 ) -> Response:
     """Blocks with so many steps added in `start` ≤ t < `end`, the highest error rate first."""
     # Whole minutes are answered from totals.
     until = now().replace(second=0, microsecond=0) if end is None else end
-    since = until - LOOK_BACK if start is None else start
+    since = _day_before(until) if start is None else start
     names = {block.block_id: block.name for block in await list_blocks(served.db)}
     return listing(
         [
@@ -91,6 +92,17 @@ async def get_block_errors(
             for stats in await get_block_error_stats(served.db, since, until, min_executions)
         ]
     )
+
+
+def _day_before(end: datetime) -> datetime:
+    try:
+        return end - LOOK_BACK
+    except OverflowError as error:
+        message = "The day before it is before the year 1: pass `start`, too."
+        wrong = {"in": "query", "name": "end", "message": message}
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "Wrong parameters: end.", errors=[wrong]
+        ) from error
 
 
 @router.get("/blocks/live", response_model=Listing[LiveBlock], dependencies=[Operator])

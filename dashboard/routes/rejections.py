@@ -5,7 +5,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Operator
@@ -18,7 +18,7 @@ from execstream.dashboard.reads.rejection_lists import (
     list_dead_letters,
     list_refusals,
 )
-from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
+from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing
 from execstream.dashboard.services import Served
 from execstream.storage.log.dead_letters import Filter, get_letter, put_back
 from execstream.streams.commands import Command
@@ -50,8 +50,8 @@ async def get_refusals(
 async def get_dead_letters(
     served: Served,
     reason: DeadReason | None = None,
-    since: Annotated[AwareDatetime | None, Query(description="Received then or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Received before.")] = None,
+    since: Annotated[Time | None, Query(description="Received then or later.")] = None,
+    until: Annotated[Time | None, Query(description="Received before.")] = None,
     redriven: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = 25,

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Viewer
@@ -19,7 +18,16 @@ from execstream.dashboard.reads.run_summaries import (
     find_run,
     list_steps,
 )
-from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing, now, unchanged
+from execstream.dashboard.responses import (
+    Cursor,
+    Json,
+    Limit,
+    Listing,
+    Time,
+    listing,
+    now,
+    unchanged,
+)
 from execstream.dashboard.services import Served, Services
 from execstream.storage.models.graph_execution import (
     GraphExecutionMeta,
@@ -52,8 +60,8 @@ async def list_runs(
     graph_id: str | None = None,
     graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
     status: Statuses = None,
-    created_time_gte: AwareDatetime | None = None,
-    created_time_lte: AwareDatetime | None = None,
+    created_time_gte: Time | None = None,
+    created_time_lte: Time | None = None,
     values: Annotated[bool, Query(description="With what each was given.")] = True,
     as_of: AsOfTime = None,
     cursor: Cursor = None,
@@ -85,8 +93,8 @@ async def count_runs(
     user_id: UserId = None,
     graph_id: str | None = None,
     graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
-    created_time_gte: AwareDatetime | None = None,
-    created_time_lte: AwareDatetime | None = None,
+    created_time_gte: Time | None = None,
+    created_time_lte: Time | None = None,
 ) -> Response:
     """How many runs there are in each status."""
     return Json(

@@ -265,6 +265,33 @@ async def test_figures(http: httpx.AsyncClient, run: Orders) -> None:
     assert all(one["lag"] == one["end_offset"] - one["next_offset"] for one in progress)
 
 
+async def test_times_at_the_ends_of_the_calendar(http: httpx.AsyncClient, run: Orders) -> None:
+    """Every time parameter takes the first and the last moment of UTC; a time that lies beyond
+    them, by its zone or as the default that follows from it, is a wrong parameter."""
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    places = [
+        (path, parameter["name"])
+        for path, operations in paths.items()
+        for parameter in operations.get("get", {}).get("parameters", ())
+        if "date-time" in str(parameter["schema"])
+    ]
+    assert len(places) == 9
+    for path, name in places:
+        for time in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"):
+            is_without_a_day_before = name == "end" and time.startswith("0001")
+            answer = await http.get(path, params={name: time})
+            assert answer.status_code == (422 if is_without_a_day_before else 200), answer.text
+        for time in ("0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"):
+            answer = await http.get(path, params={name: time})
+            assert (answer.status_code, answer.json()["errors"][0]["name"]) == (422, name)
+            one = await http.get(f"/v1/executions/{run.run_id}", params={"as_of": time})
+            assert one.status_code == 422
+    first = {"start": "0001-01-01T00:00:00Z", "end": "0001-01-01T12:00:00Z"}
+    assert await get(http, "/v1/blocks/errors", **first)
+    alone = await http.get("/v1/blocks/errors", params={"end": first["end"]})
+    assert (alone.status_code, alone.json()["errors"][0]["name"]) == (422, "end")
+
+
 async def test_credentials_come_back_as_they_were_sent(
     http: httpx.AsyncClient, place: Installation
 ) -> None:
