@@ -111,6 +111,9 @@ async def get_live_blocks(served: Served) -> Response:
     return listing(await served.live_blocks.all())
 
 
+# A path cannot hold every id: `.` and `..` lead elsewhere, and `live` and `errors` are routes of
+# their own. So each route of one block has a second address, which can.
+@router.get("/block", response_model=OneLiveBlock, dependencies=[Operator])
 @router.get("/blocks/{block_id}", response_model=OneLiveBlock, dependencies=[Operator])
 async def get_live_block(served: Served, block_id: str) -> Response:
     """How a block fares right now, and what goes wrong with it."""
@@ -121,6 +124,7 @@ async def get_live_block(served: Served, block_id: str) -> Response:
     raise not_found(f"block {block_id} of which a step has ended of late")
 
 
+@router.get("/block/steps", response_model=Listing[BlockStep], dependencies=[Operator])
 @router.get("/blocks/{block_id}/steps", response_model=Listing[BlockStep], dependencies=[Operator])
 async def get_block_steps(
     served: Served,

@@ -3,7 +3,7 @@
 import re
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import msgspec
@@ -25,7 +25,7 @@ from execstream.streams.outcomes import Dead, DeadReason, reply
 from execstream.streams.redriving import named_key
 from execstream.streams.topics import COMMANDS
 
-router = APIRouter(prefix="/v1/commands", tags=["commands"])
+router = APIRouter(prefix="/v1", tags=["commands"])
 
 MOST_PATIENCE = 30  # seconds
 DELIVERY_PATIENCE = 10.0  # seconds for Kafka to take a command
@@ -73,7 +73,7 @@ _BODY = {
 
 
 @router.post(
-    "",
+    "/commands",
     response_model=OutcomeModel,
     responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Kafka has it."}},
     openapi_extra=_BODY,
@@ -96,11 +96,15 @@ async def post_command(
     return _accepted(command, sent.partition, sent.offset, {})
 
 
-@router.get(
-    "/{key}/{command_id}",
-    response_model=OutcomeModel,
-    responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Not yet known."}},
-)
+_OUTCOME: dict[str, Any] = {
+    "response_model": OutcomeModel,
+    "responses": {HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Not yet known."}},
+}
+
+
+# A user may be called `.` or `..`, which no path can hold.
+@router.get("/command", **_OUTCOME)
+@router.get("/commands/{key}/{command_id}", **_OUTCOME)
 async def get_outcome(
     served: Served,
     viewer: CurrentViewer,
@@ -193,9 +197,14 @@ def _dead(dead: Dead) -> ProblemError:
 
 
 def _accepted(command: Command, partition: int, offset: int, headers: dict[str, str]) -> Response:
-    path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
-    location = {"Location": f"{path}?partition={partition}&offset={offset}"}
+    location = {"Location": outcome_location(command, partition, offset)}
     return _pending(command.id, headers | location)
+
+
+def outcome_location(command: Command, partition: int, offset: int) -> str:
+    """Return the address of the outcome of a command at that place of the topic."""
+    place = {"partition": partition, "offset": offset}
+    return f"/v1/command?{urlencode({'key': command.key, 'command_id': command.id, **place})}"
 
 
 def _pending(command_id: str, headers: dict[str, str]) -> Response:

@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel
@@ -19,6 +18,7 @@ from execstream.dashboard.reads.rejection_lists import (
     list_refusals,
 )
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing
+from execstream.dashboard.routes.commands import outcome_location
 from execstream.dashboard.services import Served
 from execstream.storage.log.dead_letters import Filter, get_letter, put_back
 from execstream.streams.commands import Command
@@ -128,6 +128,5 @@ def _put(max_bytes: int, letter: Letter, place: tuple[int, int]) -> Response:
     )
     headers = {}
     if command is not None:
-        path = f"/v1/commands/{quote(command.key, safe='')}/{command.id}"
-        headers["Location"] = f"{path}?partition={partition}&offset={offset}"
+        headers["Location"] = outcome_location(command, partition, offset)
     return Json(item, HTTPStatus.ACCEPTED, headers)

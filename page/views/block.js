@@ -45,7 +45,7 @@ export async function show(root, { id, signal }) {
   setText(title, blockName(id));
   every(POLL, signal, async () => {
     try {
-      const block = await get(`/v1/blocks/${encodeURIComponent(id)}`, {}, { signal });
+      const block = await get("/v1/block", { block_id: id }, { signal });
       if (block.name) setText(title, readable(block.name));
       type.hidden = !block.block_type;
       setText(type, block.block_type ?? "");
@@ -131,8 +131,8 @@ async function failedSteps(place, id, signal) {
   const load = async () => {
     try {
       const page = await get(
-        `/v1/blocks/${encodeURIComponent(id)}/steps`,
-        { status: "FAILED", limit: 25, cursor },
+        "/v1/block/steps",
+        { block_id: id, status: "FAILED", limit: 25, cursor },
         { signal },
       );
       rows.push(...page.data.map(rowOf));

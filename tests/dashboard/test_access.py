@@ -36,7 +36,7 @@ FOR_USERS = {
     "/v1/executions/counts",
     *(f"/v1/executions/{{graph_exec_id}}{part}" for part in PATHS_OF_A_RUN),
     *("/v1/blocks", "/v1/graphs", "/v1/refusals", "/v1/stream"),
-    *("/v1/commands", "/v1/commands/{key}/{command_id}"),
+    *("/v1/command", "/v1/commands", "/v1/commands/{key}/{command_id}"),
 }
 
 

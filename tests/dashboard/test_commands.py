@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -69,6 +70,19 @@ async def test_a_command_whose_outcome_is_asked_for_later(
         assert told.status_code == 200
         assert told.json()["outcome"] == outcome
         assert told.json()["command_id"] == answer.json()["command_id"]
+
+
+@pytest.mark.parametrize("user_id", [".", "..", "a|b:c@d"])
+async def test_outcomes_of_a_user_with_any_name(
+    http: httpx.AsyncClient, place: Installation, user_id: str
+) -> None:
+    """`Location` leads to the outcome where no path would."""
+    kept = {"type": "kv.set", "user_id": user_id, "key": "k", "data": 1}
+    answer = await http.post("/v1/commands", json=kept | {"node_exec_id": str(uuid4())})
+    assert answer.status_code == 202, answer.text
+    await place.drained()
+    told = await http.get(answer.headers["Location"])
+    assert (told.status_code, told.json()["outcome"]) == (200, "applied")
 
 
 async def test_outcomes_that_are_not_known(http: httpx.AsyncClient) -> None:

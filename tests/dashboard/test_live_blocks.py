@@ -64,7 +64,30 @@ async def test_figures_of_a_block(
     assert failed["data"][0]["graph_exec_id"] == error["graph_exec_id"]
 
 
-async def end_steps(place: Installation, minutes_ago: int, completed: int, failed: int) -> None:
+@pytest.mark.parametrize("block_id", ["live", "errors", "steps", ".", "..", "a|b:c@d"])
+async def test_a_block_with_any_id(
+    http: httpx.AsyncClient, place: Installation, tally: Worker, block_id: str
+) -> None:
+    """An id that is a word of the API, or that no path can hold, is given as a parameter."""
+    await end_steps(place, minutes_ago=0, completed=1, failed=1, block_id=block_id)
+
+    async def counted() -> Any:
+        assert tally.is_alive, tally.log()[-5:]
+        answer = await http.get("/v1/block", params={"block_id": block_id})
+        return answer.json() if answer.is_success else None
+
+    block = await until(counted)
+    failed = await http.get("/v1/block/steps", params={"block_id": block_id, "status": "FAILED"})
+
+    assert (block["block_id"], block["windows"]["1h"]["failed"]) == (block_id, 1)
+    assert len(block["fingerprints"]) == 1
+    [step] = failed.json()["data"]
+    assert step["graph_exec_id"] == block["fingerprints"][0]["graph_exec_id"]
+
+
+async def end_steps(
+    place: Installation, minutes_ago: int, completed: int, failed: int, block_id: str = BLOCK
+) -> None:
     """A run whose steps, a second long each, ended then."""
     orders = Orders(user_id="ada-live")
     then = datetime.now(UTC) - timedelta(minutes=minutes_ago, seconds=2)
@@ -72,7 +95,7 @@ async def end_steps(place: Installation, minutes_ago: int, completed: int, faile
     moves: list[tuple[str, dict[str, str]]] = [("COMPLETED", {})] * completed
     moves += [("FAILED", {"error": "429 Too Many Requests"})] * failed
     names = [str(number) for number in range(len(moves))]
-    nodes = [orders.node(name, block_id=BLOCK) for name in names]
+    nodes = [orders.node(name, block_id=block_id) for name in names]
     await place.put([orders.create(*nodes, at=begin)])
     for name, (status, stats) in zip(names, moves, strict=True):
         await place.put([orders.move_step(name, "RUNNING", at=begin)])

@@ -171,6 +171,25 @@ async def test_blocks_show_failures_as_they_come(
     await tab.sees("document.querySelector('.drawer').innerText.includes('quota exceeded')")
 
 
+@pytest.mark.parametrize("block_id", ["live", ".."])
+async def test_a_block_may_have_any_id(
+    tab: Tab, server: Server, place: Installation, tally: Worker, block_id: str
+) -> None:
+    """The view of a block whose id is a word of the API, or leads elsewhere in a path."""
+    run = Orders()
+    now = {"at": datetime.now(UTC).isoformat()}
+    await place.put([run.create(run.node("a", block_id=block_id), **now), run.start(**now)])
+    error = {"error": f"trouble of {block_id}"}
+    await place.put([run.move_step("a", to, stats=error, **now) for to in ("RUNNING", "FAILED")])
+    await tab.open(f"{server.url}/#/blocks")
+
+    await tab.click(f"a[href='#/blocks/{block_id}']")
+
+    await tab.sees("document.querySelector('.chart canvas')")
+    await tab.sees("document.querySelector('[aria-label^=Failed] a code')")
+    await tab.shows(f"trouble of {block_id}")
+
+
 async def test_can_be_used_by_keyboard(tab: Tab, server: Server, run: Orders) -> None:
     """Tab and Enter lead from the top of the page into a run, a step, and out of it again."""
     await tab.open(f"{server.url}/#/runs?status=FAILED")
