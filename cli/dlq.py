@@ -26,7 +26,16 @@ from execstream.streams.commands import Command, parse_time
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.outcomes import DeadReason
 from execstream.streams.progress import ProgressCallback
-from execstream.streams.redriving import Letter, NotEditable, judge, redriven, with_fields
+from execstream.streams.redriving import (
+    Letter,
+    NotEditable,
+    NotKept,
+    is_omitted,
+    judge,
+    not_kept,
+    redriven,
+    with_fields,
+)
 from execstream.streams.topics import COMMANDS
 
 MOST = 100_000  # letters that one command redrives
@@ -138,7 +147,7 @@ async def redrive(
     wanted = Filter(tuple(ids or ()), reason, _time(since), _time(until))
     changes = dict(map(_change, set_ or ()))
     async with opened(settings) as db:
-        chosen = await _chosen(db, wanted, again=again)
+        chosen = await _chosen(db, wanted, again=again, can_do_without=editor)
         values = await _edited(db, chosen, changes, editor=editor)
         if dry_run:
             await _preview(db, chosen, values, settings, json=json)
@@ -154,16 +163,27 @@ async def redrive(
     return int(any(one.outcome in ("dead", "unknown") for one in receipts))
 
 
-async def _chosen(db: asyncpg.Pool, wanted: Filter, *, again: bool) -> list[str]:
-    """Ids of the letters to redrive; says which of the named ones were redriven already."""
+async def _chosen(
+    db: asyncpg.Pool, wanted: Filter, *, again: bool, can_do_without: bool = False
+) -> list[str]:
+    """Ids of the letters to redrive; says which of the named ones were redriven already. Those
+    whose value is not kept are left out, or refused when they are named, unless it is possible to
+    do without."""
     if not (wanted.ids or again):
         wanted = wanted._replace(is_redriven=False)
-    found = [one.letter for one in await find_letters(db, wanted, MOST + 1)]
+    all_found = await find_letters(db, wanted, MOST + 1)
+    lost = {one.letter.id for one in all_found if is_omitted(one.letter.reason, one.bytes)}
+    found = [one.letter for one in all_found]
     if len(found) > MOST:
         err.print(f"There are more than {MOST:,}: say the same again for the others.")
         found = found[:MOST]
     if unknown := {one.lower() for one in wanted.ids} - {letter.id for letter in found}:
         raise _no_such(sorted(unknown))
+    if lost and not can_do_without:
+        if wanted.ids:
+            raise not_kept(sorted(lost))
+        err.print(f"{len(lost):,} are left out: their values were too large and are not kept.")
+        found = [letter for letter in found if letter.id not in lost]
     if again:
         return [letter.id for letter in found]
     for letter in found:
@@ -286,7 +306,10 @@ def _no_such(ids: Sequence[str]) -> NoSuchLetter:
 
 
 def _would_be(letter: Letter, value: bytes | None, settings: Settings) -> str:
-    judged = judge(redriven(letter, value), settings.max_command_bytes)
+    try:
+        judged = judge(redriven(letter, value), settings.max_command_bytes)
+    except NotKept:
+        return "nothing, its value is not kept"
     return judged.type if isinstance(judged, Command) else f"dead again, {judged.reason}"
 
 

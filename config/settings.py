@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         None, ge=1, le=32_767, description="of every topic; as topics.yaml says when not set"
     )
     max_command_bytes: int = Field(
-        8 * _MIB, ge=1024, description="larger commands become dead letters"
+        8 * _MIB, ge=1024, le=24 * _MIB, description="larger commands become dead letters"
     )
     max_message_bytes: int = Field(
         16 * _MIB, ge=4096, description="larger Redis messages are shortened"

@@ -1,37 +1,61 @@
-r"""Reading records whose header names are not UTF-8, which aiokafka cannot.
+r"""Reading record batches that aiokafka reads badly, or not at all.
 
-Producers may put any bytes there and the broker does not look. aiokafka's decoder raises at such a
-record, and so at its partition, for ever. Here a batch that its fast reader cannot read is read
-by its plain one, with what is no UTF-8 written as `\\xff`.
+Producers may put any bytes into the names of headers, and the broker does not look. aiokafka's
+decoder raises at such a record, and so at its partition, for ever. Here a batch that its fast
+reader cannot read is read by its plain one, with what is no UTF-8 written as `\\xff`.
+
+aiokafka unpacks a compressed batch whole, whatever size it then has. Here one that may have more
+than MAX_RECORD_BYTES is read piece by piece (`kafka/large_batches.py`), and of no partition more
+than MAX_TAKEN bytes are taken at a time. Batches of the message formats before Kafka 0.11, which
+brokers of today do not write any more, are read as aiokafka reads them.
 """
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.default_records import (
+    DefaultRecordBase,
+    DefaultRecordBatch,
+    _DefaultRecordBatchPy,
+)
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
+
+from execstream.kafka.large_batches import MAX_RECORD_BYTES, LargeBatch, SteppedOver, uncompressed
+from execstream.kafka.unpacking import most_unpacked, pieces, unpacked
+from execstream.streams.omitted import OmittedValue
+
+MAX_TAKEN = 16 * 1024 * 1024  # bytes of a partition's records, but for the last one's
+
+_HEADER_SIZE = DefaultRecordBase.HEADER_STRUCT.size
+_length_of = struct.Struct(">i").unpack_from
 
 
 class TolerantRecords:
-    """aiokafka's `MemoryRecords`, but for header names."""
+    """aiokafka's `MemoryRecords`, with batches of ours."""
 
     def __init__(self, buffer: bytes) -> None:
-        self._buffer = buffer
+        self._view = memoryview(buffer)
         self._records = MemoryRecords(buffer)
-        self._taken = 0
+        self._place = 0  # where the next batch begins
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._records, name)
 
-    def next_batch(self) -> "_Batch":
-        self._taken += 1
-        return _Batch(self._records.next_batch(), self._buffer, self._taken)
+    def next_batch(self) -> Any:
+        batch = self._records.next_batch()
+        if batch is None:
+            return None
+        begin = self._place
+        (length,) = _length_of(self._view, begin + _MemoryRecordsPy.LENGTH_OFFSET)
+        self._place += _MemoryRecordsPy.LOG_OVERHEAD + length
+        return _Batch(batch, self._view[begin : self._place])
 
 
 class _Batch:
-    def __init__(self, batch: Any, buffer: bytes, number: int) -> None:
-        self._batch, self._buffer, self._number = batch, buffer, number
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch, self._raw = batch, raw
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -40,22 +64,58 @@ class _Batch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
-        read = 0
-        try:
-            for record in self._batch:
-                yield record
-                read += 1
-        except UnicodeDecodeError:
-            yield from list(self._plain())[read:]
+        batch, raw = self._batch, self._raw
+        if not isinstance(batch, DefaultRecordBatch):
+            return iter(batch)
+        compression = batch.compression_type
+        packed = raw[_HEADER_SIZE:]
+        if most_unpacked(compression, packed) > MAX_RECORD_BYTES:
+            whole = unpacked(compression, packed, MAX_RECORD_BYTES)
+            if whole is None:
+                return _large(LargeBatch(raw, pieces(compression, packed)))
+            raw = memoryview(uncompressed(raw, whole))
+            batch = DefaultRecordBatch(raw)
+        return _tolerant(batch, raw)
 
-    def _plain(self) -> Iterator[Any]:
-        records = _MemoryRecordsPy(self._buffer)
-        for _ in range(self._number - 1):
-            records.next_batch()
-        batch = _DefaultRecordBatchPy(bytes(records._next_slice))
-        batch._maybe_uncompress()
-        batch._buffer = _TolerantBuffer(batch._buffer)
-        return iter(batch)
+
+def _large(batch: LargeBatch) -> Iterator[Any]:
+    last = None
+    for segment, omitted in batch.segments():
+        raw = memoryview(segment)
+        for record in _tolerant(DefaultRecordBatch(raw), raw):
+            last = record.offset
+            yield record if omitted is None else _stepped_over(record, omitted)
+    if batch.is_cut:
+        yield from batch.unread(last)
+
+
+def _stepped_over(record: Any, omitted: OmittedValue) -> SteppedOver:
+    return SteppedOver(
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        omitted,
+        record.key,
+        record.headers,
+    )
+
+
+def _tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
+    """The records of `batch`, which is read from `raw`."""
+    read = 0
+    try:
+        for record in batch:
+            yield record
+            read += 1
+    except UnicodeDecodeError:
+        yield from list(_plain(raw))[read:]
+
+
+def _plain(raw: memoryview) -> Iterator[Any]:
+    batch = _DefaultRecordBatchPy(raw)
+    batch._maybe_uncompress()
+    batch._buffer = _TolerantBuffer(batch._buffer)
+    return iter(batch)
 
 
 class _TolerantBuffer(bytearray):
@@ -69,6 +129,40 @@ class _TolerantBuffer(bytearray):
         return super().decode(encoding, errors)
 
 
+class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no types
+    """aiokafka's, which would take all that was fetched of a partition at once."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records, in order: at most `max_records` and about MAX_TAKEN."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[Any] = []
+        size = 0
+        for record in self._partition_records:
+            taken.append(record)
+            size += _size(record)
+            if size >= MAX_TAKEN or len(taken) == max_records:
+                self._update_position()
+                return taken
+        self._update_position()
+        self._partition_records = None
+        return taken
+
+
+def _size(record: Any) -> int:
+    """The bytes of a record, also of what was stepped over: unpacking it took as long."""
+    value = record.value
+    size = len(value or b"")
+    if record.headers:
+        size += sum([len(name) + len(value or b"") for name, value in record.headers])
+    if not size and isinstance(value, OmittedValue):
+        return value.size or 0
+    return size
+
+
 def install() -> None:
     """Let all consumers of this process read this way."""
     fetcher.MemoryRecords = TolerantRecords
+    fetcher.FetchResult = BoundedFetchResult

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
 
 
@@ -15,6 +16,7 @@ async def last_values(
     None where the last record has no value, and where the end is a transaction's marker.
     """
     found: dict[int, bytes | None] = {}
+    header_decoding.install()
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **client_options(),

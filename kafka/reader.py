@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
 
 _POLL = 500  # milliseconds
@@ -26,6 +27,7 @@ class Extent:
 @asynccontextmanager
 async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group that reads what is committed; `options` are aiokafka's."""
+    header_decoding.install()
     made = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **client_options(),

@@ -26,6 +26,7 @@ from execstream.streams.commands import (
     ShareGraph,
     Uuid,
 )
+from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.scanning import depth
 from execstream.streams.storable_numbers import unstorable
@@ -56,6 +57,7 @@ _PINS = _fields_of(Pin)
 # Of these nothing is read any more, not even who sent it.
 _UNREAD = (
     DeadReason.TOO_LARGE,
+    DeadReason.BATCH_TOO_LARGE,
     DeadReason.TOO_DEEP,
     DeadReason.NOT_JSON,
     DeadReason.NOT_AN_OBJECT,
@@ -93,8 +95,8 @@ def decode(
     """
     if value is None:
         return Dead(DeadReason.NOT_JSON, {"message": "the record has no value"})
-    if len(value) > max_bytes:
-        return Dead(DeadReason.TOO_LARGE, {"bytes": len(value), "limit": max_bytes})
+    if len(value) > max_bytes or isinstance(value, OmittedValue):
+        return _too_large(value, max_bytes)
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         return Dead(DeadReason.TOO_DEEP, {"limit": MAX_DEPTH})
     try:
@@ -112,6 +114,14 @@ def decode(
     if dead is None and judges_numbers:
         dead = _check_numbers(command, len(value))
     return dead or command
+
+
+def _too_large(value: bytes, max_bytes: int) -> Dead:
+    if not isinstance(value, OmittedValue):
+        return Dead(DeadReason.TOO_LARGE, {"bytes": len(value), "limit": max_bytes})
+    if value.size is None:
+        return Dead(DeadReason.BATCH_TOO_LARGE, {"limit": value.limit})
+    return Dead(DeadReason.TOO_LARGE, {"bytes": value.size, "limit": min(max_bytes, value.limit)})
 
 
 def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:

@@ -34,6 +34,7 @@ class DeadReason(StrEnum):
     """Why a record could not be understood or stored."""
 
     TOO_LARGE = "too_large"
+    BATCH_TOO_LARGE = "batch_too_large"
     TOO_DEEP = "too_deep"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"

@@ -4,7 +4,7 @@ A redriven record names in its headers the dead letter that it was. One that fai
 dead letter with these headers, so that the two are found from each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -31,6 +31,10 @@ class NotEditable(Fatal):
     """A value has no fields that could be set."""
 
 
+class NotKept(Fatal):
+    """The value of a dead letter was never held, so there is nothing to put back."""
+
+
 class Letter(NamedTuple):
     """A dead letter as it is stored; `partition` and `offset` are where the record was."""
 
@@ -53,6 +57,19 @@ class Letter(NamedTuple):
         return None if value is None else value.decode(errors="replace")
 
 
+def is_omitted(reason: str, size: int) -> bool:
+    """Whether the value of a dead letter is not kept, `size` being the bytes of it that are."""
+    return not size and reason in (DeadReason.TOO_LARGE, DeadReason.BATCH_TOO_LARGE)
+
+
+def not_kept(ids: Iterable[str]) -> NotKept:
+    """The error of redriving these."""
+    return NotKept(
+        f"Dead letter {', '.join(ids)} cannot be redriven: its value was too large to be unpacked "
+        "and is not kept. Its producer has to send it again, in smaller commands."
+    )
+
+
 class Redriven(NamedTuple):
     """The record that a dead letter is put back as; `partition` None: that of its key."""
 
@@ -67,7 +84,12 @@ def redriven(letter: Letter, value: bytes | None) -> Redriven:
 
     It goes where it was, or to the partition of its run when it was on a wrong one. An edited one
     gets the key that it names, and so does one whose key was the mistake.
+
+    Raises:
+        NotKept: nobody has its value.
     """
+    if is_omitted(letter.reason, len(value or b"")):
+        raise not_kept([letter.id])
     headers = [header for header in letter.headers if header[0] not in _ORIGIN]
     origin = (letter.id, letter.topic, letter.partition, letter.offset)
     headers += [(name, str(one).encode()) for name, one in zip(_ORIGIN, origin, strict=True)]

@@ -3,6 +3,7 @@
 from execstream.agents.apply.publisher import OutboundRecord
 from execstream.agents.runtime.partition_buffer import Record
 from execstream.streams.outcomes import Dead, detail_json
+from execstream.streams.redriving import is_omitted
 from execstream.streams.topics import DEAD_LETTERS
 
 # Room is left for our own headers and Kafka's framing. A compressed record can be any size once
@@ -15,9 +16,14 @@ Headers = list[tuple[str, bytes | None]]
 
 def dead_letter(record: Record, dead: Dead, base: int) -> OutboundRecord:
     """`record` for the dead-letter topic. When it is too large for it, only key and origin go
-    there, and the header `dlq.omitted` says how many bytes to look for in `dead_letter`."""
+    there, and the header `dlq.omitted` says how many bytes to look for in `dead_letter`. Of a
+    record that was too large to be unpacked it says how many there were, if that is known."""
     place = (record.offset + base, 0)
     origin = _origin(record, dead)
+    if is_omitted(dead.reason, len(record.value or b"")):
+        size = dead.detail.get("bytes")
+        omitted = ("dlq.omitted", None if size is None else str(size).encode())
+        return OutboundRecord(place, record.key or b"", None, [*record.headers, *origin, omitted])
     size = _size(record)
     if size <= MAX_BYTES:
         # Our producer takes nothing that has neither; the header tells that there was no key.

@@ -23,7 +23,7 @@ from execstream.dashboard.services import Served
 from execstream.storage.log.dead_letters import Filter, get_letter, put_back
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import DeadReason, Refusal
-from execstream.streams.redriving import Letter, judge, redriven
+from execstream.streams.redriving import Letter, NotKept, judge, redriven
 
 router = APIRouter(prefix="/v1", tags=["troubles"])
 
@@ -95,7 +95,8 @@ class RedrivenItem(BaseModel):
 async def redrive_dead_letter(
     served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]
 ) -> Response:
-    """Put the record on its topic once more, as it is; 409 when that was done before.
+    """Put the record on its topic once more, as it is; 409 when that was done before, and when its
+    value was too large to be kept.
 
     `Location` tells what becomes of its command, when it is one.
     """
@@ -107,7 +108,10 @@ async def redrive_dead_letter(
         sent = await served.sender.put(redriven(letter, letter.value))
         return sent.partition, sent.offset
 
-    done = await put_back(served.db, [letter.id], send, again=asked.again)
+    try:
+        done = await put_back(served.db, [letter.id], send, again=asked.again)
+    except NotKept as error:
+        raise ProblemError(HTTPStatus.CONFLICT, str(error)) from error
     if not done:
         raise ProblemError(
             HTTPStatus.CONFLICT, "It was redriven already; `again` redrives it once more."

@@ -25,6 +25,7 @@ const PAGE = 50;
 // As in streams/outcomes.py (a test compares them).
 const DEAD = [
   "too_large",
+  "batch_too_large",
   "too_deep",
   "not_json",
   "not_an_object",

@@ -151,7 +151,7 @@ async def _commands(
         report_progress("commands", read, total)
         for part in batch:
             for record in part.records:
-                if record.key in keys and record.value is not None:
+                if record.key in keys and record.value:
                     yield (record.partition, record.offset), record.value
 
 

@@ -7,6 +7,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
 from execstream.recovery.explain.evidence import RecordPosition
 from execstream.streams.errors import NOT_READABLE
@@ -29,6 +30,7 @@ async def find_record(bootstrap: str, topic: str, place: RecordPosition, command
     """The record at `place`, and where the same command came again under the same key."""
     partition, offset = place
     tp = TopicPartition(topic, partition)
+    header_decoding.install()
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **client_options(),

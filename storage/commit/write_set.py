@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.streams.commands import Command, RunCommand, SetKeyValue
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
+from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, Refused, detail_json
 from execstream.streams.state import Run, Step
 from execstream.streams.text import clean_json
@@ -26,6 +27,8 @@ from execstream.streams.text import clean_json
 Row = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode
+# Of a dead letter's value. Readers hold no more of a record; a message to Postgres ends at 1 GiB.
+MAX_DEAD_BYTES = 24 * 1024 * 1024
 _LAST_MILLISECOND = 253_402_300_799_000  # 9999-12-31T23:59:59Z
 
 
@@ -155,6 +158,8 @@ class WriteSet:
     def add_dead_letter(self, record: Any, dead: Dead, base: int = 0) -> None:
         """`record`: a Kafka record with topic, partition, offset, key, value, headers, timestamp
         (milliseconds). `base`: the partition's, which tells topics of one name apart."""
+        value = record.value
+        is_omitted = isinstance(value, OmittedValue) or len(value or b"") > MAX_DEAD_BYTES
         self.dead_letters.append(
             (
                 dead_letter_id(record.topic, record.partition, record.offset + base),
@@ -162,7 +167,7 @@ class WriteSet:
                 record.partition,
                 record.offset,
                 record.key,
-                record.value,
+                None if is_omitted else value,
                 _headers_text(record.headers),
                 dead.reason.value,
                 detail_json(dead.detail).decode(),

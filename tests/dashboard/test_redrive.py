@@ -4,7 +4,10 @@ import httpx
 import pytest
 
 from execstream import ExecutionClient
+from execstream.storage.commit.write_set import dead_letter_id
+from execstream.streams.topics import COMMANDS
 from tests.dashboard.serving import SECRET, site
+from tests.large_records import MIB, put_squeezed
 from tests.orders import Orders
 from tests.worker import Installation
 
@@ -39,6 +42,21 @@ async def test_a_letter_is_redriven_once(http: httpx.AsyncClient, place: Install
     again = await http.post(path, json={})
     assert (again.status_code, "redriven already" in again.json()["detail"]) == (409, True)
     assert (await http.post(path, json={"again": True})).status_code == 202
+
+
+async def test_a_letter_without_its_value_is_not_redriven(
+    http: httpx.AsyncClient, place: Installation
+) -> None:
+    """409 with a sentence: nobody has what was too large to be unpacked."""
+    [at] = await put_squeezed(place, 1, [(b"key", 1100 * MIB)])
+    await place.drained()
+    letter = dead_letter_id(place.topic(COMMANDS.name), *at)
+
+    put = await http.post(f"/v1/dead-letters/{letter}/redrive", json={})
+
+    assert (put.status_code, "is not kept" in put.json()["detail"]) == (409, True)
+    shown = (await http.get(f"/v1/dead-letters/{letter}")).json()
+    assert (shown["value"], shown["detail"]["bytes"]) == (None, 1100 * MIB)
 
 
 async def test_the_outcome_of_one_that_is_a_command(

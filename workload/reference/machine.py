@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from execstream.streams.omitted import OmittedValue
 from execstream.workload.reference.checks import (
     RefusedError,
     check,
@@ -98,7 +99,8 @@ class Reference:
             outcome = self._judge(applying)
         except DeadError as dead:
             outcome = Outcome("dead", dead.reason, dead.detail)
-            letter = {"partition": partition, "offset": offset, "key": key, "value": value}
+            stored = None if isinstance(value, OmittedValue) else value
+            letter = {"partition": partition, "offset": offset, "key": key, "value": stored}
             self.dead_letters.append(letter | {"reason": dead.reason, "detail": dead.detail})
         self.counts[outcome.kind] += 1
         return outcome

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from execstream.streams.omitted import OmittedValue
 from execstream.streams.statuses import ExecutionStatus
 
 Json = Any
@@ -69,6 +70,8 @@ class DeadError(Exception):
 
 def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
     """The command of a record: nulls left out, text cleaned, `at` a `datetime` in UTC."""
+    if isinstance(value, OmittedValue):
+        raise DeadError("batch_too_large" if value.size is None else "too_large")
     value = value or b""
     if len(value) > max_bytes:
         raise DeadError("too_large", f"{len(value)} bytes")

@@ -1,0 +1,19 @@
+"""Values that a reader of Kafka stepped over, because they are too large to be held."""
+
+
+class OmittedValue(bytes):
+    """Stands for the value of such a record, and is empty.
+
+    Attributes:
+        size: bytes of the value; of the record, where its key or its headers are what is large;
+            None where the record was not unpacked, because its batch is too large.
+        limit: how many bytes the reader takes, of a record or of a batch.
+    """
+
+    size: int | None
+    limit: int
+
+    def __new__(cls, size: int | None, limit: int) -> "OmittedValue":
+        made = super().__new__(cls)
+        made.size, made.limit = size, limit
+        return made

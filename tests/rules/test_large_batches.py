@@ -1,0 +1,268 @@
+"""Record batches: ordinary ones as aiokafka reads them, large ones in bounded memory."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from aiokafka import codec as codecs
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from execstream.kafka import header_decoding, large_batches, unpacking
+from execstream.kafka.header_decoding import TolerantRecords
+from execstream.streams.decoding import decode
+from execstream.streams.omitted import OmittedValue
+from execstream.streams.outcomes import Dead, DeadReason
+from tests.large_records import MIB, squeezed
+from tests.worker import HOME
+
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+CODECS = (NONE, GZIP, SNAPPY, LZ4, ZSTD)
+PACKED = CODECS[1:]
+SMALL = 200  # bytes
+
+Header = tuple[str, bytes | None]
+Sent = tuple[bytes | None, bytes | None, list[Header]]
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every compressed batch may be large, and so may a record of more than SMALL bytes."""
+    monkeypatch.setattr(header_decoding, "MAX_RECORD_BYTES", SMALL)
+    monkeypatch.setattr(large_batches, "MAX_RECORD_BYTES", SMALL)
+    monkeypatch.setattr(large_batches, "_SEGMENT", SMALL)
+
+
+def batch(codec: int, records: Sequence[Sent], *, magic: int = 2) -> bytes:
+    """One batch of `records`, as a producer makes it."""
+    if magic < 2:
+        old = LegacyRecordBatchBuilder(magic, codec, 10**9)
+        for number, (key, value, _) in enumerate(records):
+            old.append(number, 1_000 + number, key, value)
+        return bytes(old.build())
+    made = DefaultRecordBatchBuilder(magic, codec, 0, -1, -1, -1, 10**9)
+    for number, (key, value, headers) in enumerate(records):
+        made.append(number, timestamp=1_000 + number, key=key, value=value, headers=headers)
+    return bytes(made.build())
+
+
+def read(reader: Any) -> Iterator[Any]:
+    """What a consumer reads; checksums are looked at as it does."""
+    while reader.has_next():
+        one = reader.next_batch()
+        assert one.validate_crc()
+        yield from one
+
+
+def seen(records: Iterator[Any]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(one.offset, one.timestamp, one.timestamp_type, one.key, one.value),
+            *(type(one.value), list(map(tuple, one.headers)), one.checksum),
+        )
+        for one in records
+    ]
+
+
+texts = st.one_of(
+    st.none(),
+    st.binary(max_size=20),
+    st.builds(lambda part, times: part * times, st.binary(max_size=9), st.integers(0, 200)),
+)
+sent_records = st.lists(
+    st.tuples(texts, texts, st.lists(st.tuples(st.text(max_size=9), texts), max_size=3)),
+    min_size=1,
+    max_size=30,
+)
+anything = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@anything
+@given(parts=st.lists(sent_records, min_size=1, max_size=3))
+def test_batches_are_read_as_by_aiokafka(codec: int, parts: list[list[Sent]]) -> None:
+    """Several in one fetch, of any content."""
+    fetched = b"".join(batch(codec, records) for records in parts)
+
+    assert seen(read(TolerantRecords(fetched))) == seen(read(MemoryRecords(fetched)))
+
+
+@pytest.mark.parametrize("codec", PACKED)
+@anything
+@given(records=sent_records)
+def test_piece_by_piece_only_large_values_are_missing(
+    codec: int, records: list[Sent], small_limit: None
+) -> None:
+    """Everything else of a batch that may be large is as aiokafka reads it."""
+    fetched = batch(codec, records)
+
+    found = list(read(TolerantRecords(fetched)))
+
+    expected = list(read(MemoryRecords(fetched)))
+    assert len(found) == len(expected)
+    for one, whole in zip(found, expected, strict=True):
+        if isinstance(one.value, OmittedValue):
+            size = len(whole.value or b"")
+            told = one.value.size or 0
+            assert told == size if size > SMALL else told > SMALL
+            assert seen(iter([one]))[0][:4] == seen(iter([whole]))[0][:4]
+            assert list(one.headers) == list(whole.headers)
+        else:
+            assert seen(iter([one])) == seen(iter([whole]))
+            assert len(whole.value or b"") <= SMALL
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_large_batch_of_small_records_is_complete(codec: int) -> None:
+    """More than a record may have in all, over many segments."""
+    records: list[Sent] = [
+        (str(number).encode(), b"value %d " % number * 50_000, [("a", b"b")])
+        for number in range(60)
+    ]
+    fetched = batch(codec, records)
+    assert sum(len(value or b"") for _, value, _ in records) > large_batches.MAX_RECORD_BYTES
+
+    assert seen(read(TolerantRecords(fetched))) == seen(read(MemoryRecords(fetched)))
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", [NONE, GZIP])
+def test_old_formats_are_read_as_by_aiokafka(magic: int, codec: int, small_limit: None) -> None:
+    fetched = batch(codec, [(b"k", b"v" * 1_000, []), (None, b"w", [])], magic=magic)
+
+    assert seen(read(TolerantRecords(fetched))) == seen(read(MemoryRecords(fetched)))
+
+
+def test_a_name_that_is_no_utf8_is_read_piece_by_piece(small_limit: None) -> None:
+    """In a batch that may be large, too."""
+    fetched = batch(ZSTD, [(b"k", b"v", [("name", b"1")]), (b"k", b"v" * 500, [("name", b"2")])])
+    plain = codecs.zstd_decode(fetched[61:]).replace(b"name", b"n\xffme")
+    broken = large_batches.uncompressed(fetched, codecs.zstd_encode(plain))
+    broken = broken[:22] + bytes([ZSTD]) + broken[23:]  # the codec again
+
+    found = [one for part in [TolerantRecords(broken)] for one in part.next_batch()]
+
+    assert [list(one.headers) for one in found] == [[("n\\xffme", b"1")], [("n\\xffme", b"2")]]
+
+
+def outcome(reader: Any) -> list[tuple[Any, ...]] | None:
+    """What is read without looking at checksums; None when that fails."""
+    try:
+        return seen(one for part in iter(reader.next_batch, None) for one in part)
+    except Exception:  # noqa: BLE001 - aiokafka raises what its libraries raise
+        return None
+
+
+@pytest.mark.parametrize("is_piecewise", [False, True])
+@pytest.mark.parametrize("codec", PACKED)
+@anything
+@given(data=st.data())
+def test_damaged_batches_fail_as_in_aiokafka(
+    codec: int, is_piecewise: bool, data: st.DataObject
+) -> None:
+    """Cut short, or with other bytes in them; none is read as if nothing were wrong with it."""
+    records: list[Sent] = [(b"key", b"value %d" % number * 7, []) for number in range(20)]
+    fetched = bytearray(batch(codec, records))
+    place = data.draw(st.integers(61, len(fetched) - 1))
+    if data.draw(st.booleans()):
+        del fetched[place:]
+        fetched[8:12] = (len(fetched) - 12).to_bytes(4, "big")
+    else:
+        fetched[place] ^= data.draw(st.integers(1, 255))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if is_piecewise:
+            patch.setattr(header_decoding, "MAX_RECORD_BYTES", 1)
+        found = outcome(TolerantRecords(bytes(fetched)))
+
+    assert found == outcome(MemoryRecords(bytes(fetched)))
+
+
+def test_what_cannot_be_is_not_unpacked() -> None:
+    """A block of Snappy that says it has 4 GB."""
+    with pytest.raises(CorruptRecordException):
+        list(unpacking.pieces(SNAPPY, b"\xff\xff\xff\xff\x0f" + b"\0" * 40))
+
+
+_READING = """
+import resource
+from execstream.kafka.header_decoding import TolerantRecords
+from tests.large_records import MIB, squeezed
+fetched = bytes(squeezed({records}).build())
+begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for one in TolerantRecords(fetched).next_batch():
+    print(one.offset, one.timestamp, one.key, len(one.value), getattr(one.value, "size", "-"))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun) // 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        (
+            '[(b"a", b"1"), (b"b", 900 * MIB), (b"c", b"22")]',
+            ["0 1000 b'a' 1 -", f"1 1001 b'b' 0 {900 * MIB}", "2 1002 b'c' 2 -"],
+        ),
+        ('[(b"b", 1100 * MIB)]', [f"0 1000 b'b' 0 {1100 * MIB}"]),
+        (
+            '[(b"a", b"1"), (b"b", 1100 * MIB), (b"c", b"2"), (b"d", b"3")]',
+            [
+                *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {1100 * MIB}"),
+                *("2 1003 None 0 None", "3 1003 None 0 None"),
+            ],
+        ),
+    ],
+)
+def test_a_gigabyte_is_stepped_over_in_bounded_memory(records: str, expected: list[str]) -> None:
+    """A process that reads 35 kB of which zstd makes a gigabyte grows by less than 100 MiB."""
+    said = subprocess.run(
+        [sys.executable, "-c", _READING.format(records=records)],
+        cwd=HOME,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    *found, grown = said.stdout.splitlines()
+    assert found == expected
+    assert int(grown) < 100  # MiB
+
+
+def test_records_up_to_the_limit_are_kept() -> None:
+    """To the byte; one more, and the value is omitted."""
+    frame = len(b"\0\0\0\2k") + 4 + 1  # attributes, time, place, key, size; number of headers
+    most = large_batches.MAX_RECORD_BYTES - frame
+    fetched = bytes(squeezed([(b"k", most), (b"k", most + 1)]).build())
+
+    kept, omitted = TolerantRecords(fetched).next_batch()
+
+    assert kept.value == b"x" * most
+    assert omitted.value == OmittedValue(0, 0)
+    assert isinstance(omitted.value, OmittedValue)
+    assert omitted.value.size == large_batches.MAX_RECORD_BYTES + 1
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_large_keys_and_headers_are_omitted_too(codec: int) -> None:
+    """The record is what is large then."""
+    large = b"x" * (25 * MIB)
+    fetched = batch(codec, [(large, b"v", []), (b"k", b"v", [("a", large)]), (b"k", b"v", [])])
+
+    key, header, ordinary = TolerantRecords(fetched).next_batch()
+
+    assert (key.key, key.value.size > 25 * MIB, list(key.headers)) == (None, True, [])
+    assert (header.key, header.value.size > 25 * MIB, list(header.headers)) == (b"k", True, [])
+    assert (ordinary.offset, ordinary.value) == (2, b"v")
+
+
+def test_omitted_values_are_dead_letters() -> None:
+    too_large = decode(b"k", OmittedValue(25 * MIB, 24 * MIB), 8 * MIB)
+    assert too_large == Dead(DeadReason.TOO_LARGE, {"bytes": 25 * MIB, "limit": 8 * MIB})
+    unread = decode(b"k", OmittedValue(None, 1024 * MIB))
+    assert unread == Dead(DeadReason.BATCH_TOO_LARGE, {"limit": 1024 * MIB})

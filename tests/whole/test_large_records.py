@@ -1,0 +1,114 @@
+"""Records that only compression makes small, beside ordinary commands, through a real worker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from execstream.devstack import Addresses
+from execstream.storage.commit.write_set import dead_letter_id
+from execstream.streams.topics import COMMANDS
+from tests.comparing import assert_equal, reference_of
+from tests.large_records import MIB, put_squeezed
+from tests.orders import Orders
+from tests.whole.program import Program
+from tests.worker import Installation, Worker, installation
+
+PATIENCE = 30.0  # seconds
+GROWTH = 200  # MiB
+
+
+@pytest.fixture
+async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with installation(stack, tmp_path) as own:
+        yield own
+
+
+def peak(worker: Worker) -> int:
+    """The most memory that the process had, in MiB."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+def everywhere() -> list[Orders]:
+    """Runs of their own, one on each partition."""
+    found: dict[int, Orders] = {}
+    while len(found) < COMMANDS.partitions:
+        orders = Orders()
+        found.setdefault(Installation.partition_of(orders.start()), orders)
+    return [found[partition] for partition in sorted(found)]
+
+
+async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path: Path) -> None:
+    """A record of 1,100 MiB, 35 kB of zstd, is a dead letter without its value; so is one among
+    others in a batch, and what is behind the first GiB of a batch. Commands on all partitions are
+    applied meanwhile, and the worker neither grows nor begins anew."""
+    runs = everywhere()
+    key = runs[1].run_id.encode()
+    start = runs[1].start()
+    assert start.value is not None
+    async with place.worker() as worker:
+        await place.put([orders.create() for orders in runs])
+        await place.drained()
+        begun = peak(worker)
+
+        [alone] = await put_squeezed(place, 1, [(key, 1100 * MIB)])
+        await place.put([orders.start() for orders in runs if orders is not runs[1]])
+        mates = await put_squeezed(
+            place,
+            1,
+            [(key, 900 * MIB), (key, start.value), (key, 200 * MIB), (key, b"behind")],
+        )
+        await place.put([orders.give("n") for orders in runs])
+        async with asyncio.timeout(PATIENCE):
+            await place.drained()
+
+        assert peak(worker) - begun < GROWTH
+        assert len(worker.said("owns")) == len({one["topic"] for one in worker.said("owns")})
+        assert worker.said("retry") == []
+        await assert_equal(place, await reference_of(place))
+    rows = await place.db.fetch(
+        'select id::text, "offset", key, value, reason, detail from dead_letter order by "offset"'
+    )
+    assert [(row["offset"], row["reason"], json.loads(row["detail"])) for row in rows] == [
+        (alone[1], "too_large", {"bytes": 1100 * MIB, "limit": 8 * MIB}),
+        (mates[0][1], "too_large", {"bytes": 900 * MIB, "limit": 8 * MIB}),
+        (mates[2][1], "too_large", {"bytes": 200 * MIB, "limit": 8 * MIB}),
+        (mates[3][1], "batch_too_large", {"limit": 1024 * MIB}),
+    ]
+    assert [row["key"] for row in rows] == [key, key, key, None]
+    assert [row["value"] for row in rows] == [None] * 4
+    letters = [dict(one.headers) | {"value": one.value} for one in await place.dead_letters()]
+    assert [letter["value"] for letter in letters] == [None] * 4
+    assert {letter["dlq.omitted"] for letter in letters} == {
+        *(str(size * MIB).encode() for size in (1100, 900, 200)),
+        None,
+    }
+
+
+async def test_it_is_shown_and_not_redriven(place: Installation, tmp_path: Path) -> None:
+    """`dlq show` says how large it was; `dlq redrive` refuses it by its id and leaves it out
+    otherwise."""
+    orders = Orders()
+    bad = orders.raw(b"bad")
+    program = Program(tmp_path, place.settings.environment())
+    async with place.worker():
+        [at] = await put_squeezed(place, 1, [(b"key", 1100 * MIB)])
+        await place.put([bad])
+        await place.drained()
+        letter = dead_letter_id(place.topic(COMMANDS.name), *at)
+
+        shown = await program("dlq", "show", letter, "--json")
+        named = await program("dlq", "redrive", letter)
+        others = await program("dlq", "redrive", "--since", "1970-01-01T00:00:00Z", "--json")
+
+    told = shown.json()
+    assert (told["value"], told["detail"]["bytes"]) == (None, 1100 * MIB)
+    assert told["would_be"] == "nothing, its value is not kept"
+    assert named.code == 1
+    assert "cannot be redriven" in named.err
+    assert "1 are left out" in others.err
+    assert [line["outcome"] for line in others.json_lines()] == ["dead"]
