@@ -26,7 +26,7 @@ from execstream.kafka.large_batches import MAX_RECORD_BYTES, LargeBatch, Stepped
 from execstream.kafka.unpacking import most_unpacked, pieces, unpacked
 from execstream.streams.omitted import OmittedValue
 
-MAX_TAKEN = 16 * 1024 * 1024  # bytes of a partition's records, but for the last one's
+MAX_TAKEN = 4 * 1024 * 1024  # bytes of a partition's records, but for the last one's
 
 _HEADER_SIZE = DefaultRecordBase.HEADER_STRUCT.size
 _length_of = struct.Struct(">i").unpack_from

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)  # what was fetched before our own seek carries 0
 MAX_RECORDS = 2_000  # in a batch
-MAX_BYTES = 32 * 1024 * 1024  # of values in a batch, but for the last record's
+MAX_BYTES = 32 * 1024 * 1024  # of values and headers in a batch, but for the last record's
 FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
@@ -55,15 +55,22 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
+def _size(record: Record) -> int:
+    size = len(record.value or b"")
+    if record.headers:
+        size += sum([len(value or b"") for _, value in record.headers])
+    return size
+
+
 class FetchedRecords(list[Record]):
-    """Records of one partition from one fetch, in order; `bytes`: of values not taken yet."""
+    """Records of one partition from one fetch, in order; `bytes`: of those not taken yet."""
 
     __slots__ = ("base", "bytes", "stamp", "tp")
 
     def __init__(self, tp: TP, records: Iterable[Record], stamp: int, base: int) -> None:
         super().__init__(records)
         self.tp, self.stamp, self.base = tp, stamp, base
-        self.bytes = sum([len(record.value or b"") for record in self])
+        self.bytes = sum([_size(record) for record in self])
 
 
 @dataclass(slots=True)
@@ -304,7 +311,7 @@ class PartitionBuffer:
             crash("The consumer moved back unasked.", partition=partition.number)
         begin = bisect_left(fetched, partition.next, key=_offset_of)
         records = fetched[begin : begin + room]
-        sizes = list(itertools.accumulate([len(record.value or b"") for record in records]))
+        sizes = list(itertools.accumulate([_size(record) for record in records]))
         if sizes and sizes[-1] > space:
             del records[bisect_left(sizes, space) + 1 :]
         if begin + len(records) == len(fetched):

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from aiokafka import codec as codecs
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -14,8 +16,10 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from execstream.agents.apply.dead_letters import dead_letter
 from execstream.kafka import header_decoding, large_batches, unpacking
-from execstream.kafka.header_decoding import TolerantRecords
+from execstream.kafka.header_decoding import MAX_TAKEN, BoundedFetchResult, TolerantRecords
+from execstream.storage.commit.write_set import WriteSet
 from execstream.streams.decoding import decode
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
@@ -192,7 +196,7 @@ def test_what_cannot_be_is_not_unpacked() -> None:
 
 _READING = """
 import resource
-from execstream.kafka.header_decoding import TolerantRecords
+from execstream.kafka.header_decoding import MAX_TAKEN, BoundedFetchResult, TolerantRecords
 from tests.large_records import MIB, squeezed
 fetched = bytes(squeezed({records}).build())
 begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -266,3 +270,72 @@ def test_omitted_values_are_dead_letters() -> None:
     assert too_large == Dead(DeadReason.TOO_LARGE, {"bytes": 25 * MIB, "limit": 8 * MIB})
     unread = decode(b"k", OmittedValue(None, 1024 * MIB))
     assert unread == Dead(DeadReason.BATCH_TOO_LARGE, {"limit": 1024 * MIB})
+
+
+def consumed(
+    value: bytes | None, *, headers: tuple[Header, ...] = (), offset: int = 0
+) -> ConsumerRecord:
+    return ConsumerRecord("topic", 1, offset, 5, 0, b"key", value, None, 3, 0, headers)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (OmittedValue(10**9, 24 * MIB), None),
+        (b"x" * (24 * MIB + 1), None),
+        (b"x" * 24 * MIB, b"x" * 24 * MIB),
+        (None, None),
+        (b"", b""),
+    ],
+)
+def test_postgres_is_sent_no_value_over_the_limit(
+    value: bytes | None, stored: bytes | None
+) -> None:
+    writes = WriteSet()
+    dead = decode(b"key", value)
+    assert isinstance(dead, Dead)
+    writes.add_dead_letter(consumed(value), dead)
+
+    assert writes.dead_letters[0][4:6] == (b"key", stored)
+
+
+@pytest.mark.parametrize(("size", "told"), [(10**9, b"1000000000"), (None, None)])
+def test_the_dead_letter_says_how_large_it_was(size: int | None, told: bytes | None) -> None:
+    """Also one that is made once more from its row, which has no value."""
+    omitted = OmittedValue(size, 24 * MIB)
+    dead = decode(b"key", omitted)
+    assert isinstance(dead, Dead)
+    made = dead_letter(consumed(omitted, headers=(("own", b"1"),)), dead, 0)
+    again = dead_letter(consumed(None, headers=(("own", b"1"),)), dead, 0)
+
+    assert made == again
+    assert made.value is None
+    assert (made.headers[0], dict(made.headers)["dlq.omitted"]) == (("own", b"1"), told)
+
+
+def test_of_a_partition_little_is_taken_at_a_time() -> None:
+    """However much was fetched: also of headers, and of what is omitted."""
+    large = MAX_TAKEN // 2
+    records = [
+        consumed(b"x" * large),
+        consumed(b"x" * large, offset=1),
+        consumed(None, headers=(("a", b"x" * MAX_TAKEN),), offset=2),
+        consumed(OmittedValue(10**9, 24 * MIB), offset=3),
+        *(consumed(b"x", offset=offset) for offset in range(4, 9)),
+    ]
+    left = iter(records)
+    state = SimpleNamespace(paused=False, position=0, consumed_to=lambda _: None)
+    fetched = BoundedFetchResult(
+        ("topic", 1),
+        assignment=SimpleNamespace(active=True, state_value=lambda _: state),
+        partition_records=left,
+        backoff=0,
+    )
+    fetched.check_assignment = lambda _: True
+    fetched._update_position = lambda: None
+
+    taken = [fetched.getall(3) for _ in range(5)]
+
+    assert [[one.offset for one in some] for some in taken] == [[0, 1], [2], [3], [4, 5, 6], [7, 8]]
+    assert not fetched.has_more()
+    assert fetched.getall() == []
