@@ -1,13 +1,16 @@
 """Batches with records that only compression makes small, made without their bytes."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import encode_varint
 
 from execstream.streams.topics import COMMANDS
-from tests.worker import Installation, PartitionOffset
+
+if TYPE_CHECKING:  # a process that only makes a batch does not need the rest
+    from tests.worker import Installation, PartitionOffset
 
 ZSTD = 4
 MIB = 1024 * 1024
@@ -26,8 +29,8 @@ def squeezed(records: Sequence[Sent]) -> _DefaultRecordBatchBuilderPy:
 
 
 async def put_squeezed(
-    place: Installation, partition: int, records: Sequence[Sent]
-) -> list[PartitionOffset]:
+    place: "Installation", partition: int, records: Sequence[Sent]
+) -> "list[PartitionOffset]":
     """Put one batch on the commands topic, with acks=all; where its records are."""
     # Not idempotent: only so it takes a batch that another builder made.
     async with AIOKafkaProducer(

@@ -84,7 +84,9 @@ sent_records = st.lists(
     min_size=1,
     max_size=30,
 )
-anything = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+anything = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -196,45 +198,37 @@ def test_what_cannot_be_is_not_unpacked() -> None:
 
 _READING = """
 import resource
-from execstream.kafka.header_decoding import MAX_TAKEN, BoundedFetchResult, TolerantRecords
+from execstream.kafka.header_decoding import TolerantRecords
 from tests.large_records import MIB, squeezed
-fetched = bytes(squeezed({records}).build())
+batches = [
+    [(b"a", b"1"), (b"b", 900 * MIB), (b"c", b"22")],
+    [(b"b", 1100 * MIB)],
+    [(b"a", b"1"), (b"b", 1100 * MIB), (b"c", b"2"), (b"d", b"3")],
+]
+fetched = b"".join(bytes(squeezed(records).build()) for records in batches)
 begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for one in TolerantRecords(fetched).next_batch():
-    print(one.offset, one.timestamp, one.key, len(one.value), getattr(one.value, "size", "-"))
+reader = TolerantRecords(fetched)
+while reader.has_next():
+    for one in reader.next_batch():
+        print(one.offset, one.timestamp, one.key, len(one.value), getattr(one.value, "size", "-"))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun) // 1024)
 """
 
 
-@pytest.mark.parametrize(
-    ("records", "expected"),
-    [
-        (
-            '[(b"a", b"1"), (b"b", 900 * MIB), (b"c", b"22")]',
-            ["0 1000 b'a' 1 -", f"1 1001 b'b' 0 {900 * MIB}", "2 1002 b'c' 2 -"],
-        ),
-        ('[(b"b", 1100 * MIB)]', [f"0 1000 b'b' 0 {1100 * MIB}"]),
-        (
-            '[(b"a", b"1"), (b"b", 1100 * MIB), (b"c", b"2"), (b"d", b"3")]',
-            [
-                *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {1100 * MIB}"),
-                *("2 1003 None 0 None", "3 1003 None 0 None"),
-            ],
-        ),
-    ],
-)
-def test_a_gigabyte_is_stepped_over_in_bounded_memory(records: str, expected: list[str]) -> None:
-    """A process that reads 35 kB of which zstd makes a gigabyte grows by less than 100 MiB."""
+def test_a_gigabyte_is_stepped_over_in_bounded_memory() -> None:
+    """A process that reads batches of 35 kB, of which zstd makes a gigabyte, grows by less than 100
+    MiB: one has large records among others, one holds nothing else, and one ends too late."""
     said = subprocess.run(
-        [sys.executable, "-c", _READING.format(records=records)],
-        cwd=HOME,
-        check=True,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", _READING], cwd=HOME, check=True, capture_output=True, text=True
     )
 
     *found, grown = said.stdout.splitlines()
-    assert found == expected
+    assert found == [
+        *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {900 * MIB}", "2 1002 b'c' 2 -"),
+        f"0 1000 b'b' 0 {1100 * MIB}",
+        *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {1100 * MIB}"),
+        *("2 1003 None 0 None", "3 1003 None 0 None"),
+    ]
     assert int(grown) < 100  # MiB
 
 
