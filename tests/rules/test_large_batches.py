@@ -190,9 +190,19 @@ def test_damaged_batches_fail_as_in_aiokafka(
     assert found == outcome(MemoryRecords(bytes(fetched)))
 
 
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_stream_without_its_end_is_damaged(codec: int) -> None:
+    """Even if no record is missing."""
+    whole = batch(codec, [(b"key", b"value", [])])[61:]
+
+    assert b"".join(unpacking.pieces(codec, whole)).endswith(b"value\0")
+    with pytest.raises(CorruptRecordException):
+        list(unpacking.pieces(codec, whole[:-1]))
+
+
 def test_what_cannot_be_is_not_unpacked() -> None:
     """A block of Snappy that says it has 4 GB."""
-    with pytest.raises(CorruptRecordException):
+    with pytest.raises(CorruptRecordException, match="cannot hold"):
         list(unpacking.pieces(SNAPPY, b"\xff\xff\xff\xff\x0f" + b"\0" * 40))
 
 
