@@ -6,20 +6,25 @@ Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command li
 
 import asyncio
 import sys
-from typing import NamedTuple
+import traceback
+from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError
 
 from execstream import __version__
 from execstream.streams.errors import ExecstreamError
+from execstream.streams.text import escape_controls
 
 # Whoever types a command gets a sentence about a server that does not do its part.
 _CLIENT_LIBRARIES = ("aiokafka", "asyncpg", "redis")
 _HINTS = {"UndefinedTableError": ". Run `execstream migrate` first."}
 
 
-def _sentence(error: CycloptsError) -> str:
-    return str(error)
+def _sentence(error: CycloptsError) -> object:
+    # Help and version, which import no console of ours, are quicker without.
+    from execstream.cli.terminal import Block  # noqa: PLC0415
+
+    return Block(str(error))
 
 
 app = App(
@@ -82,14 +87,19 @@ def main() -> None:
     except asyncio.CancelledError:
         sys.exit(0)  # by SIGTERM, while something was starting or ending
     except ExecstreamError as error:
-        sys.exit(str(error))
+        _end_with(str(error))
     except ImportError as error:
         _tell_extra(error)
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its traceback is printed
         if isinstance(error, OSError) or type(error).__module__.startswith(_CLIENT_LIBRARIES):
-            sys.exit(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
-        raise
+            _end_with(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
+        _end_with(traceback.format_exc().rstrip())
+
+
+def _end_with(text: str) -> NoReturn:
+    """End with a text on stderr and exit code 1. Errors repeat values of strangers."""
+    sys.exit(escape_controls(text, is_block=True))
 
 
 def _tell_extra(error: ImportError) -> None:

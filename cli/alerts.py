@@ -6,10 +6,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.table import Table
-from rich.text import Text
 
-from execstream.cli.common import Json, Limit, opened, out, print_json, print_more, start, table
+from execstream.cli.common import Json, Limit, opened, print_json, print_more, start, table
+from execstream.cli.terminal import Table, Text, out
 from execstream.cli.words import moment
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 from execstream.streams.errors import Fatal
@@ -110,7 +109,7 @@ def _print(alert_id: int, alert: Alert | None, *, json: bool) -> None:
     if json:
         print_json(alert)
     else:
-        out.print(f"{alert.id}: {_state(alert)}", markup=False)
+        out.print(f"{alert.id}: {_state(alert)}")
 
 
 def _state(alert: Alert) -> str:

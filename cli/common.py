@@ -1,7 +1,6 @@
-"""What commands share: settings, the two consoles, options, and JSON on stdout."""
+"""What commands share: settings, tables, options, and JSON on stdout."""
 
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -10,11 +9,11 @@ from typing import Annotated, Any
 import asyncpg
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console
-from rich.table import Table
 
+from execstream.cli.terminal import Table, Text, err
 from execstream.config.logs import configure_logging
 from execstream.config.settings import Settings, load_settings
+from execstream.kafka import header_decoding
 from execstream.kafka.security import configure_security
 from execstream.storage.connections import connect
 from execstream.streams import exact_json
@@ -31,19 +30,15 @@ Limit = Annotated[int, Parameter(validator=Number(gte=1), help="How many at most
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 
-_WIDE = 240  # columns, where nobody's terminal sets a limit
-
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False)
-
 
 class NoSince(Fatal):
     """What `--since` says cannot be read."""
 
 
 def start() -> Settings:
-    """Settings of this process, with logging set up."""
+    """Settings of this process, with logging set up, and clients of Kafka that read any record."""
     settings = load_settings()
+    header_decoding.install()
     configure_logging(settings)
     configure_security(settings.kafka_security)
     return settings
@@ -62,9 +57,9 @@ async def opened(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
 def table(first: str, *others: str) -> Table:
     """An empty table without lines, a line per row; all but the first column may be cut."""
     made = Table(box=None, pad_edge=False)
-    made.add_column(first, no_wrap=True, min_width=len(first))
+    made.add_column(Text(first), no_wrap=True, min_width=len(first))
     for column in others:
-        made.add_column(column, no_wrap=True, overflow="ellipsis")
+        made.add_column(Text(column), no_wrap=True, overflow="ellipsis")
     return made
 
 

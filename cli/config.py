@@ -2,7 +2,8 @@
 
 from cyclopts import App
 
-from execstream.cli.common import Json, err, out, print_json, table
+from execstream.cli.common import Json, print_json, table
+from execstream.cli.terminal import err, out
 from execstream.config.settings import Settings, load_settings, read_settings, variable
 from execstream.streams.errors import NotConfigured
 
@@ -16,7 +17,7 @@ def show(*, json: Json = False) -> None:
         settings = load_settings()
     except NotConfigured as missing:
         settings = read_settings()
-        err.print(str(missing), soft_wrap=True, markup=False)
+        err.print(str(missing), soft_wrap=True)
     if json:
         print_json(settings.shown())
         return

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from msgspec.structs import asdict
 
-from execstream.cli.common import Json, err, out, print_json, table
+from execstream.cli.common import Json, print_json, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import Graphs, read_graphs
 from execstream.cli.progress_bar import counted
@@ -27,6 +27,7 @@ from execstream.cli.stack import (
     workers,
 )
 from execstream.cli.supervisor import ROLES, SERVER, WORKER
+from execstream.cli.terminal import Text, err, out
 from execstream.config.logs import configure_logging
 from execstream.config.process_lifetime import cancel_on_sigterm, stop_signals
 from execstream.config.settings import (
@@ -118,7 +119,9 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
 
 
 def _print_page(url: str) -> None:
-    err.print(f"\nThe page: [bold underline]{url}[/]\n")
+    err.print()
+    err.print(Text.assemble("The page: ", (url, "bold underline")))
+    err.print()
 
 
 async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
@@ -147,7 +150,7 @@ def _print_receipt(receipt: Receipt, *, json: bool) -> None:
     if receipt.others:
         err.print(f"{receipt.others:,} commands of others came meanwhile: the outcomes count them.")
     for line in (_verdict(receipt), *differences):
-        err.print(line, soft_wrap=True, markup=False)
+        err.print(line, soft_wrap=True)
 
 
 def _verdict(receipt: Receipt) -> str:

@@ -3,8 +3,9 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -12,11 +13,9 @@ from redis.exceptions import RedisError
 from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
-from execstream.cli.common import err
-from execstream.cli.words import STYLES, status_text
+from execstream.cli.terminal import Table, Text, err
+from execstream.cli.words import STYLES, UNREADABLE, status_text
 from execstream.config.settings import Settings
 from execstream.storage.redis.channels import execution_channel
 from execstream.streams.statuses import ExecutionStatus
@@ -57,7 +56,9 @@ class View:
     def _statuses(self) -> Table:
         counts = self._demo.statuses
         most = max(counts.values(), default=1)
-        grid = Table.grid(padding=(0, 2))
+        grid = Table(
+            box=None, padding=(0, 2), collapse_padding=True, show_header=False, pad_edge=False
+        )
         grid.add_column()
         grid.add_column(justify="right", min_width=6)
         for status in ExecutionStatus:
@@ -68,13 +69,19 @@ class View:
 
     def _event(self, message: bytes) -> Text:
         """What happened where, in words rather than ids."""
-        payload = _decode(message)["payload"]
+        try:
+            return self._line_of(_decode(message)["payload"])
+        except UNREADABLE:  # others may publish anything
+            return Text(f"a message of {len(message):,} bytes that is no update", "dim")
+
+    def _line_of(self, payload: Mapping[str, Any]) -> Text:
         names = self._demo.names
         graph = names.get(payload["graph_id"], payload["graph_id"])
         block = names.get(payload.get("block_id", ""), "")
         run = payload.get("graph_exec_id") or payload["id"]
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{run[-6:]} {payload['seq']:>4}  ", "dim")
+        seq = "-" if payload["seq"] is None else payload["seq"]
+        line.append(f"{run[-6:]} {seq:>4}  ", "dim")
         line.append_text(status_text(payload["status"]))
         line.append(f"  {block or 'the run':<28.28}  ", "" if block else "bold")
         return line.append(graph, "dim")

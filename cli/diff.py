@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.show import run_at
+from execstream.cli.terminal import Text, out
 from execstream.cli.words import STYLES
 from execstream.recovery.run_diff import Change, differences
 from execstream.streams.moments import parse_moment

@@ -15,8 +15,9 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from execstream.cli.common import Json, err, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import err, out
 from execstream.cli.words import moment
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
@@ -104,7 +105,7 @@ async def show(
         return
     for name, value in told.items():
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        out.print(f"{name:<14} {shown}", markup=False, soft_wrap=True)
+        out.print(f"{name:<14} {shown}", soft_wrap=True)
 
 
 @dlq.command

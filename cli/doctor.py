@@ -2,8 +2,9 @@
 
 from collections import Counter
 
-from execstream.cli.common import Json, err, out, print_json, table
+from execstream.cli.common import Json, print_json, table
 from execstream.cli.diagnosis import Finding, State, examine
+from execstream.cli.terminal import Text, err, out
 from execstream.config.logs import configure_logging
 from execstream.config.settings import load_settings
 
@@ -30,12 +31,12 @@ async def doctor(*, json: Json = False) -> int:
 def _show(findings: list[Finding]) -> None:
     rows = table("part", "check", "", "found")
     for finding in findings:
-        state = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
+        state = Text(finding.state, _COLOURS[finding.state])
         rows.add_row(finding.part, finding.check, state, finding.found)
     out.print(rows)
     for finding in findings:
         if finding.remedy is not None:
             line = f"{finding.part} {finding.check}: {finding.found}. {finding.remedy}"
-            err.print(line, style=_COLOURS[finding.state], markup=False, soft_wrap=True)
+            err.print(line, style=_COLOURS[finding.state], soft_wrap=True)
     count = Counter(finding.state for finding in findings)
     err.print(f"{count[State.FAILED]} failed, {count[State.WARNING]} warnings.")

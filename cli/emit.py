@@ -8,7 +8,8 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, err, print_json, start
+from execstream.cli.common import Json, print_json, start
+from execstream.cli.terminal import err
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.redriving import named_key

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from rich.text import Text
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.show import NoSuchRun
+from execstream.cli.terminal import Block, Text, out
 from execstream.config.settings import Settings
 from execstream.recovery.explain.command_story import Paragraph, command_story, find_command
 from execstream.recovery.explain.evidence import Evidence, gather
@@ -57,7 +57,7 @@ def _print_run(evidence: Evidence, *, json: bool) -> None:
         document = {"graph_exec_id": evidence.run_id, "summary": summary(evidence)}
         print_json(document | {"lines": [_as_json(line) for line in lines]})
         return
-    out.print(summary(evidence), soft_wrap=True, markup=False)
+    out.print(summary(evidence), soft_wrap=True)
     rows = table("when", "entries", "what")
     rows.columns[-1].no_wrap = False
     begun = lines[0].at if lines else None
@@ -107,7 +107,8 @@ async def _print_command(
     for about, text in story:
         out.print(Text.assemble((f"{about:<9}", "dim"), text), soft_wrap=True)
     if sent.value is not None:
-        out.print(Text(f"\n{_pretty(sent.value)[:MOST_SHOWN]}"), soft_wrap=True)
+        out.print()
+        out.print(Block(_pretty(sent.value)[:MOST_SHOWN]), soft_wrap=True)
 
 
 def _grouped(story: list[Paragraph]) -> dict[str, list[str]]:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import err, out
 from execstream.recovery.bundles.bundles import Export, export_runs, write_bundle
 from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
 from execstream.recovery.bundles.redaction import PATTERNS, Redaction
@@ -75,4 +76,4 @@ def _print(
         out.print(rows)
     counts = ", ".join(f"{count:,} {name}" for name, count in _counts(exported).items())
     where = "nothing written" if size is None else f"{size:,} bytes in {file}"
-    out.print(f"{len(run):,} runs, {counts}: {where}.", markup=False, soft_wrap=True)
+    out.print(f"{len(run):,} runs, {counts}: {where}.", soft_wrap=True)

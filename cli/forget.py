@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, err, opened, out, print_json, start
+from execstream.cli.common import Json, opened, print_json, start
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import err, out
 from execstream.kafka.producer import Producer
 from execstream.recovery.forget.forget import Receipt
 from execstream.recovery.forget.forget import forget as forget_user

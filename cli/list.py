@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.table import Table
 
-from execstream.cli.common import Json, Limit, opened, out, print_json, print_more, start, table
+from execstream.cli.common import Json, Limit, opened, print_json, print_more, start, table
+from execstream.cli.terminal import Table, out
 from execstream.cli.words import moment, status_text
 from execstream.storage.models.graph_execution import GraphExecutionMeta
 from execstream.storage.reads.as_of import list_graph_executions_as_of

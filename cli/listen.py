@@ -10,23 +10,14 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from execstream.cli.common import Json, err, out, print_json, start
-from execstream.cli.words import update_text
+from execstream.cli.common import Json, print_json, start
+from execstream.cli.terminal import err, out
+from execstream.cli.words import UNREADABLE, update_text
 from execstream.storage.redis.buses.subscription import Subscription
 from execstream.storage.redis.channels import execution_channel
 from execstream.streams import exact_json
 
 RECONNECT = 0.5  # seconds
-
-# What reading a message raises that nobody of us wrote.
-_UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 async def listen(
@@ -49,7 +40,7 @@ async def listen(
         try:
             payload = _payload(message)
             line = None if json else update_text(payload)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             _print_note(
                 f"Not understood: a message of {len(message):,} bytes ({type(error).__name__})"
             )
@@ -91,4 +82,4 @@ async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
 
 
 def _print_note(text: str) -> None:
-    err.print(text, soft_wrap=True, markup=False)
+    err.print(text, soft_wrap=True)

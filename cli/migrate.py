@@ -4,7 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, out, print_json, start
+from execstream.cli.common import Json, print_json, start
+from execstream.cli.terminal import out
 from execstream.config.settings import read_settings
 from execstream.storage.schema import migrate as migrations
 

@@ -9,7 +9,8 @@ from aiokafka import AIOKafkaConsumer
 from cyclopts import App, Parameter
 from redis.asyncio import Redis
 
-from execstream.cli.common import Json, err, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
+from execstream.cli.terminal import err, out
 from execstream.config.settings import Settings
 from execstream.kafka.reader import consumer
 from execstream.recovery.offsets.offsets import Position, all_positions, rebase, rewind_bridge, skip

@@ -11,15 +11,18 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
-from execstream.cli.common import err
+from execstream.cli.terminal import Text, err
 from execstream.streams.progress import ProgressCallback
 
 LINE_EVERY = 5.0  # seconds, where there is no terminal
+
+
+class _What(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.description)
 
 
 class _Rate(ProgressColumn):
@@ -42,7 +45,7 @@ def counted(*, quiet: bool = False) -> Iterator[ProgressCallback]:
 @contextmanager
 def _bar() -> Iterator[ProgressCallback]:
     columns = (
-        TextColumn("{task.description}"),
+        _What(),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.replay_bundle import replay_file
 from execstream.cli.replay_events import replay_events
+from execstream.cli.terminal import err, out
 from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.offset_points import EARLIEST, Point, parse_point
 from execstream.recovery.replay.proof import Proof
@@ -205,7 +206,7 @@ def _print_proof(proof: Proof) -> None:
     for one in proof.differences:
         place = f"{one.table} {'/'.join(map(str, one.key))} {one.column}"
         line = f"{place}: live {one.live}, rebuilt {one.rebuilt}"
-        out.print(line, soft_wrap=True, markup=False)
+        out.print(line, soft_wrap=True)
     for name, count in proof.omitted.items():
         out.print(f"{name}: {count:,} more differ.", soft_wrap=True)
     out.print("Live and rebuilt are the same." if proof.is_equal else "Live and rebuilt differ.")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from execstream.cli.common import out, print_json, start
+from execstream.cli.common import print_json, start
+from execstream.cli.terminal import out
 from execstream.config.settings import variable
 from execstream.recovery.bundles.bundles import replay_bundle
 
@@ -13,7 +14,7 @@ async def replay_file(bundle: Path, schema: str, *, json: bool) -> int:
     if json:
         print_json({"schema": schema, "runs": runs})
     else:
-        out.print(f"{runs:,} runs are in the schema {schema}.", highlight=False)
+        out.print(f"{runs:,} runs are in the schema {schema}.")
         look = f"{variable('schema_')}={schema} execstream list"
         out.print(f"Look at them with `{look}`, and `show` likewise.", soft_wrap=True)
     return 0

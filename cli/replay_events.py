@@ -4,8 +4,9 @@ from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
 
-from execstream.cli.common import err, out, print_json, start
+from execstream.cli.common import print_json, start
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import err, out
 from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
 from execstream.recovery.rate_limit import RateLimiter

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.table import Table
 
-from execstream.cli.common import Json, err, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import Table, err, out
 from execstream.storage.schema.retention import Day, plan_retention, trim_day
 
 retention = App(

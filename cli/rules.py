@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from execstream.cli.common import Json, out, print_json, start, table
+from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import out
 from execstream.recovery.what_if.comparison import Compared, Difference, End, WhatIf
 from execstream.recovery.what_if.trial import compare_with_stored, read_table, try_table
 

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from execstream.cli.common import Json, Port, err, print_json, start
+from execstream.cli.common import Json, Port, print_json, start
 from execstream.cli.supervisor import end_with_supervisor
+from execstream.cli.terminal import err
 from execstream.client.execution_client import ExecutionClient
 from execstream.config.process_lifetime import stop_signals
 from execstream.dashboard.server import Server
@@ -44,4 +45,4 @@ def _announce(url: str, *, json: bool) -> None:
     if json:
         print_json({"url": url})
     else:
-        err.print(f"Serving at {url}", markup=False)
+        err.print(f"Serving at {url}")

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import asyncpg
 from cyclopts import Parameter
-from rich.text import Text
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
+from execstream.cli.terminal import Text, out
 from execstream.cli.words import moment, status_text
 from execstream.dashboard.reads.catalogue import list_blocks
 from execstream.storage.models.graph_execution import GraphExecutionWithNodes
@@ -75,8 +75,8 @@ async def run_at(db: asyncpg.Pool, graph_exec_id: str, when: Moment) -> GraphExe
 
 def _print(run: GraphExecutionWithNodes, blocks: Mapping[str, str]) -> None:
     out.print(Text.assemble("run      ", run.id, "  ", status_text(run.status)))
-    out.print(f"graph    {run.graph_id} version {run.graph_version}", markup=False)
-    out.print(f"user     {run.user_id}", markup=False)
+    out.print(f"graph    {run.graph_id} version {run.graph_version}")
+    out.print(f"user     {run.user_id}")
     for name, time in (
         ("created", run.created_at),
         ("started", run.started_at),
@@ -84,9 +84,9 @@ def _print(run: GraphExecutionWithNodes, blocks: Mapping[str, str]) -> None:
     ):
         out.print(f"{name:<8} {moment(time)}")
     if run.stats is not None and run.stats.error:
-        out.print(f"error    {run.stats.error}", markup=False, soft_wrap=True)
-    out.print(f"inputs   {', '.join(run.inputs) or '-'}", markup=False)
-    out.print(f"outputs  {', '.join(run.outputs) or '-'}", markup=False)
+        out.print(f"error    {run.stats.error}", soft_wrap=True)
+    out.print(f"inputs   {', '.join(run.inputs) or '-'}")
+    out.print(f"outputs  {', '.join(run.outputs) or '-'}")
     if run.trimmed_at:
         out.print(f"Retention dropped its steps, outputs and journal at {moment(run.trimmed_at)}.")
         return

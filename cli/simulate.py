@@ -11,8 +11,9 @@ from cyclopts.types import NonNegativeFloat, PositiveInt
 from cyclopts.validators import Number
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from execstream.cli.common import Json, err, print_json, start
+from execstream.cli.common import Json, print_json, start
 from execstream.cli.graphs import Graphs, read_graphs
+from execstream.cli.terminal import err
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.topics import COMMANDS
 from execstream.workload import EXAMPLE_GRAPHS, simulation

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from execstream.cli.common import err
 from execstream.cli.supervisor import ROLES, Supervisor, process_name
+from execstream.cli.terminal import err
 from execstream.config.settings import LOCAL_STATE, Settings
 from execstream.dashboard.server import require_token, url_of
 from execstream.kafka.admin import apply_topics

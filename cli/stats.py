@@ -7,10 +7,10 @@ from typing import Annotated
 import asyncpg
 from cyclopts import App, Parameter
 from rich.live import Live
-from rich.table import Table
 
-from execstream.cli.common import Json, opened, out, print_json, start, table
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.common import since as begin_of
+from execstream.cli.terminal import Table, out
 from execstream.storage.reads.block_figures import BlockFigures, get_block_figures
 
 REFRESH = 1.0  # seconds

@@ -3,7 +3,8 @@
 from cyclopts import App
 from msgspec.structs import asdict
 
-from execstream.cli.common import Json, out, print_json, start, table
+from execstream.cli.common import Json, print_json, start, table
+from execstream.cli.terminal import out
 from execstream.kafka.admin import Difference, apply_topics, find_differences
 from execstream.streams.topics import TOPICS
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, Port, err, out, print_json
+from execstream.cli.common import Json, Port, print_json
 from execstream.cli.stack import (
     LOGS,
     check_http,
@@ -16,6 +16,7 @@ from execstream.cli.stack import (
     workers,
 )
 from execstream.cli.supervisor import ROLES, SERVER
+from execstream.cli.terminal import err, out
 from execstream.config.logs import configure_logging
 from execstream.config.process_lifetime import cancel_on_sigterm, stop_signals
 from execstream.config.settings import Settings, read_settings
@@ -66,6 +67,6 @@ def _announce(local: Settings, url: str | None, *, json: bool) -> None:
         print_json(addresses)
     else:
         for name, address in addresses.items():
-            out.print(f"{name:<9} {address}", markup=False)
+            out.print(f"{name:<9} {address}")
         out.print(f"logs      {LOGS}/")
     err.print("Stop with Ctrl-C.")

@@ -5,8 +5,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from execstream.cli.common import Json, err, out, print_json, start, table
+from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
+from execstream.cli.terminal import err, out
 from execstream.recovery.verify.report import Report
 from execstream.recovery.verify.verify import Asked
 from execstream.recovery.verify.verify import verify as run_verify
@@ -65,9 +66,9 @@ async def verify(
 
 def _print(report: Report) -> None:
     for what, figure in report.checked.items():
-        out.print(f"{what:<18} {_words(figure)}", markup=False)
+        out.print(f"{what:<18} {_words(figure)}")
     for line in report.left_out:
-        out.print(f"left out: {line}", markup=False, soft_wrap=True)
+        out.print(f"left out: {line}", soft_wrap=True)
     if report.mended:
         out.print(f"mended: {report.mended:,}")
     if report.is_good:

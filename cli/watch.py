@@ -8,8 +8,9 @@ from cyclopts import Parameter
 from redis.asyncio import Redis
 from rich.live import Live
 
-from execstream.cli.common import Json, opened, out, print_json, start
+from execstream.cli.common import Json, opened, print_json, start
 from execstream.cli.overview import Overview, Overviewer
+from execstream.cli.terminal import out
 from execstream.cli.watch_view import View
 from execstream.config.settings import Settings
 from execstream.kafka.cluster import Brokers

@@ -7,12 +7,11 @@ from collections.abc import Collection
 from rich.columns import Columns
 from rich.console import Group
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from execstream.cli.alerts import STYLES as SEVERITIES
 from execstream.cli.common import table
 from execstream.cli.overview import Overview
+from execstream.cli.terminal import Table, Text
 from execstream.cli.words import STYLES, moment, status_text
 from execstream.dashboard.reads.live_blocks import LiveBlock, Window
 

@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rich.text import Text
-
+from execstream.cli.terminal import Text
 from execstream.streams.statuses import ExecutionStatus
+
+# Errors that reading a message of strangers raises.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 STYLES = {
     ExecutionStatus.INCOMPLETE: "dim",

@@ -7,9 +7,10 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from execstream.config.settings import Settings
+from execstream.streams.text import escape_controls
 
 # They tell every request, reconnection or rebalance at INFO, and whole records at DEBUG.
 _TALKATIVE = ("aiokafka", "asyncio", "faust", "kafka", "mode")
@@ -54,5 +55,19 @@ def configure_logging(settings: Settings) -> None:
 
 def _renderers(log_format: str) -> list[Processor]:
     if log_format == "columns" or (log_format == "auto" and sys.stderr.isatty()):
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [
+            structlog.processors.format_exc_info,
+            _escaped,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Errors repeat values of strangers, and columns are for a terminal."""
+    return {
+        name: escape_controls(value, is_block=name == "exception")
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
