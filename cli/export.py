@@ -12,7 +12,8 @@ from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
 from execstream.recovery.bundles.bundles import Export, export_runs, write_bundle
 from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
-from execstream.recovery.bundles.redaction import PATTERNS, Redaction
+from execstream.recovery.bundles.redaction import Redaction
+from execstream.recovery.bundles.secrets import PATTERNS
 
 _Strings = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 
@@ -28,7 +29,9 @@ async def export(
 ) -> None:
     """Take the commands, the journal and the catalogue of runs out into a bundle.
 
-    Values below keys like *password*, *token* or *credential* are redacted; what was is shown.
+    Values below keys like *password*, *token* or *credential* are redacted in any case style, and
+    so are pairs of such a name and a value, and tokens and passwords in texts. Their paths are
+    printed.
     `execstream replay BUNDLE` looks at it elsewhere.
 
     Parameters
@@ -40,12 +43,13 @@ async def export(
     redact
         Further patterns of keys, such as *email*.
     plain
-        Redact only what --redact names.
+        Redact only values below keys that --redact names.
     dry_run
         Only show what would be redacted.
     """
     settings = start()
-    redaction = Redaction([*(() if plain else PATTERNS), *(redact or ())])
+    patterns = [*(() if plain else PATTERNS), *(redact or ())]
+    redaction = Redaction(patterns, looks_at_values=not plain)
     with counted(quiet=json) as report_progress:
         exported = await export_runs(settings, run, redaction, report_progress)
     size = None if dry_run else write_bundle(exported.lines, out_)

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import cramjam
 from faust.types import TP
+from msgspec import Raw
 
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.config.settings import Settings
@@ -32,12 +33,11 @@ from execstream.recovery.bundles.lines import (
     CommandLine,
     EndLine,
     EntryLine,
+    Redactor,
     RefusalLine,
     encode_line,
     in_order,
     read_lines,
-    redacted_command,
-    redacted_entry,
 )
 from execstream.recovery.bundles.redaction import Redaction
 from execstream.recovery.replay.bounds import describe
@@ -95,10 +95,11 @@ async def export_runs(
             entries = await entries_of(connection, run_id)
             if not entries or entries[0].type != EntryType.GRAPH_CREATED:
                 raise NotExportable(f"The journal of run {run_id} was erased or trimmed.")
-            export.lines += [redacted_entry(entry, redaction) for entry in entries]
+            export.lines += entries
         export.lines += await refusals_of(connection, run_ids)
         export.lines += await catalogue_of(connection, run_ids)
-        await _add_commands(settings, connection, export, redaction, report_progress)
+        await _add_commands(settings, connection, export, report_progress)
+    export.lines = Redactor(redaction).redacted(export.lines)
     return export
 
 
@@ -106,7 +107,6 @@ async def _add_commands(
     settings: Settings,
     connection: asyncpg.Connection,
     export: Export,
-    redaction: Redaction,
     report_progress: ProgressCallback,
 ) -> None:
     name = settings.topic_prefix + COMMANDS.name
@@ -122,8 +122,8 @@ async def _add_commands(
     keys = {line.graph_exec_id.encode() for line in export.lines if isinstance(line, EntryLine)}
     async with aclosing(_commands(settings, parts, ends, keys, report_progress)) as commands:
         async for place, value in commands:
-            if (command := redacted_command(value, redaction)) is not None:
-                export.lines.append(CommandLine(partition=place[0], offset=place[1], value=command))
+            line = CommandLine(partition=place[0], offset=place[1], value=Raw(value))
+            export.lines.append(line)
 
 
 def _sources(lines: Sequence[AnyLine]) -> dict[int, tuple[int, int]]:

@@ -1,18 +1,19 @@
 """Bundles of an incident: what is known of some runs, one JSON object per line.
 
 Commands as they stood on their topic, the journal, what was refused, and the names of blocks and
-graphs; the last line closes the bundle. Payloads are redacted when lines are made, commands and
-journal alike.
+graphs; the last line closes the bundle. Payloads are redacted before lines are written, commands
+and journal alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
-from execstream.recovery.bundles.redaction import Redaction
-from execstream.streams.errors import Fatal
+from execstream.recovery.bundles.redaction import Redaction, is_name, is_value
+from execstream.streams.errors import NOT_READABLE, Fatal
 
 VERSION = 1
 
@@ -20,6 +21,8 @@ _STATS = "stats"
 _DOCUMENTS = ("inputs", "credential_inputs", "nodes_input_masks", "execution_data", _STATS)
 # Values, and the fields that name them.
 _NAMED = {"input_data": "input_name", "output_data": "output_name", "data": "key"}
+# Fields that tell which step or node a value belongs to.
+_OWNERS = ("node_exec_id", "new_node_exec_id", "node_id")
 # What the contract gives a form; nothing of it is a secret.
 _PLAIN = frozenset(
     (
@@ -118,32 +121,92 @@ def read_lines(text: bytes) -> list[AnyLine]:
     return lines
 
 
-def redacted_command(value: bytes, redaction: Redaction) -> Raw | None:
-    """The command with its payloads redacted; None for what cannot be read."""
-    try:
-        fields = _read_fields(value)
-        names = {one: _text(fields.get(of)) for one, of in _NAMED.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    for field in fields.keys() - _PLAIN:
-        fields[field] = _redacted(fields[field], names.get(field) or field, field, redaction)
-    return Raw(msgspec.json.encode(fields))
+class Redactor:
+    """Redacts lines; a first look at all of them finds secrets that only others give away.
 
+    The pins of a step may be a pair, `name` with "api_key" and `value` with the key, each of them
+    a line of its own; and what is a secret in one line is one in all.
+    """
 
-def redacted_entry(line: EntryLine, redaction: Redaction) -> EntryLine:
-    """The entry with its value and documents redacted."""
-    if line.data is not UNSET:
-        line.data = _redacted(line.data, line.name or "data", "data", redaction)
-    if line.detail is not UNSET:
-        fields = _read_fields(line.detail)
-        for field in fields.keys() & set(_DOCUMENTS):
-            fields[field] = _redacted(fields[field], field, field, redaction)
-        line.detail = Raw(msgspec.json.encode(fields))
-    return line
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+        self._owners: set[str] = set()
 
+    def redacted(self, lines: Sequence[AnyLine]) -> list[AnyLine]:
+        """Return the lines without secrets, and without commands that nobody can read."""
+        for _ in range(2):  # names before values, and values before the lines that repeat them
+            for line in lines:
+                self._line(line)
+            self._redaction.begin_again()
+        return [one for line in lines if (one := self._line(line)) is not None]
 
-def _redacted(json: Raw, name: str, field: str, redaction: Redaction) -> Raw:
-    return Raw(redaction.apply(bytes(json), name, text_only=field == _STATS))
+    def _line(self, line: AnyLine) -> AnyLine | None:
+        match line:
+            case CommandLine():
+                value = self.command(bytes(line.value))
+                return None if value is None else replace(line, value=value)
+            case EntryLine():
+                return self._entry(line)
+            case RefusalLine():
+                return replace(line, detail=self._value(line.detail, "detail"))
+            case BlockLine():
+                return replace(line, name=self._redaction.text(line.name, "block.name"))
+            case GraphLine():
+                texts = {"name": line.name, "description": line.description}
+                return replace(
+                    line,
+                    **{
+                        field: text and self._redaction.text(text, f"graph.{field}")
+                        for field, text in texts.items()
+                    },
+                )
+        return line
+
+    def command(self, value: bytes) -> Raw | None:
+        """Return the command with its payloads redacted; None for what cannot be read."""
+        try:
+            fields = _read_fields(value)
+            names = {one: _text(fields.get(of)) for one, of in _NAMED.items()}
+            owners = [owner for name in _OWNERS if (owner := _text(fields.get(name)))]
+        except NOT_READABLE:
+            return None
+        for field in fields.keys() - _PLAIN:
+            pin = names.get(field)
+            fields[field] = self._value(fields[field], pin or field, field, pin, owners)
+        return Raw(msgspec.json.encode(fields))
+
+    def _entry(self, line: EntryLine) -> EntryLine:
+        data, detail = line.data, line.detail
+        if data is not UNSET:
+            owners = [] if line.node_exec_id is None else [line.node_exec_id]
+            data = self._value(data, line.name or "data", "data", line.name, owners)
+        if detail is not UNSET:
+            fields = _read_fields(detail)
+            for field in fields.keys() & set(_DOCUMENTS):
+                fields[field] = self._value(fields[field], field, field)
+            detail = Raw(msgspec.json.encode(fields))
+        return replace(line, data=data, detail=detail)
+
+    def _value(
+        self,
+        json: Raw,
+        name: str,
+        field: str = "",
+        pin: str | None = None,
+        owners: Sequence[str] = (),
+    ) -> Raw:
+        value = bytes(json)
+        if pin and is_name(pin) and self._redaction.is_name_of_secret(value):
+            self._owners.update(owners)
+        is_secret = bool(pin) and is_value(pin or "") and not self._owners.isdisjoint(owners)
+        return Raw(
+            self._redaction.apply(
+                value,
+                name,
+                text_only=field == _STATS,
+                is_secret=is_secret and self._redaction.looks_at_values,
+            )
+        )
 
 
 def _text(json: Raw | None) -> str | None:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import cramjam
 import pytest
 
 from execstream.devstack import Addresses
 from execstream.recovery.verify.repair import held
 from execstream.streams.topics import COMMANDS
+from tests.header_names import put_with_unreadable_headers
 from tests.orders import Orders
 from tests.recovery.lived import drop, simulated
 from tests.whole.program import Program
@@ -199,3 +201,44 @@ async def test_nothing_to_try_rules_on(program: Program, tmp_path: Path) -> None
     empty = await program("rules", "test", "--against", "empty.jsonl", "--rules", "rules.py")
     assert (empty.code, empty.out) == (1, "")
     assert empty.err == "There is no command about a run in empty.jsonl.\n"
+
+
+async def test_secrets_by_name_by_pair_and_by_shape(
+    program: Program, place: Installation, tmp_path: Path
+) -> None:
+    """None is in the bundle, in its commands or in its journal, and each place is listed; a record
+    that no client can read by itself ends no export."""
+    orders, file = Orders(), tmp_path / "secrets.zst"
+    inputs = {"privateKey": "SECRET-1", "a": {"name": "api_key", "value": "SECRET-2"}}
+    headers = [["Authorization", "SECRET-3"], ["Accept", "text/plain"]]
+    failed = {"error": "no answer of https://me:SECRET-4@h/x with Bearer SECRET-5", "cost": 7}
+    await place.put(
+        [
+            orders.create(orders.node("a", inputs={"value": "SECRET-6"}), inputs=inputs),
+            orders.start(),
+            orders.give("a", "name", "password"),
+            orders.emit("a", "result", {"echo": "SECRET-6", "headers": headers}),
+            orders.move_step("a", "RUNNING"),
+            orders.move_step("a", "FAILED", stats=failed),
+            orders.raw(b'{"\xff": "SECRET-7"}'),
+        ]
+    )
+    await put_with_unreadable_headers(place, [orders.move("FAILED")])
+    await place.drained()
+
+    told = await program("export", "--run", orders.run_id, "--out", str(file), "--json")
+
+    assert told.code == 0, told.err
+    bundle = bytes(cramjam.zstd.decompress(file.read_bytes())).decode()
+    assert "SECRET" not in bundle
+    assert bundle.count("text/plain") == 2
+    assert bundle.count('"cost":7') == 2
+    assert told.json()["redacted"] == {
+        "inputs.privateKey": 2,
+        "inputs.a.value": 2,
+        "starting_nodes[].inputs.value": 1,
+        "value": 1,
+        "result.echo": 2,
+        "result.headers[][]": 2,
+        "stats.error": 2,
+    }

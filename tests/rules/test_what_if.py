@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from execstream.recovery.bundles.lines import (
     BrokenBundle,
     EntryLine,
+    Redactor,
     encode_line,
     read_lines,
-    redacted_command,
 )
-from execstream.recovery.bundles.redaction import PATTERNS, Redaction
+from execstream.recovery.bundles.redaction import Redaction
+from execstream.recovery.bundles.secrets import PATTERNS
 from execstream.recovery.explain.record import id_in
 from execstream.recovery.what_if.comparison import NoTable, WhatIf, table_of
 from execstream.recovery.what_if.trial import read_table
@@ -117,7 +118,7 @@ def test_redaction_of_a_command() -> None:
     value = (created.value or b"").replace(b"[{}]", b'[{"Password":7,"n":1.10,"tokens":null}]')
     redaction = Redaction()
 
-    redacted = bytes(redacted_command(value, redaction) or b"")
+    redacted = bytes(Redactor(redaction).command(value) or b"")
 
     assert not [secret for secret in (b"s1", b"s2", b"s3", b":7") if secret in redacted]
     assert b'"n":1.10' in redacted
@@ -129,10 +130,10 @@ def test_redaction_of_a_command() -> None:
         "starting_nodes[].inputs.API_Key[].x": 1,
     }
     given = orders.give("a", "my_secret", {"k": "s4"}, extra_token="s5")  # noqa: S106
-    redacted = bytes(redacted_command(given.value or b"", redaction) or b"")
+    redacted = bytes(Redactor(redaction).command(given.value or b"") or b"")
     assert (b"s4" in redacted, b"s5" in redacted) == (False, False)
     stats = orders.move("RUNNING", stats={"input_token_count": 5, "token": "s6"})
-    fields = json.loads(bytes(redacted_command(stats.value or b"", redaction) or b""))
+    fields = json.loads(bytes(Redactor(redaction).command(stats.value or b"") or b""))
     assert fields["stats"] == {"input_token_count": 5, "token": "[redacted]"}
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from redis.asyncio import Redis
 
 from execstream.storage.redis.channels import reply_channel
 from execstream.streams.topics import COMMANDS
 from execstream.workload.reference import read_json
 from tests.comparing import assert_equal, reference_of
+from tests.header_names import put_with_unreadable_headers
 from tests.orders import Order, Orders
 from tests.whole.bad_records import DEAD, Case
 from tests.whole.understood_records import REFUSED, STRANGE
@@ -225,29 +225,10 @@ async def test_aborted_records_were_never_there(place: Installation, worker: Wor
     assert worker.is_alive
 
 
-class _NotUtf8(str):
-    """A header name as only other languages' producers can write it."""
-
-    def encode(self, *_: str) -> bytes:
-        return b"\xff\xfe"
-
-
 async def test_header_names_may_be_anything(place: Installation, worker: Worker) -> None:
     """Also no UTF-8, which aiokafka neither writes nor reads by itself."""
     orders = Orders()
-    commands, partition = place.topic(COMMANDS.name), place.partition_of(orders.start())
-    # Not idempotent: only so it takes a batch that another builder made.
-    async with AIOKafkaProducer(
-        bootstrap_servers=place.settings.kafka, enable_idempotence=False
-    ) as producer:
-        batch = producer.create_batch()
-        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 100_000)
-        for one in (orders.create(), orders.raw(b"not utf8")):
-            names = [(_NotUtf8(), b"value")]
-            batch.append(key=one.key, value=one.value, timestamp=None, headers=names)
-        sent = await (await producer.send_batch(batch, commands, partition=partition))
-    places = [(partition, sent.offset), (partition, sent.offset + 1)]
-    place.puts += places
+    places = await put_with_unreadable_headers(place, [orders.create(), orders.raw(b"not utf8")])
     await place.drained()
 
     assert [await reason(place, at) for at in places] == ["applied", "not_json"]
