@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from execstream.cli.terminal import Table, Text, err
 from execstream.config.logs import configure_logging
-from execstream.config.settings import Settings, load_settings
+from execstream.config.settings import Settings, load_settings, unknown_variables
 from execstream.kafka import header_decoding
 from execstream.kafka.security import configure_security
 from execstream.storage.connections import connect
@@ -38,10 +38,17 @@ class NoSince(Fatal):
 def start() -> Settings:
     """Settings of this process, with logging set up, and clients of Kafka that read any record."""
     settings = load_settings()
+    report_unknown_variables()
     header_decoding.install()
     configure_logging(settings)
     configure_security(settings.kafka_security)
     return settings
+
+
+def report_unknown_variables() -> None:
+    """Print a sentence for each variable that looks like a setting and is none."""
+    for sentence in unknown_variables():
+        err.print(sentence, soft_wrap=True)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from execstream.cli.common import Json, print_json, table
+from execstream.cli.common import Json, print_json, report_unknown_variables, table
 from execstream.cli.terminal import err, out
 from execstream.config.settings import Settings, load_settings, read_settings, variable
 from execstream.streams.errors import NotConfigured
@@ -12,7 +12,8 @@ config = App(name="config", help="The settings, read from the environment.")
 
 @config.command
 def show(*, json: Json = False) -> None:
-    """Show every setting by its variable; passwords are left out."""
+    """Show every setting by its variable; of addresses, only parts without a password."""
+    report_unknown_variables()
     try:
         settings = load_settings()
     except NotConfigured as missing:

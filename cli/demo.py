@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from msgspec.structs import asdict
 
-from execstream.cli.common import Json, print_json, table
+from execstream.cli.common import Json, print_json, report_unknown_variables, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import Graphs, read_graphs
 from execstream.cli.progress_bar import counted
@@ -36,8 +36,8 @@ from execstream.config.settings import (
     load_settings,
     names_servers,
     read_settings,
-    without_password,
 )
+from execstream.config.shown_addresses import shown_address
 from execstream.kafka.security import configure_security
 from execstream.workload import EXAMPLE_GRAPHS
 from execstream.workload.demo import Demo, Receipt
@@ -79,6 +79,7 @@ async def demo(
     wanted = RUNS_WITH_EXIT if exit and runs is None else runs
     performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
     configure_logging(read_settings())
+    report_unknown_variables()
     writing = asyncio.create_task(asyncio.to_thread(performance.write))
     async with _pipeline() as (settings, page):
         stop = stop_signals()
@@ -127,8 +128,8 @@ def _print_page(url: str) -> None:
 async def _receipt(performance: Demo, settings: Settings, page: str) -> Receipt:
     urls = {
         "kafka": settings.kafka,
-        "postgres": str(without_password(settings.postgres)),
-        "redis": str(without_password(settings.redis)),
+        "postgres": shown_address(settings.postgres),
+        "redis": shown_address(settings.redis),
         "http": page,
     }
     with counted() as report_progress:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from execstream.cli.common import Json, print_json, table
+from execstream.cli.common import Json, print_json, report_unknown_variables, table
 from execstream.cli.diagnosis import Finding, State, examine
 from execstream.cli.terminal import Text, err, out
 from execstream.config.logs import configure_logging
@@ -17,6 +17,7 @@ async def doctor(*, json: Json = False) -> int:
     Changes nothing. Exit code 1 when a check failed; warnings leave it at 0.
     """
     settings = load_settings()
+    report_unknown_variables()
     configure_logging(settings)
     findings = []
     async for finding in examine(settings):

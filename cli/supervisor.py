@@ -17,7 +17,7 @@ from typing import IO, Self
 import structlog
 
 from execstream.config.process_lifetime import end_with
-from execstream.config.settings import Settings
+from execstream.config.settings import SUPERVISOR, Settings
 
 ROLES = ("apply", "tally", "bridge")
 WORKER = "worker-"  # stands before a role, among names of processes
@@ -28,7 +28,6 @@ LONGEST_PAUSE = 5.0  # seconds
 STABLE_AFTER = 10.0  # seconds after which an end is a new matter
 STOP_WITHIN = 10.0  # seconds between SIGTERM and SIGKILL
 
-_SUPERVISOR = "EXECSTREAM_SUPERVISOR"  # its process id, for its children
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +49,7 @@ class Supervisor:
     ) -> None:
         self._roles = tuple(roles)
         check_installed(self._roles)
-        self._environment = os.environ | settings.environment() | {_SUPERVISOR: str(os.getpid())}
+        self._environment = os.environ | settings.environment() | {SUPERVISOR: str(os.getpid())}
         self._logs = logs
         self._announce = announce
         self._children: dict[str, asyncio.subprocess.Process] = {}
@@ -139,6 +138,6 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
 
 def end_with_supervisor() -> None:
     """In a child: have SIGTERM sent to this process once its supervisor is gone."""
-    supervisor = os.environ.get(_SUPERVISOR)
+    supervisor = os.environ.get(SUPERVISOR)
     if supervisor is not None:
         end_with(int(supervisor))

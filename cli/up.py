@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, Port, print_json
+from execstream.cli.common import Json, Port, print_json, report_unknown_variables
 from execstream.cli.stack import (
     LOGS,
     check_http,
@@ -46,6 +46,7 @@ async def up(
     cancel_on_sigterm()
     settings = with_free_port(read_settings(), http_port)
     configure_logging(settings)
+    report_unknown_variables()
     if serve_too:
         check_http(settings)
     async with AsyncExitStack() as running:

@@ -4,19 +4,21 @@ Every field is the variable `EXECSTREAM_<FIELD>`. When none of the three servers
 local stack is used that `execstream up` describes in `.execstream/stack.json`.
 """
 
+import difflib
 import ipaddress
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from execstream.config.shown_addresses import HIDDEN, shown_address
 from execstream.kafka.security import Security
 from execstream.streams.errors import NotConfigured
 
@@ -36,11 +38,22 @@ _FORMS = {
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
 
-# What is never repeated: tokens, and addresses, which may hold passwords.
-_SECRET_VALUES = ("http_token", "kafka_sasl_password", "alert_webhook_url", "alert_webhook_secret")
-_SECRETS = (*SERVERS, *_SECRET_VALUES)
-
-_HIDDEN = "***"
+# Values that are shown as they are, and addresses, of which some parts are. All others are hidden.
+_OPEN = frozenset(
+    (
+        *("kafka_security_protocol", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"),
+        *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
+        *("group_prefix", "replication_factor", "max_command_bytes", "max_message_bytes"),
+        *("http_host", "http_port", "worker_host", "apply_port", "tally_port", "bridge_port"),
+        *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
+        *("log_level", "log_format"),
+    )
+)
+_ADDRESSES = frozenset(("postgres_dsn", "redis_url", "tally_urls"))
+# Variables with the prefix that are no settings, and what those of tests begin with.
+SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
+_OTHERS = frozenset((SUPERVISOR, f"{PREFIX}IMAGE"))
+_OF_TESTS = f"{PREFIX}TEST_"
 
 _MIB = 1024 * 1024
 _HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
@@ -197,10 +210,10 @@ class Settings(BaseSettings):
         return self.shown().items()
 
     def shown(self) -> dict[str, object]:
-        """All values by variable, without passwords."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        values |= {name: _HIDDEN for name in _SECRET_VALUES if values[name]}
-        return {variable(name): without_password(value) for name, value in values.items()}
+        """All values by variable; of those that may hold a password, only what may be shown."""
+        return {
+            variable(name): _shown(name, getattr(self, name)) for name in type(self).model_fields
+        }
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
@@ -248,21 +261,44 @@ def variable(field: str) -> str:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    """What is wrong with one field; what may hold a password is not repeated."""
+    """What is wrong with one field; only open values are repeated."""
     name = variable(str(error["loc"][0]).removeprefix(PREFIX))
     field = {variable(field): field for field in Settings.model_fields}[name]
-    found = "" if field in _SECRETS else f" is {os.environ.get(name)!r} and"
+    found = f" is {os.environ.get(name)!r} and" if field in _OPEN else ""
     if error["type"] == "string_pattern_mismatch":
         return f"{name}{found} must be {_FORMS[field]}"
     return f"{name}{found} is wrong: {error['msg']}"
 
 
-def without_password(value: object) -> object:
-    """An address as it may be printed; anything else as it is."""
-    if not isinstance(value, str) or "://" not in value:
+def _shown(field: str, value: object) -> object:
+    """The value of a field as it may be printed."""
+    if value is None or field in _OPEN:
         return value
-    password = urlsplit(value).password
-    return value.replace(f":{password}@", f":{_HIDDEN}@") if password else value
+    if field == "kafka_bootstrap" and re.fullmatch(_BOOTSTRAP, str(value)):
+        return value
+    return shown_address(str(value)) if field in _ADDRESSES else HIDDEN
+
+
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable with our prefix that is no setting.
+
+    A child of `up` returns none, since its parent has the same variables.
+    """
+    if SUPERVISOR in os.environ:
+        return []
+    known = {variable(field) for field in Settings.model_fields} | _OTHERS
+    return [
+        f"{name} is no setting{_suggestion(name, known - _OTHERS)}."
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(_OF_TESTS)
+    ]
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    """The name that is nearest; the prefix, which all of them share, does not count."""
+    words = sorted(one.removeprefix(PREFIX) for one in known)
+    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), words, n=1)
+    return f"; the nearest one is {PREFIX}{nearest[0]}" if nearest else ""
 
 
 def settings_at(enough: Iterable[str], **addresses: str | None) -> Settings:

@@ -42,8 +42,11 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         connection = await asyncpg.connect(
             settings.postgres, timeout=PATIENCE, command_timeout=PATIENCE
         )
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         yield _postgres.failed("answers", sentence(error), _remedy(error))
+        return
+    except ValueError as error:  # which repeats a part of the address
+        yield _postgres.failed("answers", "the address cannot be read", _remedy(error))
         return
     try:
         async for finding in _server(connection):

@@ -96,6 +96,17 @@ async def test_config_show_hides_passwords(tmp_path: Path) -> None:
         assert "EXECSTREAM_MAX_COMMAND_BYTES" in told.out
 
 
+async def test_variables_that_are_no_settings(tmp_path: Path) -> None:
+    """Each is named once on stderr, with the nearest setting; stdout has the document alone."""
+    variables = {"EXECSTREAM_TALY_URLS": "x", "EXECSTREAM_KAFKA_BOOTSTRAP": "h:1"}
+    told = await Program(tmp_path, variables)("config", "show", "--json")
+    assert told.code == 0
+    assert told.err == (
+        "EXECSTREAM_TALY_URLS is no setting; the nearest one is EXECSTREAM_TALLY_URLS.\n"
+    )
+    assert "EXECSTREAM_TALY_URLS" not in told.json()
+
+
 async def test_wrong_settings_are_named_together(tmp_path: Path) -> None:
     """All in one sentence, with their values unless those may hold passwords."""
     wrong = {
