@@ -9,11 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from cyclopts.validators import Number
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
 
 from execstream.cli.common import Json, print_json, start
 from execstream.cli.graphs import Graphs, read_graphs
-from execstream.cli.terminal import err
+from execstream.cli.terminal import Text, err
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.topics import COMMANDS
 from execstream.workload import EXAMPLE_GRAPHS, simulation
@@ -72,9 +72,14 @@ async def simulate(
     return 0 if producer.acknowledged == producer.sent else 1
 
 
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:.0f} commands")
+
+
 def _shown(commands: Iterable[Sent]) -> Iterator[Sent]:
     """The same commands, counted at the terminal on their way."""
-    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} commands"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), _Count(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("")
         for number, command in enumerate(commands, start=1):

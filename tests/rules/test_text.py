@@ -1,8 +1,10 @@
 """Control characters go, everything else stays as it was sent, byte for byte."""
 
+import ast
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 from tests.exploring import exploring
+from tests.rooms import ROOT
 
 REMOVED = [chr(code) for code in (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F)]
 KEPT = ["\t", "\n", "\r", " ", "~", "\x80", "\x9f", "\u2028", "\ufeff", "é", "💥"]
@@ -138,3 +141,21 @@ def test_cleaning_is_what_the_contract_says(value: object) -> None:
         assert json.loads(clean_json(written.encode("utf-8", "surrogatepass"))) == cleaned(value)
         if not may_need_cleaning(written.encode("utf-8", "surrogatepass")):
             assert cleaned(value) == value
+
+
+# ---- at a terminal -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "cli").rglob("*.py")), ids=lambda file: file.name)
+def test_only_one_module_makes_consoles_and_texts(file: Path) -> None:
+    """Others take `Text`, `Table` and the consoles from `cli/terminal.py`, where all is escaped;
+    nor do they print by themselves, except JSON and SQL."""
+    names, calls = set(), 0
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rich"):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.Name) and node.id == "print":
+            calls += 1
+    if file.name != "terminal.py":
+        assert not names & {"Console", "Table", "Text", "TextColumn", "Style", "print", "text"}
+        assert calls == (file.name in ("common.py", "migrate.py"))
