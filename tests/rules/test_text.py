@@ -5,11 +5,13 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execstream.config.logs import _renderers
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 from tests.exploring import exploring
 from tests.rooms import ROOT
@@ -159,3 +161,16 @@ def test_only_one_module_makes_consoles_and_texts(file: Path) -> None:
     if file.name != "terminal.py":
         assert not names & {"Console", "Table", "Text", "TextColumn", "Style", "print", "text"}
         assert calls == (file.name in ("common.py", "migrate.py"))
+
+
+def test_logs_in_columns() -> None:
+    """Values of events, and messages of exceptions, are escaped; a traceback keeps its lines."""
+    error = ValueError("\x1b[2J\u202e")
+    event: Any = {"event": "x", "level": "error", "error": "\x1b]0;a\x07\n", "exc_info": error}
+    for render in _renderers("columns"):
+        event = render(None, "error", event)
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", event)  # our own colours
+    assert r"\x1b]0;a\x07\n" in printed
+    assert "\n" in printed
+    assert r"ValueError: \x1b[2J\u202e" in printed
+    assert not {"\x1b", "\x07", "\u202e"} & set(printed)
