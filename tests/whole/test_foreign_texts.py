@@ -151,7 +151,7 @@ async def tally(place: Installation) -> AsyncIterator[Worker]:
 
 
 @pytest.fixture(scope="module")
-async def world(place: Installation, worker: Worker, tally: Worker) -> World:
+async def world(place: Installation, worker: Worker, tally: Worker) -> AsyncIterator[World]:
     """A block, a step, an error, pins, a dead letter and an alert for each of the texts."""
     assert worker.is_alive
     assert tally.is_alive
@@ -204,7 +204,8 @@ async def world(place: Installation, worker: Worker, tally: Worker) -> World:
             assert alert is not None
             made.alerts.append(alert.id)
     await db.close()
-    return made
+    yield made
+    await place.db.execute(f"drop schema if exists {beside(place)} cascade")
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ CASES = {
     ("show",): Case(("{run}", "{tampered}"), shows_all=True),
     ("diff",): Case(("{run} 2 97",), shows_all=True),
     ("explain",): Case(("{run}", "{run} {command}"), shows_all=True),
-    ("replay",): Case(("--into beside --source journal", "{evil}"), (0, 1)),
+    ("replay",): Case(("--into {beside} --source journal", "{evil}"), (0, 1)),
     ("watch",): Case(("--once",)),
     ("stats", "blocks"): Case(("",), shows_all=True),
     ("alerts", "list"): Case(("--limit 100",), shows_all=True),
@@ -268,9 +269,15 @@ def check(told: Result, codes: tuple[int, ...]) -> None:
     assert not acting(told.out + told.err)
 
 
+def beside(place: Installation) -> str:
+    """The schema that is rebuilt; others run this module on the same servers."""
+    return f"{place.settings.schema_}_beside"
+
+
 def filled(call: str, world: World, place: Installation) -> list[str]:
     places = {
         "evil": EVIL,
+        "beside": beside(place),
         "run": world.run.run_id,
         "command": world.a_command,
         "tampered": world.tampered.run_id,
