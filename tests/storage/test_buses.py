@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +16,6 @@ from execstream.models import (
     NodeExecutionResult,
 )
 from execstream.storage.redis.buses import AsyncRedisExecutionEventBus, RedisExecutionEventBus
-from execstream.workload.reference import read_json
 from tests.orders import Orders
 from tests.storage.factories import DAWN, OWNER
 from tests.storage.hearing import PATIENCE, Scene, heard, life
@@ -137,7 +137,7 @@ async def test_one_event_can_be_waited_for(scene: Scene) -> None:
 async def test_states_can_be_published_by_hand(scene: Scene) -> None:
     """They arrive as they were, numbers and all, without a place; a share token does not travel."""
     run = GraphExecution(
-        **RUN, inputs={"exact": read_json("0.12345678901234567890")}, outputs={"o": [10**30, 0.5]}
+        **RUN, inputs={"exact": Decimal("0.12345678901234567890")}, outputs={"o": [10**30, 0.5]}
     )
     run.share_token = secrets.token_urlsafe()
     step = NodeExecutionResult(
