@@ -237,14 +237,12 @@ def _check_key(command: Command, key: bytes | None) -> Dead | None:
 
 def _check_numbers(command: Command, size: int) -> Dead | None:
     """The dead letter when Postgres cannot hold a number, or all numbers would take too much."""
-    payloads = []
-    for name in _PAYLOADS[command.__class__]:
-        raw = getattr(command, name)
-        if raw is not UNSET:
-            payloads.append(bytes(raw))
+    payloads = [
+        raw for name in _PAYLOADS[command.__class__] if (raw := getattr(command, name)) is not UNSET
+    ]
     if command.__class__ is CreateGraph:
         for node in command.starting_nodes:
-            payloads += map(bytes, node.inputs.values())
+            payloads += node.inputs.values()
     detail = unstorable(b",".join(payloads), size) if payloads else None
     return None if detail is None else Dead(DeadReason.NOT_STORABLE, detail)
 
