@@ -39,7 +39,7 @@ from execstream.streams.state import Run
 _TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_TRACE = 8 * 1024  # bytes of them; each event of a command carries them
 
-Decoded = list[list[Command | Dead]]  # by portion, by record
+Decoded = list[list[Command | Dead]]  # by partition batch, by record
 
 
 @dataclass(slots=True)
