@@ -1,4 +1,4 @@
-"""The list of runs, in a real browser: counters, filters, pages, what is new, and how soon."""
+"""The list of runs, in a real browser: counters, filters, pages, and what is new."""
 
 from uuid import uuid4
 
@@ -12,7 +12,6 @@ from tests.worker import Installation
 pytestmark = pytest.mark.browser
 
 ROWS = "document.querySelectorAll('tbody tr').length"
-FIRST_PAINT = 1_000  # milliseconds
 
 _MANY = """
 insert into graph_execution (id, user_id, graph_id, graph_version, status, dry_run, is_deleted,
@@ -87,19 +86,17 @@ async def test_new_runs_wait_behind_a_button(tab: Tab, server: Server, place: In
     await tab.sees(f"{ROWS} === 2 && document.querySelector('.fresh').hidden")
 
 
-async def test_paints_soon_with_many_runs(tab: Tab, server: Server, place: Installation) -> None:
-    """With 100,000 runs in the database, the first rows are there within a second."""
+async def test_shows_the_first_page_of_many_runs(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """With 100,000 runs in the database, the page has its first rows, and counts them all. How soon
+    it has them is measured by bench/browser.py."""
     await place.db.execute(_MANY)
     await place.db.execute("analyze graph_execution")
     await tab.open("about:blank")
 
     await tab.open(f"{server.url}/#/runs")
-    shown = await tab.sees(f"{ROWS} === 50 && performance.now()")
 
-    painted = await tab.run(
-        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-    )
+    await tab.sees(f"{ROWS} === 50")
     await tab.sees("document.querySelector('.counter').title.startsWith('100,')")
     await tab.screenshot("runs-100000")
-    assert painted <= FIRST_PAINT
-    assert shown <= FIRST_PAINT
