@@ -14,11 +14,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from execstream.config.shown_addresses import HIDDEN, shown_address
+from execstream.config.address_syntax import (
+    POSTGRES_FORM,
+    REDIS_FORM,
+    checked_address,
+    complaint,
+    is_address,
+)
+from execstream.config.shown_addresses import BETWEEN_ADDRESSES, HIDDEN, shown_address
 from execstream.kafka.security import Security
 from execstream.streams.errors import NotConfigured
 
@@ -29,8 +36,8 @@ SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
 # What a value must look like, for people; the patterns below say it to machines.
 _FORMS = {
     "kafka_bootstrap": "host:port, or several of them with commas between",
-    "postgres_dsn": "like postgresql://user:password@host/database",
-    "redis_url": "like redis://user:password@host:6379/0",
+    "postgres_dsn": POSTGRES_FORM,
+    "redis_url": REDIS_FORM,
     "topic_prefix": "letters, digits, dots, dashes and underscores",
     "alert_webhook_url": "like https://host/path",
     "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
@@ -50,6 +57,7 @@ _OPEN = frozenset(
     )
 )
 _ADDRESSES = frozenset(("postgres_dsn", "redis_url", "tally_urls"))
+_UNREADABLE = "unreadable_address"
 # Variables with the prefix that are no settings, and what those of tests begin with.
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 _OTHERS = frozenset((SUPERVISOR, f"{PREFIX}IMAGE"))
@@ -161,6 +169,13 @@ class Settings(BaseSettings):
         "auto", description="auto: columns at a terminal, JSON lines otherwise"
     )
 
+    @field_validator("postgres_dsn", "redis_url", "alert_webhook_url", "tally_urls")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None and not all(map(is_address, BETWEEN_ADDRESSES.split(value))):
+            raise PydanticCustomError(_UNREADABLE, "unreadable address")
+        return value
+
     @property
     def kafka(self) -> str:
         """`kafka_bootstrap`; NotConfigured when it is not set."""
@@ -202,8 +217,13 @@ class Settings(BaseSettings):
         return address
 
     def at(self, **addresses: str | None) -> Self:
-        """A copy with other addresses of servers; None leaves one as it is."""
+        """A copy with other addresses of servers; None leaves one as it is.
+
+        Raises NotConfigured for an address that cannot be read.
+        """
         changes = {server: address for server, address in addresses.items() if address is not None}
+        for server in changes.keys() - {"kafka_bootstrap"}:
+            checked_address(changes[server], _FORMS[server])
         return self.model_copy(update=changes)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
@@ -267,6 +287,8 @@ def _complaint(error: ErrorDetails) -> str:
     found = f" is {os.environ.get(name)!r} and" if field in _OPEN else ""
     if error["type"] == "string_pattern_mismatch":
         return f"{name}{found} must be {_FORMS[field]}"
+    if error["type"] == _UNREADABLE:
+        return f"{name} {complaint(_FORMS[field])}"
     return f"{name}{found} is wrong: {error['msg']}"
 
 

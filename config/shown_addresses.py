@@ -22,7 +22,7 @@ _ADDRESS = re.compile(
     re.ASCII,
 )
 _OPTION = re.compile(r"(?P<name>[a-z_]+)=[\w./:,-]*", re.ASCII)
-_BETWEEN = re.compile(r",(?=[a-z][a-z0-9+.-]*://)")
+BETWEEN_ADDRESSES = re.compile(r",(?=[a-z][a-z0-9+.-]*://)")
 
 
 def shown_address(text: str) -> str:
@@ -31,7 +31,7 @@ def shown_address(text: str) -> str:
     These are scheme, user, hosts, ports, path, and some options; `***` stands for anything else. Of
     an address in another form only the scheme is shown.
     """
-    return ",".join(map(_shown, _BETWEEN.split(text)))
+    return ",".join(map(_shown, BETWEEN_ADDRESSES.split(text)))
 
 
 def _shown(address: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from execstream.config.address_syntax import POSTGRES_FORM, checked_address
 from execstream.streams import exact_json
 
 NO_TIMEOUT = 24 * 3600.0  # seconds; for statements that read or write whole tables
@@ -95,7 +96,7 @@ async def open_pool(
 ) -> asyncpg.Pool:
     """Open a pool of up to `size` connections; without `init`, JSON values come back as text."""
     return await asyncpg.create_pool(
-        dsn,
+        checked_address(dsn, POSTGRES_FORM),
         min_size=1,
         max_size=size,
         command_timeout=profile.timeout,
@@ -108,7 +109,9 @@ async def open_pool(
 async def connection(dsn: str, schema: str, profile: Profile) -> AsyncIterator[asyncpg.Connection]:
     """Open one connection and close it at the end of the context."""
     opened = await asyncpg.connect(
-        dsn, command_timeout=profile.timeout, server_settings=profile.server_settings(schema)
+        checked_address(dsn, POSTGRES_FORM),
+        command_timeout=profile.timeout,
+        server_settings=profile.server_settings(schema),
     )
     try:
         yield opened
@@ -133,7 +136,7 @@ class Session:
     """
 
     def __init__(self, dsn: str, schema: str) -> None:
-        self._dsn = dsn
+        self._dsn = checked_address(dsn, POSTGRES_FORM)
         self._schema = schema
         self._connection: asyncpg.Connection | None = None
 

@@ -97,7 +97,7 @@ class Rebuild:
             check_live_end(topic, live)
         begins = await offsets_at(settings.kafka, topic, asked.begin)
         ends = await offsets_at(settings.kafka, topic, asked.end)
-        chosen = await stored_plan(connection, schema)
+        chosen = await stored_plan(connection, schema, name)
         if chosen is None:
             journal = await reach(connection, settings.schema_)
             chosen = plan(asked.source, begins, ends, topic, live, journal)

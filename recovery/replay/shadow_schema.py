@@ -60,6 +60,7 @@ _TABLES = """
 select relname from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')
 """
 _PLAN = "select source, partition, base, from_offset, until_offset from replay_plan order by 2"
+_TOPICS_READ = "select distinct topic from consumer_offset where consumer = 'apply'"
 _ADD_SPAN = "insert into replay_plan values ($2, $1, $3, $4, $5)"
 _ADD_PLACE = """
 insert into consumer_offset (consumer, topic, partition, next_offset, epoch, base)
@@ -77,9 +78,9 @@ select format('%I', c.relname) as name,
 """
 
 
-async def stored_plan(connection: asyncpg.Connection, schema: str) -> Plan | None:
-    """The plan by which `schema` is being rebuilt; None when there is no such schema, or nothing in
-    it yet but what migrations make.
+async def stored_plan(connection: asyncpg.Connection, schema: str, topic: str) -> Plan | None:
+    """The plan by which `schema` is being rebuilt from the commands of `topic`; None when there is
+    no such schema, or nothing in it yet but what migrations make.
 
     Raises NotThatRebuild when it is something else.
     """
@@ -88,6 +89,12 @@ async def stored_plan(connection: asyncpg.Connection, schema: str) -> Plan | Non
     tables = {row[0] for row in await connection.fetch(_TABLES, quoted(schema))}
     rows = await connection.fetch(_PLAN) if "replay_plan" in tables else []
     if rows:
+        if others := {row[0] for row in await connection.fetch(_TOPICS_READ)} - {topic}:
+            raise NotThatRebuild(
+                f"{schema} is being rebuilt by another installation, from {min(others)} instead of "
+                f"{topic}: name another schema, or drop it (`drop schema {quoted(schema)} "
+                "cascade`)."
+            )
         return Plan(rows[0]["source"], [Span(*row[1:]) for row in rows])
     if "migration" in tables and not await _is_used(connection, tables):
         return None

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from execstream.config.address_syntax import REDIS_FORM, checked_address
 from execstream.streams.events import Source
 
 PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
@@ -48,10 +49,11 @@ return published
 def open_redis(url: str) -> Redis:
     """A client that does not try again on its own.
 
-    It cannot know whether the first try was heard, and would publish twice.
+    It cannot know whether the first try was heard, and would publish twice. Raises NotConfigured
+    for an address that cannot be read.
     """
     return Redis.from_url(
-        url,
+        checked_address(url, REDIS_FORM),
         retry=Retry(NoBackoff(), 0),
         socket_timeout=PATIENCE,
         socket_connect_timeout=PATIENCE,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from execstream.config.address_syntax import POSTGRES_FORM, checked_address
 from execstream.storage.connections import quoted
 from execstream.streams.errors import Fatal
 
@@ -46,7 +47,7 @@ def migrations() -> list[Migration]:
 
 async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
     """Apply what is missing; the names of what was applied, oldest first."""
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(checked_address(dsn, POSTGRES_FORM))
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         await connection.execute(f"create schema if not exists {quoted(schema)}")

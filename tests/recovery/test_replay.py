@@ -199,6 +199,9 @@ async def test_another_schema_is_not_touched(place: Installation, schema: str) -
     for other in (FROM_JOURNAL, Asked("topics", {}, {0: 1})):
         with pytest.raises(NotThatRebuild, match="from --source topics between other offsets"):
             await replayed(place, schema, other)
+    await place.db.execute(f"update {schema}.consumer_offset set topic = 'theirs.' || topic")
+    with pytest.raises(NotThatRebuild, match=r"by another installation, from theirs\."):
+        await replayed(place, schema)
 
 
 async def test_erased_runs_stay_erased(place: Installation, schema: str) -> None:
