@@ -20,7 +20,7 @@ from execstream.streams import exact_json
 from execstream.streams.commands import Command, SetKeyValue, type_of
 from execstream.streams.decoding import decode
 from execstream.streams.errors import NotDelivered, OutcomeUnknown
-from execstream.streams.outcomes import Outcome
+from execstream.streams.outcomes import Outcome, described
 from execstream.streams.redriving import Redriven
 from execstream.streams.topics import COMMANDS
 
@@ -183,7 +183,8 @@ class ExecutionClient(Writing):
         if isinstance(judged, Command):
             return _Prepared(judged, key, value)
         raise ValueError(
-            f"This would become a dead letter, {judged.reason}: {judged.detail}. Nothing was sent."
+            f"This would become a dead letter, {judged.reason}: {described(judged)}. "
+            "Nothing was sent."
         )
 
     async def _deliver(self, prepared: _Prepared, headers: Mapping[str, bytes] | None) -> Sent:

@@ -5,7 +5,6 @@ first reason of the contract's order. `wrong_partition`, and data that Postgres 
 another cause than its numbers, are found elsewhere.
 """
 
-import re
 from contextlib import suppress
 from typing import Any, get_type_hints
 
@@ -14,8 +13,6 @@ from msgspec import UNSET, Raw, Struct
 
 from execstream.streams.commands import (
     COMMAND_TYPES,
-    FORMS,
-    UUID,
     AnyCommand,
     Command,
     CreateGraph,
@@ -31,10 +28,15 @@ from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.scanning import depth
 from execstream.streams.storable_numbers import unstorable
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
+from execstream.streams.wording import (
+    MAX_QUOTE,
+    describe_malformed,
+    describe_misfit,
+    describe_no_moment,
+)
 
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 128  # levels; the command itself is the first
-MAX_QUOTE = 200  # characters of what was sent that a dead letter's detail repeats
 VERSION = 1
 
 
@@ -75,12 +77,6 @@ _any_json = msgspec.json.Decoder(Raw)
 _header = msgspec.json.Decoder(dict[str, Raw])
 _objects = msgspec.json.Decoder(list[dict[str, Raw]])
 
-# Where in a command something is wrong, as msgspec ends its messages.
-_PLACE = re.compile(r" - at (?:`key` in )?`([^`]*)`\Z")
-_SENTENCES = {f"Expected `str` matching regex {form!r}": text for form, text in FORMS.items()}
-_SENTENCES["Expected `str` of length <= 36"] = FORMS[UUID]  # no other text has this limit
-_MISSING = re.compile(r"Object missing required field `([^`]*)`\Z")
-
 
 def decode(
     key: bytes | None,
@@ -94,11 +90,12 @@ def decode(
     Without `judges_numbers`, numbers may be such as Postgres cannot hold.
     """
     if value is None:
-        return Dead(DeadReason.NOT_JSON, {"message": "the record has no value"})
+        return Dead(DeadReason.NOT_JSON, {"message": "The record has no value"})
     if len(value) > max_bytes or isinstance(value, OmittedValue):
         return _too_large(value, max_bytes)
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
-        return Dead(DeadReason.TOO_DEEP, {"limit": MAX_DEPTH})
+        message = f"The command has more than {MAX_DEPTH} levels of lists and objects"
+        return Dead(DeadReason.TOO_DEEP, {"message": message, "limit": MAX_DEPTH})
     try:
         if not value.isascii():
             value.decode()  # msgspec does not look inside raw values
@@ -118,10 +115,18 @@ def decode(
 
 def _too_large(value: bytes, max_bytes: int) -> Dead:
     if not isinstance(value, OmittedValue):
-        return Dead(DeadReason.TOO_LARGE, {"bytes": len(value), "limit": max_bytes})
-    if value.size is None:
-        return Dead(DeadReason.BATCH_TOO_LARGE, {"limit": value.limit})
-    return Dead(DeadReason.TOO_LARGE, {"bytes": value.size, "limit": min(max_bytes, value.limit)})
+        return too_large(len(value), max_bytes)
+    if value.size is not None:
+        return too_large(value.size, min(max_bytes, value.limit))
+    message = f"Its compressed batch has more than {value.limit:,} bytes before this record"
+    return Dead(DeadReason.BATCH_TOO_LARGE, {"message": message, "limit": value.limit})
+
+
+def too_large(size: int | None, limit: int) -> Dead:
+    """Return the dead letter of a value of `size` bytes, None if unknown, above `limit`."""
+    message = f"The command has more than {limit:,} bytes"
+    sizes = {"limit": limit} if size is None else {"bytes": size, "limit": limit}
+    return Dead(DeadReason.TOO_LARGE, {"message": message, **sizes})
 
 
 def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
@@ -143,34 +148,30 @@ def _look_closely(value: bytes) -> Command | Dead:
         value.decode()
         _any_json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as not_json:
-        return Dead(DeadReason.NOT_JSON, {"message": str(not_json)})
+        return Dead(DeadReason.NOT_JSON, {"message": describe_malformed(not_json)})
     if not value.lstrip().startswith(b"{"):
-        return Dead(DeadReason.NOT_AN_OBJECT)
+        return Dead(DeadReason.NOT_AN_OBJECT, {"message": "The record is JSON, but no object"})
     header = _header.decode(value)
     version = _parsed(header.get("v"))
     if type(version) is int and version != VERSION:
         return _unsupported(version)
     kind = _parsed(header.get("type"))
     if not isinstance(kind, str) or kind not in COMMAND_TYPES:
-        return Dead(DeadReason.UNKNOWN_TYPE, {"type": _quoted(kind)})
+        return _unknown_type(kind)
     with suppress(KeyError, msgspec.DecodeError):  # what else it is is judged below
         nodes = _objects.decode(header["starting_nodes"])
         header["starting_nodes"] = Raw(msgspec.json.encode(nodes))
     try:
         command: Command = _command.decode(msgspec.json.encode(header))
     except msgspec.DecodeError as error:
-        return _misfit(str(error))
+        return _invalid(*describe_misfit(str(error)))
     return command
 
 
-def _misfit(text: str) -> Dead:
-    """The dead letter for a complaint of msgspec's."""
-    place = _PLACE.search(text)
-    path, message = (place[1], text[: place.start()]) if place else ("$", text)
-    message = _SENTENCES.get(message, message)
-    if missing := _MISSING.match(message):
-        path += f".{missing[1]}"
-    return _invalid(path, message)
+def _unknown_type(kind: object) -> Dead:
+    types = ", ".join(COMMAND_TYPES)
+    message = f"The field type must be one of {types}"
+    return Dead(DeadReason.UNKNOWN_TYPE, {"message": message, "type": _quoted(kind)})
 
 
 def _parsed(raw: Raw | None) -> Any:
@@ -186,7 +187,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
     try:
         command.time  # noqa: B018 - the check is that it can be read
     except ValueError as error:
-        return _invalid("$.at", f"There is no such time: {error}")
+        return _invalid("$.at", describe_no_moment(error))
     kind = type(command)
     for name in _DOCUMENTS[kind]:
         raw = getattr(command, name)
@@ -196,7 +197,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
         if first == b"n":
             setattr(command, name, UNSET)
         elif first != b"{":
-            return _invalid(f"$.{name}", "Expected `object`")
+            return _invalid(f"$.{name}", "Expected an object")
     if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
     if may_need_cleaning(value):
@@ -231,8 +232,11 @@ def _clean(command: Command) -> Dead | None:
 def _check_key(command: Command, key: bytes | None) -> Dead | None:
     if key == command.key.encode():
         return None
-    found = None if key is None else key[:200].decode(errors="replace")
-    return Dead(DeadReason.KEY_MISMATCH, {"expected": command.key, "found": found})
+    found = None if key is None else key[:MAX_QUOTE].decode(errors="replace")
+    field = "user_id" if isinstance(command, SetKeyValue) else "graph_exec_id"
+    message = f"The record's key must be the {field} of its command"
+    detail = {"message": message, "expected": command.key, "found": found}
+    return Dead(DeadReason.KEY_MISMATCH, detail)
 
 
 def _check_numbers(command: Command, size: int) -> Dead | None:
@@ -248,7 +252,9 @@ def _check_numbers(command: Command, size: int) -> Dead | None:
 
 
 def _unsupported(version: int | None) -> Dead:
-    return Dead(DeadReason.UNSUPPORTED_VERSION, {"found": _quoted(version), "supported": VERSION})
+    message = f"The field v must be {VERSION}, or left out"
+    detail = {"message": message, "found": _quoted(version), "supported": VERSION}
+    return Dead(DeadReason.UNSUPPORTED_VERSION, detail)
 
 
 def _invalid(path: str, message: str) -> Dead:

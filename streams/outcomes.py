@@ -74,13 +74,26 @@ class Refused(Struct, frozen=True):
 
 
 class Dead(Struct, frozen=True):
-    """Could not be understood or stored."""
+    """Could not be understood or stored. `detail` has a sentence as `message`."""
 
     reason: DeadReason
     detail: dict[str, Any] = field(default_factory=dict)
 
 
 Outcome = Applied | Duplicate | Refused | Dead
+
+
+def wrong_partition(expected: int, found: int) -> Dead:
+    """Return the outcome of a command on partition `found` about a run of partition `expected`."""
+    message = f"The run belongs to partition {expected}, and the command is on {found}"
+    detail = {"message": message, "expected": expected, "found": found}
+    return Dead(DeadReason.WRONG_PARTITION, detail)
+
+
+def described(dead: Dead) -> str:
+    """Return the sentence about a dead letter, with the path of the field it is about."""
+    path = dead.detail.get("path")
+    return f"{path}: {dead.detail['message']}" if path else str(dead.detail["message"])
 
 
 def detail_json(detail: dict[str, Any]) -> bytes:

@@ -15,8 +15,11 @@ MAX_FRACTION_DIGITS = 16_383
 FREE_EXPONENTS = 1024 * 1024  # what exponents may sum up to in any command
 EXPONENTS_PER_BYTE = 4  # and more than that, by the size of the command
 
-OUT_OF_RANGE = {"sqlstate": "22003", "message": "NumericValueOutOfRangeError"}
-"""The detail that a refusal of Postgres' has."""
+_OUT_OF_RANGE = {
+    "sqlstate": "22003",  # with which Postgres would refuse it
+    "message": f"A number has more than {MAX_DIGITS:,} digits before the decimal point, or "
+    f"{MAX_FRACTION_DIGITS:,} after it",
+}
 
 # Payloads are first searched for the shape of a number that may be beyond a limit: digits as zeros,
 # and everything deleted that neither belongs to a number nor separates two. In commands of up to
@@ -60,7 +63,7 @@ def _judge(numbers: bytes, size: int) -> dict[str, object] | None:
     limit = FREE_EXPONENTS + EXPONENTS_PER_BYTE * size
     most_long = limit // _LONG_EXPONENT + size // len(_MANY_DIGITS) + 1  # within all limits
     if not all(map(_fits, islice(_LONG.finditer(numbers), most_long))):
-        return dict(OUT_OF_RANGE)
+        return dict(_OUT_OF_RANGE)
     exponents = Counter(_EXPONENT.findall(numbers))
     if sum(_value(digits) * count for digits, count in exponents.items()) <= limit:
         return None

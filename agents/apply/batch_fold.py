@@ -33,6 +33,7 @@ from execstream.streams.outcomes import (
     Outcome,
     Refusal,
     Refused,
+    wrong_partition,
 )
 from execstream.streams.state import Run
 
@@ -166,10 +167,7 @@ class _Folder:
         run = self.cache.get(command.graph_exec_id)
         if run is not None and run.partition != record.partition:
             if (record.partition, record.offset) not in self.folded.early:
-                return Dead(
-                    DeadReason.WRONG_PARTITION,
-                    {"expected": run.partition, "found": record.partition},
-                )
+                return wrong_partition(run.partition, record.partition)
             run = None
         result = fold(run, command, record.partition)
         if isinstance(result, Refused):

@@ -19,7 +19,13 @@ from execstream.agents.apply.batch_fold import BatchResult, Decoded, decode_batc
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
+from execstream.agents.apply.state_loading import (
+    REFUSALS,
+    is_stale,
+    is_unstorable,
+    load_states,
+    not_storable,
+)
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
@@ -30,7 +36,7 @@ from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session, sqlstate
 from execstream.storage.schema.day_partitions import Days
-from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.outcomes import Dead
 
 log = structlog.get_logger(__name__)
 
@@ -179,10 +185,7 @@ class Applier:
         if place in self._unstorable:
             raise error  # not even as a dead letter
         log.warning("not_storable", partition=record.partition, offset=record.offset)
-        self._unstorable[place] = Dead(
-            DeadReason.NOT_STORABLE,
-            {"sqlstate": sqlstate(error), "message": type(error).__name__},
-        )
+        self._unstorable[place] = not_storable(error)
         await self._again(batch)
         self._unstorable.clear()
 

@@ -11,6 +11,7 @@ from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE
 from execstream.storage.connections import Session, sqlstate
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.commands import RunCommand, SetKeyValue
+from execstream.streams.outcomes import Dead, DeadReason
 
 # What a commit may be answered with, beside what waiting cures.
 REFUSALS = (asyncpg.PostgresError, ClientDataError)
@@ -29,6 +30,14 @@ def is_stale(error: Exception) -> bool:
 def is_unstorable(error: Exception) -> bool:
     """Whether Postgres refuses something in the batch, and will refuse it again."""
     return not is_stale(error) and (sqlstate(error) or _DATA)[:2] in _DATA_ERRORS
+
+
+def not_storable(error: Exception) -> Dead:
+    """Return the dead letter of a record that Postgres refuses with `error`."""
+    state = sqlstate(error)
+    suffix = f" (SQLSTATE {state})" if state else ""
+    message = f"Postgres does not take a value of this command{suffix}"
+    return Dead(DeadReason.NOT_STORABLE, {"sqlstate": state, "message": message})
 
 
 async def load_states(session: Session, cache: RunCache, decoded: Decoded, number: int) -> None:

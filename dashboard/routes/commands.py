@@ -19,9 +19,9 @@ from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served, Services
 from execstream.storage.log.outcomes import find_outcome, look_at
 from execstream.streams.commands import Command
-from execstream.streams.decoding import decode
+from execstream.streams.decoding import decode, too_large
 from execstream.streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown
-from execstream.streams.outcomes import Dead, DeadReason, reply
+from execstream.streams.outcomes import Dead, DeadReason, described, reply
 from execstream.streams.redriving import named_key
 from execstream.streams.topics import COMMANDS
 
@@ -173,7 +173,7 @@ async def _body(request: Request, most: int) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > most:
-            raise _dead(Dead(DeadReason.TOO_LARGE, {"limit": most}))
+            raise _dead(too_large(None, most))
     return bytes(body)
 
 
@@ -190,7 +190,7 @@ def _dead(dead: Dead) -> ProblemError:
     is_large = dead.reason is DeadReason.TOO_LARGE
     return ProblemError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE if is_large else HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"This would become a dead letter, {dead.reason}. Nothing was sent.",
+        f"This would become a dead letter, {dead.reason}: {described(dead)}. Nothing was sent.",
         reason=dead.reason,
         found=dead.detail,
     )

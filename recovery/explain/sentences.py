@@ -181,5 +181,8 @@ _RULES = {
 
 def why_dead(dead: Dead) -> str:
     """What is wrong with a record that became a dead letter."""
-    detail = msgspec.json.encode(dead.detail).decode() if dead.detail else ""
-    return f"it could not be taken in, {dead.reason} {shortened(detail)}".rstrip()
+    message = dead.detail.get("message")
+    rest = {name: value for name, value in dead.detail.items() if name != "message"}
+    detail = shortened(msgspec.json.encode(rest).decode()) if rest else ""
+    found = " ".join(filter(None, (message and f"{message}.", detail)))
+    return f"it could not be taken in, {dead.reason}: {found}" if found else f"{dead.reason}"

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 
 from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
 from execstream.agents.apply.publisher import OutboundRecords
-from execstream.agents.apply.state_loading import REFUSALS, is_stale, is_unstorable, load_states
+from execstream.agents.apply.state_loading import (
+    REFUSALS,
+    is_stale,
+    is_unstorable,
+    load_states,
+    not_storable,
+)
 from execstream.agents.runtime.partition_buffer import Batch, Record
 from execstream.agents.runtime.retries import retrying
 from execstream.recovery.replay.assignment import TakenOver, Writer
@@ -65,10 +71,7 @@ class _Folding:
                 await self.apply(half)
             return
         record = batch[0].records[0]
-        self._dead[record.partition, record.offset] = Dead(
-            DeadReason.NOT_STORABLE,
-            {"sqlstate": sqlstate(error), "message": type(error).__name__},
-        )
+        self._dead[record.partition, record.offset] = not_storable(error)
         await self._insist(batch)
 
     async def _insist(self, batch: Batch) -> None:

@@ -26,12 +26,14 @@ class Table:
     Attributes:
         key: columns that name a row; those of totals by time begin with the time.
         left_out: columns that are not compared.
+        worded: documents that are compared without their `message`, which is for people.
     """
 
     name: str
     key: tuple[str, ...]
     origin: Origin
     left_out: tuple[str, ...] = ()
+    worded: tuple[str, ...] = ()
 
 
 _SOURCE = ("source_partition", "source_offset")
@@ -43,7 +45,9 @@ KEY_VALUE_JOURNAL = Table("kv_journal", _SOURCE, Origin.APPLIED)
 KEY_VALUES = Table("kv_data", ("user_id", "key"), Origin.APPLIED)
 REFUSALS = Table("refusal", _SOURCE, Origin.REJECTED)
 # By their place in one topic; the id also differs between topics that had the same name.
-DEAD_LETTERS = Table("dead_letter", ("partition", "offset"), Origin.REJECTED, ("redriven_at",))
+DEAD_LETTERS = Table(
+    *("dead_letter", ("partition", "offset"), Origin.REJECTED, ("redriven_at",), ("detail",))
+)
 
 
 def _total(name: str, *key: str) -> Table:

@@ -4,6 +4,7 @@ Which bad record gets which reason is tested on whole workers, `tests/whole/test
 """
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -22,9 +23,12 @@ from execstream.streams.commands import (
     StartGraph,
     UpdateGraph,
 )
-from execstream.streams.decoding import MAX_QUOTE, asks, decode
+from execstream.streams.decoding import asks, decode
 from execstream.streams.errors import NOT_READABLE
-from execstream.streams.outcomes import Dead, DeadReason, detail_json
+from execstream.streams.omitted import OmittedValue
+from execstream.streams.outcomes import Dead, DeadReason, detail_json, wrong_partition
+from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.wording import MAX_QUOTE
 from execstream.workload.reference.reading import DeadError, read
 from tests.exploring import exploring
 from tests.orders import Order, Orders, replaced
@@ -263,6 +267,20 @@ def test_the_path_of_what_is_invalid(make: Callable[[Orders], Order], path: str)
             {"type": "graph.share", "is_shared": True, "share_token_hash": "ab"},
             "Expected a SHA-256 as 64 lower-case hex digits",
         ),
+        ({"id": None}, "Expected a string, not null"),
+        ({"reply_to": 5}, "Expected a string or null, not an integer"),
+        ({"stats": []}, "Expected an object"),
+        ({"type": "node.output", "output_data": 1}, "This field is missing"),
+        (
+            {"status": "running"},
+            f"Expected one of {', '.join(ExecutionStatus)}, not running",
+        ),
+        (
+            {"type": "node.update_many", "status": "RUNNING", "node_exec_ids": []},
+            "Expected at least 1 elements",
+        ),
+        ({"type": "unheard"}, f"The field type must be one of {', '.join(COMMAND_TYPES)}"),
+        ({"v": 2}, "The field v must be 1, or left out"),
     ],
 )
 def test_the_message_is_a_sentence(fields: dict[str, Any], sentence: str) -> None:
@@ -275,12 +293,55 @@ def test_the_message_is_a_sentence(fields: dict[str, Any], sentence: str) -> Non
     assert dead.detail["message"] == sentence
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "The record has no value"),
+        (b"", "The JSON ends before its end"),
+        (b'{"a": 1', "The JSON ends before its end"),
+        (
+            b'{"a": 1,}',
+            "The record is no JSON at byte 8: the comma is followed by no field",
+        ),
+        (b"{'a': 1}", "The record is no JSON at byte 1: '\"' is missing"),
+        (b'{"a": NaN}', "The record is no JSON at byte 6: what begins there is no value of JSON"),
+        (b'{"a": "\xff"}', "The record is no UTF-8 at byte 7"),
+        (b"[]", "The record is JSON, but no object"),
+    ],
+)
+def test_the_sentence_about_what_is_no_object(value: bytes | None, sentence: str) -> None:
+    """With the byte at which reading ends."""
+    dead = decode(b"k", value)
+    assert isinstance(dead, Dead)
+    assert dead.detail["message"] == sentence
+
+
+_WORDS_OF_LIBRARIES = re.compile(r"`|regex|codec|malformed|Error|enum")
+
+
 @pytest.mark.parametrize("name", DEAD)
-def test_no_message_is_a_regular_expression(name: str) -> None:
-    """Of no bad record."""
+def test_every_message_is_a_sentence(name: str) -> None:
+    """Of every bad record, in words of ours; what a sender wrote may be repeated in it."""
     order = DEAD[name].make(Orders())[-1]
     dead = decode(order.key, order.value)
-    assert not isinstance(dead, Dead) or "regex" not in str(dead.detail)
+    if DEAD[name].expected in FOUND_ELSEWHERE:
+        dead = wrong_partition(1, 2)
+    assert isinstance(dead, Dead)
+    must_be_a_sentence(dead.detail["message"])
+
+
+@pytest.mark.parametrize("size", [None, LIMIT + 1])
+def test_a_value_that_was_omitted_has_a_sentence(size: int | None) -> None:
+    dead = decode(b"k", OmittedValue(size, 2 * LIMIT))
+    assert isinstance(dead, Dead)
+    must_be_a_sentence(dead.detail["message"])
+
+
+def must_be_a_sentence(message: str) -> None:
+    own = message.partition(", not ")[0]
+    assert own[0].isupper()
+    assert " " in own
+    assert not _WORDS_OF_LIBRARIES.search(own), message
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from execstream.workload.reference.reading import DeadError, read
 from tests.exploring import exploring
 from tests.orders import Orders
 
-OUT_OF_RANGE = {"sqlstate": "22003", "message": "NumericValueOutOfRangeError"}
+OUT_OF_RANGE = {
+    "sqlstate": "22003",
+    "message": "A number has more than 131,072 digits before the decimal point, or 16,383 after it",
+}
 LIMIT = 8 * 1024 * 1024
 MIB = 1024 * 1024
 
