@@ -53,6 +53,7 @@ _COMMANDS = {
     "topics": _Command("The Kafka topics: apply, check, list."),
     "migrate": _Command("Bring the schema in Postgres to this version."),
     "emit": _Command("Send commands from a file or a pipe."),
+    "check": _Command("Find what is wrong with commands before they are sent."),
     "simulate": _Command("Make the commands of simulated runs."),
     "listen": _Command("Print what happens, as it happens."),
     "list": _Command("List runs, newest first."),

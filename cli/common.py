@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
@@ -26,6 +27,16 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))]
 
 Limit = Annotated[int, Parameter(validator=Number(gte=1), help="How many at most.")]
+
+
+def _no_option(_type: object, file: Path) -> None:
+    """A name that begins with a hyphen is taken for the sake of the one that is nothing else."""
+    if str(file).startswith("-") and file != Path("-"):
+        raise ValueError(f"Unknown option {file}; a file of that name is ./{file}")
+
+
+# A file with a line per command; - is stdin.
+FileOrStdin = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SPAN = re.compile(r"(\d{1,5})([smhd])")

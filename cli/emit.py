@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, print_json, start
+from execstream.cli.common import FileOrStdin, Json, print_json, start
 from execstream.cli.terminal import err
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.errors import NOT_READABLE
@@ -25,14 +25,8 @@ class _AnyObject(msgspec.Struct):
 _read = msgspec.json.Decoder(_AnyObject).decode
 
 
-def _no_option(_type: object, file: Path) -> None:
-    """A name that begins with a hyphen is taken for the sake of the one that is nothing else."""
-    if str(file).startswith("-") and file != Path("-"):
-        raise ValueError(f"Unknown option {file}; a file of that name is ./{file}")
-
-
 async def emit(
-    file: Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)] = Path("-"),
+    file: FileOrStdin = Path("-"),
     /,
     *,
     raw: Annotated[bool, Parameter(negative="")] = False,

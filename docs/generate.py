@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
+from execstream.streams import commands
 from execstream.streams.statuses import (
     ALLOWED_FROM,
     ENDED,
@@ -66,6 +68,57 @@ def metrics_table(module: ModuleType) -> Iterator[str]:
             yield f"| `{name}` | {family.type} | {labelled} | {family.documentation} |"
 
 
+_FORMS: dict[object, str] = {
+    bool: "true or false",
+    int: "integer",
+    commands.Document: "object",
+    commands.Name: "id",
+    commands.Pin: "pin",
+    commands.TokenHash: "SHA-256 as 64 lower-case hex digits",
+    commands.Time: "time",
+    commands.Uuid: "UUID",
+    commands.Version: f"integer from 1 to {2**31 - 1:,}",
+    ExecutionStatus: "status",
+    msgspec.Raw: "any JSON",
+    dict[commands.Pin, msgspec.Raw]: "object: any JSON by pin",
+}
+
+
+def command_fields() -> Iterator[str]:
+    common = {field.name for field in msgspec.structs.fields(commands.Command)}
+    yield _row("type", "field", "form")
+    yield _row(*["---"] * 3)
+    yield _row("every command", "`type`", "one of those below")
+    yield from _fields("every command", commands.Command, set())
+    for type_, command in commands.COMMAND_TYPES.items():
+        yield from _fields(f"`{type_}`", command, common)
+    yield from _fields("one of `starting_nodes`", commands.StartingNode, set())
+
+
+def _fields(owner: str, struct: type[msgspec.Struct], left_out: set[str]) -> Iterator[str]:
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        if field.name not in left_out:
+            mark = "" if field.required else "?"
+            form = _form(struct, field.name, hints[field.name])
+            yield _row(owner, f"`{field.encode_name}`{mark}", form)
+
+
+def _form(struct: type[msgspec.Struct], name: str, hint: object) -> str:
+    match struct, name:
+        case commands.CreateGraph, "starting_nodes":
+            return "list, which may be empty"
+        case commands.UpdateNodes, "node_exec_ids":
+            return f"list of 1 to {commands.MAX_BATCH_OF_STEPS:,} UUIDs"
+        case commands.SetKeyValue, "name":
+            return "string of up to 512 characters"
+        case commands.Command, "v":
+            return "1"
+    if hint not in _FORMS:  # without the null that means the same as nothing
+        (hint,) = [one for one in get_args(hint) if one is not type(None)]
+    return _FORMS[hint]
+
+
 def state_diagram() -> Iterator[str]:
     yield "```mermaid"
     yield "stateDiagram-v2"
@@ -112,9 +165,10 @@ def _listed(statuses: Iterable[ExecutionStatus]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-PAGES = ("metrics.md", "settings.md", "state_machine.md")
+PAGES = ("metrics.md", "producing.md", "settings.md", "state_machine.md")
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings_table,
+    "command_fields": command_fields,
     "worker_metrics": partial(metrics_table, worker_metrics),
     "server_metrics": partial(metrics_table, server_metrics),
     "state_diagram": state_diagram,

@@ -68,7 +68,7 @@ def describe_malformed(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"The record is no UTF-8 at byte {error.start}"
     if not (match := _BYTE.match(str(error))):
-        return "The JSON ends before its end"
+        return "The JSON is incomplete"
     problem = _MALFORMED.get(match[1])
     if problem is None and (expected := _EXPECTED.match(match[1])):
         problem = f"{expected[1]} is missing"

@@ -297,8 +297,8 @@ def test_the_message_is_a_sentence(fields: dict[str, Any], sentence: str) -> Non
     ("value", "sentence"),
     [
         (None, "The record has no value"),
-        (b"", "The JSON ends before its end"),
-        (b'{"a": 1', "The JSON ends before its end"),
+        (b"", "The JSON is incomplete"),
+        (b'{"a": 1', "The JSON is incomplete"),
         (
             b'{"a": 1,}',
             "The record is no JSON at byte 8: the comma is followed by no field",

@@ -227,6 +227,7 @@ CASES = {
     ("topics", "check"): Case(("",)),
     ("migrate",): Case(("",)),
     ("emit",): Case(("-",), (1,), stdin="\n".join(NAUGHTY).encode()),
+    ("check",): Case(("- --keys", "-"), (1,), stdin="\n".join(NAUGHTY).encode()),
     ("simulate",): Case(("--graphs {evil} --to x",), (1,)),
     ("list",): Case(("", "--graph {evil}")),
     ("show",): Case(("{run}", "{tampered}"), shows_all=True),
