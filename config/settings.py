@@ -51,7 +51,8 @@ _OPEN = frozenset(
         *("kafka_security_protocol", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"),
         *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
         *("group_prefix", "replication_factor", "max_command_bytes", "max_message_bytes"),
-        *("http_host", "http_port", "worker_host", "apply_port", "tally_port", "bridge_port"),
+        *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
+        *("apply_port", "tally_port", "bridge_port"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
         *("log_level", "log_format"),
     )
@@ -128,6 +129,15 @@ class Settings(BaseSettings):
         pattern=_TOKENS,
         description="what requests must send, or several with commas between; `TOKEN=USER_ID` "
         "shows only what is that user's; needed when others than this machine can come in",
+    )
+    http_rate: float = Field(
+        50.0, gt=0, le=1e6, description="requests per second that the HTTP server takes of a token"
+    )
+    http_large: int = Field(
+        4,
+        ge=1,
+        le=8,
+        description="requests of a token at once whose answers or bodies may be of any size",
     )
     worker_host: str = Field(
         "127.0.0.1", min_length=1, description="where workers tell how they fare"

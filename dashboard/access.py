@@ -1,11 +1,12 @@
 """Who asks, and what they may see.
 
-Without tokens whoever reaches the port sees everything; the server is bound to loopback then, and
-answers only to loopback's names, so that no web page can reach it under a name of its own. With
-tokens each request shows one; a token bound to a user sees nothing of others, and for it others
-do not exist.
+Without tokens whoever reaches the port sees everything. The server is bound to loopback then; it
+answers only to loopback's names, so that no web page can reach it under a name of its own, and no
+proxy, since that asks for others. With tokens each request shows one; a token bound to a user sees
+nothing of others, and for it others do not exist.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from http import HTTPStatus
@@ -16,7 +17,11 @@ from fastapi.security import HTTPBearer
 
 from execstream.config.settings import is_loopback
 from execstream.dashboard.problems import ProblemError, not_found
+from execstream.dashboard.quotas import Quota
 from execstream.dashboard.services import Services, services
+
+# What proxies add, of which each adds at least one as it is delivered.
+_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 _bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when it is set.")
 
@@ -37,9 +42,10 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose runs are visible; everybody's when `user_id` is None."""
+    """Whose runs are visible, everybody's when `user_id` is None; and how much may be asked."""
 
-    user_id: str | None = None
+    user_id: str | None
+    quota: Quota
 
     def restrict_to_own(self, user_id: str | None) -> str | None:
         """The user to ask for when `user_id` is asked for."""
@@ -55,12 +61,12 @@ def _viewer(
 ) -> Viewer:
     tokens = parse_tokens(served.settings.http_token or "")
     if not tokens:
-        _check_host(request.url.hostname)
-        return Viewer()
+        _check_local(request)
+        return _counted(Viewer(None, served.quotas.of(None)))
     secret = getattr(shown, "credentials", "")
     for token in tokens:
         if _matches(token, secret):
-            return Viewer(token.user_id)
+            return _counted(Viewer(token.user_id, served.quotas.of(token.secret)))
     raise ProblemError(
         HTTPStatus.UNAUTHORIZED,
         "Send the server's token: Authorization: Bearer ….",
@@ -72,15 +78,32 @@ def _matches(token: Token, secret: str) -> bool:
     return compare_digest(token.secret.encode(), secret.encode())
 
 
-def _check_host(host: str | None) -> None:
-    if not is_loopback(host or ""):
+def _counted(viewer: Viewer) -> Viewer:
+    viewer.quota.use()
+    return viewer
+
+
+def _check_local(request: Request) -> None:
+    """A proxy on this machine comes from loopback, for callers who do not."""
+    is_forwarded = any(name in request.headers for name in _FORWARDED)
+    if is_forwarded or not is_loopback(request.url.hostname or ""):
         raise ProblemError(
             HTTPStatus.MISDIRECTED_REQUEST,
-            "Without a token this server answers to localhost only: set EXECSTREAM_HTTP_TOKEN.",
+            "Without a token this server answers to localhost only, and not through a proxy: set "
+            "EXECSTREAM_HTTP_TOKEN.",
         )
 
 
 CurrentViewer = Annotated[Viewer, Depends(_viewer)]
+
+
+async def _hold_large(viewer: CurrentViewer) -> AsyncIterator[None]:
+    async with viewer.quota.large():
+        yield
+
+
+Large = Depends(_hold_large)
+"""For routes whose answer may be of any size. Held until the answer is sent."""
 
 
 def _sees_everything(viewer: CurrentViewer) -> None:

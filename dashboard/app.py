@@ -13,9 +13,10 @@ from starlette.staticfiles import StaticFiles
 from execstream import __version__
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
-from execstream.dashboard.middleware import EveryAnswer
+from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequests
 from execstream.dashboard.openapi import PROBLEMS, describe
 from execstream.dashboard.problems import register_handlers
+from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.live_blocks import LiveBlocks
 from execstream.dashboard.routes import (
     alerts,
@@ -67,7 +68,9 @@ def build_app(
     for part in (runs, commands, blocks, alerts, rejections, health, progress, live_stream):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_middleware(BoundedBodies)
     app.add_middleware(EveryAnswer)
+    app.add_middleware(HeadRequests)
     register_handlers(app)
     describe(app)
     return app
@@ -80,7 +83,8 @@ async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Se
     feed = await Feed.open(settings, db, redis)
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     try:
-        yield Services(settings, db, redis, feed, sender, LiveBlocks(db), brokers)
+        quotas = Quotas(settings.http_rate, settings.http_large)
+        yield Services(settings, db, redis, feed, sender, LiveBlocks(db), brokers, quotas)
     finally:
         await brokers.close()
         await feed.close()

@@ -1,9 +1,12 @@
-"""What holds for every answer: security headers, and being counted."""
+"""What holds for every request: security headers, being counted, and a bounded body."""
 
+import asyncio
 import time
+from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from execstream.dashboard import metrics
@@ -30,6 +33,9 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
+MAX_BODY = 4096  # bytes
+COMMANDS_PATH = "/v1/commands"
+
 # May be kept, but is asked for again: ETags make that cheap.
 REVALIDATE = "private, no-cache"
 
@@ -54,6 +60,62 @@ class EveryAnswer:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class BoundedBodies:
+    """Refuses bodies over MAX_BODY bytes.
+
+    Routes that take a larger one read it themselves: FastAPI reads a body before it looks at who
+    sends it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["path"] == COMMANDS_PATH:
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send a body of {MAX_BODY} bytes at most."
+                )
+            return message
+
+        await self._app(scope, receive_bounded, send)
+
+
+class HeadRequests:
+    """Answers HEAD as GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        has_started = asyncio.Event()
+
+        async def receive_until_start() -> Message:
+            await has_started.wait()
+            return {"type": "http.disconnect"}  # ends a stream
+
+        async def send_start(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body"})
+                has_started.set()
+
+        await self._app({**scope, "method": "GET"}, receive_until_start, send_start)
 
 
 def _add_headers(message: Message) -> None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from execstream.config.settings import Settings, is_loopback
 from execstream.dashboard.app import build_app
+from execstream.dashboard.connections import BoundedConnection
 from execstream.dashboard.services import CommandSender
 from execstream.streams.errors import Fatal
 
@@ -84,7 +85,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedConnection,
                 ws="none",
                 lifespan="on",
                 log_config=None,  # logging is set up already

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.live_blocks import LiveBlocks
 from execstream.kafka.cluster import Brokers
 from execstream.streams.commands import Command
@@ -55,6 +56,7 @@ class Services:
     sender: CommandSender
     live_blocks: LiveBlocks
     brokers: Brokers
+    quotas: Quotas
 
 
 def services(request: Request) -> Services:

@@ -271,7 +271,7 @@ def _tail(worker: Worker) -> str:
 
 def settings_at(servers: Addresses, names: Names | None = None) -> Settings:
     """Settings of `servers` with `names` on them; workers listen at no port."""
-    settings = Settings(apply_port=0, tally_port=0, bridge_port=0).at(
+    settings = Settings(apply_port=0, tally_port=0, bridge_port=0, http_rate=10_000).at(
         **{server: getattr(servers, server) for server in SERVERS}
     )
     if names is None:

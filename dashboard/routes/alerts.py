@@ -1,19 +1,18 @@
 """Routes of alerts: what is open and what was, and what people do about it."""
 
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from execstream.dashboard.access import Operator
-from execstream.dashboard.problems import ProblemError, not_found
+from execstream.dashboard.bodies import JsonBody
+from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
 from execstream.dashboard.services import Served
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 
-MOST_BYTES = 4_096  # of a body
 MOST_MINUTES = 7 * 24 * 60
 
 AlertId = Annotated[int, Path(ge=1, lt=2**63)]
@@ -31,21 +30,9 @@ class Silence(BaseModel):
     minutes: int = Field(ge=1, le=MOST_MINUTES)
 
 
-def _small_json(request: Request) -> None:
-    """What a foreign page could send without asking first is not taken, and nothing large."""
-    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json.")
-    length = request.headers.get("Content-Length", "")
-    if not length.isdigit() or int(length) > MOST_BYTES:
-        raise ProblemError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"Send {MOST_BYTES} bytes at most, and their length.",
-        )
-
-
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"], dependencies=[Operator])
 
-_POST: dict[str, Any] = {"response_model": Alert, "dependencies": [Depends(_small_json)]}
+_POST: dict[str, Any] = {"response_model": Alert, "dependencies": [JsonBody]}
 
 
 @router.get("", response_model=Listing[Alert])

@@ -1,6 +1,7 @@
 """Routes of commands: send one, and learn what became of it."""
 
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -9,11 +10,12 @@ from uuid import uuid4
 import msgspec
 import structlog
 from aiokafka.errors import KafkaError
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Viewer
+from execstream.dashboard.access import CurrentViewer
+from execstream.dashboard.bodies import read_body, require_json
 from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served, Services
@@ -72,6 +74,21 @@ _BODY = {
 }
 
 
+async def _read(request: Request, served: Served, viewer: CurrentViewer) -> AsyncIterator[Command]:
+    """The command of a request, judged as the worker will judge it."""
+    require_json(request)
+    most = served.settings.max_command_bytes
+    refusal = _dead(too_large(None, most))
+    async for body in read_body(request, viewer, most, refusal):
+        value = _completed(body)
+        judged = decode(named_key(value), value, most)
+        if isinstance(judged, Dead):
+            raise _dead(judged)
+        if viewer.user_id not in (None, judged.user_id):
+            raise not_found(f"user {judged.user_id}")
+        yield judged
+
+
 @router.post(
     "/commands",
     response_model=OutcomeModel,
@@ -80,12 +97,10 @@ _BODY = {
 )
 async def post_command(
     served: Served,
-    viewer: CurrentViewer,
-    request: Request,
+    command: Annotated[Command, Depends(_read)],
     prefer: Annotated[str, Header(description="`wait=5`: seconds to wait for it.")] = "",
 ) -> Response:
     """Send a command. 202 when Kafka has it, or 200 with its outcome when that was waited for."""
-    command = await _read(request, served, viewer)
     wait = _WAIT.search(prefer)
     try:
         if wait is not None and int(wait[1]) > 0:
@@ -149,32 +164,6 @@ def _not_taken(command: Command, error: Exception) -> ProblemError:
         RETRY_AFTER,
         command_id=command.id,
     )
-
-
-async def _read(request: Request, served: Services, viewer: Viewer) -> Command:
-    """The command of a request, judged as the worker will judge it."""
-    # What a foreign page could send without asking first is not taken.
-    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-        raise ProblemError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the command as application/json."
-        )
-    most = served.settings.max_command_bytes
-    value = _completed(await _body(request, most))
-    judged = decode(named_key(value), value, most)
-    if isinstance(judged, Dead):
-        raise _dead(judged)
-    if viewer.user_id not in (None, judged.user_id):
-        raise not_found(f"user {judged.user_id}")
-    return judged
-
-
-async def _body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise _dead(too_large(None, most))
-    return bytes(body)
 
 
 def _completed(body: bytes) -> bytes:

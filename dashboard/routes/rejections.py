@@ -7,7 +7,8 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.access import CurrentViewer, Large, Operator
+from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.rejection_lists import (
     DeadLetter,
@@ -90,7 +91,7 @@ class RedrivenItem(BaseModel):
     "/dead-letters/{dead_letter_id}/redrive",
     response_model=RedrivenItem,
     status_code=HTTPStatus.ACCEPTED,
-    dependencies=[Operator],
+    dependencies=[Operator, JsonBody, Large],
 )
 async def redrive_dead_letter(
     served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]

@@ -86,7 +86,7 @@ async def test_who_may_redrive(
     letter = await letter_of(place, Orders(), b"[")
     path = f"/v1/dead-letters/{letter}/redrive"
     foreign = await http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})
-    assert foreign.status_code == 422
+    assert foreign.status_code == 415
     assert (await http.post("/v1/dead-letters/x/redrive", json={})).status_code == 404
     settings = place.settings_with(http_token=f"{SECRET}=ada")
     async with site(settings, sender, SECRET) as as_user:
