@@ -18,6 +18,7 @@ from execstream.kafka.security import client_options
 from execstream.storage.connections import Session
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import RedisPosition, RedisPositions, open_redis
+from execstream.storage.redis.subscriptions import Subscriptions
 from execstream.streams.topics import EVENTS
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ def declare(app: App, settings: Settings) -> None:
         forwarder.begin({number: place.source for number, place in store.places.items()})
 
     buffer = PartitionBuffer(topic, store, on_owned=owned)
-    forwarder = Forwarder(views, positions, session, buffer.owns)
+    forwarder = Forwarder(views, positions, Subscriptions(redis), session, buffer.owns)
 
     @app.agent(app.read(buffer), name="bridge_to_redis")
     async def bridge_to_redis(stream: Any) -> None:

@@ -1,11 +1,14 @@
-"""From records of events to messages on Redis: in order, none left out.
+"""From records of events to messages on Redis: in order, none left out that has a receiver.
 
 A message and the position after it are one step in Redis. While Redis or Postgres is away, the
-same step is tried again for as long as the partitions are ours.
+same step is tried again for as long as the partitions are ours. A message is made only for a run
+whose channel has a subscriber. Redis is asked after the batch was fetched, so whoever subscribed
+before an event was committed receives its message.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from typing import TypeVar, cast
 
 import structlog
 from msgspec import UNSET
@@ -17,10 +20,13 @@ from execstream.storage.log.run_history import load_interface_blocks
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
 from execstream.storage.redis.positions import Publication, RedisPosition, RedisPositions
+from execstream.storage.redis.subscriptions import Subscriptions
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import Event, Source, decode_event
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 MOST_BYTES = 4 * 1024 * 1024  # of messages that are published in one step; one more may be over
 MOST_MESSAGES = 1_000
@@ -38,16 +44,19 @@ class Step:
         self.parts: dict[int, Publication] = {}
         self._bytes = self._messages = 0
 
-    def add(self, partition: int, place: RedisPosition, message: tuple[str, bytes] | None) -> None:
-        """Say `message` of the event before `place`, if there is one, and be at `place` then."""
+    def move(self, partition: int, place: RedisPosition) -> Publication:
+        """Be at `place` after this step."""
         part = self.parts.get(partition)
         if part is None:
             part = self.parts[partition] = Publication(partition, place)
         part.place = place
-        if message is not None:
-            part.messages.append((place.next_offset - 1, *message))
-            self._bytes += len(message[1])
-            self._messages += 1
+        return part
+
+    def add(self, part: Publication, channel: str, message: bytes) -> None:
+        """Publish the message of the event before the place of `part`."""
+        part.messages.append((part.place.next_offset - 1, channel, message))
+        self._bytes += len(message)
+        self._messages += 1
 
     @property
     def is_full(self) -> bool:
@@ -62,11 +71,13 @@ class Forwarder:
         self,
         views: RunViews,
         positions: RedisPositions,
+        subscriptions: Subscriptions,
         session: Session,
         owns: Callable[[Batch], bool],
     ) -> None:
         self._views = views
         self._positions = positions
+        self._subscriptions = subscriptions
         self._session = session
         self._owns = owns
         self._sources: dict[int, Source | None] = {}
@@ -84,13 +95,18 @@ class Forwarder:
         """
         outbound = [(part.owned.number, list(self._unpublished(part))) for part in batch]
         events = [event for _, entries in outbound for _, event in entries if event is not None]
-        await self._refresh_blocks()
-        await self._recall(batch, events)
+        heard = await self._heard(batch, events)
+        if heard:
+            await self._refresh_blocks()
+            await self._recall(batch, [event for event in events if event.graph_exec_id in heard])
         step = Step()
         for partition, entries in outbound:
             for place, event in entries:
-                message = None if event is None else await self._message(batch, event)
-                step.add(partition, place, message)
+                part = step.move(partition, place)
+                if event is not None and event.graph_exec_id in heard:
+                    step.add(part, *await self._message(batch, event))
+                elif event is not None:
+                    part.unheard.append(place.next_offset - 1)
                 if step.is_full:
                     await self._publish(batch, step)
                     step = Step()
@@ -120,6 +136,14 @@ class Forwarder:
 
     # ---- what needs Postgres or Redis ------------------------------------------------------
 
+    async def _heard(self, batch: Batch, events: Sequence[Event]) -> Set[str]:
+        """The ids of those runs of `events` whose messages may have a receiver."""
+        runs = {self._views.channel_of(event): cast(str, event.graph_exec_id) for event in events}
+        channels = await self._insist(
+            "subscriptions", batch, lambda: self._subscriptions.heard(runs)
+        )
+        return {runs[channel] for channel in channels}
+
     async def _publish(self, batch: Batch, step: Step) -> None:
         parts = list(step.parts.values())
         await self._insist("publish", batch, lambda: self._positions.publish(parts))
@@ -142,16 +166,16 @@ class Forwarder:
             self._views.block_types = await load_interface_blocks(await self._session.get())
 
     async def _insist(
-        self, what: str, batch: Batch, attempt: Callable[[], Awaitable[object]]
-    ) -> None:
+        self, what: str, batch: Batch, attempt: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
         """Make `attempt` until it works; NotOurs when `batch` is not ours any more."""
 
-        async def attempt_if_owned() -> None:
+        async def attempt_if_owned() -> Answer:
             if not self._owns(batch):
                 raise NotOurs
-            await attempt()
+            return await attempt()
 
-        await retrying(what, attempt_if_owned, self._session)
+        return await retrying(what, attempt_if_owned, self._session)
 
 
 def _understood(record: Record) -> Event | None:

@@ -73,7 +73,7 @@ def _lacking(error: NoPermissionError) -> Finding:
         "permissions",
         sentence(error),
         "Allow the user this (ACL SETUSER): info, time, hgetall, hset, hincrby, eval, publish, "
-        "subscribe and psubscribe, on keys and channels that begin with the prefix.",
+        "pubsub, subscribe and psubscribe, on keys and channels that begin with the prefix.",
     )
 
 

@@ -1,4 +1,8 @@
-"""The one listener of Redis: it tells that something has happened, not what."""
+"""The one listener of Redis: it tells that something has happened, not what.
+
+It subscribes to one message per batch and not to the messages of runs, which cost the server as
+much as they carry, whether or not a stream is open.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +12,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from execstream.storage.redis.channels import execution_channel
+from execstream.storage.redis.channels import wake_up_channel
 
 RECONNECT = 0.5  # seconds
 
@@ -16,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Calls `heard` whenever something is said of any run.
+    """Calls `heard` whenever the bridge has published a batch of events.
 
     Attributes:
         is_listening: whether it would hear it now.
@@ -25,7 +29,7 @@ class Listener:
     def __init__(self, redis: Redis, redis_prefix: str, heard: Callable[[], None]) -> None:
         self.is_listening = False
         self._redis = redis
-        self._pattern = execution_channel(redis_prefix, "*", "*", "*")
+        self._channel = wake_up_channel(redis_prefix)
         self._heard = heard
         self._task: asyncio.Task[None] | None = None
 
@@ -44,7 +48,7 @@ class Listener:
         while True:
             try:
                 async with self._redis.pubsub() as messages:
-                    await messages.psubscribe(self._pattern)
+                    await messages.subscribe(self._channel)
                     self.is_listening = True
                     async for _ in messages.listen():  # the first says that we listen
                         self._heard()

@@ -20,6 +20,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 EXECUTION_EVENT = "execution_event"
 _EXECUTION_REPLY = "execution_reply"
 _EXECUTION_ALERT = "execution_alert"
+_EXECUTION_PUBLISHED = "execution_published"
 
 
 def execution_channel(prefix: str, user_id: str, graph_id: str, graph_exec_id: str) -> str:
@@ -38,6 +39,11 @@ def reply_channel(prefix: str, reply_to: str) -> str:
 def alert_channel(prefix: str) -> str:
     """The channel on which alerts are told."""
     return f"{prefix}{_EXECUTION_ALERT}"
+
+
+def wake_up_channel(prefix: str) -> str:
+    """The channel that gets one message per batch of events: how many events it held."""
+    return f"{prefix}{_EXECUTION_PUBLISHED}"
 
 
 class Update(Struct, omit_defaults=True, kw_only=True):

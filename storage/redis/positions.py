@@ -1,8 +1,8 @@
 """Positions kept in Redis, moved in one step with the publishing of what comes before them.
 
 One hash per topic: field `<partition>` is the offset to go on from, `<partition>:source` the
-source of the last event that was published, and `published` counts the messages of all time.
-Redis may forget all of it.
+source of the last event that was published, and `published` counts the events of all time whose
+message was published, or had nobody to receive it. Redis may forget all of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from execstream.config.address_syntax import REDIS_FORM, checked_address
+from execstream.storage.redis.channels import wake_up_channel
 from execstream.streams.events import Source
 
 PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
@@ -23,14 +24,19 @@ _source = msgspec.json.Decoder(Source | None)
 
 # A script, because it is atomic like MULTI, costs a tenth of it per message, and can look first:
 # what lies below the stored position was published before, by another bridge, which cuts its
-# groups elsewhere, or by a first try whose answer got lost.
+# groups elsewhere, or by a first try whose answer got lost. Of events without a subscriber only
+# the offsets come along, all in one argument.
 _PUBLISH = """
 local published, at = 0, 1
 while at <= #ARGV do
-  local partition, next, source, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local partition, next, source = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local unheard, count = ARGV[at + 3], ARGV[at + 4]
   local stored = tonumber(redis.call('HGET', KEYS[1], partition) or -1)
-  at = at + 4
+  at = at + 5
   if stored < tonumber(next) then
+    for offset in string.gmatch(unheard, '%d+') do
+      if stored <= tonumber(offset) then published = published + 1 end
+    end
     for message = at, at + 3 * count - 1, 3 do
       if stored <= tonumber(ARGV[message]) then
         redis.call('PUBLISH', ARGV[message + 1], ARGV[message + 2])
@@ -42,6 +48,7 @@ while at <= #ARGV do
   at = at + 3 * count
 end
 redis.call('HINCRBY', KEYS[1], 'published', published)
+if published > 0 then redis.call('PUBLISH', KEYS[2], published) end
 return published
 """
 
@@ -70,12 +77,13 @@ class RedisPosition:
 
 @dataclass(slots=True)
 class Publication:
-    """One partition's messages, as (offset of its event, channel, message) in order, and its place
-    after them."""
+    """One partition's messages, as (offset of its event, channel, message) in order, the offsets of
+    events whose message nobody would receive, and the partition's place after all of them."""
 
     partition: int
     place: RedisPosition
     messages: list[tuple[int, str, bytes]] = field(default_factory=list)
+    unheard: list[int] = field(default_factory=list)
 
 
 class RedisPositions:
@@ -83,6 +91,7 @@ class RedisPositions:
 
     def __init__(self, redis: Redis, prefix: str, topic: str) -> None:
         self.key = f"{prefix}execution_bridge/{topic}"
+        self._wake_up = wake_up_channel(prefix)
         self._redis = redis
         self._publish = redis.register_script(_PUBLISH)
 
@@ -103,11 +112,11 @@ class RedisPositions:
                 await self._redis.hset(self.key, str(partition), str(begin))
 
     async def published(self) -> int:
-        """How many messages were ever published, as far as Redis remembers."""
+        """How many events were ever published or had no subscriber, as far as Redis remembers."""
         return int(await self._redis.hget(self.key, "published") or 0)
 
     async def publish(self, publications: Sequence[Publication]) -> int:
-        """Publish the messages and move the positions, all or nothing; how many were published.
+        """Publish the messages and move the positions, all or nothing; how many events that were.
 
         When the answer gets lost (a `RedisError` or `OSError`), calling again is safe.
         """
@@ -115,7 +124,8 @@ class RedisPositions:
         for part in publications:
             place = part.place
             source = msgspec.json.encode(place.source)
-            arguments += (part.partition, place.next_offset, source, len(part.messages))
+            unheard = ",".join(map(str, part.unheard))
+            arguments += (part.partition, place.next_offset, source, unheard, len(part.messages))
             for message in part.messages:
                 arguments += message
-        return int(await self._publish(keys=[self.key], args=arguments))
+        return int(await self._publish(keys=[self.key, self._wake_up], args=arguments))

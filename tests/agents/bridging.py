@@ -17,6 +17,7 @@ from execstream.storage.connections import Session
 from execstream.storage.log.run_states import load_runs
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import RedisPositions, open_redis
+from execstream.storage.redis.subscriptions import Subscriptions
 from execstream.streams.commands import RunCommand
 from execstream.streams.events import Event, encode_event, run_event
 from execstream.streams.fold import fold
@@ -36,7 +37,11 @@ class Bridging:
         self.redis = open_redis(redis_url)
         self.positions = RedisPositions(self.redis, names.redis_prefix, TOPIC)
         self.forwarder = Forwarder(
-            RunViews(names.redis_prefix), self.positions, self.session, lambda _: self.is_ours
+            RunViews(names.redis_prefix),
+            self.positions,
+            Subscriptions(self.redis),
+            self.session,
+            lambda _: self.is_ours,
         )
 
     async def begin(self) -> None:

@@ -17,6 +17,7 @@ from execstream.devstack.server import Server
 from execstream.storage.redis.buses.missed_events import History
 from execstream.storage.redis.buses.scope import Scope
 from execstream.storage.redis.channels import MAX_MESSAGE_BYTES
+from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.positions import Publication, RedisPosition
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.commands import (
@@ -268,3 +269,61 @@ async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Serv
     assert await over_there.positions.load() == {0: RedisPosition(len(events), events[-1].source)}
     assert await over_there.positions.published() == len(events) - 2
     await over_there.close()
+
+
+@pytest.mark.usefixtures("bridging")  # which makes the tables
+async def test_no_message_without_a_subscriber(
+    stack: Addresses, names: Names, own_redis: Server
+) -> None:
+    """Of a run whose channel nobody subscribed to, one message tells that there were events. Who
+    subscribes in its middle gets the whole state with the next one."""
+    url = f"redis://{HOST}:{own_redis.ports[0]}/0"
+    over_there = Bridging(stack.postgres_dsn, url, names)
+    events = await store(over_there.session, life_of_an_output_step())
+    before = await _published(over_there)
+    await over_there.forward(events[:6])
+    assert await _published(over_there) == before + 1
+    assert await over_there.positions.published() == 6
+    channel = RunViews(names.redis_prefix).channel_of(events[0])
+
+    async with over_there.redis.pubsub(ignore_subscribe_messages=True) as subscribed:
+        await subscribed.subscribe(channel)
+        await subscribed.get_message(ignore_subscribe_messages=False, timeout=5)
+        await over_there.forward(events[6:7], first_offset=6)
+        heard: Any = await subscribed.get_message(timeout=5)
+    await over_there.forward(events[7:], first_offset=7)
+
+    told = [exactly(encode_event(event)) for event in events]
+    assert exactly(heard["data"])["payload"] == payload(told[:7], BLOCK_TYPES)
+    assert await _published(over_there) == before + 4
+    assert await over_there.positions.load() == {0: RedisPosition(len(events), events[-1].source)}
+    assert await over_there.positions.published() == len(events)
+    await over_there.close()
+
+
+async def _published(bridging: Bridging) -> int:
+    """How many PUBLISH commands the server has run."""
+    statistics: Any = await bridging.redis.info("commandstats")
+    return int(statistics.get("cmdstat_publish", {"calls": 0})["calls"])
+
+
+async def test_what_redis_does_not_tell_is_published(
+    bridging: Bridging, listener: Listener, names: Names
+) -> None:
+    """A user of Redis who may not ask for subscriptions publishes everything."""
+    user = f"bridge-{names.redis_prefix.strip(':')}"
+    commands = ["-pubsub", "-info"]
+    await bridging.redis.acl_setuser(
+        user,
+        enabled=True,
+        nopass=True,
+        keys=["*"],
+        channels=["*"],
+        categories=["+@all"],
+        commands=commands,
+    )
+    await bridging.redis.execute_command("AUTH", user, "any")
+    events = await store(bridging.session, life_of_an_output_step())
+    await bridging.forward(events)
+    heard = await listener.hear(len(events))
+    assert [message["seq"] for message in heard] == [event.seq for event in events]

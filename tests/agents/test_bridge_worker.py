@@ -1,17 +1,22 @@
 """The bridge as a process of its own: killed, begun anew, and met by a Redis that forgot."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from execstream.devstack import Addresses
+from execstream.storage.redis.channels import execution_channel
 from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
-from tests.worker import QUICK, Installation, Worker, installation, until
+from tests.worker import PATIENCE, QUICK, Installation, Worker, installation, until
 
 
 async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path) -> None:
@@ -44,6 +49,49 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
         {"in": heard[2]["input_data"]["in"]},
     )
     assert last["output_data"] == {"out": [1, "more"]}
+
+
+async def test_who_subscribed_before_a_commit_receives_its_message(
+    stack: Addresses, tmp_path: Path
+) -> None:
+    """Of 2,000 runs, each second one is created once its channel is subscribed to: these 1,000
+    messages arrive, and no others do."""
+    async with (
+        installation(stack, tmp_path) as place,
+        Redis.from_url(stack.redis_url) as redis,
+        redis.pubsub() as subscribed,
+        place.worker(),
+        bridge(place),
+    ):
+        received: dict[str, list[str]] = defaultdict(list)  # channels, by the kind of a message
+        expected: list[str] = []
+        for _ in range(20):
+            heard, unheard = ([Orders() for _ in range(50)] for _ in range(2))
+            expected += [_channel(place, run) for run in heard]
+            await subscribed.subscribe(*expected[-50:])
+            await _receive(subscribed, received, "subscribe", len(expected))
+            await place.put(
+                run.create() for pair in zip(heard, unheard, strict=True) for run in pair
+            )
+        await _receive(subscribed, received, "message", len(expected))
+        await until(lambda: committed(place, count=2_000))
+
+    assert sorted(received["message"]) == sorted(expected)
+
+
+def _channel(place: Installation, run: Orders) -> str:
+    return execution_channel(place.settings.redis_prefix, run.user_id, "graph", run.run_id)
+
+
+async def _receive(
+    subscribed: PubSub, received: dict[str, list[str]], kind: str, count: int
+) -> None:
+    """Note what comes until there are so many of a kind."""
+    async with asyncio.timeout(PATIENCE):
+        while len(received[kind]) < count:
+            message: Any = await subscribed.get_message(timeout=1)
+            if message is not None:
+                received[message["type"]].append(message["channel"].decode())
 
 
 @asynccontextmanager

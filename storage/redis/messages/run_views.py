@@ -39,6 +39,11 @@ class RunViews:
         self._replayed = replayed
         self._runs: OrderedDict[str, RunView] = OrderedDict()
 
+    def channel_of(self, event: Event) -> str:
+        """The channel of the run of `event`."""
+        user_id, graph_id = cast(str, event.user_id), cast(str, event.graph_id)
+        return execution_channel(self._prefix, user_id, graph_id, cast(str, event.graph_exec_id))
+
     def message_for(self, event: Event) -> tuple[str, bytes]:
         """The channel and the message of a run's `event`.
 
@@ -47,10 +52,9 @@ class RunViews:
         if self.lacks(event):
             self._put(RunView(event))
         view = self._evolve(event)
-        channel = execution_channel(self._prefix, view.user_id, view.graph_id, view.id)
         update = view.update(event, self.block_types)
         update.replayed = self._replayed
-        return channel, encode_update(update, self._max_message_bytes)
+        return self.channel_of(event), encode_update(update, self._max_message_bytes)
 
     def lacks(self, event: Event) -> bool:
         """Whether what was before `event` is not known: earlier events have to be replayed."""
