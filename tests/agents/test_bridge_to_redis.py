@@ -308,22 +308,26 @@ async def _published(bridging: Bridging) -> int:
 
 
 async def test_what_redis_does_not_tell_is_published(
-    bridging: Bridging, listener: Listener, names: Names
+    bridging: Bridging, listener: Listener, stack: Addresses, names: Names
 ) -> None:
     """A user of Redis who may not ask for subscriptions publishes everything."""
     user = f"bridge-{names.redis_prefix.strip(':')}"
-    commands = ["-pubsub", "-info"]
     await bridging.redis.acl_setuser(
         user,
         enabled=True,
-        nopass=True,
+        passwords=["+secret"],
         keys=["*"],
         channels=["*"],
         categories=["+@all"],
-        commands=commands,
+        commands=["-pubsub", "-info"],
     )
-    await bridging.redis.execute_command("AUTH", user, "any")
-    events = await store(bridging.session, life_of_an_output_step())
-    await bridging.forward(events)
+    url = f"redis://{user}:secret@{stack.redis_url.removeprefix('redis://').rpartition('@')[2]}"
+    limited = Bridging(stack.postgres_dsn, url, names)
+    events = await store(limited.session, life_of_an_output_step())
+
+    await limited.forward(events)
+
     heard = await listener.hear(len(events))
     assert [message["seq"] for message in heard] == [event.seq for event in events]
+    await limited.close()
+    await bridging.redis.acl_deluser(user)
