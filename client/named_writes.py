@@ -144,7 +144,7 @@ class Writing(ABC):
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> None:
-        """Share a run with who holds the token, or stop it; only the token's hash travels.
+        """Share a run with the holder of the token, or stop it; only the token's hash travels.
 
         `storage.reads.share_tokens` makes tokens; one of less than 22 characters is a ValueError.
         """

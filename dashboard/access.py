@@ -1,6 +1,6 @@
 """Who asks, and what they may see.
 
-Without tokens whoever reaches the port sees everything. The server is bound to loopback then; it
+Without tokens each client of the port sees everything. The server is bound to loopback then; it
 answers only to loopback's names, so that no web page can reach it under a name of its own, and no
 proxy, since that asks for others. With tokens each request shows one; a token bound to a user sees
 nothing of others, and for it others do not exist.

@@ -160,7 +160,7 @@ class Producer:
     def _answer(
         self, partition: int, taken: list[_Waiting], delivered: asyncio.Future[Any]
     ) -> None:
-        """Tell the senders of one batch, and go on with those who came meanwhile."""
+        """Answer the senders of one batch, and go on with those that came meanwhile."""
         del self._unacknowledged[partition]
         error = delivered.exception()
         for index, record in enumerate(taken):

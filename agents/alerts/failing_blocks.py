@@ -1,6 +1,6 @@
 """Alerts of blocks that fail too often, as a whole or with one class of errors.
 
-All that is remembered is in Postgres, so it does not matter who looks, nor who looked before.
+All state is in Postgres, so any worker can look, whichever looked before.
 """
 
 from collections.abc import Iterable, Mapping

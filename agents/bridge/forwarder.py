@@ -2,8 +2,8 @@
 
 A message and the position after it are one step in Redis. While Redis or Postgres is away, the
 same step is tried again for as long as the partitions are ours. A message is made only for a run
-whose channel has a subscriber. Redis is asked after the batch was fetched, so whoever subscribed
-before an event was committed receives its message.
+whose channel has a subscriber. Redis is asked after the batch was fetched, so a client that
+subscribed before an event was committed receives its message.
 """
 
 import time
@@ -34,7 +34,7 @@ BLOCKS_AGE = 2.0  # seconds until the kinds of blocks are looked up again
 
 
 class NotOurs(Exception):
-    """A partition of the batch was taken away; whoever has it now goes on."""
+    """A partition of the batch was taken away; its new owner goes on."""
 
 
 class Step:

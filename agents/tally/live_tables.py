@@ -24,7 +24,7 @@ class LiveTable(faust.Table[str, LiveStats]):
         super().__init__(*args, **options)
 
     def partition_for_key(self, key: str) -> int:
-        """A key is of its source partition, whoever sets it."""
+        """A key belongs to its source partition, whichever worker sets it."""
         return partition_of_key(key)
 
     def on_key_set(self, key: str, value: LiveStats) -> None:

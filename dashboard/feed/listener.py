@@ -1,4 +1,4 @@
-"""The one listener of Redis: it tells that something has happened, not what.
+"""The one subscriber to Redis: it wakes the reader, which reads Postgres.
 
 It subscribes to one message per batch and not to the messages of runs, which cost the server as
 much as they carry, whether or not a stream is open.

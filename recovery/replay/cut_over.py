@@ -1,6 +1,6 @@
 """Exchanging the live schema for one that was rebuilt beside it, in one transaction.
 
-While the rows of `consumer_offset` are locked, nobody commits. Whoever held partitions is fenced
+While the rows of `consumer_offset` are locked, nobody commits. The owners of partitions are fenced
 off by raised epochs, in both schemas: a commit that waits for the lock may end up in either.
 """
 

@@ -57,7 +57,7 @@ class Rows:
         if self._run is None:
             self._run = new_run(run_id, entry, row["source_partition"])
         evolve(self._run, entry)
-        self._run.outcomes.clear()  # only who applies commands asks for them
+        self._run.outcomes.clear()  # only the application of commands asks for them
         source = (row["source_offset"], row["source_index"])
         self._write_set.add_entry(self._run, entry, row["source_partition"], *source)
         self._write_set.entries.clear()

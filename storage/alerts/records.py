@@ -1,6 +1,6 @@
 """Alerts: raising, changing and closing them, and the messages that tell of it.
 
-Whoever changes an alert holds a lock of the schema until the commit, so messages become visible in
+A change of an alert holds a lock of the schema until the commit, so messages become visible in
 the order of their ids, and each is written together with the change it tells.
 """
 

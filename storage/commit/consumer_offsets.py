@@ -1,6 +1,6 @@
 """Consumer offsets: rows of `consumer_offset`, moved only together with their effects.
 
-The epoch is the fence. Claiming a partition raises it; whoever held the partition before can
+The epoch is the fence. Claiming a partition raises it; the owner before can
 commit no more.
 """
 

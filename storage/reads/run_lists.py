@@ -142,7 +142,7 @@ where parent_graph_exec_id = $1 and not is_deleted
 async def get_child_graph_executions(
     db: asyncpg.Pool, parent_exec_id: str, *, user_id: str | None = None
 ) -> list[GraphExecutionMeta]:
-    """Runs that a run started, of the parent's owner whoever asks unless `user_id` is given."""
+    """Runs that a run started: those of the parent's owner, or of `user_id` if it is given."""
     rows = await db.fetch(CHILDREN, parse_id(parent_exec_id), user_id)
     return [GraphExecutionMeta.from_db(row) for row in rows]
 

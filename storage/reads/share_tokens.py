@@ -1,4 +1,4 @@
-"""Share tokens: whoever holds one may see a run's outputs.
+"""Share tokens: the holder of one may see a run's outputs.
 
 Only its hash is sent and stored, so neither topics nor tables give a token away.
 """

@@ -1,8 +1,8 @@
 """Redis channels: their names, and what the messages on them look like.
 
 Each event of a run is one message on the run's channel, with the whole state of the run or of the
-step after it. Nothing here is kept by Redis: who does not listen misses it, and finds it in
-Postgres. Fields: `docs/contract.md`, section 4.
+step after it. Redis keeps none of it: a client that was not subscribed finds it in Postgres.
+Fields: `docs/contract.md`, section 4.
 """
 
 from datetime import datetime
@@ -53,7 +53,7 @@ class Update(Struct, omit_defaults=True, kw_only=True):
     command_id: str
     source: Source
     truncated: bool = False  # something was left out, and a marker stands in its place
-    replayed: bool = False  # told once more, for those who lost it
+    replayed: bool = False  # published once more
 
 
 class GraphUpdate(

@@ -1,4 +1,4 @@
-"""Which channels of runs have a subscriber, as far as Redis can tell."""
+"""Which channels of runs have a subscriber, as far as Redis knows."""
 
 from collections.abc import Collection, Set
 from typing import Any
@@ -19,7 +19,7 @@ class Subscriptions:
         self._is_forbidden = False
 
     async def heard(self, channels: Collection[str]) -> Set[str]:
-        """Those of `channels` on which a message may have a receiver: all where Redis cannot tell.
+        """Those of `channels` that may have a subscriber: all of them where Redis does not know.
 
         Raises:
             RedisError, OSError: Redis does not answer.

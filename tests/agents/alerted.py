@@ -70,7 +70,7 @@ async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
 
 
 async def begun(place: Installation, receiver: Receiver | None = None, **changes: Any) -> Worker:
-    """A tally worker that owns partitions and tells the receiver; whoever begins it stops it."""
+    """A tally worker that owns partitions and calls the receiver; its caller stops it."""
     if receiver is not None:
         changes |= {"alert_webhook_url": receiver.url, "alert_webhook_secret": SECRET}
     worker = await place.start_worker("tally", timing=QUICK, **changes)

@@ -275,8 +275,8 @@ async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Serv
 async def test_no_message_without_a_subscriber(
     stack: Addresses, names: Names, own_redis: Server
 ) -> None:
-    """Of a run whose channel nobody subscribed to, one message tells that there were events. Who
-    subscribes in its middle gets the whole state with the next one."""
+    """Of a run without a subscriber, one message is published per batch. A client that subscribes
+    in its middle gets the whole state with the next one."""
     url = f"redis://{HOST}:{own_redis.ports[0]}/0"
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = await store(over_there.session, life_of_an_output_step())
@@ -307,10 +307,10 @@ async def _published(bridging: Bridging) -> int:
     return int(statistics.get("cmdstat_publish", {"calls": 0})["calls"])
 
 
-async def test_what_redis_does_not_tell_is_published(
+async def test_without_the_right_to_list_subscriptions_everything_is_published(
     bridging: Bridging, listener: Listener, stack: Addresses, names: Names
 ) -> None:
-    """A user of Redis who may not ask for subscriptions publishes everything."""
+    """A bridge without the right to list subscriptions publishes everything."""
     user = f"bridge-{names.redis_prefix.strip(':')}"
     await bridging.redis.acl_setuser(
         user,

@@ -51,7 +51,7 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
     assert last["output_data"] == {"out": [1, "more"]}
 
 
-async def test_who_subscribed_before_a_commit_receives_its_message(
+async def test_a_subscriber_receives_messages_of_later_commits(
     stack: Addresses, tmp_path: Path
 ) -> None:
     """Of 2,000 runs, each second one is created once its channel is subscribed to: these 1,000
@@ -86,7 +86,7 @@ def _channel(place: Installation, run: Orders) -> str:
 async def _receive(
     subscribed: PubSub, received: dict[str, list[str]], kind: str, count: int
 ) -> None:
-    """Note what comes until there are so many of a kind."""
+    """Note the channels of messages until there are so many of a kind."""
     async with asyncio.timeout(PATIENCE):
         while len(received[kind]) < count:
             message: Any = await subscribed.get_message(timeout=1)

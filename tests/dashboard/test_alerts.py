@@ -47,7 +47,7 @@ async def test_open_ones_come_first(place: Installation, http: httpx.AsyncClient
 async def test_they_are_acknowledged_and_silenced(
     place: Installation, http: httpx.AsyncClient
 ) -> None:
-    """What is answered is how the alert then stands; who was first has seen it."""
+    """The response is the alert as it then stands; the first acknowledgement counts."""
     alert = await raised(place.db, "block")
     path = f"/v1/alerts/{alert.id}"
 

@@ -78,7 +78,7 @@ async def test_steps_as_they_were(http: httpx.AsyncClient, run: Orders) -> None:
 
 
 async def test_what_was_running_then(http: httpx.AsyncClient, place: Installation) -> None:
-    """Runs in the status they had, page by page; who came later is not there."""
+    """Runs in the status they had, page by page; later runs are not there."""
     runs = [Orders(user_id="ada-running", sent=10 * number) for number in range(4)]
     for one in runs:
         await place.put([one.create(), one.start(), one.move("COMPLETED")])

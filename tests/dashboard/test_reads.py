@@ -189,7 +189,7 @@ async def test_the_journal_is_what_was_published(
 
 
 async def test_children(http: httpx.AsyncClient, run: Orders, place: Installation) -> None:
-    """Those of the same owner only, whoever names the run as a parent."""
+    """Those of the same owner only, whichever run names it as a parent."""
     child, foreign = Orders(user_id=run.user_id), Orders(user_id="bob-reads")
     await place.put([one.create(parent_graph_exec_id=run.run_id) for one in (child, foreign)])
     await place.drained()

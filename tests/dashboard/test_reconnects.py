@@ -85,7 +85,7 @@ async def test_each_event_once_through_reconnects(server: Server, place: Install
 async def test_a_slow_reader_is_told_and_heals(
     server: Server, place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who does not read is overtaken; the journal makes up for it, entry by entry."""
+    """A client that does not read is overtaken; the journal makes up for it, entry by entry."""
     monkeypatch.setattr(subscribers, "MOST_BYTES", 64 * 1024)
     orders = Orders()
     await place.put([orders.create(orders.node("a"))])

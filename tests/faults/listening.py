@@ -59,7 +59,7 @@ class Listener:
         await self._redis.aclose()
 
     def kept(self) -> dict[int, list[Source]]:
-        """What remains, by partition, for who drops sources that are not greater than the last."""
+        """Sources by partition, without those that are not greater than the last one."""
         kept: dict[int, list[Source]] = {}
         for partition, heard in self.heard.items():
             greatest = accumulate(heard, max)

@@ -177,7 +177,7 @@ async def test_a_run_known_as_of_later_fails_the_commit(connection: asyncpg.Conn
 
 
 async def test_what_is_published_never_goes_back(connection: asyncpg.Connection) -> None:
-    """Neither with a commit nor by itself, and only who owns the partition may tell."""
+    """Neither with a commit nor by itself, and only for the owner of the partition."""
     await commit_one(connection, offset_commit(0, published_offset=5, published_index=2))
     await commit_one(
         connection, offset_commit(0, expected=1, published_offset=5, published_index=1)

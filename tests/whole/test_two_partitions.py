@@ -67,7 +67,7 @@ async def test_under_one_worker(place: Installation, worker: Worker) -> None:
 
 
 async def test_under_two_workers(place: Installation, worker: Worker) -> None:
-    """Whoever commits first has it; the other folds its batch again and finds it taken."""
+    """The first to commit has it; the other folds its batch again and finds it taken."""
     async with place.worker() as other:
 
         async def have_shared() -> bool:

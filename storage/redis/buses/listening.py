@@ -101,7 +101,7 @@ class Listening:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop listening; whoever waits for an event is told that there are no more."""
+        """Stop listening; a wait for an event ends with the answer that there are no more."""
         self._is_closed = True
         if self._work is not None:
             self._work.reschedule(0)
