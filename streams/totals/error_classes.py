@@ -26,50 +26,126 @@ class ErrorClass(StrEnum):
 
 # Read a row as "it is X when the text says …", from top to bottom; letter case does not matter.
 # Numbers are status codes of HTTP, which are looked for only where a word says that they are one.
-_RULES: tuple[tuple[ErrorClass, str], ...] = (
-    (ErrorClass.QUOTA, r"rate.?limit|too many requests|quota|insufficient.{0,9}(?:funds|balance)"),
-    (ErrorClass.QUOTA, r"(?:insufficient|out of|not enough) credits?|usage limit|billing"),
-    (ErrorClass.QUOTA, r"{status}(?:402|429)"),
-    (ErrorClass.CREDENTIALS, r"unauthori[sz]ed|unauthenticated|authenticat|forbidden"),
-    (ErrorClass.CREDENTIALS, r"(?:invalid|missing|expired|incorrect).{0,20}(?:api.?key|token\b)"),
-    (ErrorClass.CREDENTIALS, r"(?:no|revoked|wrong).{0,9}(?:api.?key|token\b|secret|password)"),
-    (ErrorClass.CREDENTIALS, r"(?:invalid|missing|expired).{0,20}(?:credential|password|secret)"),
-    (ErrorClass.CREDENTIALS, r"credentials?\b.{0,30}(?:invalid|missing|expired|not found)"),
-    (ErrorClass.CREDENTIALS, r"permission denied|access denied|{status}(?:401|403)"),
-    (ErrorClass.TIMEOUT, r"time[ds]?.?out|deadline exceeded|{status}(?:408|504)"),
-    (ErrorClass.OUTAGE, r"(?:service|temporarily|currently|server).{0,20}unavailable|overloaded"),
-    (ErrorClass.OUTAGE, r"internal server error|bad gateway|{status}5\d\d"),
-    (ErrorClass.OUTAGE, r"connection.{0,20}(?:refused|reset|closed|aborted|error|failed)"),
-    (ErrorClass.OUTAGE, r"cannot connect|connect call failed|name resolution|getaddrinfo"),
-    (ErrorClass.OUTAGE, r"dns|unreachable|broken pipe|\bssl|remote.{0,9}disconnected"),
-    (ErrorClass.INPUT, r"validation|invalid|required|missing|must (?:be|have|not)|malformed"),
+# The last column has words, one of which is in every text that the pattern matches: a text without
+# them is not searched. What is stored depends on these rows: a changed one changes totals.
+_RULES: tuple[tuple[ErrorClass, str, str], ...] = (
+    (
+        ErrorClass.QUOTA,
+        r"rate.?limit|too many requests|quota|insufficient.{0,9}(?:funds|balance)",
+        "limit|too many requests|quota|insufficient",
+    ),
+    (
+        ErrorClass.QUOTA,
+        r"(?:insufficient|out of|not enough) credits?|usage limit|billing",
+        "credit|usage limit|billing",
+    ),
+    (ErrorClass.QUOTA, r"{status}(?:402|429)", "402|429"),
+    (
+        ErrorClass.CREDENTIALS,
+        r"unauthori[sz]ed|unauthenticated|authenticat|forbidden",
+        "authori|authenticat|forbidden",
+    ),
+    (
+        ErrorClass.CREDENTIALS,
+        r"(?:invalid|missing|expired|incorrect).{0,20}(?:api.?key|token\b)",
+        "key|token",
+    ),
+    (
+        ErrorClass.CREDENTIALS,
+        r"(?:no|revoked|wrong).{0,9}(?:api.?key|token\b|secret|password)",
+        "key|token|secret|password",
+    ),
+    (
+        ErrorClass.CREDENTIALS,
+        r"(?:invalid|missing|expired).{0,20}(?:credential|password|secret)",
+        "credential|password|secret",
+    ),
+    (
+        ErrorClass.CREDENTIALS,
+        r"credentials?\b.{0,30}(?:invalid|missing|expired|not found)",
+        "credential",
+    ),
+    (
+        ErrorClass.CREDENTIALS,
+        r"permission denied|access denied|{status}(?:401|403)",
+        " denied|401|403",
+    ),
+    (
+        ErrorClass.TIMEOUT,
+        r"time[ds]?.?out|deadline exceeded|{status}(?:408|504)",
+        "time|dead|408|504",
+    ),
+    (
+        ErrorClass.OUTAGE,
+        r"(?:service|temporarily|currently|server).{0,20}unavailable|overloaded",
+        "unavailable|overloaded",
+    ),
+    (
+        ErrorClass.OUTAGE,
+        r"internal server error|bad gateway|{status}5\d\d",
+        "internal server error|bad gateway|5",
+    ),
+    (
+        ErrorClass.OUTAGE,
+        r"connection.{0,20}(?:refused|reset|closed|aborted|error|failed)",
+        "connection",
+    ),
+    (
+        ErrorClass.OUTAGE,
+        r"cannot connect|connect call failed|name resolution|getaddrinfo",
+        "connect|name resolution|getaddrinfo",
+    ),
+    (
+        ErrorClass.OUTAGE,
+        r"dns|unreachable|broken pipe|\bssl|remote.{0,9}disconnected",
+        "dns|unreachable|broken pipe|ssl|disconnected",
+    ),
+    (
+        ErrorClass.INPUT,
+        r"validation|invalid|required|missing|must (?:be|have|not)|malformed",
+        "validation|invalid|required|missing|must |malformed",
+    ),
     (
         ErrorClass.INPUT,
         r"not found|does not exist|unsupported|unexpected|cannot parse|too l(?:ong|arge)",
+        "not found|does not exist|unsupported|unexpected|cannot parse|too l",
     ),
-    (ErrorClass.INPUT, r"bad request|{status}4\d\d|(?:value|type|key|index|jsondecode)error"),
+    (
+        ErrorClass.INPUT,
+        r"bad request|{status}4\d\d|(?:value|type|key|index|jsondecode)error",
+        "bad request|4|error",
+    ),
 )
 _STATUS = r"(?:\bhttp(?:/[\d.]+)?|\bstatus(?:.?code)?|\bcode|\berror)\W{0,4}"
 
 _CLASSES = [
-    (kind, re.compile(pattern.replace("{status}", _STATUS), re.IGNORECASE))
-    for kind, pattern in _RULES
+    (kind, words.split("|"), re.compile(pattern.replace("{status}", _STATUS)))
+    for kind, pattern, words in _RULES
 ]
+# Letters that are the same as one of ASCII when letter case does not matter.
+_FOLDED = {"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"}
+_FOLDS = str.maketrans(_FOLDED)
 
-# In this order: a later mask would tear apart what an earlier one recognises.
-_MASKS: tuple[tuple[str, re.Pattern[str]], ...] = (
+# Case is spelled out, which is searched several times as fast as with a flag.
+_HEX = "0-9a-fA-F"
+_LETTERS = f"a-zA-Z{''.join(_FOLDED)}"
+# Name, pattern, and a text without which there is nothing to mask. In this order: a later mask
+# would tear apart what an earlier one recognises.
+_MASKS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("<uuid>", re.compile(rf"\b[{_HEX}]{{8}}(?:-?[{_HEX}]{{4}}){{3}}-?[{_HEX}]{{12}}\b"), ""),
+    ("<hash>", re.compile(rf"\b(?=[a-fA-F]*\d)[{_HEX}]{{16,}}\b|\b0[xX][{_HEX}]+\b"), ""),
     (
-        "<uuid>",
-        re.compile(r"\b[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b", re.I),
+        "<url>",
+        re.compile(rf"\b[{_LETTERS}][{_LETTERS}0-9+.-]{{1,15}}://[^\s\"'<>)\]}}]+"),
+        "://",
     ),
-    ("<hash>", re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{16,}\b|\b0x[0-9a-f]+\b", re.IGNORECASE)),
-    ("<url>", re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>)\]}]+", re.IGNORECASE)),
     (
         "<path>",
-        re.compile(r"(?<![\w.<>/])(?:~|[a-z]:)?(?:[/\\][\w.@+-]+){2,}[/\\]?", re.IGNORECASE),
+        re.compile(rf"(?<![\w.<>/])(?:~|[{_LETTERS}]:)?(?:[/\\][\w.@+-]+){{2,}}[/\\]?"),
+        "",
     ),
-    ("<email>", re.compile(r"\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+\b")),
-    ("<n>", re.compile(r"(?<![a-z_<])\d+(?:[.,:]\d+)*", re.IGNORECASE)),
+    ("<email>", re.compile(r"\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+\b"), "@"),
+    ("<n>", re.compile(rf"(?<![{_LETTERS}_<])\d+(?:[.,:]\d+)*"), ""),
 )
 
 
@@ -94,14 +170,19 @@ def _judge(text: str) -> Fault:
 
 
 def classify(text: str) -> ErrorClass:
-    for kind, pattern in _CLASSES:
-        if pattern.search(text):
+    """The class of an error's text."""
+    if not text.isascii():
+        text = text.translate(_FOLDS)
+    text = text.lower()
+    for kind, words, pattern in _CLASSES:
+        if any(word in text for word in words) and pattern.search(text):
             return kind
     return ErrorClass.OTHER
 
 
 def mask(text: str) -> str:
     """`text` without UUIDs, hashes, URLs, paths, e-mail addresses and numbers, on one line."""
-    for name, pattern in _MASKS:
-        text = pattern.sub(name, text)
+    for name, pattern, part in _MASKS:
+        if part in text:
+            text = pattern.sub(name, text)
     return " ".join(text.split())[:MOST_KEPT]

