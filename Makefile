@@ -7,7 +7,6 @@ RUNS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
@@ -92,10 +91,8 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) has no venv: install it (on Debian and Ubuntu: apt install" \
 			"python3-venv), or name another Python, as in: make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || command -v cc >/dev/null || { \
-		echo "Redis comes ready-made for Python 3.11 and 3.12 only: install a C compiler, or" \
-			"name one of these, as in: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PIP) --require-hashes -r requirements.txt
-	$(PIP) --no-deps --no-build-isolation -e .
+	@echo "Making .venv with $$($(PYTHON) --version): 450 MB, a minute or two the first time."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python ops/install_packages.py requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

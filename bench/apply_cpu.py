@@ -39,6 +39,7 @@ import msgspec
 
 from bench.apply_figures import Batches, Pair, print_pair, print_report, report
 from execstream.devstack import postgres
+from execstream.devstack.password import ensure_password
 from execstream.devstack.ports import free_ports
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
@@ -114,11 +115,14 @@ async def database(folder: Path) -> AsyncIterator[str]:
     logs = folder / "logs"
     logs.mkdir()
     [port] = free_ports(1)
-    server = await postgres.prepare(folder, logs, port, lambda text: print(text, file=sys.stderr))
+    password = ensure_password(folder)
+    server = await postgres.prepare(
+        folder, logs, port, password, lambda text: print(text, file=sys.stderr)
+    )
     server.spawn()
     try:
         await server.wait_ready()
-        yield postgres.dsn(port)
+        yield postgres.dsn(port, password)
     finally:
         await server.stop()
 

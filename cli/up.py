@@ -19,7 +19,8 @@ from execstream.cli.supervisor import ROLES, SERVER
 from execstream.cli.terminal import err, out
 from execstream.config.logs import configure_logging
 from execstream.config.process_lifetime import cancel_on_sigterm, stop_signals
-from execstream.config.settings import Settings, read_settings
+from execstream.config.settings import LOCAL_STATE, Settings, read_settings
+from execstream.config.shown_addresses import shown_address
 
 
 async def up(
@@ -61,7 +62,11 @@ async def up(
 
 
 def _announce(local: Settings, url: str | None, *, json: bool) -> None:
-    addresses = {"kafka": local.kafka, "postgres": local.postgres, "redis": local.redis}
+    addresses = {
+        "kafka": local.kafka,
+        "postgres": shown_address(local.postgres),
+        "redis": shown_address(local.redis),
+    }
     if url is not None:
         addresses["http"] = url
     if json:
@@ -70,4 +75,5 @@ def _announce(local: Settings, url: str | None, *, json: bool) -> None:
         for name, address in addresses.items():
             out.print(f"{name:<9} {address}")
         out.print(f"logs      {LOGS}/")
+        out.print(f"passwords {LOCAL_STATE / 'stack.json'}")
     err.print("Stop with Ctrl-C.")

@@ -1,6 +1,7 @@
 """Real Kafka, PostgreSQL and Redis from packages, for a laptop, for tests and for CI.
 
-For development only: one node each, on loopback, without passwords.
+For development only: one node each, on loopback. Postgres and Redis want the password of the
+state directory; Kafka takes commands of every user of the machine.
 """
 
 from execstream.devstack.addresses import Addresses

@@ -14,8 +14,8 @@ class Addresses:
 
     Attributes:
         kafka_bootstrap: `host:port` of the broker.
-        postgres_dsn: connection string of the stack's database.
-        redis_url: URL of database 0.
+        postgres_dsn: connection string of the stack's database, with the password.
+        redis_url: URL of database 0, with the password.
     """
 
     kafka_bootstrap: str

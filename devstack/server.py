@@ -33,6 +33,7 @@ class Server:
         is_ready: tells whether it answers clients; asked until it does.
         stop_signal: the signal on which it ends in good order, without waiting for clients.
         user: system user to run as, or None for our own.
+        directory: the working directory.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Server:
     is_ready: Callable[[], Awaitable[bool]]
     stop_signal: Signals = Signals.SIGTERM
     user: str | None = None
+    directory: Path = Path("/")
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -66,7 +68,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                cwd="/",
+                cwd=self.directory,
                 **identity(self.user),
             )
 

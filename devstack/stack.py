@@ -10,6 +10,7 @@ from typing import IO
 
 from execstream.devstack import owner
 from execstream.devstack.addresses import DESCRIPTION, Addresses
+from execstream.devstack.password import write_private
 from execstream.devstack.server import Server
 
 RECORD = "running.json"
@@ -71,7 +72,7 @@ class Stack(Addresses):
     def announce(
         self, *, http_url: str | None = None, pids: Mapping[str, int] | None = None
     ) -> None:
-        """Write `stack.json`.
+        """Write `stack.json`, which holds the password and is readable by its owner alone.
 
         Args:
             http_url: of the HTTP server that the owner runs beside the stack.
@@ -87,9 +88,7 @@ class Stack(Addresses):
             "http_url": http_url,
             "pids": self.pids | self._other_pids,
         }
-        draft = self.state / f"{DESCRIPTION}.tmp"
-        draft.write_text(json.dumps(description, indent=2) + "\n")
-        draft.replace(self.state / DESCRIPTION)
+        write_private(self.state / DESCRIPTION, json.dumps(description, indent=2) + "\n")
         self._note()
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from execstream.devstack.addresses import DESCRIPTION
 from execstream.devstack.errors import StackError
 from execstream.devstack.jars import ensure_jars
 from execstream.devstack.java import find_java
+from execstream.devstack.password import ensure_password
 from execstream.devstack.ports import HOST, free_ports
 from execstream.devstack.server import Server
 from execstream.devstack.stack import RECORD, Stack
@@ -61,18 +62,19 @@ async def _start(state: Path, lock: IO[str], report: Report) -> Stack:
     runtime = kafka.Runtime(find_java(), await _jars(report))
     logs = _fresh_logs(state)
     kafka_port, controller_port, postgres_port, redis_port = free_ports(4)
+    password = ensure_password(state)
     stack = Stack(
         kafka_bootstrap=f"{HOST}:{kafka_port}",
-        postgres_dsn=postgres.dsn(postgres_port),
-        redis_url=f"redis://{HOST}:{redis_port}/0",
+        postgres_dsn=postgres.dsn(postgres_port, password),
+        redis_url=redis.url(redis_port, password),
         state=state,
         lock=lock,
     )
     await _bring_up(
         stack,
         kafka=kafka.prepare(state, logs, runtime, (kafka_port, controller_port)),
-        postgres=postgres.prepare(state, logs, postgres_port, report),
-        redis=redis.prepare(state, logs, redis_port),
+        postgres=postgres.prepare(state, logs, postgres_port, password, report),
+        redis=redis.prepare(state, logs, redis_port, password),
     )
     stack.announce()
     return stack

@@ -11,8 +11,9 @@ from msgspec import Raw
 from redis.asyncio import Redis
 
 from execstream.devstack import Addresses
-from execstream.devstack.ports import HOST, free_ports
+from execstream.devstack.ports import free_ports
 from execstream.devstack.redis import prepare
+from execstream.devstack.redis import url as url_of
 from execstream.devstack.server import Server
 from execstream.storage.redis.buses.missed_events import History
 from execstream.storage.redis.buses.scope import Scope
@@ -38,6 +39,7 @@ from tests.agents.retold import exactly, payload
 from tests.names import Names
 
 STEP = STEP_IDS[0]
+PASSWORD = "of-the-own-redis"  # noqa: S105 - it guards nothing
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ async def listener(stack: Addresses, names: Names) -> AsyncIterator[Listener]:
 async def own_redis(tmp_path: Path) -> AsyncIterator[Server]:
     """A Redis that a test may kill."""
     [port] = free_ports(1)
-    server = await prepare(tmp_path, tmp_path, port)
+    server = await prepare(tmp_path, tmp_path, port, PASSWORD)
     server.spawn()
     await server.wait_ready()
     yield server
@@ -254,7 +256,7 @@ async def test_many_messages_go_out_in_order(bridging: Bridging, listener: Liste
 @pytest.mark.usefixtures("bridging")  # which makes the tables
 async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Server) -> None:
     """What comes while Redis is down is told when it is back, though Redis forgot everything."""
-    url = f"redis://{HOST}:{own_redis.ports[0]}/0"
+    url = url_of(own_redis.ports[0], PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = events_of(life_of_an_output_step())
     await over_there.forward(events[:2])

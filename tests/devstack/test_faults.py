@@ -1,6 +1,7 @@
 """Servers are killed and come back where they were, with what they had."""
 
 import socket
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -54,7 +55,8 @@ async def test_a_killed_database_keeps_what_was_committed(breakable_stack: Stack
 
 async def test_a_port_that_was_taken_meanwhile_is_named(breakable_stack: Stack) -> None:
     """A server whose port somebody else has taken does not start, and the message says who."""
-    port = int(breakable_stack.redis_url.split(":")[2].removesuffix("/0"))
+    port = urlsplit(breakable_stack.redis_url).port
+    assert port
     await breakable_stack.kill("redis")
 
     with (

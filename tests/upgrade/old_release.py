@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 
 from execstream.devstack import Addresses
+from execstream.devstack.redis import find_server
 from tests.whole.program import Program
 from tests.worker import HOME, PATIENCE
 
 COMMIT = "77b0d4a50d226664b6e04d5692b2d5dd2750baed"
 PACKAGES = ("agents", "dashboard", "devstack", "execstream", "storage", "streams")
+PROGRAMS = "programs"  # folder that is on PATH for the release
 DIED = 86  # exit code of a worker that died at a crash point
 
 # No fixed ports: another stack on this machine, such as a demo, may hold the defaults.
@@ -51,6 +53,9 @@ def unpack(folder: Path) -> "OldRelease":
             pytest.fail(missing)
         pytest.skip(missing)
     subprocess.run([tar, "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    (folder / PROGRAMS).mkdir()
+    # The release looks for a package that is no longer installed, then on PATH.
+    (folder / PROGRAMS / "redis-server").symlink_to(find_server())
     return OldRelease(folder)
 
 
@@ -63,7 +68,8 @@ class OldRelease:
     @property
     def program(self) -> Program:
         """The `execstream` program of the release."""
-        return Program(self.home, {"PYTHONPATH": str(self.home)} | PORTS)
+        path = f"{self.home / PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+        return Program(self.home, {"PYTHONPATH": str(self.home), "PATH": path} | PORTS)
 
     async def output_of(self, code: str) -> str:
         """Run Python code that imports modules of the release; return what it prints."""
