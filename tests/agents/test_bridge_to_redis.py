@@ -279,7 +279,7 @@ async def test_no_message_without_a_subscriber(
 ) -> None:
     """Of a run without a subscriber, one message is published per batch. A client that subscribes
     in its middle gets the whole state with the next one."""
-    url = f"redis://{HOST}:{own_redis.ports[0]}/0"
+    url = url_of(own_redis.ports[0], PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = await store(over_there.session, life_of_an_output_step())
     before = await _published(over_there)
