@@ -23,6 +23,7 @@ from execstream.streams.commands import (
     ShareGraph,
     Uuid,
 )
+from execstream.streams.growth import excess
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.scanning import depth
@@ -200,6 +201,8 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
             return _invalid(f"$.{name}", "Expected an object")
     if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
+    if found := excess(command):
+        return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)
     return None

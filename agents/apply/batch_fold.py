@@ -46,14 +46,17 @@ Decoded = list[list[Command | Dead]]  # by partition batch, by record
 @dataclass(slots=True)
 class BatchResult:
     """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
-    when that has changed, it is worth nothing. `outbound` and `offset_commits` are by
-    partition. `early`: records, by partition and offset, that are known to have come before another
-    partition had their run."""
+    when that has changed, it is worth nothing. One that `is_bounded` ends when its write set is
+    full; then `batch` is what was folded, and `rest` what was not. `outbound` and `offset_commits`
+    are by partition. `early`: records, by partition and offset, that are known to have come before
+    another partition had their run."""
 
     batch: Batch
     number: int
     generation: int
     early: Collection[tuple[int, int]] = ()
+    is_bounded: bool = False
+    rest: Batch = field(default_factory=Batch)
     write_set: WriteSet = field(default_factory=WriteSet)
     offset_commits: list[OffsetCommit] = field(default_factory=list)
     outbound: list[OutboundRecords] = field(default_factory=list)
@@ -75,14 +78,15 @@ class BatchResult:
 
 def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]) -> Decoded:
     """The commands of a batch; `unstorable` by (partition, offset) are known to be dead."""
-    return [
-        [
-            unstorable.get((record.partition, record.offset))
-            or decode(record.key, record.value, max_bytes)
-            for record in part.records
-        ]
-        for part in batch
-    ]
+    return [[decode_record(one, max_bytes, unstorable) for one in part.records] for part in batch]
+
+
+def decode_record(
+    record: Record, max_bytes: int, unstorable: dict[tuple[int, int], Dead]
+) -> Command | Dead:
+    """The command of one record; see `decode_batch`."""
+    known = unstorable.get((record.partition, record.offset)) if unstorable else None
+    return known or decode(record.key, record.value, max_bytes)
 
 
 OnApplied = Callable[[OutboundRecords, Record, Run, Sequence[Entry]], None]
@@ -106,8 +110,13 @@ def fold_batch(
     """Fold `decoded` on the cached states, which must hold every run that exists.
 
     `on_applied` is called with the entries of each command that was applied to a run."""
-    for part, commands in zip(folded.batch, decoded, strict=True):
-        _Folder(folded, part, cache, on_applied).fold(commands)
+    parts, folded.batch = folded.batch, Batch()
+    for part, commands in zip(parts, decoded, strict=True):
+        first, rest = part.cut(_Folder(folded, part, cache, on_applied).fold(commands))
+        if first is not None:
+            folded.batch.append(first)
+        if rest is not None:
+            folded.rest.append(rest)
     folded.write_set.build_rows()
     for run_id in folded.write_set.run_ids():
         if run := cache.get(run_id):
@@ -128,14 +137,19 @@ class _Folder:
             partition=self.owned.number,
             expected=part.expected,
             epoch=self.owned.epoch,
-            next=part.next_offset,
+            next=part.expected,
             published_offset=self.owned.published[0],
             published_index=self.owned.published[1],
         )
 
-    def fold(self, commands: list[Command | Dead]) -> None:
-        outcomes = self.folded.outcomes
+    def fold(self, commands: list[Command | Dead]) -> int:
+        """Fold `commands`; return how many there was room for."""
+        outcomes, is_bounded = self.folded.outcomes, self.folded.is_bounded
+        count = 0
         for record, command in zip(self.part.records, commands, strict=True):
+            if is_bounded and self.write_set.is_full:
+                break
+            count += 1
             outcome = self._apply(record, command)
             outcomes[command.__class__, outcome.__class__] += 1
             if isinstance(outcome, Applied):
@@ -152,8 +166,11 @@ class _Folder:
                     self.folded.replies.append((*asking, outcome))
             elif command.reply_to is not None:
                 self.folded.replies.append((command.reply_to, command.id, outcome))
-        self.folded.offset_commits.append(self.offset_commit)
-        self.folded.outbound.append(self.outbound)
+        if count:
+            self.offset_commit.next = self.part.records[count - 1].offset + 1
+            self.folded.offset_commits.append(self.offset_commit)
+            self.folded.outbound.append(self.outbound)
+        return count
 
     def _apply(self, record: Record, command: Command | Dead) -> Outcome:
         if isinstance(command, RunCommand):

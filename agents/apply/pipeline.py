@@ -15,7 +15,14 @@ from typing import Any
 
 import structlog
 
-from execstream.agents.apply.batch_fold import BatchResult, Decoded, decode_batch, fold_batch
+from execstream.agents.apply.batch_cutting import BatchCutter
+from execstream.agents.apply.batch_fold import (
+    BatchResult,
+    Decoded,
+    decode_batch,
+    decode_record,
+    fold_batch,
+)
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.state_cache import RunCache
@@ -27,7 +34,7 @@ from execstream.agents.apply.state_loading import (
     not_storable,
 )
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
-from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer, Record
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
@@ -36,6 +43,7 @@ from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import Session, sqlstate
 from execstream.storage.schema.day_partitions import Days
+from execstream.streams.commands import Command
 from execstream.streams.outcomes import Dead
 
 log = structlog.get_logger(__name__)
@@ -55,6 +63,7 @@ class Applier:
         self.republished: Awaitable[Any] | None = None
         self._settings = settings
         self._buffer = buffer
+        self._cutter = BatchCutter(buffer)
         self._publisher = publisher
         self._phases = phases
         self._replies = Replies(settings.redis, settings.redis_prefix)
@@ -86,23 +95,37 @@ class Applier:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
         if self._cache.has_many_key_values and self._in_flight is not None:
             await self._in_flight  # without a pause between commits they would never be forgotten
-        folded = await self._fold(batch)
+        with self._phases.timed("decode"):
+            batch, decoded = self._cutter.decode(batch, self._decode)
+        folded = await self._fold(batch, decoded, is_bounded=True)
         if self._in_flight is not None:
             await self._in_flight
         while folded is not None and folded.generation != self._cache.generation:
-            folded = await self._fold(batch)  # what it was folded on has been dropped
+            # What it was folded on has been dropped.
+            folded = await self._fold(batch, decoded, is_bounded=True)
+        if folded is not None and folded.rest:
+            self._cutter.put_back(folded.rest, folded.batch)
         if folded is not None and not self._is_closing:
             self._in_flight = spawn(self._settle(folded))
 
     # ---- folding ---------------------------------------------------------------------------
 
-    async def _fold(self, batch: Batch) -> BatchResult | None:
+    def _decoded(self, batch: Batch) -> Decoded:
+        with self._phases.timed("decode"):
+            return decode_batch(batch, self._settings.max_command_bytes, self._unstorable)
+
+    def _decode(self, record: Record) -> Command | Dead:
+        return decode_record(record, self._settings.max_command_bytes, self._unstorable)
+
+    async def _fold(
+        self, batch: Batch, decoded: Decoded, *, is_bounded: bool = False
+    ) -> BatchResult | None:
         """Fold on the states as they are after everything folded before; None when the batch is
         left to whoever owns it next."""
         async with self._folding:
-            with self._phases.timed("decode"):
-                decoded = decode_batch(batch, self._settings.max_command_bytes, self._unstorable)
             folded = await retrying("load", lambda: self._load(batch, decoded), self._reading)
+            if folded is not None:
+                folded.is_bounded = is_bounded
             if folded is not None and folded.generation == self._cache.generation:
                 with self._phases.timed("fold"):
                     fold_batch(folded, decoded, self._cache)
@@ -170,7 +193,7 @@ class Applier:
     async def _again(self, batch: Batch, foldings: int = 0) -> None:
         """Fold and commit `batch` on states loaded anew."""
         self._cache.clear()
-        folded = await self._fold(batch)
+        folded = await self._fold(batch, self._decoded(batch))
         if folded is not None:
             await self._settle(folded, foldings + 1)
 

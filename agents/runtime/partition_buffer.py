@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _stamps = itertools.count(1)  # what was fetched before our own seek carries 0
 MAX_RECORDS = 2_000  # in a batch
-MAX_BYTES = 32 * 1024 * 1024  # of values and headers in a batch, but for the last record's
+MAX_BYTES = 8 * 1024 * 1024  # of values and headers in a batch, but for the last record's
 FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
@@ -123,6 +123,20 @@ class PartitionBatch:
     def next_offset(self) -> int:
         return self.records[-1].offset + 1
 
+    @property
+    def bytes(self) -> int:
+        """Of values and headers."""
+        return sum([_size(record) for record in self.records])
+
+    def cut(self, count: int) -> "tuple[PartitionBatch | None, PartitionBatch | None]":
+        """The first `count` records and the others; None for none."""
+        if count == 0:
+            return None, self
+        if count == len(self.records):
+            return self, None
+        first = PartitionBatch(self.owned, self.expected, self.records[:count])
+        return first, PartitionBatch(self.owned, first.next_offset, self.records[count:])
+
 
 class Batch(list[PartitionBatch]):
     """Records that take effect together, by partition number."""
@@ -143,11 +157,8 @@ class Batch(list[PartitionBatch]):
         if len(self) > 1:
             middle = len(self) // 2
             return Batch(self[:middle]), Batch(self[middle:])
-        part = self[0]
-        middle = len(part.records) // 2
-        first = PartitionBatch(part.owned, part.expected, part.records[:middle])
-        rest = PartitionBatch(part.owned, first.next_offset, part.records[middle:])
-        return Batch([first]), Batch([rest])
+        first, rest = self[0].cut(len(self[0].records) // 2)
+        return Batch([first] if first else []), Batch([rest] if rest else [])
 
 
 class PartitionBuffer:
@@ -297,6 +308,16 @@ class PartitionBuffer:
         if holes:
             await self._check_holes(holes)
         return Batch(parts[number] for number in sorted(parts))
+
+    def put_back(self, rest: Batch) -> None:
+        """Take records back that were polled last; they come first in the next batch."""
+        for part in rest:
+            partition = part.owned
+            if self.owned.get(partition.number) is partition and not self._stopped:
+                partition.next = part.expected
+                self._waiting.appendleft(
+                    FetchedRecords(partition.tp, part.records, partition.stamp, part.expected)
+                )
 
     def _has_room(self, limit: int) -> bool:
         waiting = self._waiting

@@ -29,6 +29,9 @@ Row = tuple[Any, ...]
 _encode = msgspec.json.Encoder().encode
 # Of a dead letter's value. Readers hold no more of a record; a message to Postgres ends at 1 GiB.
 MAX_DEAD_BYTES = 24 * 1024 * 1024
+# What a commit of a worker takes at most, but for its last command; some 0.3 s of Postgres.
+MAX_ENTRIES = 4_000
+MAX_BYTES = 8 * 1024 * 1024  # of values and details
 _LAST_MILLISECOND = 253_402_300_799_000  # 9999-12-31T23:59:59Z
 
 
@@ -61,12 +64,18 @@ class WriteSet:
     run_rows: list[Row] = field(default_factory=list)
     step_rows: list[Row] = field(default_factory=list)
     begun: set[tuple[date, date]] = field(default_factory=set)
+    bytes: int = 0  # of the values and details of entries, in characters
     _runs: dict[str, _RunChange] = field(default_factory=dict)
     _steps: dict[tuple[str, str], _StepChange] = field(default_factory=dict)
 
     @property
     def erased(self) -> list[str]:
         return [run_id for run_id, change in self._runs.items() if change.erased]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be added before it is committed."""
+        return is_full(len(self.entries), self.bytes)
 
     def run_ids(self) -> Iterable[str]:
         return self._runs
@@ -90,6 +99,9 @@ class WriteSet:
             change.stats = _text(detail.stats)
         elif detail.hard:
             self._erase(change)
+        data = None if entry.data is None else _text(entry.data)
+        detail_text = None if detail is NO_DETAIL else _encode(detail).decode()
+        self.bytes += len(data or "") + len(detail_text or "")
         self.entries.append(
             (
                 run.id,
@@ -100,8 +112,8 @@ class WriteSet:
                 entry.type.value,
                 entry.node_exec_id,
                 entry.name,
-                None if entry.data is None else _text(entry.data),
-                None if detail is NO_DETAIL else _encode(detail).decode(),
+                data,
+                detail_text,
                 entry.was,
                 entry.status,
                 partition,
@@ -182,6 +194,11 @@ class WriteSet:
         self.step_rows = [
             _step_row(self._runs[key[0]].run, self._steps[key]) for key in sorted(self._steps)
         ]
+
+
+def is_full(entries: int, size: int) -> bool:
+    """Whether a commit of so many entries with so many bytes takes long enough."""
+    return entries >= MAX_ENTRIES or size >= MAX_BYTES
 
 
 def run_day(run: Run) -> date:

@@ -77,6 +77,14 @@ def elsewhere(last: Callable[[Orders], Order]) -> Make:
     return make
 
 
+def starting(orders: Orders, count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [orders.node(f"n{number}", **fields) for number in range(count)]
+
+
+def pins(count: int) -> dict[str, int]:
+    return {format(number, "x"): 1 for number in range(count)}
+
+
 def nested(levels: int) -> str:
     """JSON which, as the stats of a command, makes that many levels with it."""
     return '{"a":' * (levels - 1) + "1" + "}" * (levels - 1)
@@ -193,6 +201,14 @@ _INVALID: dict[str, Make] = {
     "a key of 513 characters": lambda o: [o.keep("x" * 513)],
     "no steps": command("node.update_many", node_exec_ids=[], status="RUNNING"),
     "1,001 steps": command("node.update_many", node_exec_ids=[UNKNOWN] * 1001, status="RUNNING"),
+    "1,001 starting nodes": lambda o: [o.create(*starting(o, 1001))],
+    "a node of 1,001 pins": lambda o: [o.create(o.node("n", inputs=pins(1001)))],
+    "2,001 entries": lambda o: [o.create(*starting(o, 2, inputs=pins(999)))],
+    "800,000 pins": lambda o: [o.create(o.node("n", inputs=pins(800_000)))],
+    "stats of more than 4 MiB over all steps": lambda o: [
+        o.create(),
+        o.move_steps(["n"] * 1000, "RUNNING", stats={"a": "x" * (4 * MIB // 1000 - 7)}),
+    ],
     "sharing without a hash": command("graph.share", is_shared=True),
     "a hash that is too short": command(
         "graph.share",

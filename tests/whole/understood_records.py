@@ -15,6 +15,8 @@ from tests.whole.bad_records import (
     create,
     huge,
     nested,
+    pins,
+    starting,
     stats,
     update,
 )
@@ -166,6 +168,18 @@ STRANGE: dict[str, Case] = {
         "a 5,000-digit integer": stats(f'{{"a": -{"7" * 5_000}}}'),
         "1e400": stats('{"a": 1e400, "b": 1E+2, "c": -0.0, "d": 0.10}'),
         "huge and negative costs": stats(f'{{"cost": -{10**30}, "error": null}}'),
+        "1,000 starting nodes": lambda o: [o.create(*starting(o, 1000, inputs={}))],
+        "a node of 1,000 pins and 2,000 entries": lambda o: [
+            o.create(*starting(o, 1, inputs=pins(1000)), o.node("n", inputs=pins(997)))
+        ],
+        "stats of 4 MiB over all steps": lambda o: [
+            o.create(*starting(o, 1000)),
+            o.move_steps(
+                [f"n{number}" for number in range(1000)],
+                "RUNNING",
+                stats={"a": "x" * (4 * MIB // 1000 - 8)},
+            ),
+        ],
         "unknown fields": update(colour="red", nested={"v": 2, "type": "x"}),
         "an unstorable number in an unknown field": lambda o: [
             o.create(),

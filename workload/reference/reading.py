@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
+
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.statuses import ExecutionStatus
 
@@ -84,6 +86,7 @@ def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
     if not isinstance(command, dict):
         raise DeadError("not_an_object")
     sent, command = command, _validated(command)
+    _must_not_repeat_much(command, value)
     if key != key_of(command).encode():
         raise DeadError("key_mismatch")
     _must_be_storable(sent, len(value))
@@ -147,6 +150,15 @@ def clean(value: Json) -> Json:
     if isinstance(value, list):
         return [clean(item) for item in value]
     return Decimal(value) if isinstance(value, Number) else value
+
+
+def _must_not_repeat_much(command: Command, value: bytes) -> None:
+    """Raise DeadError when the stats of a command, once for each of its steps, take too much."""
+    steps, stats = command.get("node_exec_ids"), command.get("stats")
+    if command["type"] == "node.update_many" and steps and stats is not None:
+        sent = msgspec.json.decode(value, type=dict[str, msgspec.Raw])["stats"]
+        if len(bytes(sent)) * len(steps) > 2**22:
+            raise DeadError("invalid_field", "stats")
 
 
 def _must_be_storable(command: Command, size: int) -> None:
@@ -276,7 +288,7 @@ def _time(text: str) -> datetime:
 
 
 def _is_pins(value: Json) -> bool:
-    return isinstance(value, dict) and all(_is_pin(name) for name in value)
+    return isinstance(value, dict) and len(value) <= 1000 and all(_is_pin(name) for name in value)
 
 
 def _is_uuids(value: Json) -> bool:
@@ -284,9 +296,12 @@ def _is_uuids(value: Json) -> bool:
 
 
 def _is_starting_nodes(value: Json) -> bool:
-    return isinstance(value, list) and all(
+    if not isinstance(value, list) or len(value) > 1000:
+        return False
+    are_nodes = all(
         isinstance(node, dict) and _wrong_field(node, _STARTING_NODE) is None for node in value
     )
+    return are_nodes and 1 + sum(1 + len(node["inputs"]) for node in value) <= 2000
 
 
 _is_uuid = _matches(_UUID)
