@@ -12,11 +12,12 @@ from execstream.streams.errors import NotConfigured
 POSTGRES_FORM = "like postgresql://user:password@host/database"
 REDIS_FORM = "like redis://user:password@host:6379/0"
 
-_HOST = r"(?:[^\s,:/?#@\[\]]+|\[[0-9A-Fa-f:.]+\])?(?::\d{0,5})?"
+_NAME = r"(?:[^\s,:/?#@\[\]]+|\[[0-9A-Fa-f:.]+\])"
+_DIGITS = r"(?::\d{0,5})?"
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]*://"
     r"(?:[^\s/?#@\[\]]*@)?"
-    rf"{_HOST}(?:,{_HOST})*"
+    rf"(?:{_NAME}?{_DIGITS}|{_NAME}{_DIGITS}(?:,{_NAME}{_DIGITS})+)"
     r"(?:/[^\s?#@]*)?"
     r"(?:\?(?:[^\s#&=]+=[^\s#&]*(?:&|(?=#|\Z)))*)?"
     r"(?:#[^\s@]*)?"
@@ -35,6 +36,8 @@ def is_address(text: str) -> bool:
     try:
         hosts = urlsplit(text).netloc.rpartition("@")[2]  # which refuses some characters
     except ValueError:
+        return False
+    if "," in hosts and not text.startswith("postgres"):  # only Postgres has lists of them
         return False
     return all(int(port) <= _MOST_PORT for port in _PORT.findall(hosts.rpartition("]")[2]))
 

@@ -70,6 +70,8 @@ def test_given_addresses(address: str) -> None:
 
 @given(some.text(some.sampled_from("ab:/?#[]@%&=., 1\u2100"), max_size=12), some.booleans())
 @example("x/y", False)
+@example(",?1=", False)
+@example(",1?1=", False)
 def test_no_error_of_a_library_repeats_a_password(password: str, is_short: bool) -> None:
     """Whatever stands for a password: an address that passes is read by the libraries."""
     rest = "h" if is_short else "h:5432/1"
