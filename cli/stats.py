@@ -27,6 +27,9 @@ async def blocks(
 ) -> None:
     """Show for each block how many steps ended and failed, how long they took, what they cost.
 
+    Steps that failed because their run ended are counted as cascaded only. By the caller: failures
+    that the caller's input or credentials caused. All figures are of the time that `since` names.
+
     Parameters
     ----------
     since
@@ -49,14 +52,14 @@ async def blocks(
     if json:
         _print_json(figures)
     else:
-        out.print(_table(figures))
+        out.print(_table(figures, since))
 
 
 async def _watch(db: asyncpg.Pool, since: str) -> None:
-    with Live(_table(await _figures(db, since)), console=out, auto_refresh=False) as shown:
+    with Live(_table(await _figures(db, since), since), console=out, auto_refresh=False) as shown:
         while True:
             await asyncio.sleep(REFRESH)
-            shown.update(_table(await _figures(db, since)), refresh=True)
+            shown.update(_table(await _figures(db, since), since), refresh=True)
 
 
 async def _figures(db: asyncpg.Pool, since: str) -> list[BlockFigures]:
@@ -66,18 +69,20 @@ async def _figures(db: asyncpg.Pool, since: str) -> list[BlockFigures]:
 
 def _print_json(figures: list[BlockFigures]) -> None:
     for one in figures:
-        print_json(one.model_dump() | {"error_rate": one.error_rate})
+        rates = {"error_rate": one.error_rate, "caller_error_rate": one.caller_error_rate}
+        print_json(one.model_dump() | rates)
 
 
-def _table(figures: list[BlockFigures]) -> Table:
-    rows = table("block", "failing", "failed", "ended", "p50", "p95", "p99", "cost", "errors")
+def _table(figures: list[BlockFigures], since: str) -> Table:
+    columns = ("by the caller", "failed", "ended", "cascaded", "p50", "p95", "p99", "cost")
+    rows = table("block", f"failing, {since}", *columns, "errors")
     for one in figures:
         errors = sorted(one.error_classes.items(), key=lambda item: -item[1])
         rows.add_row(
             one.name or one.block_id,
             f"{one.error_rate:.1f} %",
-            f"{one.failed:,}",
-            f"{one.ended:,}",
+            f"{one.caller_error_rate:.1f} %",
+            *(f"{count:,}" for count in (one.failed, one.ended, one.cascaded)),
             *(_duration(value) for value in (one.p50_ms, one.p95_ms, one.p99_ms)),
             f"{one.cost:,}",
             ", ".join(f"{name} {count}" for name, count in errors),

@@ -90,7 +90,9 @@ class View:
         return line if lag else line.append("nothing has been read yet", "dim")
 
     def _blocks(self) -> Table:
-        rows = table("failing blocks", "1 m", "5 m", "1 h", "ended, 1 h", "p95", "last 30 minutes")
+        rows = table(
+            "failing blocks", "1 m", "5 m", "1 h", "ended, 1 h", "p95, 1 h", "last 30 minutes"
+        )
         for block in self._seen.blocks:
             p95 = block.duration_ms.p95 if block.duration_ms else None
             rows.add_row(

@@ -28,6 +28,8 @@ from execstream.config.address_syntax import (
 from execstream.config.shown_addresses import BETWEEN_ADDRESSES, HIDDEN, shown_address
 from execstream.kafka.security import Security
 from execstream.streams.errors import NotConfigured
+from execstream.streams.totals.class_rules import WrongRulesError, parse_rules
+from execstream.streams.totals.error_classes import Rule
 
 PREFIX = "EXECSTREAM_"
 LOCAL_STATE = Path(".execstream")
@@ -54,6 +56,7 @@ _OPEN = frozenset(
         *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
         *("apply_port", "tally_port", "bridge_port"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
+        *("alert_caller_failures", "class_rules_file"),
         *("log_level", "log_format"),
     )
 )
@@ -166,11 +169,18 @@ class Settings(BaseSettings):
     alert_silence: float = Field(
         300.0, ge=1, description="seconds; a run that was heard of since then is never stuck"
     )
+    alert_caller_failures: bool = Field(
+        False,
+        description="let failures that the caller's input or credentials caused raise alerts too",
+    )
     alert_webhook_url: str | None = Field(
         None, pattern=r"^https?://", description="where alerts are posted"
     )
     alert_webhook_secret: str | None = Field(
         None, min_length=16, description="signs what is posted there"
+    )
+    class_rules_file: str | None = Field(
+        None, description="TOML file of rules that tell the class of an error, before the built-in"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="minimum log level"
@@ -185,6 +195,17 @@ class Settings(BaseSettings):
         if value is not None and not all(map(is_address, BETWEEN_ADDRESSES.split(value))):
             raise PydanticCustomError(_UNREADABLE, "unreadable address")
         return value
+
+    @field_validator("class_rules_file")
+    @classmethod
+    def _check_class_rules(cls, path: str | None) -> str | None:
+        read_rules(path)
+        return path
+
+    @property
+    def class_rules(self) -> list[Rule]:
+        """The rules of `class_rules_file`. Raises WrongRulesError when it was spoilt since."""
+        return read_rules(self.class_rules_file)
 
     @property
     def kafka(self) -> str:
@@ -280,6 +301,16 @@ def load_settings() -> Settings:
     return settings.at(**{server: stack[server] for server in SERVERS})
 
 
+def read_rules(path: str | None) -> list[Rule]:
+    """The class rules of a file; none without one. Raises WrongRulesError."""
+    if path is None:
+        return []
+    try:
+        return parse_rules(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongRulesError(f"it cannot be read: {error}") from error
+
+
 def names_servers(settings: Settings) -> bool:
     """Whether at least one server is named."""
     return any(getattr(settings, server) is not None for server in SERVERS)
@@ -299,7 +330,7 @@ def _complaint(error: ErrorDetails) -> str:
         return f"{name}{found} must be {_FORMS[field]}"
     if error["type"] == _UNREADABLE:
         return f"{name} {complaint(_FORMS[field])}"
-    return f"{name}{found} is wrong: {error['msg']}"
+    return f"{name}{found} is wrong: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _shown(field: str, value: object) -> object:

@@ -33,6 +33,7 @@ from execstream.streams.statuses import (
     ExecutionStatus,
     Table,
     allowed_from,
+    cascade_error,
     is_allowed,
 )
 
@@ -155,7 +156,7 @@ def _move_run(
 
 def _cascade(run: Run, command: RunCommand, to: ExecutionStatus) -> Entries:
     """The end of a run fails the steps that were still RUNNING."""
-    error = Raw(msgspec.json.encode(f"graph_execution_{to.lower()}"))
+    error = Raw(msgspec.json.encode(cascade_error(to)))
     return [
         _entry(
             run,

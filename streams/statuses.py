@@ -39,6 +39,11 @@ ENDED = frozenset({S.COMPLETED, S.FAILED, S.TERMINATED})
 FINAL = frozenset(S) - frozenset().union(*ALLOWED_FROM.values())
 
 
+def cascade_error(end: S) -> str:
+    """The `stats.error` of steps that fail because their run ended as `end`."""
+    return f"graph_execution_{end.lower()}"
+
+
 def is_allowed(was: S, to: S, table: Table = ALLOWED_FROM) -> bool:
     """Whether the table lets something in status `was` become `to`."""
     return was in table.get(to, ())

@@ -5,6 +5,7 @@ All state is in Postgres, so any worker can look, whichever looked before.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -20,6 +21,7 @@ from execstream.streams.totals.alert_rules import (
     Spans,
     exceeding,
     is_calm,
+    keeping_span,
     least_rate,
     severity,
     threshold,
@@ -54,7 +56,9 @@ async def look_at_blocks(
             for rated, spans in rates.items()
             if _subject(rated) not in opened and exceeding(spans, rules.failure_rate) is not None
         }
-        usual = await load_usual(connection, {r.block_id for r in suspects}) if suspects else {}
+        usual: Mapping[Rated, Counts] = {}
+        if suspects:
+            usual = await load_usual(connection, rules, {r.block_id for r in suspects})
         findings = _uncovered(_judged(rules, suspects, usual, rates), opened.values())
         for finding in findings:
             await records.raise_alert(connection, finding, has_webhook=has_webhook)
@@ -69,10 +73,10 @@ async def _load_rates(
     known = {one.alert.block_id for one in opened}
     blocks = {
         rated: spans
-        for rated, spans in (await load_block_rates(connection)).items()
+        for rated, spans in (await load_block_rates(connection, rules)).items()
         if rated.block_id in known or exceeding(spans, rules.failure_rate) is not None
     }
-    return blocks | (await load_class_rates(connection, blocks) if blocks else {})
+    return blocks | (await load_class_rates(connection, rules, blocks) if blocks else {})
 
 
 async def _look_again(
@@ -90,10 +94,12 @@ async def _look_again(
     if calm_since is not None and now - calm_since >= CALM_FOR:
         await records.close_alert(connection, alert.id, has_webhook=has_webhook)
         return
-    span = figures["minutes"]
+    span = keeping_span(spans)
     # It may get worse and then stays so, or it would be told of back and forth.
     level = max(alert.severity, severity(spans, span), key=list(Severity).index)
-    fresh = {**figures, **_figures(spans, span)}
+    seen = _figures(spans, span)
+    worst = max(figures["worst"], seen, key=lambda one: one["least_rate"])
+    fresh = {**figures, "worst": worst, "now": seen}
     if (fresh, calm_since, level) == (figures, one.calm_since, alert.severity):
         return
     changed = await records.update_alert(connection, alert.id, fresh, level, calm_since)
@@ -112,10 +118,12 @@ def _judged(
         span = exceeding(spans, limit)
         if span is None:
             continue
-        about = {
+        seen = _figures(spans, span)
+        figures = {
             "threshold": round(limit, 4),
             "usual_rate": round(before.rate, 4) if before.ended else None,
             "leading_class": rated.error_class or _leading_class(rates, rated.block_id, span),
+            **dict.fromkeys(("at_open", "worst", "now"), seen),
         }
         findings.append(
             Finding(
@@ -124,7 +132,7 @@ def _judged(
                 severity=severity(spans, span),
                 block_id=rated.block_id,
                 error_class=rated.error_class,
-                figures=about | _figures(spans, span),
+                figures=figures,
             )
         )
     return findings
@@ -152,7 +160,7 @@ def _subject(rated: Rated) -> str:
     return "/".join(["block:" + rated.block_id, *filter(None, [rated.error_class])])
 
 
-def _figures(spans: Spans, span: int) -> dict[str, object]:
+def _figures(spans: Spans, span: int) -> dict[str, Any]:
     ended, failed = spans[span]
     least = round(least_rate(spans[span]), 4)
     return {"minutes": span, "ended": ended, "failed": failed, "least_rate": least}

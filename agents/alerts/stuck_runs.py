@@ -18,7 +18,7 @@ from execstream.storage.alerts.figures import (
     load_silent,
     load_step_durations,
 )
-from execstream.storage.alerts.records import Finding
+from execstream.storage.alerts.records import Alert, Finding
 from execstream.streams.totals.alert_rules import Kind, Rules, Severity, chance_of_longer, is_stuck
 
 MOST_STUCK = 100  # alerts that may be open for stuck runs; more of them say nothing more
@@ -57,13 +57,17 @@ class StuckRuns:
             if now is None:
                 return []
             opened = {
-                subject: one.alert.id
+                subject: one.alert
                 for subject, one in (await records.load_open(connection)).items()
                 if one.alert.kind == Kind.STUCK
             }
+            for subject in opened.keys() & found.keys():
+                await _look_again(connection, opened[subject], found[subject])
             if len(runs) < MOST_SILENT:  # else who is missing may only have found no place
                 for subject in opened.keys() - found.keys():
-                    await records.close_alert(connection, opened[subject], has_webhook=has_webhook)
+                    await records.close_alert(
+                        connection, opened[subject].id, has_webhook=has_webhook
+                    )
             new = [finding for subject, finding in found.items() if subject not in opened]
             new = new[: max(0, MOST_STUCK - len(opened))]
             for finding in new:
@@ -84,10 +88,9 @@ class StuckRuns:
             graph_exec_id=run.graph_exec_id,
             figures={
                 "silent_since": run.silent_since,
-                "seconds": round(chance.seconds),
-                "probability": round(chance.value, 6),
                 "samples": chance.samples,
                 "node_exec_id": chance.node_exec_id,
+                **dict.fromkeys(("at_open", "worst", "now"), _seen(chance)),
             },
         )
 
@@ -120,6 +123,16 @@ class StuckRuns:
     def _forget(self) -> None:
         oldest = time.monotonic() - DURATIONS_FOR
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
+
+
+async def _look_again(connection: asyncpg.Connection, alert: Alert, finding: Finding) -> None:
+    """How long it lasts by now, which is the worst so far; how it was when it was raised stays."""
+    figures = {**finding.figures, "at_open": alert.figures["at_open"]}
+    await records.update_alert(connection, alert.id, figures, alert.severity, None)
+
+
+def _seen(chance: Chance) -> dict[str, object]:
+    return {"seconds": round(chance.seconds), "probability": round(chance.value, 6)}
 
 
 def _chance(

@@ -63,6 +63,7 @@ def _declare_looking(app: App, settings: Settings, *, has_webhook: bool) -> None
         failure_rate=settings.alert_failure_rate,
         stuck_probability=settings.alert_stuck_probability,
         least_silence=settings.alert_silence,
+        caller_failures=settings.alert_caller_failures,
     )
     block_job, run_job = ExclusiveJob(settings), ExclusiveJob(settings)
     stuck = StuckRuns(rules)

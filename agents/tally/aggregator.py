@@ -26,7 +26,8 @@ from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_nodes
 from execstream.storage.connections import Session
 from execstream.streams.errors import NOT_READABLE
-from execstream.streams.totals.aggregation import Tally, decode_fact
+from execstream.streams.totals.aggregation import CURRENT, Tally, decode_fact
+from execstream.streams.totals.definitions import Definitions
 from execstream.streams.totals.live_values import LiveStats
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ class BatchTotals:
     they are after the commit."""
 
     batch: Batch
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally
     offset_commits: list[OffsetCommit] = field(default_factory=list)
     loaded: dict[str, LiveStats] = field(default_factory=dict)
 
@@ -52,8 +53,14 @@ class Tallier:
     """Holds what a worker of role `tally` keeps between batches."""
 
     def __init__(
-        self, settings: Settings, buffer: PartitionBuffer, live: LiveView, phases: Phases
+        self,
+        settings: Settings,
+        buffer: PartitionBuffer,
+        live: LiveView,
+        phases: Phases,
+        definitions: Definitions,
     ) -> None:
+        self._definitions = definitions
         self._buffer = buffer
         self._live = live
         self._phases = phases
@@ -63,7 +70,7 @@ class Tallier:
     async def tally(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
         with self._phases.timed("fold"):
-            folded = fold_batch(batch)
+            folded = fold_batch(batch, self._definitions)
         if self._in_flight is not None:
             await self._in_flight
         self._in_flight = spawn(self._settle(folded))
@@ -98,9 +105,9 @@ class Tallier:
         )
 
 
-def fold_batch(batch: Batch) -> BatchTotals:
+def fold_batch(batch: Batch, definitions: Definitions = CURRENT) -> BatchTotals:
     """What `batch` adds to the totals, and how far each partition then is."""
-    folded = BatchTotals(batch)
+    folded = BatchTotals(batch, Tally(definitions))
     for part in batch:
         owned = part.owned
         counted = sum(_count(folded.tally, owned, record) for record in part.records)

@@ -21,9 +21,11 @@ from execstream.agents.tally.changelog import Changelog
 from execstream.agents.tally.live_pages import declare_pages
 from execstream.agents.tally.live_view import LiveView
 from execstream.config.settings import Settings
+from execstream.storage.commit.definitions import begin_counting
 from execstream.storage.commit.totals import Live, load_live
 from execstream.storage.connections import Session
 from execstream.streams.topics import BLOCK_STATS, EVENTS
+from execstream.streams.totals.definitions import Definition, Definitions, definition
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +38,10 @@ BATCH_RECORDS = 10_000  # most records in one transaction: many events add up to
 class TallyPositions:
     """Positions in Postgres, and with each claim the totals that belong to them."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, definition: Definition) -> None:
         self.live = Live()
         self._session = session
+        self._definition = definition
         self._positions = PostgresPositions(session, CONSUMER)
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
@@ -46,8 +49,12 @@ class TallyPositions:
         positions = await self._positions.claim(topic, earliest)
         try:
             begun = time.perf_counter()
-            self.live = await load_live(await self._session.get(), list(earliest))
+            connection = await self._session.get()
+            self.live = await load_live(connection, list(earliest))
             TABLE_RECOVERY_SECONDS.set(time.perf_counter() - begun)
+            owned = [(one.partition, one.epoch) for one in positions]
+            if changed := await begin_counting(connection, topic, owned, self._definition):
+                log.info("definition_of_totals_changed", partitions=changed)
         except Exception:
             self._session.terminate()
             raise
@@ -60,7 +67,8 @@ def declare(app: App, settings: Settings) -> None:
     changelog = Changelog(settings.kafka, settings.topic_prefix + BLOCK_STATS.name)
     live = LiveView(app, changelog)
     session = Session(settings.postgres, settings.schema_)
-    store = TallyPositions(session)
+    known = definition(rules=settings.class_rules)
+    store = TallyPositions(session, known)
 
     def owned(parts: list[AssignedPartition]) -> None:
         live.begin(parts, store.live)
@@ -69,7 +77,7 @@ def declare(app: App, settings: Settings) -> None:
     buffer = PartitionBuffer(
         settings.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear
     )
-    tallier = Tallier(settings, buffer, live, phases)
+    tallier = Tallier(settings, buffer, live, phases, Definitions(known))
     declare_pages(app, live)
 
     @app.agent(app.read(buffer), name="tally_stats")

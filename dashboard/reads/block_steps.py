@@ -20,7 +20,10 @@ _decode_cursor = msgspec.json.Decoder(_PageCursor).decode
 
 
 class BlockStep(BaseModel):
-    """A step of a block, without its values; `walltime` in seconds."""
+    """A step of a block, without its values; `walltime` in seconds, as its producer reported it.
+
+    `child_graph_exec_id`: the run that it started, where its stats name one.
+    """
 
     node_exec_id: str
     graph_exec_id: str
@@ -33,6 +36,7 @@ class BlockStep(BaseModel):
     ended_time: datetime | None
     walltime: float | None
     error: str | None
+    child_graph_exec_id: str | None
 
 
 async def list_block_steps(
@@ -56,6 +60,7 @@ async def list_block_steps(
         f"""select step.id::text as node_exec_id, step.graph_exec_id::text as graph_exec_id,
                 run.graph_id, run.graph_version, run.user_id, step.status, step.added_time,
                 step.started_time, step.ended_time, step.stats ->> 'error' as error,
+                step.stats ->> 'child_graph_exec_id' as child_graph_exec_id,
                 case jsonb_typeof(step.stats -> 'walltime')
                     when 'number' then (step.stats ->> 'walltime')::numeric end as walltime
             from node_execution step join graph_execution run on run.id = step.graph_exec_id

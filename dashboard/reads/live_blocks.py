@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import asyncpg
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,10 +30,18 @@ PAST_FOR = 60.0
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 
-Counts = tuple[int, int]
-"""Steps that ended, and those of them that failed."""
 
-NONE: Counts = (0, 0)
+class Counts(NamedTuple):
+    """Steps that ended, those of them that failed, those of these by the caller's fault, and steps
+    that the end of their run ended."""
+
+    ended: int = 0
+    failed: int = 0
+    caller_failed: int = 0
+    cascaded: int = 0
+
+
+NONE = Counts()
 
 Answer = TypeVar("Answer")
 
@@ -43,17 +51,27 @@ class Before(BaseModel):
 
     ended: int
     failed: int
+    caller_failed: int
+    cascaded: int
 
 
 class Window(Before):
-    """Steps that ended within so many whole minutes and the one that runs; rate in percent."""
+    """Steps that ended within so many whole minutes and the one that runs; rates in percent.
+
+    `failed` leaves out the steps that the end of their run ended (`cascaded`), and those that
+    failed because of a child run; `caller_failed` are those of `failed` that the caller's input or
+    credentials caused.
+    """
 
     error_rate: float | None
+    caller_error_rate: float | None
     before: Before
 
 
 class Durations(BaseModel):
-    """Of the steps that ended within the last hour, in milliseconds, to within 2 %."""
+    """Of the steps that ended within `window`, in milliseconds, to within 2 %."""
+
+    window: Literal["1h"] = "1h"
 
     p50: float | None
     p95: float | None
@@ -110,19 +128,19 @@ class _Past:
     counts: dict[str, tuple[Counts, Counts]]
 
 
-_PAST = """
-select block_id,
-       coalesce(sum(ended) filter (where minute >= $2), 0)::bigint as ended,
-       coalesce(sum(failed) filter (where minute >= $2), 0)::bigint as failed,
-       coalesce(sum(ended) filter (where minute < $2), 0)::bigint as ended_before,
-       coalesce(sum(failed) filter (where minute < $2), 0)::bigint as failed_before
-  from block_minute where minute >= $1 and minute < $3 and ended > 0
- group by block_id
+_COUNTS = """
+sum(ended)::bigint as ended, sum(failed)::bigint as failed,
+       sum(caller_failed)::bigint as caller_failed, sum(cascaded)::bigint as cascaded
 """
-_RECENT = """
-select block_id, minute, sum(ended)::bigint as ended, sum(failed)::bigint as failed
-  from block_minute where minute >= $1 and minute <= $2 and ended > 0
- group by block_id, minute
+_PAST = f"""
+select block_id, minute >= $2 as is_recent, {_COUNTS}
+  from block_minute where minute >= $1 and minute < $3 and (ended > 0 or cascaded > 0)
+ group by 1, 2
+"""
+_RECENT = f"""
+select block_id, minute, {_COUNTS}
+  from block_minute where minute >= $1 and minute <= $2 and (ended > 0 or cascaded > 0)
+ group by 1, 2
 """
 _DURATIONS = """
 select block_id, bucket::int as bucket, sum(count::bigint)::bigint as count
@@ -166,7 +184,8 @@ class LiveBlocks:
         now = _this_minute()
         minutes: defaultdict[str, dict[datetime, Counts]] = defaultdict(dict)
         for row in await self._db.fetch(_RECENT, past.recent_since, now):
-            minutes[row["block_id"]][row["minute"]] = (row["ended"], row["failed"])
+            block_id, minute, *counts = row
+            minutes[block_id][minute] = Counts(*counts)
         named = {block.block_id: block for block in await list_blocks(self._db)}
         return [
             _live(block_id, named.get(block_id), now, minutes[block_id], past, durations)
@@ -177,14 +196,16 @@ class LiveBlocks:
         now = _this_minute()
         recent_since = now - RECENT * _MINUTE
         rows = await self._db.fetch(_PAST, now - 2 * _DAY, now - _DAY, recent_since)
-        counts = {
-            row["block_id"]: (
-                (row["ended"], row["failed"]),
-                (row["ended_before"], row["failed_before"]),
-            )
-            for row in rows
-        }
-        return _Past(recent_since, counts)
+        counts: defaultdict[str, dict[bool, Counts]] = defaultdict(dict)
+        for block_id, is_recent, *some in rows:
+            counts[block_id][is_recent] = Counts(*some)
+        return _Past(
+            recent_since,
+            {
+                block_id: (spans.get(True, NONE), spans.get(False, NONE))
+                for block_id, spans in counts.items()
+            },
+        )
 
     async def _read_durations(self) -> dict[str, Durations]:
         buckets: defaultdict[str, dict[int, int]] = defaultdict(dict)
@@ -215,7 +236,7 @@ def _live(
         name=named and named.name,
         block_type=named and named.block_type,
         windows=windows,
-        minutes=[(when, *minutes.get(when, NONE)) for when in times],
+        minutes=[(when, *minutes.get(when, NONE)[:2]) for when in times],
         duration_ms=durations.get(block_id),
     )
 
@@ -230,17 +251,20 @@ def _window(now: datetime, length: int, minutes: Mapping[datetime, Counts]) -> W
 
 
 def _with_rate(counts: Counts, before: Counts) -> Window:
-    ended, failed = counts
     return Window(
-        ended=ended,
-        failed=failed,
-        error_rate=failed / ended * 100 if ended else None,
-        before=Before(ended=before[0], failed=before[1]),
+        **counts._asdict(),
+        error_rate=_rate(counts.failed, counts.ended),
+        caller_error_rate=_rate(counts.caller_failed, counts.ended),
+        before=Before(**before._asdict()),
     )
 
 
+def _rate(part: int, ended: int) -> float | None:
+    return part / ended * 100 if ended else None
+
+
 def _sum(*counts: Counts) -> Counts:
-    return sum(ended for ended, _ in counts), sum(failed for _, failed in counts)
+    return Counts(*map(sum, zip(*counts, strict=True))) if counts else NONE
 
 
 def _this_minute() -> datetime:

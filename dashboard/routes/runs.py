@@ -18,6 +18,7 @@ from execstream.dashboard.reads.run_summaries import (
     find_run,
     list_steps,
 )
+from execstream.dashboard.reads.step_counts import StepCounts, count_steps
 from execstream.dashboard.responses import (
     Cursor,
     Json,
@@ -107,6 +108,17 @@ async def count_runs(
             created_time_lte,
         )
     )
+
+
+@router.get("/step_counts", response_model=Listing[StepCounts])
+async def count_steps_of_runs(
+    served: Served,
+    viewer: CurrentViewer,
+    graph_exec_id: Annotated[list[str], Query(max_length=250, description="May be repeated.")],
+) -> Response:
+    """The stored steps of some runs, counted. What `stats` say of them is the producer's."""
+    own = viewer.restrict_to_own(None)
+    return listing(await count_steps(served.db, graph_exec_id, own))
 
 
 @router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes)

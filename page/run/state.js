@@ -186,6 +186,21 @@ const FOLDS = {
   },
 };
 
+const CASCADED = new Set(
+  ["completed", "failed", "terminated"].map((status) => `graph_execution_${status}`),
+);
+
+/** Whether a step failed because its run ended. */
+export const isCascaded = (step) => step.status === "FAILED" && CASCADED.has(errorOf(step));
+
+const RUN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The run that a step started, where its stats name one; else null. */
+export function childOf({ stats }) {
+  const id = stats?.child_graph_exec_id;
+  return typeof id === "string" && RUN_ID.test(id) ? id : null;
+}
+
 /** The text of what went wrong with a run or step, or null. */
 export function errorOf({ stats }) {
   const error = stats?.error;

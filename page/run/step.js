@@ -6,9 +6,9 @@ import { duration, instant, money, number, precise } from "../lib/format.js";
 import { blockName, blockType } from "../lib/names.js";
 import { pill, pins, time } from "../lib/parts.js";
 import { link } from "../lib/route.js";
-import { errorOf } from "./state.js";
+import { childOf, errorOf, isCascaded } from "./state.js";
 
-const HIDDEN = new Set(["error", "walltime", "cost"]);
+const HIDDEN = new Set(["error", "walltime", "cost", "child_graph_exec_id"]);
 
 /** An element, and `update(step)`; null closes it. `onClose()` when the reader does. */
 export function stepView(onClose) {
@@ -43,12 +43,21 @@ export function stepView(onClose) {
 
 function contents(step) {
   const error = errorOf(step);
+  const child = childOf(step);
   const inputs = Object.keys(step.input_data).length;
   const outputs = Object.keys(step.output_data).length;
   return [
     h("h2", {}, blockName(step.block_id)),
     pill(step.status),
     error && h("pre", { class: "error" }, error),
+    isCascaded(step) && h("p", { class: "hint" }, "This step failed because its run ended."),
+    child &&
+      h(
+        "p",
+        { class: "hint" },
+        step.status === "FAILED" ? "It failed because of a child run: " : "It started a run: ",
+        h("a", { href: link(["runs", child]) }, h("code", {}, child)),
+      ),
     h(
       "dl",
       { class: "facts" },

@@ -3,21 +3,14 @@
 import { get } from "../lib/api.js";
 import { minutesChart } from "../lib/charts.js";
 import { fill, h, setText } from "../lib/dom.js";
-import { numberOf } from "../lib/exact.js";
-import { duration, number, short, shortId } from "../lib/format.js";
+import { duration, number, percent, short, shortId } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { blockName, graphName, namesLoaded, readable } from "../lib/names.js";
 import { cell, empty, failure, figure, panel, pill, table, time } from "../lib/parts.js";
 import { link } from "../lib/route.js";
-import { change, rate, WINDOWS } from "./figures.js";
+import { callerRateOf, change, LENGTHS, rate, WINDOWS } from "./figures.js";
 
 const POLL = 2_000; // milliseconds
-const LENGTHS = {
-  "1m": "last minute",
-  "5m": "last 5 minutes",
-  "1h": "last hour",
-  "24h": "last 24 hours",
-};
 
 export async function show(root, { id, signal }) {
   const title = h("h1", {}, blockName(id));
@@ -39,7 +32,7 @@ export async function show(root, { id, signal }) {
     panel("Failure rate", null, figures),
     panel("Steps per minute, last hour", null, chart.element),
     panel("What goes wrong, last 24 hours", null, errors),
-    panel("Failed steps, newest first", null, runs),
+    panel("Failed steps of 24 hours, last added first", null, runs),
   );
   await namesLoaded();
   setText(title, blockName(id));
@@ -66,11 +59,13 @@ function windowTable({ windows, duration_ms: took }) {
       "tr",
       {},
       h("th", { scope: "row" }, LENGTHS[name]),
-      figure("Failure rate", rate(window)),
+      figure("Failure rate", rate(window, LENGTHS[name])),
       figure("Before", rate(window.before)),
       figure("Change", change(window)),
       figure("Failed", number(window.failed)),
+      figure("By caller", percent(callerRateOf(window))),
       figure("Ended", short(window.ended ?? 0)),
+      figure("Cascaded", number(window.cascaded ?? 0)),
     );
   });
   return [
@@ -82,7 +77,9 @@ function windowTable({ windows, duration_ms: took }) {
         ["Window before", "figure"],
         ["Change, points", "figure"],
         ["Failed", "figure"],
+        ["By caller", "figure"],
         ["Ended", "figure"],
+        ["Cascaded", "figure"],
       ],
       rows,
     ),
@@ -90,8 +87,13 @@ function windowTable({ windows, duration_ms: took }) {
       h(
         "p",
         { class: "hint" },
-        `Steps take ${duration(took.p50)} (p50), ${duration(took.p95)} (p95), ${duration(took.p99)} (p99).`,
+        `Steps of the last hour took ${duration(took.p50)} (p50), ${duration(took.p95)} (p95), ${duration(took.p99)} (p99).`,
       ),
+    h(
+      "p",
+      { class: "hint" },
+      "Cascaded: steps that failed because their run ended; no other figure has them. By caller: the part of ended steps that failed by the caller's own input or credentials.",
+    ),
   ];
 }
 
@@ -144,7 +146,7 @@ async function failedSteps(place, id, signal) {
         place,
         table(
           "Failed steps",
-          ["Status", "Ended", "Graph", "Run", "Owner", ["Ran", "figure"], "Error"],
+          ["Status", "Added", "Graph", "Run", "Owner", ["Ran", "figure"], "Error"],
           rows,
         ),
         more,
@@ -157,12 +159,12 @@ async function failedSteps(place, id, signal) {
 }
 
 function rowOf(step) {
-  const seconds = numberOf(step.walltime);
+  const ran = Date.parse(step.ended_time) - Date.parse(step.started_time);
   return h(
     "tr",
     {},
     cell("Status", pill(step.status)),
-    cell("Ended", time(step.ended_time)),
+    cell("Added", time(step.added_time)),
     cell("Graph", graphName(step.graph_id, step.graph_version)),
     cell(
       "Run",
@@ -176,7 +178,12 @@ function rowOf(step) {
       ),
     ),
     cell("Owner", step.user_id),
-    figure("Ran", duration(seconds === null ? null : seconds * 1000)),
-    cell("Error", h("span", { class: "error-text" }, step.error ?? "")),
+    figure("Ran", duration(Number.isNaN(ran) ? null : ran)),
+    cell(
+      "Error",
+      h("span", { class: "error-text" }, step.error ?? ""),
+      step.child_graph_exec_id &&
+        h("a", { href: link(["runs", step.child_graph_exec_id]) }, " child run"),
+    ),
   );
 }

@@ -9,7 +9,7 @@ import { every } from "../lib/lifetime.js";
 import { readable } from "../lib/names.js";
 import { cell, empty, failure, figure, notice, table } from "../lib/parts.js";
 import { link, replace } from "../lib/route.js";
-import { change, rate, rateOf, WINDOWS } from "./figures.js";
+import { callerRateOf, change, LENGTHS, rate, rateOf, WINDOWS } from "./figures.js";
 
 const POLL = 1_000; // milliseconds
 
@@ -110,16 +110,17 @@ function drawRows(place, rows, blocks, signal) {
           ["Change, 1 h", "figure"],
           "Last hour",
           ["Ended, 1 h", "figure"],
-          ["p50", "figure"],
-          ["p95", "figure"],
-          ["p99", "figure"],
+          ["By caller, 1 h", "figure"],
+          ["p50, 1 h", "figure"],
+          ["p95, 1 h", "figure"],
+          ["p99, 1 h", "figure"],
         ],
         [],
       ),
       h(
         "p",
         { class: "hint" },
-        "Failure rate = failed of ended steps. Now = this minute and the one before. Change: percentage points against the hour before.",
+        "Failure rate = failed of ended steps; steps that ended with their run, or failed because of a child run, are no failures. By caller: the part that failed by the caller's own input or credentials. Now = this minute and the one before. Change: percentage points against the hour before.",
       ),
     );
   }
@@ -154,6 +155,7 @@ function rowOf(block, signal) {
     figure("Change"),
     cell("Last hour", spark.element),
     figure("Ended"),
+    figure("By caller"),
     figure("p50"),
     figure("p95"),
     figure("p99"),
@@ -167,12 +169,13 @@ function paint(row, block) {
   row.dataset.key = key;
   const cells = row.cells;
   Object.keys(WINDOWS).forEach((window, index) =>
-    fill(cells[1 + index], rate(block.windows[window])),
+    fill(cells[1 + index], rate(block.windows[window], LENGTHS[window])),
   );
   fill(cells[5], change(block.windows["1h"]));
   setText(cells[7], short(block.windows["1h"].ended));
+  setText(cells[8], percent(callerRateOf(block.windows["1h"])));
   ["p50", "p95", "p99"].forEach((name, index) =>
-    setText(cells[8 + index], duration(block.duration_ms?.[name])),
+    setText(cells[9 + index], duration(block.duration_ms?.[name])),
   );
 }
 
@@ -198,7 +201,7 @@ async function showDay(place, signal) {
       rows.length
         ? table(
             "Blocks",
-            ["Block", ["Failure rate", "figure"], ["Failed", "figure"], ["Steps", "figure"]],
+            ["Block", ["Failure rate, 24 h", "figure"], ["Failed", "figure"], ["Steps", "figure"]],
             rows,
           )
         : empty("No steps in the last 24 hours."),

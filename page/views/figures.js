@@ -6,6 +6,13 @@ import { number, percent, plural } from "../lib/format.js";
 
 export const WINDOWS = { "1m": "Now", "5m": "5 min", "1h": "1 h", "24h": "24 h" };
 
+export const LENGTHS = {
+  "1m": "last minute",
+  "5m": "last 5 minutes",
+  "1h": "last hour",
+  "24h": "last 24 hours",
+};
+
 /** From here on a rate is shown as bad. */
 const BAD = 10; // percent
 const WORST = 50;
@@ -13,8 +20,12 @@ const WORST = 50;
 export const rateOf = ({ ended, failed } = {}) =>
   numberOf(ended) ? (100 * numberOf(failed)) / numberOf(ended) : null;
 
-/** A rate with what it is made of in its title, and how loud it is. */
-export function rate(window = {}) {
+/** The part of ended steps that failed by the caller's input or credentials. */
+export const callerRateOf = ({ ended, caller_failed } = {}) =>
+  rateOf({ ended, failed: caller_failed ?? 0 });
+
+/** A rate with what it is made of in its title, and how loud it is. `span` names the window. */
+export function rate(window = {}, span = "") {
   const value = rateOf(window);
   const level = value === null ? "none" : value >= WORST ? "worst" : value >= BAD ? "bad" : "";
   return h(
@@ -23,11 +34,19 @@ export function rate(window = {}) {
       class: `rate ${level}`,
       title:
         value === null
-          ? "nothing ended"
-          : `${number(window.failed)} of ${plural(window.ended, "step")} failed`,
+          ? `nothing ended${span && `: ${span}`}`
+          : `${number(window.failed)} of ${plural(window.ended, "step")} failed${span && `: ${span}`}${causes(window)}`,
     },
     percent(value),
   );
+}
+
+function causes({ caller_failed, cascaded }) {
+  const parts = [
+    numberOf(caller_failed) && `${number(caller_failed)} by the caller's input or credentials`,
+    numberOf(cascaded) && `beside them ${plural(cascaded, "step")} ended with their run`,
+  ].filter(Boolean);
+  return parts.length ? ` (${parts.join("; ")})` : "";
 }
 
 /** The change in percentage points against the window before, in words and signs. */

@@ -13,11 +13,11 @@ import { follow } from "../lib/stream.js";
 import { showActions } from "../run/actions.js";
 import { graphView } from "../run/graph.js";
 import { journalView } from "../run/journal.js";
-import { errorOf, RunState } from "../run/state.js";
+import { errorOf, isCascaded, RunState } from "../run/state.js";
 import { stepView } from "../run/step.js";
 import { timelineView } from "../run/timeline.js";
 import { refusalsView } from "./refusals.js";
-import { elapsed, rowOf } from "./runs.js";
+import { countSteps, elapsed, rowOf } from "./runs.js";
 
 const TABS = {
   __proto__: null, // the address may ask for anything
@@ -27,6 +27,7 @@ const TABS = {
   children: "Children",
 };
 const DRAWING = 150; // milliseconds between two drawings
+const MOST_COUNTED = 250; // runs whose steps one request counts
 
 export async function show(root, { id, parameters, signal }) {
   const page = pageOf(id, parameters, signal);
@@ -190,7 +191,9 @@ async function parentOf(id) {
 }
 
 function factsOf({ run, steps }, parent) {
-  const failed = [...steps.values()].filter((step) => step.status === "FAILED").length;
+  const ended = [...steps.values()].filter((step) => step.status === "FAILED");
+  const cascaded = ended.filter(isCascaded).length;
+  const failed = ended.length - cascaded;
   const score = numberOf(run.stats?.correctness_score);
   return [
     ["Owner", h("a", { href: link("runs", { user_id: run.user_id }) }, run.user_id)],
@@ -208,9 +211,13 @@ function factsOf({ run, steps }, parent) {
     ["Duration", duration(elapsed(run))],
     [
       "Steps",
-      [number(steps.size), failed > 0 && h("span", { class: "bad" }, `, ${number(failed)} failed`)],
+      [
+        number(steps.size),
+        failed > 0 && h("span", { class: "bad" }, `, ${number(failed)} failed`),
+        cascaded > 0 && `, ${number(cascaded)} ended with the run`,
+      ],
     ],
-    ["Cost", money(run.stats?.cost)],
+    ["Cost, reported", money(run.stats?.cost)],
     score !== null && ["Correctness", `${Math.round(score * 100)}%`],
     parent && ["Parent", h("a", { href: link(["runs", parent]) }, "open")],
     run.is_dry_run && ["Kind", "dry run"],
@@ -283,13 +290,19 @@ async function showChildren(place, id, signal) {
       ["Created", "figure"],
       ["Duration", "figure"],
       ["Steps", "figure"],
-      ["Cost", "figure"],
+      ["Cost, reported", "figure"],
     ];
-    return fill(
+    const rows = new Map(data.map((run) => [run.id, { run, row: rowOf(run) }]));
+    fill(
       place,
       h("p", { class: "hint" }, plural(data.length, "run"), " started by this one."),
-      table("Children", columns, data.map(rowOf)),
+      table(
+        "Children",
+        columns,
+        [...rows.values()].map(({ row }) => row),
+      ),
     );
+    return countSteps(new Map([...rows].slice(0, MOST_COUNTED)), signal);
   } catch (error) {
     return signal.aborted || fill(place, failure(error, "the children of a run"));
   }

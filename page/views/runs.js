@@ -58,6 +58,7 @@ export async function show(root, { parameters, signal }) {
     }
   };
   const countSoon = throttled(COUNTING, signal, recount);
+  const countStepsSoon = throttled(COUNTING, signal, () => countSteps(rows, signal));
   const names = namesLoaded().then(() => {
     for (const { row, run } of rows.values())
       setText(row.querySelector(".name"), graphName(run.graph_id, run.graph_version));
@@ -73,7 +74,10 @@ export async function show(root, { parameters, signal }) {
       if (!event.type.startsWith("graph.")) return;
       countSoon();
       const shown = rows.get(event.graph_exec_id);
-      if (shown) return update(shown, event);
+      if (shown) {
+        countStepsSoon();
+        return update(shown, event);
+      }
       if (!belongs(event, filters)) return;
       unseen.add(event.graph_exec_id);
       setText(
@@ -256,6 +260,7 @@ async function loadPage(list, rows, filters, signal) {
   }
   rows.clear();
   for (const run of page.data) rows.set(run.id, { run, row: rowOf(run) });
+  countSteps(rows, signal);
   fill(
     list,
     page.data.length ? runTable([...rows.values()].map(({ row }) => row)) : nothing(filters),
@@ -274,7 +279,7 @@ const runTable = (rows) =>
       ["Created", "figure"],
       ["Duration", "figure"],
       ["Steps", "figure"],
-      ["Cost", "figure"],
+      ["Cost, reported", "figure"],
     ],
     rows,
   );
@@ -295,6 +300,20 @@ function pager(filters, page) {
       ? h("a", { rel: "next", href: address(filters, { cursor: page.next_cursor }) }, "Older")
       : h("span", {}),
   );
+}
+
+/** Show the stored steps of `rows` (by run id), which no event tells. */
+export async function countSteps(rows, signal) {
+  if (!rows.size) return;
+  const asked = { graph_exec_id: [...rows.keys()] };
+  try {
+    for (const steps of (await get("/v1/executions/step_counts", asked, { signal })).data) {
+      const shown = rows.get(steps.graph_exec_id);
+      if (shown) fillFigures(shown.row, Object.assign(shown.run, { steps }));
+    }
+  } catch {
+    // They are asked for again when a run of the list moves.
+  }
 }
 
 /** Also the row of a child run. */
@@ -329,14 +348,24 @@ export function rowOf(run) {
 
 function fillFigures(row, run) {
   const [, , , , , took, steps, cost] = row.cells;
-  const errors = run.stats?.node_error_count;
+  const stored = run.steps;
   setText(took, duration(elapsed(run)));
   fill(
     steps,
-    run.stats ? number(run.stats.node_exec_count) : "–",
-    numberOf(errors) > 0 && h("span", { class: "bad" }, ` ${plural(errors, "error")}`),
+    stored ? `${number(stored.steps)}${stored.is_complete ? "" : "+"}` : "–",
+    stored?.failed > 0 && h("span", { class: "bad" }, ` ${number(stored.failed)} failed`),
+    stored?.cascaded > 0 && h("span", { class: "hint" }, ` ${number(stored.cascaded)} cascaded`),
+    reportedOtherwise(run) && h("span", { class: "hint" }, ` ${reportedOtherwise(run)}`),
   );
   setText(cost, money(run.stats?.cost));
+}
+
+/** What the producer of an ended run reported of its steps, where the stored ones are others. */
+export function reportedOtherwise({ status, stats, steps }) {
+  if (!isEnded(status) || !stats || !steps?.is_complete) return null;
+  const [ended, failed] = [stats.node_exec_count, stats.node_error_count].map(numberOf);
+  if ([0, null].includes(ended) || (ended === steps.ended && failed === steps.failed)) return null;
+  return `(reported: ${plural(ended, "step")}, ${plural(failed ?? 0, "error")})`;
 }
 
 /** Milliseconds that it took, or has been running for; null before it starts. */

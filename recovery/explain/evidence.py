@@ -31,6 +31,7 @@ class Happened(NamedTuple):
     was: ExecutionStatus | None
     status: ExecutionStatus | None
     error: str | None
+    child: str | None
     is_shared: bool
     hard: bool
     skipped: Mapping[str, str | None] | None
@@ -88,6 +89,7 @@ select run.*, (run.created_at at time zone 'UTC')::date as run_day, graph.name a
 _ENTRIES = """
 select seq, at, command_id, type, node_exec_id, name, was, status,
        detail -> 'stats' ->> 'error' as error,
+       detail -> 'stats' ->> 'child_graph_exec_id' as child,
        coalesce((detail -> 'is_shared')::boolean, false) as is_shared,
        coalesce((detail -> 'hard')::boolean, false) as hard, detail -> 'skipped' as skipped,
        source_partition, source_offset
@@ -145,7 +147,8 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
 
 
 def _happened(row: asyncpg.Record, place: RecordPosition) -> Happened:
-    seq, at, command_id, kind, step_id, name, was, status, error, is_shared, hard, skipped, *_ = row
+    seq, at, command_id, kind, step_id, name, was, status, error, *others = row
+    child, is_shared, hard, skipped, *_ = others
     return Happened(
         seq,
         at,
@@ -156,6 +159,7 @@ def _happened(row: asyncpg.Record, place: RecordPosition) -> Happened:
         was and ExecutionStatus(was),
         status and ExecutionStatus(status),
         error,
+        None if child is None or parse_id(child) is None else child,
         is_shared,
         hard,
         skipped,

@@ -56,7 +56,14 @@ def _moved(entry: Happened, who: str) -> str:
     if entry.status is None:
         return f"the stats of {who} were replaced"
     error = f": {shortened(entry.error)}" if entry.error else ""
-    return f"{who} went from {entry.was} to {entry.status}{error}"
+    return f"{who} went from {entry.was} to {entry.status}{_child(entry)}{error}"
+
+
+def _child(entry: Happened) -> str:
+    if entry.child is None or entry.node_exec_id is None:
+        return ""
+    is_cause = entry.status is ExecutionStatus.FAILED
+    return f" because of its child run {entry.child}" if is_cause else f", by run {entry.child}"
 
 
 def _deleted(entry: Happened, _: str) -> str:

@@ -16,11 +16,13 @@ from execstream.recovery.replay.copy_loader import write
 from execstream.recovery.replay.shadow_schema import APPLY
 from execstream.recovery.replay.throttle import Cores, Throttle
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
+from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.connections import Session
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.aggregation import Tally
+from execstream.streams.totals.definitions import Definitions, definition
 
 
 class TakenOver(Fatal):
@@ -61,6 +63,7 @@ class Writer:
         self.parts: list[AssignedPartition] = []
         self.cache = RunCache(assignment.cache_bytes)
         self.throttle = Throttle(assignment.settings, assignment.schema, assignment.topic, Cores())
+        self.definitions = Definitions()
         self.number = 0
         self._days = Days()
 
@@ -69,7 +72,7 @@ class Writer:
         return self.throttle.limit(self.assignment.batch_records)
 
     async def claim(self) -> None:
-        """Take the share's partitions over."""
+        """Take the share's partitions over, to be counted as the live schema counts."""
         connection = await self.session.get()
         rows = await claim(
             connection, APPLY, self.assignment.topic, dict.fromkeys(self.assignment.ends, 0)
@@ -85,6 +88,8 @@ class Writer:
             )
             for row in rows
         ]
+        latest = definition(rules=self.assignment.settings.class_rules)
+        self.definitions = await load_definitions(connection, latest, self.assignment.live)
 
     async def write(
         self, offset_commits: Sequence[OffsetCommit], write_set: WriteSet, tally: Tally

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import asyncpg
 
 from execstream.recovery.verify.recomputed_totals import counted
+from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.commit.totals import commit_tally
 from execstream.storage.connections import NO_TIMEOUT, quoted
 from execstream.storage.log.events import events_after
@@ -43,11 +44,12 @@ async def complete_totals(
             f"insert into pg_temp.{name} select * from {of_schema} t where {chosen(table)}",
             timeout=NO_TIMEOUT,
         )
+    definitions = await load_definitions(connection)
     places = await counted(connection, events)
     for partition, end in ends.items():
         after = places.get(partition, (-1, -1))
         while page := await events_after(connection, partition, after, end):
-            tally = Tally()
+            tally = Tally(definitions)
             for uncounted in page:
                 tally.count(decode_fact(uncounted.value))
             await commit_tally(connection, "tally", events, [], tally)

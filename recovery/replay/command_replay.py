@@ -95,7 +95,7 @@ class _Folding:
     async def _fold_and_write(self, batch: Batch) -> None:
         writer = self._writer
         writer.number += 1
-        tally = Tally()
+        tally = Tally(writer.definitions)
 
         def count(
             outbound: OutboundRecords, record: Record, run: Run, entries: Sequence[Entry]

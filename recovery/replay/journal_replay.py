@@ -73,7 +73,7 @@ async def _batches(
 
 async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offset: int) -> None:
     writer.number += 1
-    write_set, tally = WriteSet(), Tally()
+    write_set, tally = WriteSet(), Tally(writer.definitions)
     await _load(writer, rows)
     for row in rows:
         # The journal does not tell when Kafka had a record; about when it had these.

@@ -23,6 +23,7 @@ from execstream.streams import exact_json
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, Event, SourceOffset, encode_event
 from execstream.streams.totals.aggregation import Tally, decode_fact
+from execstream.streams.totals.definitions import Definitions
 
 _PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")
 
@@ -86,11 +87,13 @@ class EventChecks:
         report: Report,
         recomputed: RecomputedTotals | None,
         counted: dict[int, SourceOffset],
+        definitions: Definitions,
     ) -> None:
         self._connection = connection
         self._report = report
         self._recompute = recomputed
         self._counted = counted
+        self._definitions = definitions
         self.compared = 0
         self.pending = 0
 
@@ -115,7 +118,7 @@ class EventChecks:
     async def _count(self, expected: Iterable[_SourceValue], upto: SourceOffset) -> None:
         if self._recompute is None:
             return
-        tally = Tally()
+        tally = Tally(self._definitions)
         for place, value in expected:
             if place <= upto:
                 tally.count(decode_fact(value))

@@ -124,7 +124,17 @@ async def mend_key_value(connection: asyncpg.Connection, user_id: str, key: str)
 _COUNTS = frozenset(
     {
         *("added", "added_failed", "ended", "failed", "terminated", "duration_ms", "cost"),
-        *("tokens", "failures", "incomplete", "queued", "running", "completed", "review"),
+        *(
+            "tokens",
+            "cascaded",
+            "caller_failed",
+            "failures",
+            "incomplete",
+            "queued",
+            "running",
+            "completed",
+            "review",
+        ),
     }
 )
 

@@ -35,6 +35,7 @@ from execstream.recovery.verify.row_comparison import (
     some_runs,
 )
 from execstream.recovery.verify.run_checks import RunChecks
+from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.connections import snapshot
 from execstream.storage.querying import parse_id
 from execstream.storage.redis.positions import open_redis
@@ -42,6 +43,7 @@ from execstream.storage.schema.tables import KEY_VALUES, RUNS, STEPS
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, EVENTS
+from execstream.streams.totals.definitions import definition
 
 
 class NoSuchRun(Fatal):
@@ -184,7 +186,9 @@ class _Checks:
         else:
             self._report.left_out.append("the totals: no tally ever ran")
         held = await extent(self._reader, self._events)
-        checks = EventChecks(self._connection, self._report, recomputed, upto)
+        latest = definition(rules=self._settings.class_rules)
+        definitions = await load_definitions(self._connection, latest)
+        checks = EventChecks(self._connection, self._report, recomputed, upto, definitions)
         total, done = sum(one.next_offset for one in places), 0
         begins: dict[str, list[int] | None] = {}
         for one in places:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from execstream.streams.totals.alert_rules import SPANS, Counts, Spans
+from execstream.streams.totals.alert_rules import SPANS, Counts, Rules, Spans
+from execstream.streams.totals.error_classes import CALLER, ErrorClass
 from execstream.streams.totals.histogram import bucket_of, merge
 
 MOST_SILENT = 1_000  # runs, those first that have been silent longest
@@ -36,31 +37,40 @@ minute >= date_trunc('minute', now()) - make_interval(mins => $1) and minute <= 
 """
 # By the primary key, which begins with the minute.
 _BLOCK_RATES = f"""
-select block_id, {_AGE} as age, sum(ended)::bigint, sum(failed)::bigint
+select block_id, {_AGE} as age, sum(ended)::bigint,
+       sum(failed - case when $2 then 0 else caller_failed end)::bigint
   from block_minute where {_RECENT} and ended > 0 group by block_id, age
 """
 _CLASS_RATES = f"""
 select block_id, error_class, {_AGE} as age, sum(count::bigint)::bigint
   from block_minute, jsonb_each_text(error_classes) as each(error_class, count)
- where {_RECENT} and failed > 0 and block_id = any($2) group by block_id, error_class, age
+ where {_RECENT} and failed > 0 and block_id = any($2) and not error_class = any($3)
+ group by block_id, error_class, age
 """
 
 
-async def load_block_rates(connection: asyncpg.Connection) -> dict[Rated, Spans]:
+def _left_out(rules: Rules) -> list[str]:
+    """Classes of errors that are nobody's failure here."""
+    return [ErrorClass.CHILD] if rules.caller_failures else [ErrorClass.CHILD, *sorted(CALLER)]
+
+
+async def load_block_rates(connection: asyncpg.Connection, rules: Rules) -> dict[Rated, Spans]:
     """How often blocks failed of which steps ended within the longest span."""
     blocks: dict[str, dict[int, Counts]] = defaultdict(dict)
-    for block_id, age, ended, failed in await connection.fetch(_BLOCK_RATES, SPANS[-1]):
+    rows = await connection.fetch(_BLOCK_RATES, SPANS[-1], rules.caller_failures)
+    for block_id, age, ended, failed in rows:
         blocks[block_id][age] = Counts(ended, failed)
     return {Rated(block_id): _spans(ages) for block_id, ages in blocks.items()}
 
 
 async def load_class_rates(
-    connection: asyncpg.Connection, blocks: Mapping[Rated, Spans]
+    connection: asyncpg.Connection, rules: Rules, blocks: Mapping[Rated, Spans]
 ) -> dict[Rated, Spans]:
     """The same for each class of errors of `blocks`."""
     classes: dict[Rated, dict[int, Counts]] = defaultdict(dict)
     ids = [rated.block_id for rated in blocks]
-    for block_id, kind, age, failed in await connection.fetch(_CLASS_RATES, SPANS[-1], ids):
+    rows = await connection.fetch(_CLASS_RATES, SPANS[-1], ids, _left_out(rules))
+    for block_id, kind, age, failed in rows:
         classes[Rated(block_id, kind)][age] = Counts(0, failed)
     rates: dict[Rated, Spans] = {}
     for rated, ages in classes.items():
@@ -81,7 +91,9 @@ def _spans(ages: Mapping[int, Counts]) -> Spans:
 
 _USUAL = """
 with usual as (
-    select block_id, ended, failed, error_classes from block_minute
+    select block_id, ended, error_classes,
+           failed - case when $4 then 0 else caller_failed end as failed
+      from block_minute
      where block_id = any($1) and minute < date_trunc('minute', now()) - make_interval(mins => $2)
        and minute >= date_trunc('minute', now()) - make_interval(mins => $2 + $3)
 )
@@ -91,17 +103,18 @@ select block_id, '', sum(failed)::bigint from usual group by 1
 union all
 select block_id, error_class, sum(count::bigint)::bigint
   from usual, jsonb_each_text(error_classes) as each(error_class, count)
- where failed > 0 group by 1, 2
+ where failed > 0 and not error_class = any($5) group by 1, 2
 """
 
 
 async def load_usual(
-    connection: asyncpg.Connection, block_ids: Iterable[str]
+    connection: asyncpg.Connection, rules: Rules, block_ids: Iterable[str]
 ) -> dict[Rated, Counts]:
     """How these blocks and their classes fared in the day before the longest span."""
     ended: dict[str, int] = {}
     failed: dict[Rated, int] = {}
-    rows = await connection.fetch(_USUAL, list(block_ids), SPANS[-1], USUAL_MINUTES)
+    about = (list(block_ids), SPANS[-1], USUAL_MINUTES, rules.caller_failures, _left_out(rules))
+    rows = await connection.fetch(_USUAL, *about)
     for block_id, error_class, count in rows:
         if error_class is None:
             ended[block_id] = count

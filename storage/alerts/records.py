@@ -280,7 +280,8 @@ def _read_cursor(cursor: str) -> _Cursor:
 def _alert(row: asyncpg.Record) -> Alert:
     about = {name: row[name] for name in Alert.model_fields.keys() - {"figures", "title"}}
     figures: Any = exact_json.decode(row["figures"])
-    alert_title = title(Kind(row["kind"]), row["error_class"], figures)
+    is_open = row["closed_at"] is None
+    alert_title = title(Kind(row["kind"]), row["error_class"], figures, is_open=is_open)
     return Alert(**about, figures=figures, title=alert_title)
 
 

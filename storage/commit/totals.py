@@ -1,6 +1,6 @@
 """The totals of the tally: written with the offset up to which they hold, and read at its start.
 
-Rows are tuples in the column order of their tables (`migrations/0003_tally.sql`).
+Rows are tuples in the column order of their tables (`storage/schema/schema.sql`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,9 +67,10 @@ async def commit_tally(
                 time_of(minute),
                 partition,
                 block_id,
-                *_figures(block.totals),
+                *_figures(block.totals)[:_FIRST_FIGURES],
                 _encode(block.histogram).decode(),
                 _encode(block.error_classes).decode(),
+                *_figures(block.totals)[_FIRST_FIGURES:],
             )
             for (partition, block_id, minute), block in tally.blocks.items()
         ],
@@ -89,6 +90,9 @@ async def commit_tally(
             ((key[:-1], _day(key[-1]), totals) for key, totals in tally.nodes.items()),
         ),
     )
+
+
+_FIRST_FIGURES = 8  # of `block_minute`, before its columns of JSON; the others came later
 
 
 def _figures(totals: Totals) -> Row:
@@ -161,7 +165,8 @@ class Live:
 
 # Integers of any size; as text they are read ten times faster than as decimals.
 _FIGURES = (
-    "added, added_failed, ended, failed, terminated, duration_ms::text, cost::text, tokens::text"
+    "added, added_failed, ended, failed, terminated, duration_ms::text, cost::text, tokens::text, "
+    "cascaded, caller_failed"
 )
 _PLACE = "position_offset, position_index"
 

@@ -13,14 +13,24 @@ from execstream.streams.totals.histogram import quantile
 
 
 class BlockFigures(BaseModel):
-    """A block in a span of time. Durations in milliseconds, within 2 %; `cost` in cents."""
+    """A block in the minutes from `start` to `end`. Durations in milliseconds, within 2 %; `cost`
+    in cents.
+
+    `failed` leaves out the steps that the end of their run ended (`cascaded`), and those that
+    failed because of a child run, which are of class `child`; `caller_failed` are those of `failed`
+    that the caller's input or credentials caused.
+    """
 
     block_id: str
     name: str | None
+    start: datetime
+    end: datetime
     added: int
     ended: int
     failed: int
     terminated: int
+    cascaded: int
+    caller_failed: int
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -32,6 +42,11 @@ class BlockFigures(BaseModel):
     def error_rate(self) -> float:
         """Failed of ended steps in percent, 0 to 100."""
         return self.failed / self.ended * 100 if self.ended else 0.0
+
+    @property
+    def caller_error_rate(self) -> float:
+        """Steps that failed by the caller's fault, in percent of ended steps, 0 to 100."""
+        return self.caller_failed / self.ended * 100 if self.ended else 0.0
 
 
 class TopError(BaseModel):
@@ -50,7 +65,8 @@ class TopError(BaseModel):
 # By the primary key, which begins with the minute.
 _FIGURES = """
 select m.block_id, max(b.name) as name, sum(added) as added, sum(ended) as ended,
-    sum(failed) as failed, sum(terminated) as terminated, sum(cost) as cost,
+    sum(failed) as failed, sum(terminated) as terminated, sum(cascaded) as cascaded,
+    sum(caller_failed) as caller_failed, sum(cost) as cost,
     sum(tokens) as tokens, sum_counts(histogram) as histogram,
     sum_counts(error_classes) as error_classes
 from block_minute m left join block b on b.id = m.block_id
@@ -66,8 +82,9 @@ async def get_block_figures(db: asyncpg.Pool, start: datetime, end: datetime) ->
     They cover the minutes from that of `start` to `end`.
     """
     figures = []
+    span = {"start": start.replace(second=0, microsecond=0), "end": end}
     for row in await db.fetch(_FIGURES, start, end):
-        about = dict(row)
+        about = dict(row) | span
         counts = {int(bucket): int(count) for bucket, count in about.pop("histogram").items()}
         for share in (50, 95, 99):
             about[f"p{share}_ms"] = quantile(counts, share / 100)

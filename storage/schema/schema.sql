@@ -398,6 +398,9 @@ end $$;
 -- up to which they hold. Rows carry their source partition; a total is the sum over partitions.
 
 -- What adds up. Sums of what producers say have no limit: an overflow would stop a partition.
+-- `failed` leaves out steps that the end of their run ended (`cascaded`), and those that failed
+-- because of a child run; `caller_failed` are those of `failed` that the caller's input or
+-- credentials caused.
 create table block_minute (
     minute timestamptz not null,
     source_partition integer not null,
@@ -413,6 +416,8 @@ create table block_minute (
     -- Durations by bucket: streams/totals/histogram.py tells which duration is in which.
     histogram jsonb not null,
     error_classes jsonb not null,
+    cascaded bigint not null default 0,
+    caller_failed bigint not null default 0,
     primary key (minute, source_partition, block_id)
 ) with (fillfactor = 50);
 
@@ -441,6 +446,8 @@ create table node_day (
     duration_ms numeric not null,
     cost numeric not null,
     tokens numeric not null,
+    cascaded bigint not null default 0,
+    caller_failed bigint not null default 0,
     primary key (day, source_partition, graph_id, node_id)
 ) with (fillfactor = 50);
 
@@ -510,6 +517,8 @@ create table block_total (
     duration_ms numeric not null,
     cost numeric not null,
     tokens numeric not null,
+    cascaded bigint not null default 0,
+    caller_failed bigint not null default 0,
     primary key (source_partition, block_id)
 ) with (fillfactor = 50);
 
@@ -528,6 +537,8 @@ create table node_total (
     duration_ms numeric not null,
     cost numeric not null,
     tokens numeric not null,
+    cascaded bigint not null default 0,
+    caller_failed bigint not null default 0,
     primary key (source_partition, graph_id, node_id)
 ) with (fillfactor = 50);
 
@@ -579,6 +590,8 @@ begin
            duration_ms = t.duration_ms + excluded.duration_ms,
            cost = t.cost + excluded.cost,
            tokens = t.tokens + excluded.tokens,
+           cascaded = t.cascaded + excluded.cascaded,
+           caller_failed = t.caller_failed + excluded.caller_failed,
            histogram = add_counts(t.histogram, excluded.histogram),
            error_classes = add_counts(t.error_classes, excluded.error_classes);
 
@@ -602,7 +615,9 @@ begin
            terminated = t.terminated + excluded.terminated,
            duration_ms = t.duration_ms + excluded.duration_ms,
            cost = t.cost + excluded.cost,
-           tokens = t.tokens + excluded.tokens;
+           tokens = t.tokens + excluded.tokens,
+           cascaded = t.cascaded + excluded.cascaded,
+           caller_failed = t.caller_failed + excluded.caller_failed;
 
     insert into graph_minute as t select * from unnest(graphs)
     on conflict (minute, source_partition, graph_id) do update
@@ -640,7 +655,9 @@ begin
            terminated = t.terminated + excluded.terminated,
            duration_ms = t.duration_ms + excluded.duration_ms,
            cost = t.cost + excluded.cost,
-           tokens = t.tokens + excluded.tokens;
+           tokens = t.tokens + excluded.tokens,
+           cascaded = t.cascaded + excluded.cascaded,
+           caller_failed = t.caller_failed + excluded.caller_failed;
 
     insert into node_total as t select * from unnest(node_totals)
     on conflict (source_partition, graph_id, node_id) do update
@@ -654,7 +671,9 @@ begin
            terminated = t.terminated + excluded.terminated,
            duration_ms = t.duration_ms + excluded.duration_ms,
            cost = t.cost + excluded.cost,
-           tokens = t.tokens + excluded.tokens;
+           tokens = t.tokens + excluded.tokens,
+           cascaded = t.cascaded + excluded.cascaded,
+           caller_failed = t.caller_failed + excluded.caller_failed;
     return false;
 end $$;
 -- Alerts, and what is to be told of them: messages are written with the change they tell and kept
@@ -772,3 +791,15 @@ $$;
 
 create index refusal_newest on refusal (at, source_partition, source_offset);
 create index refusal_user on refusal (user_id, at, source_partition, source_offset);
+
+-- By which definition (streams/totals/definitions.py), and which class rules of a file, a partition
+-- is counted after a source: a recount goes by it.
+create table totals_definition (
+    source_partition integer not null,
+    after_offset bigint not null,
+    after_index integer not null,
+    version integer not null,
+    rules jsonb not null,
+    since timestamptz not null default now(),
+    primary key (source_partition, after_offset, after_index)
+);

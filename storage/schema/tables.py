@@ -77,13 +77,16 @@ CONSUMER_OFFSETS = Table(
     Origin.OFFSETS,
     ("epoch", "published_offset", "published_index"),
 )
+DEFINITIONS = Table(
+    "totals_definition", ("source_partition", "after_offset", "after_index"), Origin.OTHER
+)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 
 TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
-    *(CONSUMER_OFFSETS, BLOCKS, GRAPHS),
+    *(CONSUMER_OFFSETS, DEFINITIONS, BLOCKS, GRAPHS),
     Table("alert", ("id",), Origin.OTHER),
     Table("alert_message", ("id",), Origin.OTHER),
     Table("migration", ("version",), Origin.SCHEMA),

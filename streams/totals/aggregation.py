@@ -10,12 +10,17 @@ What counts when (`docs/contract.md`, section 5):
 * `ended`, `failed`, and with them duration, cost, tokens and the error: at COMPLETED or FAILED, in
   the minute of its `ended_time`. Cost, tokens and error are those of the stats that came with
   that move; a duration is from `started_time`, and a step that never ran has none;
+* `cascaded`: steps that failed because their run ended. They are in neither of these, but for
+  what they cost;
+* `caller_failed`: those of `failed` that the caller's input or credentials caused. A step that
+  failed because its child run did is in `ended`, and no failure of its block;
 * `terminated`: moves, in the minute of `at`;
 * a run's statuses: moves, creation among them, in the minute of `at`.
 
 Dry runs count everywhere but in what users pay.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -26,7 +31,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from execstream.streams.events import Source, SourceOffset
 from execstream.streams.statuses import FINAL, ExecutionStatus
-from execstream.streams.totals.error_classes import Fault, judge
+from execstream.streams.totals.definitions import Definitions
+from execstream.streams.totals.error_classes import CALLER, ErrorClass, Fault
 from execstream.streams.totals.histogram import bucket_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +43,7 @@ _FIRST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MINUTE
 _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MINUTE - 1
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+_RUN_ID = re.compile(rb'"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"')
 _PLAIN = 18  # digits that always fit into 64 bits
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -76,6 +83,8 @@ class Totals(Struct):
     duration_ms: int = 0
     cost: int = 0
     tokens: int = 0
+    cascaded: int = 0
+    caller_failed: int = 0
 
     def add(self, more: "Totals") -> None:
         self.added += more.added
@@ -86,6 +95,8 @@ class Totals(Struct):
         self.duration_ms += more.duration_ms
         self.cost += more.cost
         self.tokens += more.tokens
+        self.cascaded += more.cascaded
+        self.caller_failed += more.caller_failed
 
 
 class BlockMinute(Struct):
@@ -115,6 +126,9 @@ class BlockError(Struct):
     failures: int = 0
 
 
+CURRENT = Definitions()
+
+
 class Tally:
     """What a batch of events adds up to. Minutes, hours and days are counted from 1970, in UTC.
 
@@ -124,7 +138,8 @@ class Tally:
     node.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: Definitions = CURRENT) -> None:
+        self._definitions = definitions
         self.blocks: dict[tuple[int, str, int], BlockMinute] = {}
         self.nodes: dict[tuple[int, str, str, int], Totals] = {}
         self.graphs: dict[tuple[int, str, int, str], int] = {}
@@ -164,14 +179,20 @@ class Tally:
 
     def _node_ended(self, fact: Fact) -> None:
         ended = fact.ended_time or fact.at
-        failed = fact.status == ExecutionStatus.FAILED
         stats = _stats_of(fact)
-        error = _text(stats.error) if failed else ""
-        cost = amount(stats.cost)
-        tokens = amount(stats.input_token_count) + amount(stats.output_token_count)
-        more = Totals(ended=1, failed=int(failed), cost=cost, tokens=tokens)
+        failed = fact.status == ExecutionStatus.FAILED
+        # What cannot be read raises here, before anything is added.
+        fault = self._fault_of(fact, stats) if failed else None
+        more = Totals(
+            ended=int(not failed or fault is not None),
+            failed=int(fault is not None and fault.kind is not ErrorClass.CHILD),
+            cost=amount(stats.cost),
+            tokens=amount(stats.input_token_count) + amount(stats.output_token_count),
+            cascaded=int(failed and fault is None),
+            caller_failed=int(fault is not None and fault.kind in CALLER),
+        )
         block, node = self._places(fact, ended)
-        if fact.started_time is not None:
+        if more.ended and fact.started_time is not None:
             ran = ended - fact.started_time
             more.duration_ms = max(0, ran // _MILLISECOND)
             bucket = bucket_of(ran // _MICROSECOND)
@@ -180,10 +201,20 @@ class Tally:
         node.add(more)
         if not fact.dry_run:
             self._charge(fact, ended, more)
+        if fault is not None:
+            self._add_fault(fact, block, ended, fault)
         if failed:
-            self._node_failed(fact, block, ended, judge(error))
+            block, node = self._places(fact, fact.added_time or ended)
+            block.totals.added_failed += 1
+            node.added_failed += 1
 
-    def _node_failed(self, fact: Fact, block: BlockMinute, ended: datetime, fault: Fault) -> None:
+    def _fault_of(self, fact: Fact, stats: "_StepStats") -> Fault | None:
+        """Why a step failed; None when the end of its run ended it."""
+        definition = self._definitions.of(fact.source)
+        has_child = is_run_id(stats.child_graph_exec_id)
+        return definition.fault_of(_text(stats.error), has_child=has_child)
+
+    def _add_fault(self, fact: Fact, block: BlockMinute, ended: datetime, fault: Fault) -> None:
         block.error_classes[fault.kind] = block.error_classes.get(fault.kind, 0) + 1
         hour = minute_of(ended) // MINUTES_PER_HOUR
         key = (fact.source[0], fact.block_id, hour, fault.fingerprint)
@@ -194,16 +225,13 @@ class Tally:
         error.failures += 1
         error.graph_exec_id, error.node_exec_id = fact.graph_exec_id, fact.node_exec_id
         error.at = ended
-        block, node = self._places(fact, fact.added_time or ended)
-        block.totals.added_failed += 1
-        node.added_failed += 1
 
     def _charge(self, fact: Fact, ended: datetime, more: Totals) -> None:
         key = (fact.source[0], fact.user_id, minute_of(ended) // MINUTES_PER_DAY)
         user = self.users.get(key)
         if user is None:
             user = self.users[key] = UserDay()
-        user.ended += 1
+        user.ended += more.ended
         user.failed += more.failed
         user.cost += more.cost
         user.tokens += more.tokens
@@ -251,6 +279,7 @@ class _StepStats(Struct):
     input_token_count: Raw = Raw()
     output_token_count: Raw = Raw()
     error: Raw = Raw()
+    child_graph_exec_id: Raw = Raw()
 
 
 _NO_STATS = _StepStats()
@@ -273,6 +302,11 @@ def amount(json: Raw | bytes) -> int:
     except InvalidOperation:
         return 0
     return int(number) if _LEAST <= number <= _MOST else 0
+
+
+def is_run_id(json: Raw | bytes) -> bool:
+    """Whether JSON is the id of a run: a UUID in lower case with hyphens."""
+    return _RUN_ID.fullmatch(json) is not None
 
 
 def _text(json: Raw) -> str:

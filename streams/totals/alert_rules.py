@@ -8,7 +8,8 @@ short one that it still goes on. Several pairs of spans see a block that fails a
 has few steps. A block that has always failed more often is measured against itself.
 
 Steps are taken to fail independently of each other: a single run that repeats one failing step
-looks like a block that fails.
+looks like a block that fails. Steps that failed because their run ended, or a child run failed, are
+no failures here, and what the caller's input or credentials caused is none unless so set.
 
 **Stuck.** A step that runs is suspicious when hardly any step of its block ever took as long.
 """
@@ -63,6 +64,7 @@ class Rules:
     stuck_probability: float = 0.001
     least_silence: float = 300.0
     longest_silence: float = 86_400.0  # stuck whatever the block's history
+    caller_failures: bool = False  # count failures that the caller caused
 
 
 def least_rate(counts: Counts) -> float:
@@ -97,10 +99,12 @@ def exceeding(spans: Spans, limit: float) -> int | None:
 def is_calm(spans: Spans, limit: float) -> bool:
     """Whether an open alert's rate is well again: far below `limit` in the last minutes; in the
     last hour, for who has no steps in the last minutes."""
-    for span in CALM_SPANS:
-        if spans[span].ended:
-            return spans[span].rate < limit * CALM_PART
-    return True
+    return spans[keeping_span(spans)].rate < limit * CALM_PART
+
+
+def keeping_span(spans: Spans) -> int:
+    """The span that keeps an alert open: the first of CALM_SPANS in which a step ended."""
+    return next((span for span in CALM_SPANS if spans[span].ended), CALM_SPANS[-1])
 
 
 def severity(spans: Spans, span: int) -> Severity:
@@ -127,15 +131,22 @@ def is_stuck(rules: Rules, chance: float, seconds: float) -> bool:
     return chance < rules.stuck_probability or seconds > rules.longest_silence
 
 
-def title(kind: Kind, error_class: str | None, figures: Mapping[str, Any]) -> str:
-    """An alert in a sentence; `figures` as they stand in Postgres."""
+def title(
+    kind: Kind, error_class: str | None, figures: Mapping[str, Any], *, is_open: bool = True
+) -> str:
+    """An alert in a sentence; `figures` as they stand in Postgres. Of an alert that is over, or
+    whose block is idle, it has the worst figures."""
+    now = figures["now"]
     if kind == Kind.STUCK:
         what = "A step has" if figures["node_exec_id"] else "It has"
-        return f"{what} been running for {_span(figures['seconds'])}, and nothing is heard of it"
+        return f"{what} been running for {_span(now['seconds'])}, and nothing is heard of it"
+    is_now = is_open and now["ended"] > 0
+    seen, at_worst = (now, "") if is_now else (figures["worst"], ", at worst")
     of_class = f" with errors of class {error_class}" if error_class else ""
-    minutes = figures["minutes"] + 1  # the running one
+    minutes = seen["minutes"] + 1  # the running one
     span = "a minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{figures['failed']:,} of {figures['ended']:,} steps failed{of_class} within {span}"
+    failed = f"{seen['failed']:,} of {seen['ended']:,} steps failed"
+    return f"{failed}{of_class} within {span}{at_worst}"
 
 
 def _span(seconds: float) -> str:

@@ -2,10 +2,12 @@
 
 Errors come as text. A fingerprint is the text with what changes from one occurrence to the next
 masked out; the class tells whose move it is. Both are guesses from words: rules are in one table,
-the first that matches counts, and a text that none matches is of class OTHER.
+the first that matches counts, and a text that none matches is of class OTHER. The rules of a file
+(`class_rules`) come before the table. Class CHILD is no guess: the producer names the child.
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,12 +24,18 @@ class ErrorClass(StrEnum):
     OUTAGE = "outage"
     TIMEOUT = "timeout"
     OTHER = "other"
+    CHILD = "child"
+
+
+CALLER = frozenset({ErrorClass.INPUT, ErrorClass.CREDENTIALS})
+"""Failures that the caller causes, by input or credentials of their own."""
 
 
 # Read a row as "it is X when the text says …", from top to bottom; letter case does not matter.
 # Numbers are status codes of HTTP, which are looked for only where a word says that they are one.
 # The last column has words, one of which is in every text that the pattern matches: a text without
-# them is not searched. What is stored depends on these rows: a changed one changes totals.
+# them is not searched. What is stored depends on these rows: a changed one changes totals, and is a
+# new version of their definition (`definitions`).
 _RULES: tuple[tuple[ErrorClass, str, str], ...] = (
     (
         ErrorClass.QUOTA,
@@ -112,7 +120,7 @@ _RULES: tuple[tuple[ErrorClass, str, str], ...] = (
     ),
     (
         ErrorClass.INPUT,
-        r"bad request|{status}4\d\d|(?:value|type|key|index|jsondecode)error",
+        r"bad request|{status}4\d\d|(?:value|jsondecode)error",
         "bad request|4|error",
     ),
 )
@@ -157,27 +165,62 @@ class Fault(NamedTuple):
     masked: str
 
 
-def judge(text: str) -> Fault:
-    """The class and fingerprint of an error's text."""
-    return _judge(text[:MOST_READ])  # cut before it is kept: texts have any length
+Rule = tuple[ErrorClass, str]
+"""A class and the pattern of its errors; letter case does not matter."""
 
 
-@lru_cache(maxsize=4_096)  # what fails, fails again
-def _judge(text: str) -> Fault:
-    masked = mask(text)
-    fingerprint = blake2b(masked.encode("utf-8", "replace"), digest_size=8).hexdigest()
-    return Fault(classify(text), fingerprint, masked)
+class Classifier:
+    """Judges errors by the rules `first`, then by those of the table, then by `last`."""
+
+    def __init__(self, first: Iterable[Rule] = (), last: Iterable[Rule] = ()) -> None:
+        self._first = list(map(_compiled, first))
+        self._last = list(map(_compiled, last))
+        self._judge = lru_cache(maxsize=4_096)(self._judge_anew)  # what fails, fails again
+
+    def judge(self, text: str, *, is_child: bool = False) -> Fault:
+        """The class and fingerprint of an error's text. `is_child`: a child run caused it."""
+        # Cut before it is kept: texts have any length.
+        return self._judge(text[:MOST_READ], is_child)
+
+    def classify(self, text: str) -> ErrorClass:
+        """The class of an error's text."""
+        return _found(self._first, text) or _built_in(text) or _found(self._last, text) or _OTHER
+
+    def _judge_anew(self, text: str, is_child: bool) -> Fault:
+        masked = mask(text)
+        # The same words are another error where a child is to blame.
+        person = ErrorClass.CHILD.encode() if is_child else b""
+        digest = blake2b(masked.encode("utf-8", "replace"), digest_size=8, person=person)
+        kind = ErrorClass.CHILD if is_child else self.classify(text)
+        return Fault(kind, digest.hexdigest(), masked)
 
 
-def classify(text: str) -> ErrorClass:
-    """The class of an error's text."""
+_OTHER = ErrorClass.OTHER
+_Pattern = tuple[ErrorClass, re.Pattern[str]]
+
+
+def _found(patterns: Iterable[_Pattern], text: str) -> ErrorClass | None:
+    return next((kind for kind, pattern in patterns if pattern.search(text)), None)
+
+
+def _built_in(text: str) -> ErrorClass | None:
     if not text.isascii():
         text = text.translate(_FOLDS)
     text = text.lower()
     for kind, words, pattern in _CLASSES:
         if any(word in text for word in words) and pattern.search(text):
             return kind
-    return ErrorClass.OTHER
+    return None
+
+
+def _compiled(rule: Rule) -> _Pattern:
+    kind, pattern = rule
+    return kind, re.compile(pattern, re.IGNORECASE)
+
+
+BUILT_IN = Classifier()
+# TypeError, KeyError and IndexError are bugs of a block, for which 0.1.0 blamed its caller.
+BUILT_IN_UNTIL_0_1 = Classifier(last=[(ErrorClass.INPUT, r"(?:type|key|index)error")])
 
 
 def mask(text: str) -> str:

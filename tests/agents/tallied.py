@@ -26,11 +26,23 @@ select block_id, date_trunc('minute', added_time), count(*),
        count(*) filter (where status = 'FAILED')
   from node_execution group by 1, 2
 """
-_ENDED = """
-select block_id, date_trunc('minute', ended_time), count(*),
-       count(*) filter (where status = 'FAILED'),
-       coalesce(sum(floor(greatest(extract(epoch from ended_time - started_time), 0) * 1000)), 0)
-  from node_execution where status in ('COMPLETED', 'FAILED') group by 1, 2
+# A step that the end of its run ended: its entry is of the command that moved the run.
+_IS_CASCADED = """
+exists (select from journal cause
+         where cause.graph_exec_id = j.graph_exec_id and cause.command_id = j.command_id
+           and cause.type = 'graph.updated')
+"""
+_HAS_CHILD = "coalesce(j.detail -> 'stats' ->> 'child_graph_exec_id', '') <> ''"
+_ENDED = f"""
+select n.block_id, date_trunc('minute', n.ended_time), count(*),
+       count(*) filter (where n.status = 'FAILED' and not {_HAS_CHILD}),
+       coalesce(sum(floor(greatest(extract(epoch from n.ended_time - n.started_time), 0) * 1000)),
+                0)
+  from node_execution n
+  join journal j on j.graph_exec_id = n.graph_exec_id and j.node_exec_id = n.id
+   and j.status = n.status
+ where n.status in ('COMPLETED', 'FAILED') and j.type = 'node.updated' and not {_IS_CASCADED}
+ group by 1, 2
 """
 
 # As the journal has it.
@@ -50,21 +62,25 @@ _STEPS = """
 """
 _JOURNAL_MINUTES = f"""
 select n.block_id, date_trunc('minute', j.at),
-       count(*) filter (where j.status <> 'TERMINATED'),
-       count(*) filter (where j.status = 'FAILED'),
-       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS}
+       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_CASCADED}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS},
+       count(*) filter (where {_IS_CASCADED})
 {_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2
 """
 _JOURNAL_NODES = f"""
 select g.graph_id, n.node_id, (j.at at time zone 'UTC')::date,
-       count(*) filter (where j.status <> 'TERMINATED'),
-       count(*) filter (where j.status = 'FAILED'),
-       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS}
+       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_CASCADED}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS},
+       count(*) filter (where {_IS_CASCADED})
 {_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2, 3
 """
 _JOURNAL_USERS = f"""
-select g.user_id, (j.at at time zone 'UTC')::date, count(*),
-       count(*) filter (where j.status = 'FAILED'), {_COST}, {_TOKENS}
+select g.user_id, (j.at at time zone 'UTC')::date,
+       count(*) filter (where not {_IS_CASCADED}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       {_COST}, {_TOKENS}
 {_STEPS} and j.status in ('COMPLETED', 'FAILED') and not g.dry_run group by 1, 2
 """
 _JOURNAL_GRAPHS = """
@@ -73,7 +89,7 @@ select g.graph_id, date_trunc('minute', j.at), j.status, count(*)
  where j.type in ('graph.created', 'graph.updated') and j.status is not null group by 1, 2, 3
 """
 _JOURNAL_ERRORS = f"""
-select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' group by 1
+select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' and not {_IS_CASCADED} group by 1
 """
 
 # What the tally says, each beside its expectation.
@@ -86,12 +102,14 @@ select block_id, minute, sum(ended), sum(failed), sum(duration_ms) from block_mi
  group by 1, 2 having sum(ended) > 0
 """
 _SAID_MINUTES = """
-select block_id, minute, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens)
-  from block_minute group by 1, 2 having sum(ended) + sum(terminated) > 0
+select block_id, minute, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens),
+       sum(cascaded)
+  from block_minute group by 1, 2 having sum(ended) + sum(terminated) + sum(cascaded) > 0
 """
 _SAID_NODES = """
-select graph_id, node_id, day, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens)
-  from node_day group by 1, 2, 3 having sum(ended) + sum(terminated) > 0
+select graph_id, node_id, day, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens),
+       sum(cascaded)
+  from node_day group by 1, 2, 3 having sum(ended) + sum(terminated) + sum(cascaded) > 0
 """
 _SAID_USERS = """
 select user_id, day, sum(ended), sum(failed), sum(cost), sum(tokens) from user_day group by 1, 2
@@ -125,7 +143,10 @@ _KEYS = {
     "graphs, as journal": 3,
 }
 
-_FIGURES = ("added", "added_failed", "ended", "failed", "terminated", "duration_ms", "cost")
+_FIGURES = (
+    *("added", "added_failed", "ended", "failed", "terminated", "duration_ms", "cost"),
+    *("cascaded", "caller_failed"),
+)
 _TOTALS = f"""
 select block_id, {", ".join(f"sum({name})::bigint" for name in _FIGURES)}
   from block_minute group by 1
@@ -144,9 +165,14 @@ select block_id, sum(bucket.count) from (
     lateral (select sum(value::bigint) as count from jsonb_each_text(counts)) bucket
  where bucket.count > 0 group by 1
 """
-_DURATIONS = """
-select block_id, count(*) from node_execution
- where status in ('COMPLETED', 'FAILED') and started_time is not null group by 1
+_DURATIONS = f"""
+select n.block_id, count(*)
+  from node_execution n
+  join journal j on j.graph_exec_id = n.graph_exec_id and j.node_exec_id = n.id
+   and j.status = n.status
+ where n.status in ('COMPLETED', 'FAILED') and n.started_time is not null
+   and j.type = 'node.updated' and not {_IS_CASCADED}
+ group by 1
 """
 _CLASSES = """
 select block_id, sum(class.count) from (

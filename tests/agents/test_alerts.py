@@ -97,7 +97,8 @@ async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Instal
 
     assert (row["kind"], row["block_id"], row["error_class"]) == ("failing", "brittle", None)
     figures = json.loads(row["figures"])
-    assert (figures["ended"], figures["failed"], figures["leading_class"]) == (20, 10, "outage")
+    seen = figures["at_open"]
+    assert (seen["ended"], seen["failed"], figures["leading_class"]) == (20, 10, "outage")
     assert [message["type"] for message in said] == ["alert.opened"]
     assert said[0]["alert"]["title"] == "10 of 20 steps failed within 2 minutes"
     assert receiver.taken == said
@@ -198,10 +199,10 @@ async def test_what_is_silenced_is_not_delivered(
 async def test_a_class_of_errors_has_an_alert_when_its_block_has_none(
     place: Installation, tally: Worker
 ) -> None:
-    """A block that usually fails at 30 % for the caller's fault, and now at 20 % for an outage
-    besides; once all has been well for a while it is over."""
-    await history(place, "mixed", ended=10_000, failed=3_000, classes={"input": 3_000})
-    outcomes = ["invalid value"] * 60 + ["HTTP 503"] * 40 + ["ok"] * 100
+    """A block that usually fails at 30 % at its quota, and now at 20 % for an outage besides; once
+    all has been well for a while it is over."""
+    await history(place, "mixed", ended=10_000, failed=3_000, classes={"quota": 3_000})
+    outcomes = ["HTTP 429"] * 60 + ["HTTP 503"] * 40 + ["ok"] * 100
     await end_steps(place, "mixed", outcomes)
     [row] = await opened(place)
     await place.db.execute("delete from block_minute")
@@ -235,9 +236,13 @@ async def test_a_block_that_fails_more_is_told_of_once_more(
     await end_steps(place, "worse", ["boom"] * 30)
     row = await until(lambda: _row(place, "severity = 'critical'"))
     await end_steps(place, "worse", ["ok"] * 60)
-    last = await until(lambda: _row(place, "(figures ->> 'ended')::int > 60"))
+    last = await until(lambda: _row(place, "(figures #>> '{now,ended}')::int > 60"))
 
     assert first["severity"] == "warning"
+    figures = json.loads(last["figures"])
+    assert figures["at_open"]["failed"] == 3
+    assert figures["now"]["ended"] > figures["worst"]["ended"]
+    assert figures["worst"]["least_rate"] > figures["now"]["least_rate"]
     assert row["id"] == last["id"]
     assert last["severity"] == "critical"
     told = await place.db.fetch("select type from alert_message order by id")
@@ -258,6 +263,52 @@ async def test_the_end_of_a_silence_is_told(place: Installation, tally: Worker) 
 
     told = await place.db.fetch("select type from alert_message order by id")
     assert [message["type"] for message in told] == ["alert.opened", "alert.changed"]
+
+
+async def test_who_is_not_to_blame_has_no_alert(place: Installation, tally: Worker) -> None:
+    """Neither the block of forty runs that are cancelled, nor that of a child that failed, nor one
+    whose callers send nonsense. Their figures tell of it; the block beside them has its alert."""
+    now = {"at": datetime.now(UTC).isoformat()}
+    for _ in range(40):
+        orders = Orders(run_id=str(uuid4()))
+        await place.put([orders.create(orders.node("a", block_id="cancelled"), **now)])
+        await place.put([orders.start(**now), orders.move_step("a", "RUNNING", **now)])
+        await place.put([orders.move("TERMINATED", **now)])
+    await end_steps(place, "careless", ["ValidationError: url is required"] * 20)
+    orders = Orders()
+    names = [str(number) for number in range(20)]
+    nodes = [orders.node(name, block_id="agent") for name in names]
+    stats = {"error": "its run failed", "child_graph_exec_id": str(uuid4())}
+    await place.put([orders.create(*nodes, **now), orders.start(**now)])
+    await place.put([orders.move_steps(names, "RUNNING", **now)])
+    await place.put([orders.move_steps(names, "FAILED", stats=stats, **now)])
+    await end_steps(place, "brittle", ["boom"] * 10)
+    [row] = await opened(place)
+
+    figures = await place.db.fetch(
+        """select block_id, sum(ended)::int, sum(failed)::int, sum(cascaded)::int,
+                  sum(caller_failed)::int, sum(added_failed)::int
+             from block_minute group by 1 order by 1"""
+    )
+    assert row["block_id"] == "brittle"
+    assert [tuple(one) for one in figures] == [
+        ("agent", 20, 0, 0, 0, 20),
+        ("brittle", 10, 10, 0, 0, 10),
+        ("cancelled", 0, 0, 40, 0, 40),
+        ("careless", 20, 20, 0, 20, 20),
+    ]
+
+
+async def test_failures_by_the_caller_raise_alerts_if_so_set(place: Installation) -> None:
+    """As a whole, and by class."""
+    worker = await begun(place, alert_caller_failures=True)
+    await end_steps(place, "careless", ["ValidationError: url is required"] * 20)
+    [row] = await opened(place)
+    assert await worker.stop() == 0
+
+    figures = json.loads(row["figures"])
+    assert (row["block_id"], figures["leading_class"]) == ("careless", "input")
+    assert figures["at_open"] == figures["worst"] == figures["now"]
 
 
 async def test_old_failures_raise_nothing(place: Installation, tally: Worker) -> None:
@@ -291,7 +342,7 @@ async def test_stuck_runs_are_told_of_and_over_when_they_move(
 
     figures = json.loads(row["figures"])
     assert (row["kind"], str(row["graph_exec_id"])) == ("stuck", runs["known"].run_id)
-    assert figures["probability"] == pytest.approx(1 / 10_002, rel=0.01)
+    assert figures["at_open"]["probability"] == pytest.approx(1 / 10_002, rel=0.01)
     assert figures["node_exec_id"] == runs["known"].named("a")
     assert [message["type"] for message in told] == ["alert.opened", "alert.closed"]
 

@@ -32,6 +32,7 @@ from execstream.storage.reads.block_figures import get_block_figures, get_top_er
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.events import NOWHERE, SourceOffset
 from execstream.streams.topics import BLOCK_STATS, EVENTS
+from execstream.streams.totals.definitions import Definitions, definition
 from execstream.streams.totals.live_values import LiveStats
 from tests.agents import tallied, torturing
 from tests.agents.applying import Record, Still
@@ -90,7 +91,7 @@ async def test_what_happened_is_told_everywhere(stack: Addresses, tmp_path: Path
             code = await second.stop()
 
     assert not wrong
-    assert totals["block",] == (2, 1, 2, 1, 0, 4_000, 7)
+    assert totals["block",] == (2, 1, 2, 1, 0, 4_000, 7, 0, 0)
     assert code == 0
 
 
@@ -213,7 +214,7 @@ select $1::date - ago, 0, 'graph', 'node' || n, 1, 0, 1, 0, 0, 1, 1, 1
 """
 _NODE = """
 select t.position_offset, t.added, t.added_failed, t.ended, t.failed, t.terminated,
-       t.duration_ms, t.cost, t.tokens,
+       t.duration_ms, t.cost, t.tokens, t.cascaded, t.caller_failed,
        (select array_agg(array[d.day - date '1970-01-01', d.ended, d.failed] order by d.day)
           from node_day d where d.node_id = t.node_id and d.day > $2)
   from node_total t where t.node_id = $1
@@ -231,9 +232,9 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     await db.execute(_DAYS_OF_NODES, DAWN.date())
     app: Any = build_app("tally", settings)
     view = LiveView(app, Unheard())
-    store = TallyPositions(session)
+    store = TallyPositions(session, definition())
     buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(settings, buffer, view, Phases())
+    tallier = Tallier(settings, buffer, view, Phases(), Definitions())
     [owned] = await buffer.claim({TP("events", 0): (0, 0)})
     await buffer.take_over([owned], Still())
 
@@ -305,7 +306,7 @@ async def test_foreign_records_stop_nothing(stack: Addresses, tmp_path: Path) ->
         totals = await tallied.totals(place)
 
     assert live["missing"] == live["blocks"] == 1
-    assert totals["block",] == (1, 0, 1, 0, 0, 1_000, 7)
+    assert totals["block",] == (1, 0, 1, 0, 0, 1_000, 7, 0, 0)
 
 
 _IS_IN_THE_WAY = """

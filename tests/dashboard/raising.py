@@ -5,7 +5,8 @@ import asyncpg
 from execstream.storage.alerts.records import Alert, Finding, close_alert, raise_alert
 from execstream.streams.totals.alert_rules import Kind, Severity
 
-_FIGURES = {"minutes": 1, "ended": 20, "failed": 10, "least_rate": 0.2, "threshold": 0.1}
+_SEEN = {"minutes": 1, "ended": 20, "failed": 10, "least_rate": 0.2}
+_FIGURES = {"threshold": 0.1, "at_open": _SEEN, "worst": _SEEN, "now": _SEEN}
 
 
 async def raised(db: asyncpg.Pool, block_id: str) -> Alert:

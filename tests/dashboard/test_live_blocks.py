@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -49,9 +50,10 @@ async def test_figures_of_a_block(
         failed = (await http.get(f"/v1/blocks/{BLOCK}/steps", params={"status": "FAILED"})).json()
 
     windows = block["windows"]
-    assert windows["5m"]["before"] == {"ended": 0, "failed": 0}
+    none = {"ended": 0, "failed": 0, "caller_failed": 0, "cascaded": 0}
+    assert windows["5m"]["before"] == none
     assert (windows["5m"]["ended"], windows["5m"]["error_rate"]) == (4, 25.0)
-    assert windows["1h"]["before"] == {"ended": 2, "failed": 1}
+    assert windows["1h"]["before"] == none | {"ended": 2, "failed": 1}
     assert (windows["24h"]["failed"], windows["24h"]["before"]["ended"]) == (2, 0)
     assert len(block["minutes"]) == 60
     assert sum(ended for _, ended, _ in block["minutes"]) == 4
@@ -62,6 +64,50 @@ async def test_figures_of_a_block(
     assert listed[0]["windows"] == windows
     assert [step["error"] for step in failed["data"]] == ["429 Too Many Requests"] * 2
     assert failed["data"][0]["graph_exec_id"] == error["graph_exec_id"]
+
+
+async def test_whose_failure_it_is(
+    http: httpx.AsyncClient, place: Installation, tally: Worker
+) -> None:
+    """Steps that the end of their run ended are beside all figures; one that failed with its child
+    names that, and is no failure; one by the caller's input has a rate of its own."""
+    block_id, child = "block-blamed", str(uuid4())
+    failing = {"error": "its run failed", "child_graph_exec_id": child}
+    orders = Orders()
+    names = ["a", "b", "c", "d"]
+    now = {"at": datetime.now(UTC).isoformat()}
+    nodes = [orders.node(name, block_id=block_id) for name in names]
+    await place.put([orders.create(*nodes, **now), orders.start(**now)])
+    await place.put([orders.move_steps(names, "RUNNING", **now)])
+    await place.put([orders.move_step("a", "FAILED", stats=failing, **now)])
+    await place.put([orders.move_step("b", "FAILED", stats={"error": "invalid url"}, **now)])
+    await place.put([orders.move("TERMINATED", **now)])
+
+    async def counted() -> Any:
+        assert tally.is_alive, tally.log()[-5:]
+        answer = await http.get("/v1/block", params={"block_id": block_id})
+        told = answer.json() if answer.is_success else None
+        return told if told and told["windows"]["24h"]["cascaded"] == 2 else None
+
+    block = await until(counted)
+    failed = await http.get("/v1/block/steps", params={"block_id": block_id, "status": "FAILED"})
+    asked = {"graph_exec_id": [orders.run_id, str(uuid4()), "none"]}
+    steps = await http.get("/v1/executions/step_counts", params=asked)
+
+    window = block["windows"]["1h"]
+    assert (window["ended"], window["failed"], window["caller_failed"]) == (2, 1, 1)
+    assert (window["error_rate"], window["caller_error_rate"]) == (50.0, 50.0)
+    assert {one["class"] for one in block["fingerprints"]} == {"child", "input"}
+    assert [step["child_graph_exec_id"] for step in failed.json()["data"]].count(child) == 1
+    [counts] = steps.json()["data"]
+    assert counts == {
+        "graph_exec_id": orders.run_id,
+        "steps": 4,
+        "ended": 2,
+        "failed": 2,
+        "cascaded": 2,
+        "is_complete": True,
+    }
 
 
 @pytest.mark.parametrize("block_id", ["live", "errors", "steps", ".", "..", "a|b:c@d"])

@@ -18,6 +18,7 @@ from execstream.streams.totals.alert_rules import (
     exceeding,
     is_calm,
     is_stuck,
+    keeping_span,
     least_rate,
     severity,
     threshold,
@@ -169,9 +170,34 @@ def test_stuck_is_what_hardly_ever_took_so_long() -> None:
 
 def test_alerts_read_as_sentences() -> None:
     """With the figures they were judged by."""
-    figures = {"failed": 1_200, "ended": 2_400, "minutes": 1}
-    stuck = {"seconds": 7_500, "node_exec_id": "n"}
+    figures = {
+        "now": {"failed": 1_200, "ended": 2_400, "minutes": 1},
+        "worst": {"failed": 9, "ended": 10, "minutes": 5},
+    }
+    stuck = {"now": {"seconds": 7_500}, "node_exec_id": "n"}
     assert title(Kind.FAILING, None, figures) == "1,200 of 2,400 steps failed within 2 minutes"
     assert "with errors of class quota" in title(Kind.FAILING, "quota", figures)
     assert title(Kind.STUCK, None, stuck).startswith("A step has been running for 2 h 5 min")
     assert title(Kind.STUCK, None, {**stuck, "node_exec_id": None}).startswith("It has been")
+
+
+def test_an_alert_that_is_over_or_idle_tells_the_worst() -> None:
+    """Nobody reads of 0 of 0 steps."""
+    worst = {"failed": 9, "ended": 10, "minutes": 5}
+    busy = {"now": {"failed": 1, "ended": 40, "minutes": 5}, "worst": worst}
+    idle = {"now": {"failed": 0, "ended": 0, "minutes": 60}, "worst": worst}
+
+    told = "9 of 10 steps failed within 6 minutes, at worst"
+    assert title(Kind.FAILING, None, idle) == told
+    assert title(Kind.FAILING, None, busy, is_open=False) == told
+    assert title(Kind.FAILING, None, busy) == "1 of 40 steps failed within 6 minutes"
+
+
+def test_the_span_that_keeps_an_alert_open_is_the_one_it_is_calm_by() -> None:
+    """The last minutes, or the last hour where no step ended in these."""
+    bad, none = Counts(10, 9), Counts()
+    recent = {0: none, 1: none, 5: bad, 60: bad}
+    idle = {0: none, 1: none, 5: none, 60: bad}
+    assert [keeping_span(spans) for spans in (recent, idle)] == [5, 60]
+    assert not is_calm(idle, 0.1)
+    assert is_calm(everywhere(0, 0), 0.1)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from execstream.streams.totals.error_classes import (
     _RULES,
     _STATUS,
+    BUILT_IN,
+    BUILT_IN_UNTIL_0_1,
     MOST_KEPT,
     MOST_READ,
+    Classifier,
     ErrorClass,
-    classify,
-    judge,
     mask,
 )
 from tests.exploring import exploring
@@ -68,7 +69,7 @@ MASKED = {
 
 @pytest.mark.parametrize(("text", "expected"), WORDS.items())
 def test_the_class_tells_whose_move_it_is(text: str, expected: ErrorClass) -> None:
-    assert classify(text) is expected
+    assert BUILT_IN.classify(text) is expected
 
 
 @pytest.mark.parametrize(("text", "expected"), MASKED.items())
@@ -76,23 +77,47 @@ def test_what_changes_between_occurrences_is_masked(text: str, expected: str) ->
     assert mask(text) == expected
 
 
+def test_bugs_of_a_block_are_not_its_callers() -> None:
+    """They were until 0.1.0, whose totals are recounted so."""
+    for bug in ("KeyError: 'choices'", "TypeError: 'NoneType' object", "list IndexError"):
+        assert BUILT_IN.classify(bug) is E.OTHER
+        assert BUILT_IN_UNTIL_0_1.classify(bug) is E.INPUT
+
+
+def test_rules_of_a_file_come_first() -> None:
+    """And what none of them matches is judged by the built-in ones."""
+    own = Classifier([(E.OUTAGE, "shard [0-9]{1,4} is down")])
+
+    assert own.classify("invalid answer: SHARD 17 is down") is E.OUTAGE
+    assert own.classify("invalid answer: shard is down") is E.INPUT
+
+
+def test_a_childs_failure_is_a_fault_of_its_own() -> None:
+    """Whatever the words of it; the same words without a child are another error."""
+    of_child, own = (BUILT_IN.judge("HTTP 500", is_child=child) for child in (True, False))
+
+    assert (of_child.kind, own.kind) == (E.CHILD, E.OUTAGE)
+    assert of_child.fingerprint != own.fingerprint
+    assert of_child.masked == own.masked
+
+
 def test_a_fingerprint_is_of_the_kind_not_of_the_occurrence() -> None:
     """Errors that differ in ids and numbers only have one fingerprint, others have two."""
     one, other = (
-        judge("step 17: HTTP 500 from https://a.example/1"),
-        judge("step 4: HTTP 500 from https://b.example/22"),
+        BUILT_IN.judge("step 17: HTTP 500 from https://a.example/1"),
+        BUILT_IN.judge("step 4: HTTP 500 from https://b.example/22"),
     )
 
     assert one == other
-    assert one.fingerprint != judge("step 17: HTTP 500 from nowhere").fingerprint
+    assert one.fingerprint != BUILT_IN.judge("step 17: HTTP 500 from nowhere").fingerprint
 
 
 @given(st.text(max_size=400))
 def test_any_text_gets_a_fingerprint(text: str) -> None:
     """The same one each time, and no longer than what is kept."""
-    fault = judge(text)
+    fault = BUILT_IN.judge(text)
 
-    assert fault == judge(text)
+    assert fault == BUILT_IN.judge(text)
     assert len(fault.fingerprint) == 16
     assert len(fault.masked) <= MOST_KEPT
 
@@ -138,7 +163,7 @@ def flagged_mask(text: str) -> str:
 @example("TO\u212aEN m\u0131\u017f\u017fing to\u212aen")
 def test_class_and_mask_are_those_of_patterns_that_ignore_case(text: str) -> None:
     """On texts of any letters, those that have an ASCII letter as their other case among them."""
-    assert classify(text) is flagged_class(text)
+    assert BUILT_IN.classify(text) is flagged_class(text)
     assert mask(text) == flagged_mask(text)
 
 
@@ -148,7 +173,7 @@ def test_class_and_mask_are_those_of_patterns_that_ignore_case(text: str) -> Non
 def test_every_match_has_one_of_the_words(number: int, data: st.DataObject) -> None:
     """No row is skipped for a text that its pattern matches."""
     text = data.draw(st.from_regex(re.compile(PATTERNS[number], re.IGNORECASE)))
-    assert classify(text) is flagged_class(text)
+    assert BUILT_IN.classify(text) is flagged_class(text)
 
 
 @pytest.mark.parametrize(
@@ -157,14 +182,18 @@ def test_every_match_has_one_of_the_words(number: int, data: st.DataObject) -> N
 def test_a_text_is_judged_by_its_beginning(piece: str) -> None:
     """So no text takes long."""
     text = piece * (1_000_000 // len(piece))
-    assert judge(text) == judge(text[:MOST_READ]) == judge(text[:MOST_READ] + "HTTP 429")
+    assert (
+        BUILT_IN.judge(text)
+        == BUILT_IN.judge(text[:MOST_READ])
+        == BUILT_IN.judge(text[:MOST_READ] + "HTTP 429")
+    )
 
 
 def test_of_a_long_text_little_is_kept() -> None:
     """What fails again is known; megabytes of what it said are not held for that."""
     tracemalloc.start()
     for number in range(5):
-        judge(f"{number} failed " + "a" * 1_000_000)
+        BUILT_IN.judge(f"{number} failed " + "a" * 1_000_000)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

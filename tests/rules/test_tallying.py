@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from execstream.streams.commands import RunCommand
-from execstream.streams.events import encode_event
+from execstream.streams.events import NOWHERE, Source, encode_event
 from execstream.streams.statuses import ExecutionStatus
 from execstream.streams.totals.aggregation import (
     BlockMinute,
@@ -23,8 +23,10 @@ from execstream.streams.totals.aggregation import (
     minute_of,
     time_of,
 )
+from execstream.streams.totals.definitions import Definitions, Since, definition
 from execstream.streams.totals.error_classes import ErrorClass
 from execstream.streams.totals.histogram import bucket_of
+from execstream.workload.reference import Reference, block_figures
 from tests.agents.commands import events_of, lives
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -98,6 +100,95 @@ def test_a_failed_step_counts_twice_over() -> None:
     assert (block, hour, fingerprint) == ("block", (MINUTE + 2) // 60, error.fault.fingerprint)
     assert error.fault.masked == "HTTP <n> for run <n>"
     assert (error.failures, error.graph_exec_id, error.node_exec_id) == (1, "run", "step")
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "terminated"])
+def test_a_step_that_its_runs_end_ended_is_cascaded(end: str) -> None:
+    """It is in no rate, duration or error, and paid for; the original's figures have it."""
+    stats = Raw(f'{{"error":"graph_execution_{end}","cost":7}}'.encode())
+    tally = tally_of(moved("FAILED", stats=stats))
+
+    assert tally.blocks == {
+        (3, "block", MINUTE): BlockMinute(Totals(added_failed=1)),
+        (3, "block", MINUTE + 2): BlockMinute(Totals(cascaded=1, cost=7)),
+    }
+    assert tally.nodes == {(3, "graph", "node", DAY): Totals(added_failed=1, cascaded=1, cost=7)}
+    assert tally.errors == {}
+    [paid] = tally.users.values()
+    assert (paid.ended, paid.failed, paid.cost) == (0, 0, 7)
+
+
+CHILD = '"child_graph_exec_id":"00000000-0000-4000-8000-000000000001"'
+
+
+def test_a_step_that_failed_with_its_child_is_no_failure_of_its_block() -> None:
+    """It ended, with a duration and an error of class child."""
+    stats = Raw(f'{{"error":"HTTP 429",{CHILD}}}'.encode())
+    tally = tally_of(moved("FAILED", stats=stats))
+
+    ended = tally.blocks[3, "block", MINUTE + 2]
+    assert ended.totals == Totals(ended=1, duration_ms=61_500)
+    assert ended.error_classes == {ErrorClass.CHILD: 1}
+    assert tally.blocks[3, "block", MINUTE].totals == Totals(added_failed=1)
+    [error] = tally.errors.values()
+    assert (error.fault.kind, error.fault.masked) == (ErrorClass.CHILD, "HTTP <n>")
+
+
+@pytest.mark.parametrize(
+    "child", ["null", '""', "17", '"child"', '{"id":"00000000-0000-4000-8000-000000000001"}']
+)
+def test_what_is_no_id_of_a_run_names_no_child(child: str) -> None:
+    stats = Raw(f'{{"error":"HTTP 429","child_graph_exec_id":{child}}}'.encode())
+    totals = tally_of(moved("FAILED", stats=stats)).blocks[3, "block", MINUTE + 2].totals
+    assert totals.failed == 1
+
+
+def test_a_step_that_was_cascaded_is_so_whatever_child_it_has() -> None:
+    stats = Raw(f'{{"error":"graph_execution_failed",{CHILD}}}'.encode())
+    tally = tally_of(moved("FAILED", stats=stats))
+    assert tally.blocks[3, "block", MINUTE + 2].totals == Totals(cascaded=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_callers"),
+    [("ValidationError: url", 1), ("HTTP 401", 1), ("HTTP 503", 0), ("KeyError: 'a'", 0)],
+)
+def test_failures_by_the_callers_fault_count_beside(error: str, is_callers: int) -> None:
+    stats = Raw(msgspec.json.encode({"error": error}))
+    totals = tally_of(moved("FAILED", stats=stats)).blocks[3, "block", MINUTE + 2].totals
+    assert (totals.failed, totals.caller_failed) == (1, is_callers)
+
+
+def test_what_was_counted_by_an_older_definition_is_recounted_by_it() -> None:
+    """Up to the source where it ended, in its partition; a file's rules hold likewise."""
+    shard = [(ErrorClass.OUTAGE, "shard")]
+    definitions = Definitions(
+        since=[
+            Since(3, NOWHERE, definition(1)),
+            Since(3, (17, 0), definition()),
+            Since(3, (30, 2), definition(rules=shard)),
+        ]
+    )
+
+    def totals(error: str, source: Source) -> Totals:
+        tally = Tally(definitions)
+        tally.count(
+            moved("FAILED", stats=Raw(msgspec.json.encode({"error": error})), source=source)
+        )
+        return tally.blocks[source[0], "block", MINUTE + 2].totals
+
+    cascaded, invalid = "graph_execution_failed", "invalid shard"
+    assert totals(cascaded, (3, 17, 0)).failed == 1
+    assert totals(cascaded, (3, 17, 1)).cascaded == 1
+    assert totals(cascaded, (4, 17, 0)).cascaded == 1
+    assert totals(invalid, (3, 30, 2)).caller_failed == 1
+    assert totals(invalid, (3, 30, 3)).caller_failed == 0
+
+
+def test_the_first_definition_holds_from_the_beginning() -> None:
+    """Where a rebuild was counted before a worker noted its own."""
+    definitions = Definitions(since=[Since(0, (50, 0), definition(1))])
+    assert definitions.of((0, 1, 0)).version == 1
 
 
 def test_a_terminated_step_counts_as_a_move_and_has_not_ended() -> None:
@@ -222,6 +313,24 @@ def test_totals_are_what_became_of_the_steps(life: list[RunCommand]) -> None:
         total.add(block.totals)
     statuses = Counter(last.values())
     assert total.added == len(last)
-    assert total.failed == total.added_failed == statuses[S.FAILED]
-    assert total.ended == statuses[S.FAILED] + statuses[S.COMPLETED]
+    assert total.added_failed == total.failed + total.cascaded == statuses[S.FAILED]
+    assert total.ended + total.cascaded == statuses[S.FAILED] + statuses[S.COMPLETED]
     assert sum(error.failures for error in tally.errors.values()) == total.failed
+
+
+@given(lives())
+def test_totals_are_those_of_the_reference(life: list[RunCommand]) -> None:
+    """Which knows a cascaded step by the command that moved its run."""
+    reference = Reference()
+    for offset, command in enumerate(life):
+        value = msgspec.json.encode(command)
+        reference.feed(0, offset, command.graph_exec_id.encode(), value)
+    expected = block_figures(reference.events().get(0, []))
+    tally = tally_of(*(decode_fact(encode_event(event)) for event in events_of(life)))
+
+    found: dict[str, Counter[str]] = {}
+    for (_, block_id, _), block in tally.blocks.items():
+        counted = found.setdefault(block_id, Counter())
+        for name in ("added", "added_failed", "ended", "failed", "terminated", "cascaded"):
+            counted[name] += getattr(block.totals, name)
+    assert found == expected

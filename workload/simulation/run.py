@@ -32,6 +32,7 @@ class Step:
     at: "NodeState"
     inputs: Fields
     status: str = "INCOMPLETE"
+    child_id: str | None = None
 
 
 @dataclass
@@ -86,6 +87,10 @@ class Run:
         self._life = 0  # a resumed run is in its next life: what the last one planned is void
         self._status = "INCOMPLETE"
         self._figures = RunFigures(self._draws)
+
+    @property
+    def id(self) -> str:
+        return self._sending.run_id
 
     def create(self) -> None:
         """The run is made and queued, and started when an executor is free."""
@@ -153,6 +158,7 @@ class Run:
                 self._sending.run_id,
             )
             self._children.append(child)
+            step.child_id = child.id
             child.create()
         else:
             self._later(self._draws.duration(node.block_type), self._finish, step)
@@ -191,6 +197,8 @@ class Run:
         self._emit(step, step.at.plan.error_pin, error)
         step.at.ended += 1
         stats = step_stats(self._draws, step.at.plan.node.block_type) | {"error": error}
+        if step.child_id is not None:
+            stats["child_graph_exec_id"] = step.child_id
         self._move_step(step, "FAILED", stats)
         self._sending.update(stats=self._figures.after(stats))
         self._step_is_over()

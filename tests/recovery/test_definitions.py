@@ -1,0 +1,103 @@
+"""Totals that were counted by one definition after another are recounted by those that held."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from execstream.devstack import Addresses
+from execstream.recovery.verify.verify import Asked, verify
+from execstream.storage.commit.totals import commit_tally
+from execstream.storage.connections import WRITE, connection
+from execstream.storage.log.events import events_after
+from execstream.storage.schema.tables import TOTALS
+from execstream.streams.events import NOWHERE
+from execstream.streams.topics import EVENTS
+from execstream.streams.totals.aggregation import Tally, decode_fact
+from execstream.streams.totals.definitions import Definitions, definition
+from tests.agents.tallied import counted
+from tests.orders import Orders
+from tests.recovery.lived import FROM_JOURNAL, FROM_TOPICS, drop, replayed, untold
+from tests.worker import Installation, installation
+
+# A worker that is stopped as soon as it has counted leaves the topic to the next one.
+UNPUBLISHED = {"block_stats"}
+
+
+async def count_as_0_1(place: Installation) -> None:
+    """Have the totals be what 0.1.0 would have counted so far."""
+    events = place.topic(EVENTS.name)
+    async with connection(place.settings.postgres, place.settings.schema_, WRITE) as own:
+        for table in TOTALS:
+            await own.execute(f"delete from {table.name}")
+        for partition in range(EVENTS.partitions):
+            tally = Tally(Definitions(definition(1)))
+            for event in await events_after(own, partition, NOWHERE, 2**62):
+                tally.count(decode_fact(event.value))
+            await commit_tally(own, "tally", events, [], tally)
+        await own.execute("update totals_definition set version = 1")
+
+
+async def tally(place: Installation, rules: Path) -> None:
+    """Have a worker count all events there are, with the rules of `rules`."""
+    worker = await place.start_worker("tally", class_rules_file=str(rules))
+    await place.drained()
+    await counted(place)
+    assert await worker.stop() == 0
+
+
+async def fail(place: Installation, error: str) -> None:
+    """A run whose step fails."""
+    orders = Orders(run_id=str(uuid4()))
+    await place.put([orders.create(orders.node("a")), orders.start()])
+    await place.put([orders.move_step("a", "RUNNING")])
+    await place.put([orders.move_step("a", "FAILED", stats={"error": error})])
+
+
+async def test_what_other_rules_judged_is_recounted_by_these(
+    stack: Addresses, tmp_path: Path
+) -> None:
+    """Neither `verify` nor a rebuild, from either source, finds a difference, though a file of
+    rules was changed and is gone; figures of before stay as they were counted."""
+    one, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    one.write_text("[[rule]]\nclass = 'input'\ncontains = 'odd'\n")
+    other.write_text("[[rule]]\nclass = 'outage'\ncontains = 'odd'\n")
+    async with installation(stack, tmp_path) as place, place.worker():
+        for rules in (one, other, other):
+            await fail(place, "an odd error")
+            await tally(place, rules)
+        report = await verify(place.settings, Asked(), untold)
+        schemas = [f"{place.settings.schema_}_{name}" for name in ("journal", "topics")]
+        rebuilt = [
+            await replayed(place, schema, asked)
+            for schema, asked in zip(schemas, (FROM_JOURNAL, FROM_TOPICS), strict=True)
+        ]
+        held = await place.db.fetch("select distinct rules from totals_definition")
+        classes = await place.db.fetchval("select sum_counts(error_classes) from block_minute")
+        await drop(place.db, *schemas)
+
+    assert {one.kind for one in report.differences} <= UNPUBLISHED
+    assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
+    assert len(held) == 2
+    assert msgspec.json.decode(classes) == {"input": 1, "outage": 2}
+
+
+async def test_what_0_1_counted_stays_right(stack: Addresses, tmp_path: Path) -> None:
+    """A step that a cancelled run took along was a failure then, and is none from the next on."""
+    rules = tmp_path / "none.toml"
+    rules.touch()
+    async with installation(stack, tmp_path) as place, place.worker():
+        for number in range(2):
+            orders = Orders(run_id=str(uuid4()))
+            await place.put([orders.create(orders.node("a")), orders.start()])
+            await place.put([orders.move_step("a", "RUNNING"), orders.move("TERMINATED")])
+            await tally(place, rules)
+            if number == 0:
+                await count_as_0_1(place)
+        report = await verify(place.settings, Asked(), untold)
+        figures = await place.db.fetchrow(
+            "select sum(ended)::int, sum(failed)::int, sum(cascaded)::int from block_minute"
+        )
+
+    assert {one.kind for one in report.differences} <= UNPUBLISHED
+    assert tuple(figures) == (1, 1, 1)
