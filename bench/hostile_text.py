@@ -16,7 +16,7 @@ from execstream.recovery.bundles.secrets import without_shapes
 from execstream.streams.scanning import depth
 from execstream.streams.storable_numbers import unstorable
 from execstream.streams.text import clean_json, escape_controls, may_need_cleaning
-from execstream.streams.totals.error_classes import MOST_READ, classify, mask
+from execstream.streams.totals.error_classes import BUILT_IN, MOST_READ, mask
 
 Text = TypeVar("Text", bytes, str)
 
@@ -66,7 +66,7 @@ def main() -> None:
         measure(function, {name: long(text, size) for name, text in texts.items()})
     measure(escape_controls, {name: long(text, MB) for name, text in _CONTROLS.items()})
     measure(without_shapes, {text: long(text, MB) for text in _SECRETS})
-    for judging in (classify, mask):
+    for judging in (BUILT_IN.classify, mask):
         measure(judging, {text: long(text, MOST_READ) for text in _ERRORS}, calls=1_000)
 
 
