@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
@@ -22,6 +23,8 @@ from execstream.workload.simulation import Mix, Sent
 
 SEEDED_START = datetime(2026, 1, 1, tzinfo=UTC)
 
+_MIXES = {"documented": Mix(), "field": Mix.field()}
+
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 
@@ -31,6 +34,7 @@ async def simulate(
     runs: PositiveInt = 100,
     rate: NonNegativeFloat = 0,
     failures: Share = 0.03,
+    mix: Literal["documented", "field"] = "documented",
     seed: int | None = None,
     to: Path | None = None,
     _json: Json = False,  # it is always JSON
@@ -47,6 +51,9 @@ async def simulate(
         Commands per second; 0 for as fast as it goes.
     failures
         Share of runs that fail, and of steps that do.
+    mix
+        `documented` is the mix of docs/simulation.md, with payloads of up to 900 kB; `field` has
+        small commands as producers send them, with text that costs to clean and 1 % odd records.
     seed
         The same seed makes the same bytes, with times from 2026-01-01 on. Without it runs are
         new, and begin now.
@@ -59,7 +66,7 @@ async def simulate(
         runs=runs,
         seed=secrets.randbits(63) if seed is None else seed,
         start=datetime.now(UTC) if seed is None else SEEDED_START,
-        mix=Mix(failures=failures),
+        mix=replace(_MIXES[mix], failures=failures),
     )
     if to is not None:
         print_json({"written": simulation.write_lines(to, _shown(commands))})

@@ -254,6 +254,23 @@ def test_a_dirty_mix_leaves_the_clean_commands_as_they_are() -> None:
     assert of_dirty.kv == of_clean.kv
 
 
+def test_the_field_mix_has_the_shares_of_the_field() -> None:
+    """Bytes per command, text that is not ASCII, escaped backslashes, odd records and entries."""
+    records = sent(GRAPHS, runs=300, mix=Mix.field())
+    reference = folded(records)
+
+    count = len(records)
+    assert sum(len(record.value) for record in records) / count == pytest.approx(471, abs=10)
+    share = sum(not record.value.isascii() for record in records) / count
+    assert share == pytest.approx(0.49, abs=0.04)
+    share = sum(rb"\\u0000" in record.value for record in records) / count
+    assert share == pytest.approx(0.36, abs=0.02)
+    odd = count - reference.counts["applied"]
+    assert odd / count == pytest.approx(0.01, abs=0.002)
+    entries = sum(len(entries) for entries in reference.journal.values())
+    assert entries / count == pytest.approx(1.17, abs=0.1)
+
+
 def test_lines_of_a_file_are_the_records_again(tmp_path: Path) -> None:
     """Key and value survive the way through a file, `kv.set` with its user's key."""
     records = sent(GRAPHS, runs=60)

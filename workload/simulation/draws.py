@@ -29,6 +29,8 @@ _WORDS = (
 _PER_BYTE = len(_WORDS) / len(_WORDS.encode())  # characters
 _LOREM = _WORDS * (2 * _CAP // len(_WORDS))
 
+_ESCAPE = "\\u0000 "
+
 _T = TypeVar("_T")
 
 
@@ -81,11 +83,13 @@ class Draws:
         """How long a step runs, in microseconds."""
         return self.microseconds(_MEDIAN_SECONDS.get(block_type, 0.005))
 
-    def payload(self) -> Json:
+    def payload(self, mix: Mix) -> Json:
         """A value on a pin: mostly text, sometimes an object or a list of texts."""
-        size = self._payload_size()
+        size = mix.payload_bytes or self._payload_size()
         kind = self._random.random()
         length = int(size * _PER_BYTE)
+        if mix.escapes and self.happens(mix.escapes):
+            return _ESCAPE + self.text(length - len(_ESCAPE))
         if kind < 0.8:
             return self.text(length)
         if kind < 0.95:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+FIELD_PAYLOAD = 260  # bytes, which makes 471 bytes per command
+FIELD_ESCAPES = 0.7  # of payloads, which makes 36 % of commands
+
 
 class Fate(Enum):
     """How a run goes; `RESUMED` is TERMINATED on the way, then taken up again."""
@@ -17,9 +20,11 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of runs by their fate, and of records that no careful producer sends.
+    """Shares of runs by their fate, and of records that no careful producer sends; payloads.
 
     `failures` is the share of runs that end FAILED and, drawn apart, of steps that do.
+    `payload_bytes` fixes the size of every payload. `escapes` is the share of payloads with a
+    backslash before `u0000`, which looks like an escaped control character and is none.
     """
 
     failures: float = 0.03
@@ -29,6 +34,19 @@ class Mix:
     duplicates: float = 0.0
     illegal: float = 0.0
     malformed: float = 0.0
+    payload_bytes: int | None = None
+    escapes: float = 0.0
+
+    @classmethod
+    def field(cls) -> "Mix":
+        """Commands as producers send them in the field: small, with text that costs to clean."""
+        return cls(
+            duplicates=0.005,
+            illegal=0.004,
+            malformed=0.001,
+            payload_bytes=FIELD_PAYLOAD,
+            escapes=FIELD_ESCAPES,
+        )
 
     @classmethod
     def dirty(cls) -> "Mix":

@@ -127,7 +127,7 @@ class Run:
 
     def _starting_inputs(self, plan: NodePlan) -> Fields:
         if plan.node.block_type == "INPUT":
-            return {"name": plan.pin_name, "value": self._draws.payload()}
+            return {"name": plan.pin_name, "value": self._draws.payload(self._world.mix)}
         return {"prompt": self._draws.text(60)}
 
     def _start(self) -> None:
@@ -184,14 +184,14 @@ class Run:
         place = step.at
         for pin in self._speaking_pins(place):
             for _ in range(place.plan.node.emits if pin in place.plan.ways else 1):
-                self._emit(step, pin, self._draws.payload())
+                self._emit(step, pin, self._draws.payload(self._world.mix))
         place.ended += 1
         stats = step_stats(self._draws, place.plan.node.block_type)
         self._move_step(step, "COMPLETED", stats)
         self._sending.update(stats=self._figures.after(stats))
         if self._draws.happens(_RARE):
             key = f"{place.plan.node.block}/{self._draws.integer(1, 3)}"
-            self._sending.set_kv(key, self._draws.payload(), step.id)
+            self._sending.set_kv(key, self._draws.payload(self._world.mix), step.id)
 
     def _fail(self, step: Step, error: str) -> None:
         self._emit(step, step.at.plan.error_pin, error)
