@@ -1,6 +1,6 @@
 """CPU of applying a command, of this checkout compared with an older commit.
 
-    python -m bench.apply_cpu [--old 77b0d4a] [--pairs 8] [--commands 20000] [--json]
+    python -m bench.apply_cpu [--old 77b0d4a] [--pairs 8] [--commands 20000] [--mix field] [--json]
 
 Needs no Kafka: starts a Postgres of its own and hands the same simulated commands to both sides. In
 each pair a side is a new process (`bench/apply_side.py`) with a fresh schema; it decodes, folds and
@@ -43,13 +43,14 @@ from execstream.devstack.password import ensure_password
 from execstream.devstack.ports import free_ports
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
-from execstream.workload.simulation import load_graphs, simulate
+from execstream.workload.simulation import Mix, load_graphs, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = Path(__file__).with_name("apply_side.py")
 GRAPHS = ROOT / "examples" / "graphs"
 BATCH = 2_000  # records
 WARM_UP = 2  # batches that do not count
+MIXES = {"documented": Mix(), "field": Mix.field(), "fixed": Mix(payload_bytes=460)}
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,14 @@ def _git(*words: str) -> bytes:
     return done.stdout
 
 
-def write_records(file: Path, count: int) -> int:
+def write_records(file: Path, count: int, mix: Mix) -> int:
     """Write `count` simulated records as (partition, offset, timestamp, key, value), in batches;
     the number of batches."""
     start = datetime.now(UTC)
     timestamp = int(start.timestamp() * 1000)
     offsets: Counter[int] = Counter()
     records = []
-    simulation = simulate(load_graphs(GRAPHS), runs=count, seed=1, start=start)
+    simulation = simulate(load_graphs(GRAPHS), runs=count, seed=1, start=start, mix=mix)
     for key, value in itertools.islice(simulation, count):
         partition = partition_of(key, COMMANDS.partitions)
         records.append((partition, offsets[partition], timestamp, key, value))
@@ -206,6 +207,7 @@ async def main() -> None:
     parser.add_argument("--old", default="77b0d4a", help="commit to compare with")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--commands", type=int, default=20_000, help="that count, per side")
+    parser.add_argument("--mix", choices=MIXES, default="documented")
     parser.add_argument("--json", action="store_true", help="print one document at the end")
     options = parser.parse_args()
     pairs = []
@@ -213,7 +215,7 @@ async def main() -> None:
         folder = Path(state)
         old, new = unpack(options.old, folder / "old"), checked_out()
         records = folder / "records"
-        count = write_records(records, WARM_UP * BATCH + options.commands)
+        count = write_records(records, WARM_UP * BATCH + options.commands, MIXES[options.mix])
         async with database(folder) as dsn:
             comparison = Comparison(dsn, records, count, (old, new))
             for number in range(1, options.pairs + 1):
