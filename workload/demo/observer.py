@@ -139,6 +139,10 @@ class Observer:
         """How many Redis messages there were of all time, as far as Redis remembers."""
         return await self._redis.published()
 
+    async def tallied(self, ends: Offsets) -> bool:
+        """Whether the tally has come to these ends of the events."""
+        return await self._reached("tally", self._events, ends)
+
     async def bridged(self, ends: Offsets) -> bool:
         """Whether the bridge has come to these ends of the events."""
         places = await self._redis.load()
