@@ -6,7 +6,7 @@ of a million.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -14,6 +14,7 @@ import asyncpg
 from execstream.config.address_syntax import POSTGRES_FORM, checked_address
 from execstream.streams import exact_json
 
+GOODBYE = 2.0  # seconds until a connection is dropped that Postgres does not end
 NO_TIMEOUT = 24 * 3600.0  # seconds; for statements that read or write whole tables
 
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -157,8 +158,10 @@ class Session:
             self._connection = None
 
     async def close(self) -> None:
+        """Close the connection in good order, or drop it when Postgres does not answer in time."""
         if self._connection is not None:
-            await self._connection.close()
+            with suppress(*AWAY):
+                await self._connection.close(timeout=GOODBYE)
             self._connection = None
 
 

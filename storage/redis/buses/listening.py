@@ -26,6 +26,7 @@ from execstream.streams.events import NOWHERE, SourceOffset
 log = structlog.get_logger(__name__)
 
 RECONNECT = 0.5  # seconds
+INTERRUPT_AGAIN = 1.0  # seconds
 
 # Redis or Postgres is away: waiting helps.
 _CUT_OFF = (
@@ -67,7 +68,8 @@ class Listening:
         self._is_new = True
         self._is_closed = False
         self._turn = asyncio.Lock()
-        self._work: asyncio.Timeout | None = None  # what `aclose` has to end
+        self._worker: asyncio.Task[object] | None = None  # the one in its turn
+        self._interruptions = 0  # of the worker, by `aclose`
         # By partition: the place from which on events are told, and the last one that was.
         self._since: dict[int, SourceOffset] = {}
         self._last: dict[int, SourceOffset] = {}
@@ -92,7 +94,8 @@ class Listening:
         async with self._until_closed():
             while not self._is_closed:
                 try:
-                    event = await self._next(await self._connect())
+                    subscription = await self._connect()
+                    event = None if subscription is None else await self._next(subscription)
                 except _CUT_OFF as error:
                     await self._terminate(error)
                 else:
@@ -103,35 +106,55 @@ class Listening:
     async def aclose(self) -> None:
         """Stop listening; a wait for an event ends with the answer that there are no more."""
         self._is_closed = True
-        if self._work is not None:
-            self._work.reschedule(0)
-            self._work = None
+        turn = asyncio.create_task(self._turn.acquire())
+        try:
+            # A library may swallow a cancellation that comes as its own wait ends, so there may
+            # have to be another one.
+            while not turn.done():
+                self._interrupt()
+                await asyncio.wait({turn}, timeout=INTERRUPT_AGAIN)
+            await self._release_connections()
+        finally:
+            if turn.done():
+                self._turn.release()
+            turn.cancel()
+
+    def _interrupt(self) -> None:
+        if self._worker is not None:
+            self._interruptions += 1
+            self._worker.cancel()
             self._history.terminate()  # a Postgres that is silent would not hear a cancellation
-        async with self._turn:
-            if self._missed is not None:
-                await self._missed.aclose()
-            if self._subscription is not None:
-                await self._subscription.close()
-            await self._history.close()
+
+    async def _release_connections(self) -> None:
+        if self._missed is not None:
+            await self._missed.aclose()
+        if self._subscription is not None:
+            await self._subscription.close()
+        await self._history.close()
 
     @asynccontextmanager
     async def _until_closed(self) -> AsyncGenerator[None]:
         """What is done within ends when the listener is closed, however long it would wait."""
         async with self._turn:
+            worker = self._worker = asyncio.current_task()
+            assert worker is not None  # noqa: S101 - coroutines run in tasks
             try:
-                async with asyncio.timeout(None) as self._work:
-                    yield
-            except TimeoutError:
-                if not self._is_closed:
-                    raise
+                yield
+                if self._interruptions:
+                    await asyncio.sleep(0)  # a cancellation on its way is not for the caller
+            except asyncio.CancelledError:
+                if worker.cancelling() > self._interruptions or not self._interruptions:
+                    raise  # the caller, too, was cancelled
             finally:
-                self._work = None
+                for _ in range(self._interruptions):
+                    worker.uncancel()
+                self._worker, self._interruptions = None, 0
 
     # ---- the line --------------------------------------------------------------------------
 
-    async def _connect(self) -> Subscription:
-        """The subscription, made if there is none; however long that takes."""
-        while self._subscription is None:
+    async def _connect(self) -> Subscription | None:
+        """The subscription, made if there is none, however long that takes; None when closed."""
+        while self._subscription is None and not self._is_closed:
             subscription = self._subscribe()
             try:
                 await subscription.open()
