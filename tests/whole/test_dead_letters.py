@@ -92,7 +92,7 @@ async def test_one_that_fails_again(program: Program, place: Installation) -> No
     assert [name for name, _ in shown["headers"]].count("redriven_from") == 1
 
 
-async def test_by_filter_in_order_and_not_too_fast(program: Program, place: Installation) -> None:
+async def test_by_filter_in_order(program: Program, place: Installation) -> None:
     """All of a reason, in the order of their records; what was refused says so; a dry run and a
     wrong path change nothing."""
     orders = Orders()
@@ -108,18 +108,11 @@ async def test_by_filter_in_order_and_not_too_fast(program: Program, place: Inst
         "redriven_at is not null"
     )
 
-    done = await program(
-        "dlq", "redrive", *moves, "--set", "status=RUNNING", "--rate", "2", "--json"
-    )
+    done = await program("dlq", "redrive", *moves, "--set", "status=RUNNING", "--json")
 
     assert done.code == 0, done.err
     assert [one["outcome"] for one in done.json_lines()] == ["applied", "refused", "refused"]
     assert done.json_lines()[1]["reason"] == "illegal_transition"
-    times = await place.db.fetchrow(
-        "select max(redriven_at) - min(redriven_at) as took, count(*) as letters "
-        "from dead_letter where reason = 'unsupported_version'"
-    )
-    assert (times["letters"], times["took"].total_seconds() >= 0.9) == (3, True)
 
 
 async def test_a_record_on_a_foreign_partition_goes_to_its_run(
@@ -189,19 +182,21 @@ async def test_those_redriven_before_do_not_count(
 
 
 async def test_interrupted_with_a_receipt(program: Program, place: Installation) -> None:
-    """Ctrl-C in the middle: what was put so far is told all the same."""
+    """At one letter in an hour the first goes and the second waits; Ctrl-C ends the wait, and what
+    was put so far is told all the same."""
     orders = Orders()
     letters = await buried(place, orders, *(b"nothing %d" % n for n in range(6)))
-    arguments = ("dlq", "redrive", *letters, "--rate", "1", "--json")
+    arguments = ("dlq", "redrive", *letters, "--rate", f"{1 / 3600:f}", "--json")
     async with program.running(*arguments) as process:
         await until(lambda: _any_redriven(place.db, letters))
         process.send_signal(signal.SIGINT)
-        out, _ = await process.communicate()
+        out, err = await process.communicate()
     assert process.returncode == 130
+    assert b"Traceback" not in err
     told = [json.loads(line)["id"] for line in out.splitlines()]
     done = await _redriven(place.db, letters)
     assert told == [letter for letter, is_done in zip(letters, done, strict=True) if is_done]
-    assert 0 < len(told) < 6
+    assert len(told) == 1
 
 
 async def test_what_was_put_when_kafka_fails(place: Installation) -> None:

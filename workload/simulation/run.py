@@ -7,6 +7,7 @@ are bounded, how a run ends.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from execstream.workload.simulation.failures import step_error
 from execstream.workload.simulation.figures import RunFigures, step_stats
 from execstream.workload.simulation.graphs import Graph
 from execstream.workload.simulation.mix import Fate
@@ -174,7 +175,7 @@ class Run:
             self._fate = Fate.COMPLETED
             self._move_step(step, "REVIEW")
         elif self._draws.happens(self._world.mix.failures):
-            self._fail(step, f"ValueError: {self._draws.text(40)}")
+            self._fail(step, step_error(self._draws, step.at.plan.node.block_type))
             return
         else:
             self._complete(step)

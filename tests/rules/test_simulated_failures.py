@@ -1,0 +1,21 @@
+"""Errors of simulated steps: those of the field, so that what groups real ones groups them."""
+
+import pytest
+
+from execstream.streams.totals.error_classes import ErrorClass, classify, mask
+from execstream.workload.simulation.draws import Draws
+from execstream.workload.simulation.failures import step_error
+
+MANY = 2_000
+NOT_OF_STEPS = {ErrorClass.OTHER}
+
+
+@pytest.mark.parametrize("block_type", ["AI", "STANDARD", "MCP_TOOL"])
+def test_errors_group(block_type: str) -> None:
+    """Nearly every error has another text, and there are five fingerprints, one of each class."""
+    draws = Draws(1, 1)
+    errors = {step_error(draws, block_type) for _ in range(MANY)}
+
+    assert len(errors) > MANY * 0.9
+    assert {classify(error) for error in errors} == set(ErrorClass) - NOT_OF_STEPS
+    assert len({mask(error) for error in errors}) == 5
