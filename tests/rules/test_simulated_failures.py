@@ -2,12 +2,12 @@
 
 import pytest
 
-from execstream.streams.totals.error_classes import ErrorClass, classify, mask
+from execstream.streams.totals.error_classes import BUILT_IN, ErrorClass, mask
 from execstream.workload.simulation.draws import Draws
 from execstream.workload.simulation.failures import step_error
 
 MANY = 2_000
-NOT_OF_STEPS = {ErrorClass.OTHER}
+NOT_OF_STEPS = {ErrorClass.OTHER, ErrorClass.CHILD}
 
 
 @pytest.mark.parametrize("block_type", ["AI", "STANDARD", "MCP_TOOL"])
@@ -17,5 +17,5 @@ def test_errors_group(block_type: str) -> None:
     errors = {step_error(draws, block_type) for _ in range(MANY)}
 
     assert len(errors) > MANY * 0.9
-    assert {classify(error) for error in errors} == set(ErrorClass) - NOT_OF_STEPS
+    assert {BUILT_IN.classify(error) for error in errors} == set(ErrorClass) - NOT_OF_STEPS
     assert len({mask(error) for error in errors}) == 5
