@@ -41,7 +41,9 @@ async def _servers() -> AsyncIterator[_Servers]:
     settings = start()
     redis = open_redis(settings.redis)
     try:
-        async with opened(settings) as db, consumer(settings.kafka) as reader:
+        # What an open transaction holds back is lag, too.
+        everything = consumer(settings.kafka, isolation_level="read_uncommitted")
+        async with opened(settings) as db, everything as reader:
             yield _Servers(settings, db, redis, reader)
     finally:
         await redis.aclose()

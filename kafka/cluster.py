@@ -15,19 +15,28 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from pydantic import BaseModel
 
+from execstream.kafka.admin import describe
+from execstream.kafka.transactions import OpenTransaction, PartitionKey, open_transactions
 from execstream.streams.topics import TOPICS
 
 PATIENCE = 3.0  # seconds for Kafka to answer
 KEPT_FOR = 1.0  # seconds an answer is good for
+COMMITTED, ALL = "read_committed", "read_uncommitted"  # workers read what is committed
 
 Answer = TypeVar("Answer")
 
-PartitionKey = tuple[str, int]
-"""Topic and partition."""
-
 
 class Bounds(NamedTuple):
-    """Offset of the first record, and the one after the last."""
+    """Offset of the first record, and the one after the last. Of committed records nothing from
+    `stable` on can be read, because a transaction is open."""
+
+    begin: int
+    stable: int
+    end: int
+
+
+class Range(NamedTuple):
+    """Offsets from `begin` on, before `end`."""
 
     begin: int
     end: int
@@ -62,7 +71,7 @@ class Brokers:
     def __init__(self, bootstrap: str, access: Mapping[str, Any], topic_prefix: str) -> None:
         self._options = {"bootstrap_servers": bootstrap, **access}
         self._topics = [topic_prefix + topic.name for topic in TOPICS]
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumers: dict[str, AIOKafkaConsumer] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._asking = asyncio.Lock()
         self._bounds = AllBounds(datetime.min.replace(tzinfo=UTC), {})
@@ -77,13 +86,23 @@ class Brokers:
                 self._bounds_until = time.monotonic() + KEPT_FOR
             return self._bounds
 
-    async def first_times(self, ranges: Mapping[PartitionKey, Bounds]) -> dict[PartitionKey, int]:
-        """Kafka's times, in milliseconds, of the first record in each stretch; of those only that
-        have one, and not just what transactions leave behind."""
+    async def first_times(
+        self, ranges: Mapping[PartitionKey, Range], *, committed: bool = True
+    ) -> dict[PartitionKey, int]:
+        """Kafka's times, in milliseconds, of the first record in each range; of those only that
+        have one, and not just what transactions leave behind. Unless `committed`, what an open
+        transaction holds back counts, and its own records do."""
         if not ranges:
             return {}
+        isolation = COMMITTED if committed else ALL
         async with self._asking:
-            return await self._ask(lambda: self._load_first_times(ranges))
+            return await self._ask(lambda: self._load_first_times(ranges, isolation))
+
+    async def open_transactions(self) -> list[OpenTransaction]:
+        """Those that hold our topics back, by topic and partition."""
+        held = [at for at, bounds in (await self.bounds()).of.items() if bounds.stable < bounds.end]
+        async with self._asking:
+            return await self._ask(lambda: self._load_open_transactions(held)) if held else []
 
     async def groups(self, names: Collection[str]) -> list[Group]:
         """These consumer groups, with the members that are alive."""
@@ -92,9 +111,9 @@ class Brokers:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        consumer, self._consumer = self._consumer, None
+        consumers, self._consumers = self._consumers, {}
         admin, self._admin = self._admin, None
-        if consumer is not None:
+        for consumer in consumers.values():
             await consumer.stop()
         if admin is not None:
             await admin.close()
@@ -107,28 +126,36 @@ class Brokers:
             raise ConnectionError("Kafka does not answer.") from error
 
     async def _load_bounds(self) -> dict[PartitionKey, Bounds]:
-        admin, consumer = await self._administrator(), await self._reader()
+        admin, consumer = await self._administrator(), await self._reader(COMMITTED)
+        every = await self._reader(ALL)
         parts = [
             TopicPartition(described["topic"], one["partition"])
-            for described in await admin.describe_topics(self._topics)
+            for described in await describe(admin, self._topics)
             for one in described["partitions"]
         ]
         parts.sort(key=lambda tp: tp.partition)
+        # The stable offsets first: what is committed between the two questions is no transaction.
+        stable = await consumer.end_offsets(parts)
         begins, ends = await asyncio.gather(
-            consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+            every.beginning_offsets(parts), every.end_offsets(parts)
         )
-        return {(tp.topic, tp.partition): Bounds(begins[tp], ends[tp]) for tp in parts}
+        return {(tp.topic, tp.partition): Bounds(begins[tp], stable[tp], ends[tp]) for tp in parts}
+
+    async def _load_open_transactions(
+        self, partitions: Collection[PartitionKey]
+    ) -> list[OpenTransaction]:
+        return await open_transactions(await self._administrator(), partitions)
 
     async def _load_first_times(
-        self, ranges: Mapping[PartitionKey, Bounds]
+        self, ranges: Mapping[PartitionKey, Range], isolation: str
     ) -> dict[PartitionKey, int]:
-        consumer = await self._reader()
-        waiting = {TopicPartition(*place): bounds for place, bounds in ranges.items()}
+        consumer = await self._reader(isolation)
+        waiting = {TopicPartition(*place): sought for place, sought in ranges.items()}
         times: dict[PartitionKey, int] = {}
         consumer.assign(list(waiting))
         try:
-            for tp, bounds in waiting.items():
-                consumer.seek(tp, bounds.begin)
+            for tp, sought in waiting.items():
+                consumer.seek(tp, sought.begin)
             while waiting:
                 for tp, records in (await consumer.getmany(*waiting, timeout_ms=100)).items():
                     if records[0].offset < waiting[tp].end:
@@ -157,12 +184,12 @@ class Brokers:
             self._admin = admin
         return self._admin
 
-    async def _reader(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
+    async def _reader(self, isolation: str) -> AIOKafkaConsumer:
+        if isolation not in self._consumers:
             consumer = AIOKafkaConsumer(
                 **self._options,
                 enable_auto_commit=False,
-                isolation_level="read_committed",  # as the workers read
+                isolation_level=isolation,
                 max_partition_fetch_bytes=1,
             )
             try:
@@ -170,8 +197,8 @@ class Brokers:
             except BaseException:
                 await consumer.stop()
                 raise
-            self._consumer = consumer
-        return self._consumer
+            self._consumers[isolation] = consumer
+        return self._consumers[isolation]
 
 
 def _group(described: tuple[Any, ...]) -> Group:

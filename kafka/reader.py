@@ -13,6 +13,7 @@ from execstream.kafka.security import client_options
 _POLL = 500  # milliseconds
 # How long the broker holds an answer back at the end of a partition; the next one waits for it.
 _HELD_BACK = 10  # milliseconds
+_USUAL = {"auto_offset_reset": "earliest", "isolation_level": "read_committed"}
 FETCH_BYTES = 1024 * 1024  # one larger record still comes
 
 
@@ -26,16 +27,16 @@ class Extent:
 
 @asynccontextmanager
 async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group that reads what is committed; `options` are aiokafka's."""
+    """A consumer without a group that reads what is committed, unless `options`, which are
+    aiokafka's, say otherwise."""
     header_decoding.install()
     made = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         **client_options(),
         enable_auto_commit=False,
-        isolation_level="read_committed",
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=_HELD_BACK,
-        **{"auto_offset_reset": "earliest"} | options,
+        **_USUAL | options,
     )
     await made.start()
     try:

@@ -25,6 +25,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cleanup: Literal["delete", "compact"]
     retention_days: int | None = None
     max_message_bytes: int
+    timestamps: Literal["LogAppendTime", "CreateTime"]
     record: str
     meaning: str
 
@@ -33,6 +34,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         config = {
             "cleanup.policy": self.cleanup,
             "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": self.timestamps,
         }
         if self.retention_days is not None:
             config["retention.ms"] = str(self.retention_days * _DAY)

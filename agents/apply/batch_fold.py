@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from execstream.agents.apply.dead_letters import dead_letter
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.runtime.metrics import COMMANDS, DEAD_LETTERS, REFUSALS
+from execstream.agents.runtime.metrics import COMMANDS, DEAD_LETTERS, FAR_DATED_RUNS, REFUSALS
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -18,7 +18,9 @@ from execstream.agents.runtime.partition_buffer import (
     Record,
 )
 from execstream.storage.commit.consumer_offsets import OffsetCommit
-from execstream.storage.commit.write_set import WriteSet, kafka_time
+from execstream.storage.commit.write_set import WriteSet
+from execstream.storage.schema.day_partitions import far_dated
+from execstream.streams.append_time import append_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue, type_of
 from execstream.streams.decoding import asks, decode
 from execstream.streams.events import Event, encode_event, key_value_event, refused_event, run_event
@@ -74,6 +76,7 @@ class BatchResult:
             REFUSALS.labels(refusal.value).inc(records)
         for reason, records in self.dead.items():
             DEAD_LETTERS.labels(reason.value).inc(records)
+        FAR_DATED_RUNS.inc(far_dated(self.write_set.begun))
 
 
 def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]) -> Decoded:
@@ -193,7 +196,7 @@ class _Folder:
             return result
         if run is None:
             self.cache.put(result[0], self.folded.number)  # weighed again after the batch
-            self.write_set.add_begun_run(result[0], kafka_time(record.timestamp))
+            self.write_set.add_begun_run(result[0], append_time(record))
         run, entries = result
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):

@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from execstream.agents.runtime.partition_buffer import FetchedRecords, PartitionBuffer
+from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient
 from execstream.agents.runtime.tasks import spawn
 
@@ -92,8 +92,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     self._cursors[tp] = (stamp, records[-1].offset + 1)
         return fetched
 
-    def end(self, tp: TP) -> int | None:
-        """See `Consumer.end`. Called from the main thread: whatever is looked at may be gone."""
+    def ends(self, tp: TP) -> Ends | None:
+        """See `Consumer.ends`. Called from the main thread: whatever is looked at may be gone."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = subscription and subscription.assignment
         state = assignment and assignment.state_value(tp)
@@ -101,7 +101,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not state or read is None or state.lso is None or not state.has_valid_position:
             return None
         # Beyond the last record may be the marker of a transaction, which nobody reads.
-        return read if state.position >= state.lso else state.lso
+        stable = read if state.position >= state.lso else state.lso
+        return Ends(stable, state.highwater if state.highwater > state.lso else stable)
 
 
 class Consumer(driver.Consumer):
@@ -139,10 +140,10 @@ class Consumer(driver.Consumer):
     async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
         await self._thread.jump(positions, stamp)
 
-    def end(self, tp: TP) -> int | None:
-        """Where what may be read of the topic ended at the last fetch; None before the first, or
-        when it is not ours."""
-        return self._thread.end(tp)
+    def ends(self, tp: TP) -> Ends | None:
+        """Where the topic ended at the last fetch; None before the first, or when it is not
+        ours."""
+        return self._thread.ends(tp)
 
     @property
     def fetched_at(self) -> float:

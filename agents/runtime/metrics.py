@@ -15,6 +15,10 @@ COMMANDS = Counter(
 )
 REFUSALS = Counter("execstream_refusals", "Refused commands, by reason.", ["reason"])
 DEAD_LETTERS = Counter("execstream_dead_letters", "Dead letters, by reason.", ["reason"])
+FAR_DATED_RUNS = Counter(
+    "execstream_far_dated_runs",
+    "Runs whose day is far from the day of their record, and so has no partition of its own.",
+)
 BATCH_RECORDS = Histogram(
     "execstream_batch_records",
     "Records that were committed together, by topic.",
@@ -47,14 +51,19 @@ LAG_RECORDS = Gauge(
     "Records that are in the topic and whose effects are not written.",
     ["topic", "partition"],
 )
+HELD_BACK_RECORDS = Gauge(
+    "execstream_held_back_records",
+    "Those of them that cannot be read before an open transaction ends.",
+    ["topic", "partition"],
+)
 LAG_SECONDS = Gauge(
     "execstream_lag_seconds",
-    "How long, at most, the oldest of these has been waiting; 0 without lag.",
+    "How long, at most, the oldest of these has been waiting, by our clock; 0 without lag.",
     ["topic", "partition"],
 )
 POSITION_TIMESTAMP = Gauge(
     "execstream_position_timestamp_seconds",
-    "Kafka's time of the last record whose effects are written.",
+    "When the broker appended the last record whose effects are written; 0: not known.",
     ["topic", "partition"],
 )
 CACHE_RUNS = Gauge("execstream_cache_runs", "Runs whose states are kept between batches.")

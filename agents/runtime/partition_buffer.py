@@ -15,8 +15,9 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiokafka.errors import IllegalStateError
@@ -24,6 +25,7 @@ from faust.types import TP
 
 from execstream.agents.runtime.metrics import BATCH_RECORDS, FENCES
 from execstream.agents.runtime.tasks import crash, spawn
+from execstream.streams.append_time import append_time
 from execstream.streams.events import NOWHERE
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,8 @@ class Record(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int: ...
+    @property
+    def timestamp_type(self) -> int | None: ...
     @property
     def key(self) -> bytes | None: ...
     @property
@@ -85,6 +89,14 @@ class Position:
     published: tuple[int, int] = NOWHERE
 
 
+class Ends(NamedTuple):
+    """The offset after the last record that may be read, and after the last one. They differ while
+    a transaction is open, which holds back all that came after its first record."""
+
+    stable: int
+    high: int
+
+
 class PositionStore(Protocol):
     """Keeps positions: Postgres, together with the effects, or Redis."""
 
@@ -103,7 +115,7 @@ class AssignedPartition:
     published: tuple[int, int]
     next: int  # the offset to be read next
     done: int  # the offset after the last one whose effects are written
-    done_at: int = 0  # Kafka's time of that record, in milliseconds; 0: none yet
+    done_at: datetime | None = None  # when the broker appended that one; None: not known
     stamp: int = _NO_STAMP
 
     @property
@@ -149,7 +161,7 @@ class Batch(list[PartitionBatch]):
         """Its effects are written: the partitions are past it."""
         for part in self:
             part.owned.done = part.next_offset
-            part.owned.done_at = part.records[-1].timestamp
+            part.owned.done_at = append_time(part.records[-1])
         BATCH_RECORDS.labels(self[0].owned.tp.topic).observe(self.size)
 
     def halves(self) -> tuple["Batch", "Batch"]:
@@ -187,10 +199,10 @@ class PartitionBuffer:
         self._waiting.clear()
         self._stopped = True
 
-    def ends(self) -> dict[int, int]:
-        """By owned partition, the offset at which the topic ended at the last fetch."""
+    def ends(self) -> dict[int, Ends]:
+        """By owned partition, where the topic ended at the last fetch."""
         ends = {
-            number: self._consumer.end(partition.tp) for number, partition in self.owned.items()
+            number: self._consumer.ends(partition.tp) for number, partition in self.owned.items()
         }
         return {number: end for number, end in ends.items() if end is not None}
 

@@ -3,36 +3,31 @@
 Alive is who makes progress: a partition that has lag and whose position has not moved for half a
 minute, or of which nothing was heard for so long, makes the worker not alive, whatever the reason;
 so does what is assigned and not taken over for twice as long. Starting is recovering, so a restart
-does no harm when the reason is elsewhere, and helps when it is here.
+does no harm when the reason is elsewhere, and helps when it is here. A partition that an
+open transaction holds back is named and does not make the worker dead: starting again would take
+the other partitions from it, too, and cure nothing.
 """
 
 import asyncio
 import json
 import socket
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from aiokafka.client import AIOKafkaClient
-from faust.exceptions import ConsumerNotStarted
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 
-from execstream.agents.runtime.faust_app import App, Consumer
-from execstream.agents.runtime.metrics import (
-    LAG_RECORDS,
-    LAG_SECONDS,
-    PARTITIONS,
-    POSITION_TIMESTAMP,
-)
-from execstream.agents.runtime.partition_buffer import AssignedPartition
+from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.partition_progress import Progress
 from execstream.agents.runtime.retries import is_transient
 from execstream.config.settings import Settings
 from execstream.kafka.security import client_options
+from execstream.kafka.transactions import ABORT, ask_open_transactions
 from execstream.storage.connections import Session
 
 log = structlog.get_logger(__name__)
@@ -40,93 +35,6 @@ log = structlog.get_logger(__name__)
 LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
 OBSERVE_EVERY = 1.0  # seconds
 READY_WITHIN = 2.0  # seconds for each server to answer
-SETTLING = 2  # times as long as for progress: a rebalance alone may take half a minute
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was seen of a partition. Times are of `time.monotonic` but for `current_at`."""
-
-    owned: AssignedPartition
-    done: int
-    moved_at: float  # when it last moved, or a fetch found that it had no lag
-    current_at: float  # Unix time when it last had no lag, or became ours
-
-
-class Progress:
-    """Watches how the partitions of an app move that it owns, and that it comes to own them."""
-
-    def __init__(self, app: App, stall_after: float) -> None:
-        self._app = app
-        self._stall_after = stall_after
-        self._seen: dict[TP, _Seen] = {}
-        self._settled_at = time.monotonic()
-
-    def observe(self) -> None:
-        """Look at every partition; sets the gauges of lag."""
-        seen: dict[TP, _Seen] = {}
-        for topic, buffer in self._app.buffers.items():
-            PARTITIONS.labels(topic).set(len(buffer.owned))
-            ends = buffer.ends()
-            for owned in buffer.owned.values():
-                lag = max(0, ends.get(owned.number, owned.done) - owned.done)
-                seen[owned.tp] = now = self._look(owned, lag)
-                _set_gauges(owned, lag, now)
-        for tp in self._seen.keys() - seen.keys():
-            for gauge in (LAG_RECORDS, LAG_SECONDS, POSITION_TIMESTAMP):
-                gauge.remove(tp.topic, str(tp.partition))
-        self._seen = seen
-        if not self.unsettled():
-            self.excuse()
-
-    def unsettled(self) -> list[str]:
-        """Topics of which nothing is ours although it is assigned, or is being assigned."""
-        try:
-            assigned = {tp.topic for tp in self._app.consumer.assignment()}
-        except ConsumerNotStarted:
-            return []  # no broker has answered yet
-        return [
-            topic
-            for topic, buffer in sorted(self._app.buffers.items())
-            if not buffer.owned and (self._app.rebalancing or topic in assigned)
-        ]
-
-    def excuse(self) -> None:
-        """Restart the assignment timeout."""
-        self._settled_at = time.monotonic()
-
-    def stalled(self) -> list[str]:
-        """Partitions that have not moved for `stall_after` seconds, as topic[number], and topics
-        that have not been settled for SETTLING times as long."""
-        now = time.monotonic()
-        partitions = [
-            f"{tp.topic}[{tp.partition}]"
-            for tp, seen in sorted(self._seen.items())
-            if seen.moved_at < now - self._stall_after
-        ]
-        is_settling = self._settled_at >= now - SETTLING * self._stall_after
-        return partitions if is_settling else partitions + self.unsettled()
-
-    def _look(self, owned: AssignedPartition, lag: int) -> _Seen:
-        before = self._seen.get(owned.tp)
-        now = time.monotonic()
-        if before is None or before.owned is not owned:
-            return _Seen(owned, owned.done, now, time.time())
-        if not lag:
-            before.current_at = time.time()
-            before.moved_at = max(before.moved_at, cast(Consumer, self._app.consumer).fetched_at)
-        if owned.done != before.done:
-            before.moved_at, before.done = now, owned.done
-        return before
-
-
-def _set_gauges(owned: AssignedPartition, lag: int, seen: _Seen) -> None:
-    labels = (owned.tp.topic, str(owned.number))
-    # What waits came after the last record that was done, and after the moment nothing waited.
-    waiting_since = max(seen.current_at, owned.done_at / 1000) if owned.done_at else seen.current_at
-    LAG_RECORDS.labels(*labels).set(lag)
-    LAG_SECONDS.labels(*labels).set(max(0.0, time.time() - waiting_since) if lag else 0)
-    POSITION_TIMESTAMP.labels(*labels).set(owned.done_at / 1000)
 
 
 def declare(app: App, settings: Settings, stall_after: float) -> None:
@@ -147,18 +55,26 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         finally:
             await client.close()
 
+    reported: set[TP] = set()
+
     @app.timer(OBSERVE_EVERY)
     async def observe() -> None:
         progress.observe()
+        held = set(progress.held_back())
+        if new := held - reported:
+            await _report_held_back(settings.kafka, new)
+        reported.clear()
+        reported.update(held)
         # A worker that waits for a broker does what it should.
         if progress.unsettled() and not await _answers(ask_kafka):
             progress.excuse()
 
     @app.page(LIVE)
     async def livez(web: Any, _: Any) -> Any:
-        stalled = progress.stalled()
-        status = "stalled" if stalled else "alive"
-        return _answer(web, not stalled, {"status": status, "stalled": stalled})
+        stalled, held = progress.stalled(), progress.held_back()
+        status = "stalled" if stalled else "held back" if held else "alive"
+        named = [f"{tp.topic}[{tp.partition}]" for tp in held]
+        return _answer(web, not stalled, {"status": status, "stalled": stalled, "held_back": named})
 
     @app.page(READY)
     async def readyz(web: Any, _: Any) -> Any:
@@ -183,6 +99,19 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         await redis.aclose()
 
     app.on_close(close)
+
+
+async def _report_held_back(bootstrap: str, held: Collection[TP]) -> None:
+    """Log which producers hold `held` back."""
+    places = sorted((tp.topic, tp.partition) for tp in held)
+    try:
+        async with asyncio.timeout(READY_WITHIN):
+            found = await ask_open_transactions(bootstrap, places)
+    except (KafkaError, OSError) as error:  # a time-out is an OSError, too
+        log.warning("held_back", partitions=places, producers=repr(error)[:200], remedy=ABORT)
+        return
+    for transaction in found:
+        log.warning("held_back", found=transaction.describe(), remedy=ABORT)
 
 
 def is_free(host: str, port: int) -> bool:

@@ -24,7 +24,9 @@ from aiokafka.errors import (
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
 from execstream.config.settings import Settings, variable
 from execstream.kafka.admin import Difference, describe, find_differences
+from execstream.kafka.cluster import Brokers
 from execstream.kafka.security import CertificatesUnusable, client_options, configure_security
+from execstream.kafka.transactions import ABORT
 from execstream.streams.topics import TOPICS
 
 PATIENCE = 10.0  # seconds for everything a broker is asked at once
@@ -86,6 +88,7 @@ async def _examine(settings: Settings) -> AsyncIterator[Finding]:
         await admin.close()
     for finding in await _topics(settings):
         yield finding
+    yield await _transactions(settings)
 
 
 async def _makes_topics(admin: AIOKafkaAdminClient, broker: int) -> bool:
@@ -135,6 +138,20 @@ async def _forbidden(admin: AIOKafkaAdminClient, prefix: str) -> list[Finding]:
         for topic in topics
         if for_code(topic["error_code"]) is TopicAuthorizationFailedError
     ]
+
+
+async def _transactions(settings: Settings) -> Finding:
+    """Whether an open transaction holds records back."""
+    brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
+    try:
+        found = await brokers.open_transactions()
+    except (ConnectionError, TimeoutError) as error:
+        return _kafka.failed("transactions", sentence(error), "Look at the broker's log.")
+    finally:
+        await brokers.close()
+    if not found:
+        return _kafka.ok("transactions", "none holds records back")
+    return _kafka.warning("transactions", "; ".join(one.describe() for one in found), ABORT)
 
 
 async def _topics(settings: Settings) -> list[Finding]:

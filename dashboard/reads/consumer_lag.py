@@ -7,7 +7,8 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from execstream.kafka.cluster import Bounds, PartitionKey
+from execstream.kafka.cluster import Bounds
+from execstream.kafka.transactions import PartitionKey
 from execstream.storage.redis.positions import RedisPositions
 from execstream.streams.topics import EVENTS
 

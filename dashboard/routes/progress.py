@@ -11,7 +11,8 @@ from execstream.dashboard.access import Operator
 from execstream.dashboard.reads.consumer_lag import APPLY, BRIDGE, TALLY, load_positions
 from execstream.dashboard.responses import Json, Listing, listing, now
 from execstream.dashboard.services import Served, Services
-from execstream.kafka.cluster import Bounds, Group, PartitionKey
+from execstream.kafka.cluster import Bounds, Group, Range
+from execstream.kafka.transactions import PartitionKey
 from execstream.streams.topics import COMMANDS, TOPICS
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
@@ -44,10 +45,12 @@ class Reading(BaseModel):
 
 
 class Partition(BaseModel):
-    """`lag`: of the consumer that is furthest behind; null when nobody reads it."""
+    """`lag`: of the consumer that is furthest behind; null when nobody reads it. Records from
+    `stable_offset` on are held back by an open transaction; without one it is the end."""
 
     partition: int
     begin_offset: int
+    stable_offset: int
     end_offset: int
     lag: int | None
     consumers: dict[str, Reading]
@@ -115,16 +118,23 @@ async def get_completeness(served: Served) -> Response:
     # Where nobody has begun to read, everything is to be read.
     reached = {at: bound.begin for at, bound in bounds.items()}
     reached |= {(topic, row["partition"]): row["next_offset"] for row in rows}
-    unread = {
-        at: Bounds(max(reached[at], bound.begin), bound.end)
+    readable = {
+        at: Range(max(reached[at], bound.begin), bound.stable)
         for at, bound in bounds.items()
-        if reached[at] < bound.end
+        if reached[at] < bound.stable
     }
-    times = await served.brokers.first_times(unread)
+    held_back = {
+        at: Range(max(reached[at], bound.stable), bound.end)
+        for at, bound in bounds.items()
+        if bound.stable < bound.end
+    }
+    times = await served.brokers.first_times(readable)
+    held_times = await served.brokers.first_times(held_back, committed=False)
+    waiting = [readable[at] for at in times] + [held_back[at] for at in held_times]
     completeness = Completeness(
-        complete_to=_before(asked_at, times.values()) if rows else None,
+        complete_to=_before(asked_at, [*times.values(), *held_times.values()]) if rows else None,
         gaps=sum(max(0, bound.begin - reached[at]) for at, bound in bounds.items()),
-        behind=sum(unread[at].end - unread[at].begin for at in times),
+        behind=sum(some.end - some.begin for some in waiting),
         as_of=now(),
     )
     return Json(completeness)
@@ -173,6 +183,7 @@ def _topic(
                 Partition(
                     partition=at[1],
                     begin_offset=bound.begin,
+                    stable_offset=bound.stable,
                     end_offset=bound.end,
                     lag=lag,
                     consumers=readings,

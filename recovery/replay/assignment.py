@@ -19,7 +19,7 @@ from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.connections import Session
-from execstream.storage.schema.day_partitions import Days
+from execstream.storage.schema.day_partitions import Days, own_days
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.aggregation import Tally
 from execstream.streams.totals.definitions import Definitions, definition
@@ -65,7 +65,7 @@ class Writer:
         self.throttle = Throttle(assignment.settings, assignment.schema, assignment.topic, Cores())
         self.definitions = Definitions()
         self.number = 0
-        self._days = Days()
+        self._days: Days | None = None
 
     def limit(self) -> int:
         """Most records in the next batch."""
@@ -98,6 +98,8 @@ class Writer:
         connection = await self.session.get()
         # What a crash of Postgres forgets is read again: the offset is in the same transaction.
         await connection.execute("set synchronous_commit = off")
+        if self._days is None:
+            self._days = Days(await own_days(connection, self.assignment.live))
         await self._days.ensure(connection, write_set.begun)
         await write(connection, self.assignment.topic, offset_commits, write_set, tally)
         self.cache.trim(self.number)

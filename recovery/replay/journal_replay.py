@@ -6,7 +6,6 @@ has dropped, what is left is copied.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 
 import asyncpg
 from msgspec import Raw
@@ -76,8 +75,7 @@ async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offse
     write_set, tally = WriteSet(), Tally(writer.definitions)
     await _load(writer, rows)
     for row in rows:
-        # The journal does not tell when Kafka had a record; about when it had these.
-        _evolve(writer, row, rows[0]["at"], write_set, tally)
+        _evolve(writer, row, write_set, tally)
     write_set.build_rows()
     for run_id in write_set.run_ids():
         if run := writer.cache.get(run_id):
@@ -102,9 +100,7 @@ async def _load(writer: Writer, rows: Rows) -> None:
         await take_over_runs(connection, writer.assignment.live, erased)
 
 
-def _evolve(
-    writer: Writer, row: asyncpg.Record, received_at: datetime, write_set: WriteSet, tally: Tally
-) -> None:
+def _evolve(writer: Writer, row: asyncpg.Record, write_set: WriteSet, tally: Tally) -> None:
     run_id, entry = str(row["graph_exec_id"]), _whole_entry(row)
     partition, offset, index = row["source_partition"], row["source_offset"], row["source_index"]
     run = writer.cache.get(run_id)
@@ -113,7 +109,7 @@ def _evolve(
             return  # copied
         run = new_run(run_id, entry, partition)
         writer.cache.put(run, writer.number)
-        write_set.add_begun_run(run, received_at)
+        write_set.add_begun_run(run, None)  # the journal does not tell
     if entry.seq <= run.last_seq:
         return  # copied by an attempt that was interrupted
     evolve(run, entry)

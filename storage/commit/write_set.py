@@ -6,9 +6,10 @@ is one row, but three entries of the journal.
 """
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -17,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from execstream.storage.commit.consumer_offsets import OffsetCommit
+from execstream.streams.append_time import record_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
 from execstream.streams.omitted import OmittedValue
@@ -32,7 +34,6 @@ MAX_DEAD_BYTES = 24 * 1024 * 1024
 # What a commit of a worker takes at most, but for its last command; some 0.3 s of Postgres.
 MAX_ENTRIES = 4_000
 MAX_BYTES = 8 * 1024 * 1024  # of values and details
-_LAST_MILLISECOND = 253_402_300_799_000  # 9999-12-31T23:59:59Z
 
 
 @dataclass(slots=True)
@@ -54,7 +55,8 @@ class _StepChange:
 class WriteSet:
     """Collects while a batch is folded; `build_rows` makes the rows.
 
-    `begun`: days that runs began on, each with the day on which Kafka had the record.
+    `begun`: how many runs began, by their day and the day on which the broker appended the record
+    that created them, which is None where it is unknown.
     """
 
     entries: list[Row] = field(default_factory=list)
@@ -63,8 +65,8 @@ class WriteSet:
     dead_letters: list[Row] = field(default_factory=list)
     run_rows: list[Row] = field(default_factory=list)
     step_rows: list[Row] = field(default_factory=list)
-    begun: set[tuple[date, date]] = field(default_factory=set)
     bytes: int = 0  # of the values and details of entries, in characters
+    begun: Counter[tuple[date, date | None]] = field(default_factory=Counter)
     _runs: dict[str, _RunChange] = field(default_factory=dict)
     _steps: dict[tuple[str, str], _StepChange] = field(default_factory=dict)
 
@@ -80,9 +82,9 @@ class WriteSet:
     def run_ids(self) -> Iterable[str]:
         return self._runs
 
-    def add_begun_run(self, run: Run, received_at: datetime) -> None:
-        """`run` began, by a record that Kafka had then."""
-        self.begun.add((run_day(run), received_at.date()))
+    def add_begun_run(self, run: Run, appended_at: datetime | None) -> None:
+        """`run` began, by a record that the broker appended then; None: unknown."""
+        self.begun[run_day(run), appended_at and appended_at.date()] += 1
 
     def add_entry(self, run: Run, entry: Entry, partition: int, offset: int, index: int) -> None:
         """`entry` happened to `run`, which has evolved by it."""
@@ -183,7 +185,7 @@ class WriteSet:
                 _headers_text(record.headers),
                 dead.reason.value,
                 detail_json(dead.detail).decode(),
-                kafka_time(record.timestamp),
+                record_time(record.timestamp),
                 None,
             )
         )
@@ -204,12 +206,6 @@ def is_full(entries: int, size: int) -> bool:
 def run_day(run: Run) -> date:
     """The UTC day a run was created on; its steps and journal are partitioned by it."""
     return run.created_at.date()
-
-
-def kafka_time(milliseconds: int) -> datetime:
-    """A record's time; producers may have set any number, so it is brought into the years that
-    there are."""
-    return datetime.fromtimestamp(min(max(milliseconds, 0), _LAST_MILLISECOND) / 1000, UTC)
 
 
 def dead_letter_id(topic: str, partition: int, offset: int) -> str:

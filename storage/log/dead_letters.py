@@ -185,7 +185,7 @@ select * from dead_letter
 
 
 class DeadLetterRecord(NamedTuple):
-    """A dead letter as the original record, and the reason."""
+    """A dead letter as the original record, and the reason. Whose time it has is not kept."""
 
     topic: str
     partition: int
@@ -195,6 +195,7 @@ class DeadLetterRecord(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
     dead: Dead
+    timestamp_type: int | None = None
 
 
 async def dead_letters_after(

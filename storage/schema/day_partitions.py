@@ -1,6 +1,6 @@
 """Partitions of `node_execution` and `journal` by day: made when the first run of a day begins."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,25 +9,23 @@ import asyncpg
 # Days around another one.
 _OLDEST, _NEWEST = timedelta(days=40), timedelta(days=2)
 
+Begun = Mapping[tuple[date, date | None], int]
+"""Runs that began, by their day and the day on which the broker appended their record (None where
+it is unknown)."""
+
 
 class Days:
-    """Remembers what was made."""
+    """Remembers what was made. `wanted`: days that get partitions however far they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Collection[date] = ()) -> None:
+        self._wanted = frozenset(wanted)
         self._made: set[date] = set()
 
-    async def ensure(
-        self, connection: asyncpg.Connection, begun: Collection[tuple[date, date]]
-    ) -> None:
-        """Give partitions to days that runs have `begun` on, where they are near the day with which
-        they come, when Kafka had the record; the default partition takes all others.
-
-        And where they are near today: a day of which the default partition has a row goes there
-        for good, and a producer whose clock is wrong must not bring that about.
-        """
-        today = datetime.now(UTC).date()
-        for day, received in begun:
-            if day not in self._made and (_is_near(day, received) or _is_near(day, today)):
+    async def ensure(self, connection: asyncpg.Connection, begun: Begun) -> None:
+        """Give partitions to the days of `begun` that are near; the default partition takes all
+        others, so that dates in commands bring no partition about."""
+        for day, appended in begun:
+            if day not in self._made and (day in self._wanted or is_near(day, appended)):
                 await ensure_day(connection, day)
                 self._made.add(day)
 
@@ -41,5 +39,24 @@ async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
         await connection.execute("select ensure_day($1)", day)
 
 
-def _is_near(day: date, other: date) -> bool:
-    return -_OLDEST <= day - other <= _NEWEST
+_OWN_DAYS = """
+select to_date(right(c.relname, 8), 'YYYYMMDD')
+  from pg_inherits i join pg_class c on c.oid = i.inhrelid
+ where i.inhparent = to_regclass(format('%I.journal', $1::text)) and c.relname ~ '_[0-9]{8}$'
+"""
+
+
+async def own_days(connection: asyncpg.Connection, schema: str) -> set[date]:
+    """The days that have partitions of their own in `schema`; none where there is no such one."""
+    return {row[0] for row in await connection.fetch(_OWN_DAYS, schema)}
+
+
+def is_near(day: date, appended: date | None) -> bool:
+    """Whether a run of `day` whose record was appended on `appended` gets its day a partition. This
+    machine's clock stands in where that is unknown: a producer's clock must not."""
+    return -_OLDEST <= day - (appended or datetime.now(UTC).date()) <= _NEWEST
+
+
+def far_dated(begun: Begun) -> int:
+    """How many of the runs are not near."""
+    return sum(count for (day, appended), count in begun.items() if not is_near(day, appended))

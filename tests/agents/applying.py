@@ -44,6 +44,7 @@ class Record:
     value: bytes | None
     topic: str = TOPIC
     timestamp: int = NOON
+    timestamp_type: int = 1  # the broker's own
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
@@ -73,7 +74,8 @@ class Still:
 
 @dataclass
 class Desk:
-    """Where batches are applied; `reference` is fed with the same records."""
+    """Where batches are applied; `reference` is fed with the same records. `timestamp_type` 0: the
+    times of the records are their producers', 1: the broker's."""
 
     db: asyncpg.Pool
     applier: Applier
@@ -81,6 +83,7 @@ class Desk:
     said: Said
     ends: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     reference: Reference = field(default_factory=Reference)
+    timestamp_type: int = 1
 
     @property
     def owned(self) -> dict[int, AssignedPartition]:
@@ -96,7 +99,11 @@ class Desk:
         batch = Batch()
         for number, some in groupby(sorted(orders, key=_partition), key=_partition):
             records = [
-                Record(number, self.ends[number] + index, one.key, one.value, timestamp=_time(one))
+                Record(
+                    *(number, self.ends[number] + index, one.key, one.value),
+                    timestamp=_time(one),
+                    timestamp_type=self.timestamp_type,
+                )
                 for index, one in enumerate(some)
             ]
             batch.append(PartitionBatch(self.owned[number], self.ends[number], list(records)))

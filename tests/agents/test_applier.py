@@ -1,7 +1,7 @@
 """What a worker does when a commit does not simply succeed, on real tables."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from execstream.agents.apply import batch_fold, state_cache
 from execstream.agents.apply import pipeline as module
 from execstream.agents.runtime import partition_buffer
+from execstream.agents.runtime.metrics import FAR_DATED_RUNS
 from execstream.agents.runtime.retries import is_transient, pauses
 from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
@@ -253,17 +254,44 @@ async def test_days_are_judged_record_by_record(place: Desk) -> None:
     }
 
 
-async def test_a_producer_without_a_clock_spoils_no_day(place: Desk) -> None:
-    """A day of which the default partition has a row never gets one of its own."""
+async def test_the_clock_of_a_producer_makes_no_partition(place: Desk) -> None:
+    """Where the broker does not say when it appended a record, its time is the producer's, and may
+    be as far from today as the command's."""
     now = datetime.now(UTC)
+    past = [datetime(1980, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(50)]
+    place.timestamp_type = 0
+    await place.apply(
+        *(
+            Orders().create(at=day.isoformat())._replace(timestamp=int(day.timestamp() * 1000))
+            for day in past
+        )
+    )
     first, second = Orders(), Orders()
     await place.apply(first.create(at=now.isoformat())._replace(timestamp=0))
-    await place.apply(
-        second.create(at=now.isoformat())._replace(timestamp=int(now.timestamp() * 1000))
-    )
+    await place.apply(second.create(at=now.isoformat())._replace(timestamp=4_000_000_000_000))
 
     name = f"journal_{now:%Y%m%d}"
-    assert await _journals(place) == {first.run_id: name, second.run_id: name}
+    found = await _journals(place)
+    assert {first.run_id: name, second.run_id: name}.items() <= found.items()
+    assert set(found.values()) == {name, "journal_other"}
+
+
+async def test_far_days_are_counted(place: Desk) -> None:
+    """Each run that gets no partition of its day."""
+    before = _far_dated()
+    await place.apply(
+        Orders().create(),
+        Orders().create(at="2020-01-01T00:00:00Z"),
+        Orders().create(at="2020-01-01T00:00:00Z"),
+        Orders().create(at="2026-03-04T00:00:00Z"),
+    )
+
+    assert _far_dated() - before == 3
+
+
+def _far_dated() -> float:
+    [metric] = FAR_DATED_RUNS.collect()
+    return float(next(one.value for one in metric.samples if one.name.endswith("_total")))
 
 
 async def _journals(place: Desk) -> dict[str, str]:

@@ -11,7 +11,7 @@ from execstream import ExecutionClient
 from execstream.streams.topics import CATALOGUE, COMMANDS, TOPICS
 from tests.dashboard.serving import site
 from tests.orders import Order, Orders
-from tests.worker import Installation, Worker, until
+from tests.worker import Installation, Worker, transacting, until
 
 
 def _life() -> list[Order]:
@@ -116,6 +116,37 @@ async def test_complete_beyond_what_transactions_leave_behind(
         return told["behind"] == 0 and age < timedelta(seconds=10)
 
     await until(is_complete)
+
+
+async def test_complete_is_not_what_a_transaction_holds_back(
+    place: Installation, worker: Worker, http: httpx.AsyncClient
+) -> None:
+    """What others sent after an open transaction began is lag, and nothing is complete beyond its
+    first record."""
+    assert worker.is_alive
+    async with transacting(place) as producer:
+        await producer.begin_transaction()
+        [first, _] = _life()
+        topic = place.topic(COMMANDS.name)
+        await producer.send_and_wait(topic, first.value, first.key, partition=0)
+        begun = datetime.now(UTC)
+        await place.put(order._replace(partition=0) for order in _life())
+
+        async def is_behind() -> bool:
+            return bool((await http.get("/v1/completeness")).json()["behind"] == 3)
+
+        await until(is_behind)
+        told = (await http.get("/v1/completeness")).json()
+        assert datetime.fromisoformat(told["complete_to"]) <= begun
+        [part, *_] = await _partitions(place, http, COMMANDS.name)
+        assert part["end_offset"] - part["stable_offset"] == 3
+        assert part["lag"] >= 3
+        progress = (await http.get("/v1/progress")).json()["data"]
+        lags = {one["partition"]: one["lag"] for one in progress if one["consumer"] == "apply"}
+        assert lags[0] == part["lag"]
+        await producer.commit_transaction()
+    await place.put([_life()[0]._replace(partition=0)])  # after the mark, which nobody reads
+    await place.drained()
 
 
 async def test_without_kafka(

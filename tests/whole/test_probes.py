@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -12,12 +13,13 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from execstream.agents.runtime.probes import SETTLING
+from execstream.agents.runtime.partition_progress import SETTLING
 from execstream.agents.worker import Timing
 from execstream.devstack.ports import free_ports
 from execstream.streams.topics import CATALOGUE, COMMANDS
 from tests.orders import Order, Orders
 from tests.storage.proxy import cable
+from tests.whole.test_topics import configure
 from tests.worker import Installation, Worker, transacting, until
 
 STALL = 4.0  # seconds; a fetch that finds nothing takes one
@@ -198,6 +200,67 @@ async def test_what_ends_a_transaction_is_no_lag(place: Installation, probed: Pr
 
     assert await probed.metric("execstream_lag_records") == 0
     assert (await probed.get("/livez"))[0] == HTTPStatus.OK
+
+
+async def test_an_open_transaction_is_lag(place: Installation, probed: Probed) -> None:
+    """What it holds back waits, whoever sent it; it is told who does so, and the worker stays
+    alive, because starting again would not help."""
+    topic = place.topic(COMMANDS.name)
+    async with transacting(place) as producer:
+        await producer.begin_transaction()
+        [order, *_] = _life()
+        sent = await producer.send_and_wait(topic, order.value, order.key, partition=0)
+        await place.put(one._replace(partition=0) for one in _life())
+
+        async def is_held_back() -> bool:
+            return bool(json.loads((await probed.get("/livez"))[1])["held_back"])
+
+        await until(is_held_back)
+        status, text = await probed.get("/livez")
+        assert (status, json.loads(text)) == (
+            HTTPStatus.OK,
+            {"status": "held back", "stalled": [], "held_back": [f"{topic}[0]"]},
+        )
+        # Marks of earlier transactions may be among them.
+        assert await probed.metric("execstream_lag_records", topic=topic) >= 4
+        assert await probed.metric("execstream_held_back_records", topic=topic) >= 4
+        assert await probed.metric("execstream_lag_seconds", topic=topic) >= STALL
+
+        async def is_told() -> bool:
+            return bool(probed.worker.said("held_back"))
+
+        await until(is_told)
+        [told] = probed.worker.said("held_back")
+        assert f"producer {producer._txn_manager.producer_id} " in told["found"]
+        assert f"on {topic}[0] since offset {sent.offset} " in told["found"]
+        await producer.abort_transaction()
+    await place.put([_life()[0]._replace(partition=0)])  # after the mark, which nobody reads
+    await place.drained()
+
+    async def has_no_lag() -> bool:
+        return await probed.metric("execstream_lag_records") == 0
+
+    await until(has_no_lag)
+    assert await probed.metric("execstream_held_back_records") == 0
+    assert await probed.metric("execstream_lag_seconds") == 0
+
+
+async def test_lag_goes_by_our_own_clock(stack: Any, place: Installation, probed: Probed) -> None:
+    """However far ahead the clocks of producers are, on a topic that has their times."""
+    topic = place.topic(COMMANDS.name)
+    await configure(stack, topic, {"message.timestamp.type": "CreateTime"})
+    ahead = int((time.time() + 3_000) * 1000)
+    await until(lambda: _owns(probed, CATALOGUE.name))
+    await place.put(one._replace(timestamp=ahead, partition=0) for one in _life())
+    await place.drained()
+    assert await probed.metric("execstream_position_timestamp_seconds", topic=topic) == 0
+
+    async with place.db.acquire() as other, other.transaction():
+        await other.execute("lock table consumer_offset in access exclusive mode")
+        await place.put(one._replace(timestamp=ahead, partition=0) for one in _life())
+        await until(probed.is_stalled)
+        assert await probed.metric("execstream_lag_seconds", topic=topic) >= STALL
+    await place.drained()
 
 
 async def test_ready_tells_whom_it_reaches(probed: Probed) -> None:

@@ -67,6 +67,7 @@ def test_what_topics_yaml_says() -> None:
     assert COMMANDS.config() == {
         "cleanup.policy": "delete",
         "max.message.bytes": "10485760",
+        "message.timestamp.type": "LogAppendTime",
         "retention.ms": "2592000000",
     }
     assert "retention.ms" not in CATALOGUE.config()
