@@ -1,6 +1,7 @@
 """A run as its messages show it: a fold of its events, with all its steps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import ClassVar, cast
 
@@ -13,10 +14,12 @@ from execstream.storage.models.graph_execution import GraphExecutionMeta
 from execstream.storage.models.stats import GraphExecutionStats
 from execstream.storage.redis.channels import GraphUpdate, NodeUpdate
 from execstream.storage.redis.messages.message_stats import read_stats
-from execstream.storage.redis.messages.step_view import STEP_BYTES, StepView, Values
+from execstream.storage.redis.messages.step_view import STEP_BYTES, SortKey, StepView, Values
 from execstream.streams.events import Event
+from execstream.streams.shortening import FLOOR, left_out, shorten
 from execstream.streams.statuses import ExecutionStatus
 
+MOST_STEPS = 1_000  # of an interface block; beyond, messages about the run leave the middle out
 RUN_BYTES = 2_000  # what a run takes without its steps and values
 SHED_TO = 1_024  # bytes that are left of a value when a run takes too much
 NULL = Raw(b"null")
@@ -37,6 +40,7 @@ class RunView:
         self.graph_id = cast(str, event.graph_id)
         self.graph_version = cast(int, event.graph_version)
         self.last_seq = cast(int, event.seq) - 1
+        self.allowance = 0  # bytes that messages may still repeat
         self.status: ExecutionStatus | None = None
         self.started_at: datetime | None = None
         self.ended_at: datetime | None = None
@@ -53,7 +57,9 @@ class RunView:
         self.is_shared = False
         self.stats: Raw | None = None
         self.steps: dict[str, StepView] = {}
-        self._by_block: dict[str, list[StepView]] = {}
+        self.was_shed = False
+        # By block, the steps that have begun, in the order in which readers see them.
+        self._begun: dict[str, list[StepView]] = {}
         self.size = RUN_BYTES  # bytes of memory, an estimate
         self._enough = 0
 
@@ -95,6 +101,22 @@ class RunView:
             self.size -= step.shed(max(share, SHED_TO))
         self._enough = 2 * self.size  # not again at once, when what is left are steps, not values
 
+    def repeat_less(self, event: Event, most: int, block_types: BlockTypes) -> None:
+        """Shorten, for good, what the message for `event` shows, to about `most` bytes in all."""
+        if event.node_exec_id is not UNSET:
+            step = self.steps[event.node_exec_id]
+            self.size -= step.shed(max(most // step.count_values(), FLOOR))
+            return
+        steps, _ = self._interface_steps(block_types)
+        values = 4 + sum(step.count_values() for step in steps)
+        cap = max(most // values, FLOOR)
+        self.size -= sum([step.shed(cap) for step in steps])
+        for name in ("inputs", "credential_inputs", "nodes_input_masks", "stats"):
+            value = getattr(self, name)
+            if value is not None and len(value) > cap:
+                setattr(self, name, Raw(shorten(bytes(value), cap)))
+                self.was_shed = True
+
     def _created(self, event: Event) -> None:
         self.status = event.status or None
         self.inputs = self._keep(event.inputs)
@@ -118,15 +140,28 @@ class RunView:
             self.forget()
 
     def _step_moved(self, event: Event) -> None:
-        self.size += self._step(event).move(event)
+        step = self._step(event)
+        self.size += step.move(event)
+        if step.sort_key != (sort_key := step.order_of_readers()):
+            self._put_in_order(step, sort_key)
+
+    def _put_in_order(self, step: StepView, sort_key: SortKey | None) -> None:
+        begun = self._begun.setdefault(step.block_id, [])
+        if step.sort_key is not None:
+            del begun[bisect_left(begun, step.sort_key, key=_sort_key)]
+        step.sort_key = sort_key
+        if sort_key is not None:
+            insort(begun, step, key=_sort_key)
 
     def _input_added(self, event: Event) -> None:
         data = cast(Raw, event.data).copy()
-        self.size += self._step(event).add_input(cast(str, event.name), data)
+        step = self._step(event)
+        self.size += step.add_input(cast(str, event.name), data)
 
     def _output_added(self, event: Event) -> None:
         data = cast(Raw, event.data).copy()
-        self.size += self._step(event).add_output(cast(str, event.name), data)
+        step = self._step(event)
+        self.size += step.add_output(cast(str, event.name), data)
 
     def _keep(self, payload: Raw | msgspec.UnsetType | None) -> Raw | None:
         if payload is UNSET or payload is None:
@@ -142,6 +177,7 @@ class RunView:
         return None if stats is None else _in_readers_names(stats)
 
     def _step(self, event: Event) -> StepView:
+        """The step of `event`; a new one changes `size`."""
         step_id = cast(str, event.node_exec_id)
         step = self.steps.get(step_id)
         if step is None:
@@ -151,7 +187,6 @@ class RunView:
                 block_id=cast(str, event.block_id),
                 added_seq=cast(int, event.seq),
             )
-            self._by_block.setdefault(step.block_id, []).append(step)
             self.size += STEP_BYTES
         return step
 
@@ -197,15 +232,18 @@ class RunView:
         )
 
     def _graph_update(self, event: Event, block_types: BlockTypes) -> GraphUpdate:
-        steps = list(self._interface_steps(block_types))
+        steps, missing = self._interface_steps(block_types)
         outputs = _outputs(steps, block_types)
+        shown = {name: values.shown() for name, values in outputs.items()}
+        if missing:
+            shown[left_out(missing, "steps")] = []
         return GraphUpdate(
             id=self.id,
             user_id=self.user_id,
             graph_id=self.graph_id,
             graph_version=self.graph_version,
             inputs=_inputs(self.inputs, steps, block_types),
-            outputs={name: values.shown() for name, values in outputs.items()},
+            outputs=shown,
             credential_inputs=self.credential_inputs,
             nodes_input_masks=self.nodes_input_masks,
             preset_id=self.preset_id,
@@ -217,24 +255,28 @@ class RunView:
             seq=self.last_seq,
             command_id=event.command_id,
             source=event.source,
-            truncated=any(values.missing for values in outputs.values())
+            truncated=missing > 0
+            or self.was_shed
+            or any(values.missing for values in outputs.values())
             or any(step.was_shed for step in steps),
         )
 
-    def _interface_steps(self, block_types: BlockTypes) -> Iterator[StepView]:
-        """Steps of interface blocks that have begun, in the order in which readers see them."""
-        begun = [
-            step
-            for block_id, steps in self._by_block.items()
-            if block_id in block_types
-            for step in steps
-            if step.status is not ExecutionStatus.INCOMPLETE and step.add_time is not None
-        ]
-        return iter(sorted(begun, key=_place))
+    def _interface_steps(self, block_types: BlockTypes) -> tuple[list[StepView], int]:
+        """Steps of interface blocks that have begun, in the order in which readers see them: of
+        each block the first and the last. Second, how many are left out."""
+        found: list[StepView] = []
+        missing = 0
+        for block_id in block_types:
+            begun = self._begun.get(block_id, [])
+            if len(begun) > MOST_STEPS:
+                missing += len(begun) - MOST_STEPS
+                begun = [*begun[: MOST_STEPS // 2], *begun[-MOST_STEPS // 2 :]]
+            found += begun
+        return sorted(found, key=_sort_key), missing
 
 
-def _place(step: StepView) -> tuple[bool, datetime | None, int]:
-    return (step.queue_time is None, step.queue_time or step.add_time, step.added_seq)
+def _sort_key(step: StepView) -> SortKey:
+    return cast(SortKey, step.sort_key)
 
 
 def _inputs(

@@ -8,12 +8,19 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import cast
 
+from msgspec import UNSET
+
 from execstream.storage.log.run_history import Head
 from execstream.storage.redis.channels import MAX_MESSAGE_BYTES, encode_update, execution_channel
 from execstream.storage.redis.messages.run_view import BlockTypes, RunView
 from execstream.streams.events import Event
 
 MAX_CACHE_BYTES = 48 * 1024 * 1024
+
+# How much messages of a run may repeat: for each event so many bytes, and its own so many times.
+ALLOWED_EACH = 16 * 1024
+ALLOWED_TIMES = 8
+LEAST = 16 * 1024  # bytes of a message that are allowed always
 
 
 class RunViews:
@@ -54,7 +61,20 @@ class RunViews:
         view = self._evolve(event)
         update = view.update(event, self.block_types)
         update.replayed = self._replayed
-        return self.channel_of(event), encode_update(update, self._max_message_bytes)
+        message = encode_update(update, self._max_message_bytes)
+        view.allowance -= len(message)
+        if view.allowance < 0 and len(message) > LEAST:
+            message = self._with_less(view, event, view.allowance + len(message))
+        return self.channel_of(event), message
+
+    def _with_less(self, view: RunView, event: Event, allowed: int) -> bytes:
+        before = view.size
+        view.repeat_less(event, LEAST, self.block_types)
+        self.size += view.size - before
+        update = view.update(event, self.block_types)
+        update.replayed = self._replayed
+        view.allowance = 0
+        return encode_update(update, max(allowed, LEAST))
 
     def lacks(self, event: Event) -> bool:
         """Whether what was before `event` is not known: earlier events have to be replayed."""
@@ -95,7 +115,22 @@ class RunViews:
         view = self._runs[run_id]
         before = view.size
         view.evolve(event)
+        earned = ALLOWED_EACH + ALLOWED_TIMES * _payload_size(event)
+        view.allowance = min(view.allowance + earned, self._max_message_bytes)
         view.shed(self._max_cache_bytes // 2, self.block_types, event.node_exec_id or None)
         self.size += view.size - before
         self._runs.move_to_end(run_id)
         return view
+
+
+def _payload_size(event: Event) -> int:
+    """Bytes of the values that `event` brings."""
+    if event.data is not UNSET:
+        return len(event.data)
+    size = 0 if event.stats is UNSET else len(event.stats)
+    if event.execution_data is not UNSET:
+        size += len(event.execution_data)
+    if event.seq == 1:
+        for one in (event.inputs, event.credential_inputs, event.nodes_input_masks):
+            size += 0 if one is UNSET else len(one)
+    return size

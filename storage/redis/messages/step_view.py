@@ -1,7 +1,10 @@
 """A step as its messages show it: everything it was given and everything it emitted."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -9,33 +12,54 @@ from msgspec import UNSET, Raw
 from execstream.storage.models.stats import NodeExecutionStats
 from execstream.storage.redis.messages.message_stats import read_stats
 from execstream.streams.events import Event
-from execstream.streams.shortening import KEPT_AT_EACH_END, ends, left_out, shorten
+from execstream.streams.shortening import KEPT_AT_EACH_END, left_out, shorten
 from execstream.streams.statuses import ExecutionStatus
 
-MOST_VALUES = 2 * KEPT_AT_EACH_END  # of a list; beyond, the middle is left out
+MOST_VALUES = 2 * KEPT_AT_EACH_END  # of a pin; beyond, the middle is left out
+MOST_PINS = 2 * KEPT_AT_EACH_END  # of the inputs, and of the outputs
+MOST_OUTPUTS = 1_000  # values over all pins; beyond, each pin keeps fewer
+_FEWER = MOST_OUTPUTS // MOST_PINS // 2  # of them, at each end
 STEP_BYTES = 1_200  # what a step takes without its values
+_NULL = Raw(b"null")
 VALUE_BYTES = 150  # what a value takes beyond its JSON
+
+SortKey = tuple[bool, datetime, int]
+Kept = TypeVar("Kept")
+Shown = TypeVar("Shown")
 
 _as_items = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Values:
-    """A list that keeps its first 50 and its last 50 values."""
+    """A list that keeps its first and its last values, `ends` of each."""
 
-    __slots__ = ("_kept", "missing")
+    __slots__ = ("_ends", "_kept", "missing")
 
-    def __init__(self) -> None:
+    def __init__(self, ends: int = KEPT_AT_EACH_END) -> None:
+        self._ends = ends
         self._kept: list[Raw] = []
         self.missing = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def add(self, value: Raw) -> int:
         """Append `value`; how many bytes more are kept now."""
         kept = self._kept
         kept.append(value)
-        if len(kept) <= MOST_VALUES:
+        if len(kept) <= 2 * self._ends:
             return len(value) + VALUE_BYTES
         self.missing += 1
-        return len(value) - len(kept.pop(KEPT_AT_EACH_END))
+        return len(value) - len(kept.pop(self._ends))
+
+    def keep(self, ends: int) -> int:
+        """Keep fewer values from now on; how many bytes that frees."""
+        self._ends = ends
+        between = slice(ends, max(len(self._kept) - ends, ends))
+        dropped = self._kept[between]
+        del self._kept[between]
+        self.missing += len(dropped)
+        return sum(map(len, dropped)) + VALUE_BYTES * len(dropped)
 
     def shed(self, cap: int) -> int:
         """Shorten values to `cap` bytes; how many bytes that frees."""
@@ -47,7 +71,27 @@ class Values:
         """What is kept, with a marker where something is missing."""
         if not self.missing:
             return self._kept
-        return ends(self._kept, Raw(msgspec.json.encode(left_out(self.missing, "values"))))
+        marker = Raw(msgspec.json.encode(left_out(self.missing, "values")))
+        return [*self._kept[: self._ends], marker, *self._kept[self._ends :]]
+
+
+class Pins(dict[str, Kept]):
+    """What is kept by pin, of the first and the last 50 pins."""
+
+    missing = 0  # values of the pins between them
+
+    def make_room(self) -> Kept | None:
+        """Drop the pin whose place a new one takes, and return what it had."""
+        if len(self) < MOST_PINS:
+            return None
+        return self.pop(next(itertools.islice(self, KEPT_AT_EACH_END, None)))
+
+    def shown(self, show: Callable[[Kept], Shown], nothing: Shown) -> dict[str, Shown]:
+        """What messages show, with an item `nothing` where pins are missing."""
+        items = [(pin, show(kept)) for pin, kept in self.items()]
+        if self.missing:
+            items.insert(KEPT_AT_EACH_END, (left_out(self.missing, "values"), nothing))
+        return dict(items)
 
 
 @dataclass(slots=True)
@@ -63,25 +107,46 @@ class StepView:
     queue_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
-    inputs: dict[str, Raw] = field(default_factory=dict)
+    inputs: Pins[Raw] = field(default_factory=Pins)
     execution_data: Raw | None = None
-    outputs: dict[str, Values] = field(default_factory=dict)
+    outputs: Pins[Values] = field(default_factory=Pins)
     # What moderation put in the place of all inputs and outputs.
     cleared_inputs: dict[str, Raw] | None = None
     cleared_outputs: dict[str, list[Raw]] | None = None
     was_shed: bool = False
+    sort_key: SortKey | None = None  # among the steps of the run, once it has begun
+    _ends: int = KEPT_AT_EACH_END  # of the values of an output
+    _kept: int = 0  # values of all outputs
+    _items: dict[str, Raw] | None = None
 
     def add_input(self, pin: str, value: Raw) -> int:
         """Take the value of an input pin; how many bytes more the step takes now."""
+        self._items = None
+        freed = 0
+        if (dropped := self.inputs.make_room()) is not None:
+            self.inputs.missing += 1
+            freed = len(dropped) + VALUE_BYTES
         self.inputs[pin] = value
-        return len(value) + VALUE_BYTES
+        return len(value) + VALUE_BYTES - freed
 
     def add_output(self, pin: str, value: Raw) -> int:
         """Append a value of an output pin; how many bytes more the step takes now."""
+        freed = 0
         values = self.outputs.get(pin)
         if values is None:
-            values = self.outputs[pin] = Values()
-        return values.add(value)
+            if (dropped := self.outputs.make_room()) is not None:
+                self._kept -= len(dropped)
+                freed = dropped.keep(0)
+                self.outputs.missing += dropped.missing
+            values = self.outputs[pin] = Values(self._ends)
+        self._kept -= len(values)
+        added = values.add(value)
+        self._kept += len(values)
+        if self._kept > MOST_OUTPUTS:
+            self._ends = _FEWER
+            freed += sum([one.keep(_FEWER) for one in self.outputs.values()])
+            self._kept = sum(map(len, self.outputs.values()))
+        return added - freed
 
     def move(self, event: Event) -> int:
         """Take what `node.added` or `node.updated` tells; how many bytes more it takes now."""
@@ -95,12 +160,20 @@ class StepView:
             self._clear(event.stats)
         if event.execution_data is UNSET:
             return 0
+        self._items = None
         before = 0 if self.execution_data is None else len(self.execution_data)
         self.execution_data = event.execution_data.copy()
         return len(self.execution_data) - before
 
+    def order_of_readers(self) -> SortKey | None:
+        """Where readers see it among the steps of the run; None for one that has not begun."""
+        if self.status is ExecutionStatus.INCOMPLETE or self.add_time is None:
+            return None
+        return (self.queue_time is None, self.queue_time or self.add_time, self.added_seq)
+
     def shed(self, cap: int) -> int:
         """Shorten values to `cap` bytes each; how many bytes that frees."""
+        self._items = None
         freed = sum(values.shed(cap) for values in self.outputs.values())
         for pin, value in self.inputs.items():
             self.inputs[pin] = _shortened(value, cap)
@@ -109,7 +182,16 @@ class StepView:
             self.execution_data = _shortened(data, cap)
             freed += len(data) - len(self.execution_data)
         self.was_shed = self.was_shed or freed > 0
+        self._shed_cleared(cap)
         return freed
+
+    def _shed_cleared(self, cap: int) -> None:
+        if self.cleared_inputs is not None:
+            self.cleared_inputs = {
+                pin: _shortened(text, cap) for pin, text in self.cleared_inputs.items()
+            }
+        for texts in (self.cleared_outputs or {}).values():
+            texts[:] = [_shortened(text, cap) for text in texts]
 
     def count_values(self) -> int:
         """How many values are kept."""
@@ -117,7 +199,7 @@ class StepView:
         return 1 + len(self.inputs) + outputs
 
     def _clear(self, stats: Raw) -> None:
-        self.cleared_inputs = self.cleared_outputs = None
+        self.cleared_inputs = self.cleared_outputs = self._items = None
         if b'"cleared_' not in bytes(stats):
             return
         known = read_stats(NodeExecutionStats, stats, node_exec_id=self.node_exec_id)
@@ -138,26 +220,38 @@ class StepView:
         """What it runs on: the inputs it was given, unless its execution data replaced them."""
         if self.cleared_inputs is not None:
             return self.cleared_inputs
-        return self.inputs if self.execution_data is None else self.execution_data
+        if self.execution_data is not None:
+            return self.execution_data
+        return self.inputs.shown(_as_it_is, _NULL) if self.inputs.missing else self.inputs
 
     @property
     def output_data(self) -> dict[str, list[Raw]]:
         """What it emitted, by pin."""
         if self.cleared_outputs is not None:
             return self.cleared_outputs
-        return {pin: values.shown() for pin, values in self.outputs.items()}
+        return self.outputs.shown(Values.shown, [])
 
     @property
     def is_shortened(self) -> bool:
         """Whether something is left out."""
         if self.was_shed:
             return True
-        return self.cleared_outputs is None and any(v.missing for v in self.outputs.values())
+        if self.inputs.missing and self.execution_data is None and self.cleared_inputs is None:
+            return True
+        if self.cleared_outputs is not None:
+            return False
+        return self.outputs.missing > 0 or any(v.missing for v in self.outputs.values())
 
     def input_items(self) -> dict[str, Raw]:
         """`input_data`, item by item."""
-        data = self.input_data
-        return data if isinstance(data, dict) else _as_items(data)
+        if self._items is None:
+            data = self.input_data
+            self._items = data if isinstance(data, dict) else _as_items(data)
+        return self._items
+
+
+def _as_it_is(value: Raw) -> Raw:
+    return value
 
 
 def _shortened(value: Raw, cap: int) -> Raw:
