@@ -1,8 +1,9 @@
 """What commands share: settings, tables, options, and JSON on stdout."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from execstream.config.logs import configure_logging
 from execstream.config.settings import Settings, load_settings, unknown_variables
 from execstream.kafka import header_decoding
 from execstream.kafka.security import configure_security
-from execstream.storage.connections import connect
+from execstream.storage.connections import AWAY, WRITE, connect, connection
 from execstream.streams import exact_json
 from execstream.streams.errors import Fatal
 from execstream.streams.moments import NoMoment, parse_instant
@@ -38,6 +39,8 @@ def _no_option(_type: object, file: Path) -> None:
 # A file with a line per command; - is stdin.
 FileOrStdin = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)]
 
+SESSION_PATIENCE = 5.0  # seconds until Postgres counts as away
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 
@@ -54,6 +57,19 @@ def start() -> Settings:
     configure_logging(settings)
     configure_security(settings.kafka_security)
     return settings
+
+
+async def require_sessions(settings: Settings) -> None:
+    """Raise SettingsNotApplied if a pooler answers instead of Postgres.
+
+    A Postgres that is away is waited for by those who use it.
+    """
+    with suppress(*AWAY):
+        async with (
+            asyncio.timeout(SESSION_PATIENCE),
+            connection(settings.postgres, settings.schema_, WRITE),
+        ):
+            pass
 
 
 def report_unknown_variables() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from execstream.cli.common import Json, Port, print_json, start
+from execstream.cli.common import Json, Port, print_json, require_sessions, start
 from execstream.cli.supervisor import end_with_supervisor
 from execstream.cli.terminal import err
 from execstream.client.execution_client import ExecutionClient
@@ -23,6 +23,7 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
         Where to listen, 0 for a free port; instead of EXECSTREAM_HTTP_PORT.
     """
     settings = start()
+    await require_sessions(settings)
     end_with_supervisor()
     stop = stop_signals()
     async with ExecutionClient(settings.kafka, settings.postgres, settings.redis) as client:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import structlog
 
-from execstream.cli.common import start
+from execstream.cli.common import require_sessions, start
 from execstream.cli.supervisor import Supervisor, check_installed, end_with_supervisor
 from execstream.config.process_lifetime import stop_signals
 from execstream.config.settings import Settings
@@ -24,6 +24,7 @@ def worker(*, role: Role = "all") -> int:
     """
     check_installed()
     settings = start()
+    asyncio.run(require_sessions(settings))
     if role == "all":
         return asyncio.run(_run_all(settings))
     end_with_supervisor()

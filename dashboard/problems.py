@@ -20,7 +20,7 @@ from execstream.dashboard.feed.cursor import InvalidPosition
 from execstream.dashboard.middleware import route_of
 from execstream.storage.reads.read_errors import InvalidCursor, NotYetHappened, PastIsGone
 from execstream.streams import exact_json
-from execstream.streams.errors import NotDelivered
+from execstream.streams.errors import NotDelivered, reason_of
 from execstream.streams.moments import NoMoment
 
 MEDIA_TYPE = "application/problem+json"
@@ -138,7 +138,7 @@ async def _not_storable(_: Request, __: Exception) -> Response:
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
-    log.warning("away", error=repr(error)[:200])
+    log.warning("away", error=reason_of(error))
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "A server behind this one does not answer: try again.",

@@ -1,5 +1,8 @@
 """Connections to Postgres: one profile of session settings per purpose.
 
+Session settings are startup parameters. A pooler that gives each transaction another server cannot
+keep them, nor advisory locks and prepared statements, so connections through one are refused.
+
 Statements are planned with their arguments at hand where a profile has `force_custom_plan`: only so
 can the planner skip partitions, use partial indexes, and distinguish an owner of ten runs from one
 of a million.
@@ -8,11 +11,14 @@ of a million.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 
 from execstream.config.address_syntax import POSTGRES_FORM, checked_address
+from execstream.config.settings import variable
 from execstream.streams import exact_json
+from execstream.streams.errors import Fatal, Transient
 
 GOODBYE = 2.0  # seconds until a connection is dropped that Postgres does not end
 NO_TIMEOUT = 24 * 3600.0  # seconds; for statements that read or write whole tables
@@ -29,6 +35,42 @@ _MEANING = {
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
 }
+
+
+READ_ONLY = "25006"
+"""SQLSTATE of a primary that became a standby, until the address leads to the new one."""
+
+IS_READ_ONLY = "select current_setting('transaction_read_only')::bool"
+
+
+class ReadOnly(Transient):
+    """Postgres answers and takes no writes."""
+
+    def __init__(self) -> None:
+        super().__init__("Postgres is read-only: a standby, or default_transaction_read_only is on")
+
+
+_NOT_APPLIED = "XF004"
+_CHECK = f"""
+declare lost text;
+begin
+    select string_agg(name, ', ') into lost from (values {{pairs}}) as wanted (name, value)
+     where current_setting(name) is distinct from value;
+    if lost is not null then
+        raise exception 'ignored: %', lost using errcode = '{_NOT_APPLIED}';
+    end if;
+end
+"""
+
+
+class SettingsNotApplied(Fatal):
+    """A pooler between this process and Postgres does not keep session settings."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"A pooler such as PgBouncer answers, which does not keep session settings ({found}): "
+            f"name Postgres itself in {variable('postgres_dsn')}."
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +107,7 @@ _CUSTOM_PLANS = {"plan_cache_mode": "force_custom_plan"}
 READ = Profile("execstream", 60.0, _CUSTOM_PLANS)
 FEED = Profile("execstream-feed", 30.0, _CUSTOM_PLANS)
 WRITE = Profile("execstream in {schema}", 30.0)
+MIGRATE = Profile("execstream-migrate")
 VERIFY = Profile("execstream-verify", None, _CUSTOM_PLANS)
 # The live schema comes first: indexes and comparisons take no more than one core.
 REPLAY = Profile(
@@ -100,19 +143,61 @@ async def open_pool(
         checked_address(dsn, POSTGRES_FORM),
         min_size=1,
         max_size=size,
+        connect=open_connection,
         command_timeout=profile.timeout,
         server_settings=profile.server_settings(schema),
         **options,
     )
 
 
+async def open_connection(
+    dsn: str, server_settings: Mapping[str, str], **options: Any
+) -> asyncpg.Connection:
+    """Open a connection with session settings; `options` are those of `asyncpg.connect`.
+
+    Raises:
+        SettingsNotApplied: a pooler refuses or ignores them.
+    """
+    try:
+        opened = await asyncpg.connect(dsn, server_settings=dict(server_settings), **options)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise
+        raise SettingsNotApplied(str(error)) from error
+    try:
+        await opened.execute(_check_of(server_settings))
+    except BaseException as error:
+        opened.terminate()
+        if sqlstate(error) == _NOT_APPLIED:
+            raise SettingsNotApplied(str(error)) from error
+        raise
+    return opened
+
+
+def _check_of(server_settings: Mapping[str, str]) -> str:
+    """A statement that fails with _NOT_APPLIED when a setting has another value.
+
+    It is one message of the simple protocol, which poolers pass to one server as a whole.
+    """
+    pairs = ", ".join(
+        f"({_literal(name)}, {_literal(value)})"
+        for name, value in server_settings.items()
+        if name != "application_name"  # poolers add to it
+    )
+    return f"do {_literal(_CHECK.format(pairs=pairs))}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 @asynccontextmanager
 async def connection(dsn: str, schema: str, profile: Profile) -> AsyncIterator[asyncpg.Connection]:
     """Open one connection and close it at the end of the context."""
-    opened = await asyncpg.connect(
+    opened = await open_connection(
         checked_address(dsn, POSTGRES_FORM),
+        profile.server_settings(schema),
         command_timeout=profile.timeout,
-        server_settings=profile.server_settings(schema),
     )
     try:
         yield opened
@@ -144,10 +229,8 @@ class Session:
     async def get(self) -> asyncpg.Connection:
         """Return the open connection."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                command_timeout=WRITE.timeout,
-                server_settings=WRITE.server_settings(self._schema),
+            self._connection = await open_connection(
+                self._dsn, WRITE.server_settings(self._schema), command_timeout=WRITE.timeout
             )
         return self._connection
 

@@ -3,10 +3,26 @@
 What is expected (a refusal, a duplicate, a dead letter) is an answer, not an error: `outcomes`.
 """
 
+import re
+
 import msgspec
 
 # What msgspec raises on bytes that are no JSON, no UTF-8, or nested by the thousand.
 NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_LONGEST_REASON = 300  # characters
+# Redis repeats what it was sent behind these words.
+_REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, as one line for logs and probes: kind and message.
+
+    Further lines are left out, where Postgres repeats values of rows.
+    """
+    message = _REPEATED.sub("", str(error)).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message}"[:_LONGEST_REASON].removesuffix(": ")
 
 
 class ExecstreamError(Exception):

@@ -16,6 +16,7 @@ from execstream.agents.runtime.metrics import REPLIES_LOST
 from execstream.agents.runtime.tasks import spawn
 from execstream.storage.redis.channels import encode_reply, reply_channel
 from execstream.storage.redis.positions import open_redis
+from execstream.streams.errors import reason_of
 from execstream.streams.outcomes import Outcome
 
 log = structlog.get_logger(__name__)
@@ -59,4 +60,4 @@ class Replies:
                 await pipeline.execute()
             except (RedisError, OSError) as error:
                 REPLIES_LOST.inc(count)
-                log.warning("replies_lost", replies=count, error=repr(error))
+                log.warning("replies_lost", replies=count, error=reason_of(error))

@@ -24,7 +24,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, PartitionBuffer
-from execstream.agents.runtime.retries import is_transient
+from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
 
 log = structlog.get_logger(__name__)
@@ -157,19 +157,24 @@ class Consumer(driver.Consumer):
     async def _acquire(self) -> None:
         """Claim what is assigned, until it works, the assignment is gone, or we stop."""
         async with self.lock:
-            generation = self.app.consumer_generation_id
-            while not self._is_over(generation):
-                try:
-                    await super().perform_seek()
-                    if await self._claim(generation):
-                        return
-                except Exception as error:
-                    if self.app.should_stop:
-                        return  # the connections it uses are being closed
-                    if not is_transient(error):
-                        raise
-                    log.warning("claim_retry", error=repr(error))
-                    await asyncio.sleep(0.3)
+            try:
+                await self._retry_claim(self.app.consumer_generation_id)
+            finally:
+                waiting.pop("claim", None)
+
+    async def _retry_claim(self, generation: int) -> None:
+        while not self._is_over(generation):
+            try:
+                await super().perform_seek()
+                if await self._claim(generation):
+                    return
+            except Exception as error:
+                if self.app.should_stop:
+                    return  # the connections it uses are being closed
+                if not is_transient(error):
+                    raise
+                log.warning("claim_retry", error=note_waiting("claim", error))
+                await asyncio.sleep(0.3)
 
     def _is_over(self, generation: int) -> bool:
         is_stale = self._assignment_lost or generation != self.app.consumer_generation_id

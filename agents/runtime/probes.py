@@ -1,5 +1,8 @@
 """The endpoints `/livez`, `/readyz` and `/metrics` of a worker.
 
+Ready is a worker that could do its work now: its servers take writes where it writes, and no work
+has failed for some seconds and is tried again.
+
 Alive is who makes progress: a partition that has lag and whose position has not moved for half a
 minute, or of which nothing was heard for so long, makes the worker not alive, whatever the reason;
 so does what is assigned and not taken over for twice as long. Starting is recovering, so a restart
@@ -11,6 +14,7 @@ the other partitions from it, too, and cure nothing.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
 from typing import Any
@@ -20,21 +24,23 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from redis.asyncio import Redis
 
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_progress import Progress
-from execstream.agents.runtime.retries import is_transient
+from execstream.agents.runtime.retries import Waiting, is_transient, waiting
 from execstream.config.settings import Settings
 from execstream.kafka.security import client_options
 from execstream.kafka.transactions import ABORT, ask_open_transactions
-from execstream.storage.connections import Session
+from execstream.storage.connections import IS_READ_ONLY, ReadOnly, Session
+from execstream.storage.redis.positions import RedisPositions, open_redis
+from execstream.streams.errors import Transient, reason_of
+from execstream.streams.topics import EVENTS
 
 log = structlog.get_logger(__name__)
 
 LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
 OBSERVE_EVERY = 1.0  # seconds
-READY_WITHIN = 2.0  # seconds for each server to answer
+READY_WITHIN = 2.0  # seconds for each server to answer, and for work to be tried again
 
 
 def declare(app: App, settings: Settings, stall_after: float) -> None:
@@ -44,7 +50,8 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     """
     progress = Progress(app, stall_after)
     line = Session(settings.postgres, settings.schema_)
-    redis: Redis = Redis.from_url(settings.redis)
+    redis = open_redis(settings.redis)
+    positions = RedisPositions(redis, settings.redis_prefix, settings.topic_prefix + EVENTS.name)
     is_bridge = app.conf.id.endswith("-bridge")
     asking = asyncio.Lock()  # the line has room for one
 
@@ -66,7 +73,7 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         reported.clear()
         reported.update(held)
         # A worker that waits for a broker does what it should.
-        if progress.unsettled() and not await _answers(ask_kafka):
+        if progress.unsettled() and await _reason_of_failure(ask_kafka):
             progress.excuse()
 
     @app.page(LIVE)
@@ -79,15 +86,24 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     @app.page(READY)
     async def readyz(web: Any, _: Any) -> Any:
         async with asking:
-            answers = await asyncio.gather(
-                _answers(lambda: _ask_postgres(line)),
-                _answers(ask_kafka),
-                _answers(redis.ping),
+            found = await asyncio.gather(
+                _reason_of_failure(lambda: _ask_postgres(line, writes=not is_bridge)),
+                _reason_of_failure(ask_kafka),
+                _reason_of_failure(positions.rehearse if is_bridge else redis.ping),
             )
-        found = dict(zip(("postgres", "kafka", "redis"), answers, strict=True))
+        reasons = dict(zip(("postgres", "kafka", "redis"), found, strict=True))
+        answers = {server: reason is None for server, reason in reasons.items()}
+        waits = {what: one.reason for what, one in waiting.items() if _is_lasting(one)}
         # Nothing but the bridge waits for Redis.
-        is_ready = all(found[server] for server in found if server != "redis" or is_bridge)
-        return _answer(web, is_ready, {"status": "ready" if is_ready else "not ready", **found})
+        needed = [server for server in answers if server != "redis" or is_bridge]
+        is_ready = all(answers[server] for server in needed) and not waits
+        document = {
+            "status": "ready" if is_ready else "not ready",
+            **answers,
+            "reasons": {server: reason for server, reason in reasons.items() if reason},
+            "waiting": waits,
+        }
+        return _answer(web, is_ready, document)
 
     @app.page(METRICS)
     async def metrics(web: Any, _: Any) -> Any:
@@ -131,19 +147,28 @@ def _answer(web: Any, is_well: bool, document: dict[str, Any]) -> Any:
     return web.bytes(json.dumps(document).encode(), content_type="application/json", status=status)
 
 
-async def _answers(ask: Callable[[], Awaitable[Any]]) -> bool:
+def _is_lasting(one: Waiting) -> bool:
+    """Whether work has been tried again for so long that it is told."""
+    return time.monotonic() - one.since > READY_WITHIN
+
+
+async def _reason_of_failure(ask: Callable[[], Awaitable[Any]]) -> str | None:
+    """Return why a server cannot be used, or None if it can."""
     try:
         await asyncio.wait_for(ask(), READY_WITHIN)
     except Exception as error:
-        if not is_transient(error):
+        if not (isinstance(error, Transient) or is_transient(error)):
             raise
-        return False
-    return True
+        return reason_of(error)
+    return None
 
 
-async def _ask_postgres(line: Session) -> None:
+async def _ask_postgres(line: Session, *, writes: bool) -> None:
     try:
-        await (await line.get()).fetchval("select 1")
+        is_read_only = await (await line.get()).fetchval(IS_READ_ONLY)
     except BaseException:
         line.terminate()
         raise
+    if is_read_only and writes:
+        line.terminate()  # the next may lead to another server
+        raise ReadOnly

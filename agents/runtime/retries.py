@@ -1,10 +1,14 @@
-"""Transient errors, which waiting may cure: their kinds, and attempts repeated after one."""
+"""Transient errors, which waiting may cure: their kinds, and attempts repeated after one.
+
+`waiting` is what this process waits for now, and why: `/readyz` reports it.
+"""
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 import structlog
@@ -12,7 +16,8 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from redis.exceptions import RedisError
 
 from execstream.agents.runtime.metrics import RETRIES
-from execstream.storage.connections import Session
+from execstream.storage.connections import READ_ONLY, Session, sqlstate
+from execstream.streams.errors import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +27,22 @@ Answer = TypeVar("Answer")
 _CURABLE_SQLSTATES = ("08", "40", "53", "55", "57")
 
 
+class Waiting(NamedTuple):
+    """Why work is tried again; `since` by `time.monotonic`."""
+
+    since: float
+    reason: str
+
+
+waiting: dict[str, Waiting] = {}
+"""Work that failed at its last attempt, by the name that the log has for it."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help."""
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _CURABLE_SQLSTATES
+        state = sqlstate(error)
+        return state[:2] in _CURABLE_SQLSTATES or state == READ_ONLY
     if isinstance(error, ValueError):  # asyncpg's own DataError is an InterfaceError as well
         return False
     # InternalClientError: Postgres was killed under a query. IllegalStateError: a partition was
@@ -56,14 +73,17 @@ async def retrying(
     has become pointless meanwhile returns a value for that, or raises an error of its own.
     """
     waits = pauses()
-    while True:
-        try:
-            return await attempt()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _note(what, error, session)
-        await asyncio.sleep(next(waits))
+    try:
+        while True:
+            try:
+                return await attempt()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _note(what, error, session)
+            await asyncio.sleep(next(waits))
+    finally:
+        waiting.pop(what, None)
 
 
 @contextmanager
@@ -75,10 +95,20 @@ def tolerating(what: str, session: Session | None = None) -> Iterator[None]:
         if not is_transient(error):
             raise
         _note(what, error, session)
+    else:
+        waiting.pop(what, None)
+
+
+def note_waiting(what: str, error: Exception) -> str:
+    """Record that `what` failed and is tried again; return the reason."""
+    reason = reason_of(error)
+    before = waiting.get(what)
+    waiting[what] = Waiting(time.monotonic() if before is None else before.since, reason)
+    return reason
 
 
 def _note(what: str, error: Exception, session: Session | None) -> None:
-    log.warning("retry", what=what, error=repr(error)[:200])
+    log.warning("retry", what=what, error=note_waiting(what, error))
     RETRIES.labels(what).inc()
     # An error of Redis leaves the connection to Postgres as it was.
     if session is not None and not isinstance(error, RedisError):

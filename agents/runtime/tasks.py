@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import structlog
 
+from execstream.streams.errors import reason_of
+
 log = structlog.get_logger(__name__)
 
 
@@ -30,4 +32,4 @@ def spawn(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 def _crash_on_error(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("task_failed", exc_info=error)
-        crash(repr(error))
+        crash(reason_of(error))

@@ -4,15 +4,32 @@ import time
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
 from execstream.config.settings import Settings, variable
+from execstream.storage.redis.channels import execution_channel
 from execstream.storage.redis.positions import RedisPositions
 from execstream.streams.topics import EVENTS
 
 OLDEST = (6, 2)  # version that is tested
 PATIENCE = 10.0  # seconds
+
+# Every command of workers, servers, clients and the doctor.
+COMMANDS = (
+    *("ping", "info", "time"),
+    *("hget", "hgetall", "hset", "hincrby", "evalsha", "script|load"),
+    *("publish", "pubsub", "subscribe", "psubscribe"),
+)
+# Words of Redis when it takes no writes, in scripts too, and what cures it.
+_WRITE_CURES = {
+    "used memory > 'maxmemory'": "Raise maxmemory, or have other keys leave: Redis is full.",
+    "read only replica": f"Name the primary in {variable('redis_url')}: this is a replica.",
+    "MISCONF": "Make room where Redis keeps its files: it cannot save, and stops writes.",
+    "NOREPLICAS": "Start the replicas that min-replicas-to-write asks for, or lower it.",
+}
+# Of a command in a script older versions of Redis say only this.
+_FORBIDDEN = ("NOPERM", "no permissions", "can't run this command", "ACL failure")
 
 _redis = Examined("redis")
 
@@ -31,8 +48,8 @@ async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _server(redis):
                 yield finding
             yield await _permissions(redis, settings)
-        except NoPermissionError as error:
-            yield _lacking(error)
+        except ResponseError as error:
+            yield _unable(error, settings)
 
 
 async def _server(redis: Redis) -> AsyncIterator[Finding]:
@@ -58,22 +75,42 @@ async def _server(redis: Redis) -> AsyncIterator[Finding]:
 
 
 async def _permissions(redis: Redis, settings: Settings) -> Finding:
-    """Do what the bridge and replies do, where nobody hears it."""
-    await RedisPositions(redis, settings.redis_prefix, settings.topic_prefix + EVENTS.name).load()
-    await redis.eval("return redis.call('time')", 0)
-    await redis.publish(f"{settings.redis_prefix}execution_reply/doctor", b"{}")
+    """Do what the bridge, replies and listeners do, where nobody hears it."""
+    prefix = settings.redis_prefix
+    positions = RedisPositions(redis, prefix, settings.topic_prefix + EVENTS.name)
+    await positions.load()
+    await positions.published()
+    await positions.rehearse()
+    await redis.script_load("return 1")  # without effect on the scripts that are loaded
+    await redis.pubsub_numpat()
+    await redis.publish(f"{prefix}execution_reply/doctor", b"{}")
     async with redis.pubsub() as pubsub:
-        await pubsub.subscribe(f"{settings.redis_prefix}execution_reply/doctor")
+        await pubsub.subscribe(f"{prefix}execution_reply/doctor")
         await pubsub.get_message(timeout=PATIENCE)
-    return _redis.ok("permissions", f"on keys and channels {settings.redis_prefix}execution_*")
+        await pubsub.psubscribe(execution_channel(prefix, "*", "*", "*"))
+        await pubsub.get_message(timeout=PATIENCE)
+    return _redis.ok("permissions", f"writes to keys and channels {prefix}execution_*")
 
 
-def _lacking(error: NoPermissionError) -> Finding:
-    return _redis.failed(
-        "permissions",
-        sentence(error),
-        "Allow the user this (ACL SETUSER): info, time, hgetall, hset, hincrby, eval, publish, "
-        "pubsub, subscribe and psubscribe, on keys and channels that begin with the prefix.",
+def _unable(error: ResponseError, settings: Settings) -> Finding:
+    """The finding about a command that Redis did not do."""
+    found = sentence(error)
+    if isinstance(error, NoPermissionError) or any(words in found for words in _FORBIDDEN):
+        return _redis.failed("permissions", found, f"Run: {acl_command(settings)}")
+    cures = [cure for words, cure in _WRITE_CURES.items() if words in found]
+    return _redis.failed("writing", found, cures[0] if cures else "See the log of Redis.")
+
+
+def acl_command(settings: Settings) -> str:
+    """The command of Redis that allows the user of the settings all that is needed, and no more."""
+    user = Redis.from_url(settings.redis).connection_pool.connection_kwargs.get("username")
+    prefix = settings.redis_prefix
+    pattern = execution_channel(prefix, "*", "*", "*")
+    commands = " ".join(f"+{command}" for command in COMMANDS)
+    # A pattern to listen to must be among the user's, letter for letter.
+    return (
+        f"ACL SETUSER {user or 'default'} ~{prefix}execution_* &{prefix}execution_* &{pattern} "
+        f"{commands}"
     )
 
 

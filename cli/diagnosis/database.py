@@ -7,7 +7,13 @@ import asyncpg
 
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
 from execstream.config.settings import Settings, variable
-from execstream.storage.connections import quoted
+from execstream.storage.connections import (
+    READ_ONLY,
+    WRITE,
+    SettingsNotApplied,
+    open_connection,
+    sqlstate,
+)
 from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
 OLDEST = 17  # major version that is tested
@@ -33,15 +39,38 @@ select c.relname as name,
  where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
  order by 1
 """
+# A megabyte that no compression makes small.
+_TRIAL = """
+create table doctor_trial as
+select string_agg(md5((n * m)::text), '') as text
+  from generate_series(1, 32) n, generate_series(1, 1024) m group by n
+"""
+_WRITE_CURES = {
+    READ_ONLY: f"Name the primary in {variable('postgres_dsn')}; with several hosts in it, add "
+    "target_session_attrs=read-write. On a primary, set default_transaction_read_only to off for "
+    "the user, the database and the server.",
+    "53100": "Make room on the disk of Postgres.",
+}
 _MAY_CREATE = "select has_schema_privilege($1, 'create')"
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Ends after the first finding when the database lets nobody in."""
     try:
-        connection = await asyncpg.connect(
-            settings.postgres, timeout=PATIENCE, command_timeout=PATIENCE
+        connection = await open_connection(
+            settings.postgres,
+            WRITE.server_settings(settings.schema_),
+            timeout=PATIENCE,
+            command_timeout=PATIENCE,
         )
+    except SettingsNotApplied as error:
+        yield _postgres.failed(
+            "sessions",
+            sentence(error),
+            f"Name Postgres itself in {variable('postgres_dsn')}: execstream keeps few connections "
+            "open, and uses advisory locks and prepared statements.",
+        )
+        return
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         yield _postgres.failed("answers", sentence(error), _remedy(error))
         return
@@ -75,9 +104,7 @@ async def _server(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
             "Make the database anew with encoding UTF8; commands hold any character.",
         )
     if server["is_standby"]:
-        yield _postgres.failed(
-            "writing", "it is a standby", f"Name the primary in {variable('postgres_dsn')}."
-        )
+        yield _postgres.failed("writing", "it is a standby", _WRITE_CURES[READ_ONLY])
     yield _postgres.clock(server["clock"], before, after)
 
 
@@ -92,7 +119,7 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         return
     may_see = {row["name"]: row["may_use"] for row in rights}
     if may_see["migration"]:
-        yield await _migrations(connection, schema)
+        yield await _migrations(connection)
     lacking = [row["name"] for row in rights if not (row["may_use"] and row["may_part"])]
     if not await connection.fetchval(_MAY_CREATE, schema):
         lacking.append(f"making tables in {schema}")
@@ -105,10 +132,25 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         )
     else:
         yield _postgres.ok("permissions", f"on {len(rights)} tables of {schema}")
+        if not await connection.fetchval("select pg_is_in_recovery()"):  # which is told already
+            yield await _try_to_write(connection)
 
 
-async def _migrations(connection: asyncpg.Connection, schema: str) -> Finding:
-    await connection.execute(f"set search_path to {quoted(schema)}")
+async def _try_to_write(connection: asyncpg.Connection) -> Finding:
+    """Write a table and take it back: what fails there fails in a worker."""
+    attempt = connection.transaction()
+    await attempt.start()
+    try:
+        await connection.execute(_TRIAL)
+    except asyncpg.PostgresError as error:
+        cure = _WRITE_CURES.get(sqlstate(error), "See the log of Postgres.")
+        return _postgres.failed("writing", sentence(error), cure)
+    finally:
+        await attempt.rollback()
+    return _postgres.ok("writing", "a table could be written")
+
+
+async def _migrations(connection: asyncpg.Connection) -> Finding:
     try:
         missing = await pending(connection)
     except SchemaNewer as newer:

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from execstream.cli.diagnosis.brokers import examine_kafka
 from execstream.cli.diagnosis.cache import examine_redis
 from execstream.cli.diagnosis.database import examine_postgres
-from execstream.cli.diagnosis.finding import Finding
+from execstream.cli.diagnosis.finding import Finding, State
 from execstream.cli.diagnosis.machine import examine_machine, examine_settings
+from execstream.cli.diagnosis.standstill import examine_consumers
 from execstream.config.settings import Settings
 
 
@@ -14,6 +15,11 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """The findings, as they are made. NotConfigured when a server is not named."""
     for finding in (*examine_settings(settings), *examine_machine()):
         yield finding
+    are_well = True
     for part in (examine_kafka, examine_postgres, examine_redis):
         async for finding in part(settings):
+            are_well = are_well and finding.state is not State.FAILED
+            yield finding
+    if are_well:  # else consumers stand still for a reason that is told already
+        async for finding in examine_consumers(settings):
             yield finding

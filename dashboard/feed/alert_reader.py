@@ -11,6 +11,7 @@ import structlog
 from execstream.dashboard.feed.reader import Reader
 from execstream.storage.alerts.outbox import last_message_id, messages_after
 from execstream.storage.connections import AWAY
+from execstream.streams.errors import reason_of
 
 POLL = 0.5  # seconds
 LOOK_BACK = 2.0  # seconds; a stream that is new may have been there before it was seen
@@ -32,7 +33,7 @@ class AlertReader:
             try:
                 await self._read()
             except AWAY as error:
-                log.warning("alerts.away", error=repr(error)[:200])
+                log.warning("alerts.away", error=reason_of(error))
             await asyncio.sleep(POLL)
 
     async def _read(self) -> None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from execstream.storage.redis.channels import wake_up_channel
+from execstream.streams.errors import reason_of
 
 RECONNECT = 0.5  # seconds
 
@@ -53,7 +54,7 @@ class Listener:
                     async for _ in messages.listen():  # the first says that we listen
                         self._heard()
             except (RedisError, OSError) as error:
-                log.warning("redis.away", error=repr(error)[:200])
+                log.warning("redis.away", error=reason_of(error))
             finally:
                 self.is_listening = False
             await asyncio.sleep(RECONNECT)

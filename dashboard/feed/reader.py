@@ -21,6 +21,7 @@ from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
 from execstream.storage.connections import AWAY
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import Scope
+from execstream.streams.errors import reason_of
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
 POLL = 1.0  # seconds until a look that nobody asked for
@@ -123,7 +124,7 @@ class Reader:
         try:
             await self._catch_up()
         except AWAY as error:
-            log.warning("postgres.away", error=repr(error)[:200])
+            log.warning("postgres.away", error=reason_of(error))
             for one in waiting:
                 if not one.done():
                     one.set_exception(error)

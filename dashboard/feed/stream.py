@@ -17,6 +17,7 @@ from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
 from execstream.storage.connections import AWAY
 from execstream.storage.log.reader import Scope
+from execstream.streams.errors import reason_of
 
 HEARTBEAT = 15.0  # seconds of silence
 
@@ -53,7 +54,7 @@ class Stream:
         except Closed:
             pass  # the server stops
         except AWAY as error:
-            log.warning("stream.ended", error=repr(error)[:200])
+            log.warning("stream.ended", error=reason_of(error))
 
     async def _begin(self, after: Position | None) -> AsyncIterator[bytes]:
         yield frames.RETRY

@@ -22,7 +22,7 @@ from execstream.dashboard.services import Served, Services
 from execstream.storage.log.outcomes import find_outcome, look_at
 from execstream.streams.commands import Command
 from execstream.streams.decoding import decode, too_large
-from execstream.streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown
+from execstream.streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown, reason_of
 from execstream.streams.outcomes import Dead, DeadReason, described, reply
 from execstream.streams.redriving import named_key
 from execstream.streams.topics import COMMANDS
@@ -157,7 +157,7 @@ async def _waited_for(served: Services, command: Command, patience: int) -> Resp
 
 def _not_taken(command: Command, error: Exception) -> ProblemError:
     """Kafka is away, or would not have the command; it may have taken it all the same."""
-    log.warning("command_not_taken", error=repr(error)[:200])
+    log.warning("command_not_taken", error=reason_of(error))
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Kafka did not confirm the command: send it again with this id, and it counts once.",

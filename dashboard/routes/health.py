@@ -17,10 +17,12 @@ from execstream.dashboard.metrics import POOL
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json
 from execstream.dashboard.services import Served
+from execstream.storage.connections import AWAY, IS_READ_ONLY, ReadOnly
 from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.models.summaries import ExecutionDiagnostics
 from execstream.storage.reads.diagnostics import get_execution_diagnostics
 from execstream.storage.reads.run_detail import get_graph_execution_by_share_token
+from execstream.streams.errors import reason_of
 
 router = APIRouter()
 
@@ -42,11 +44,15 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether requests can be served. Without Redis the feed is slower, and that is all."""
+    """Whether requests can be served. Without Redis the feed is slower, and that is all.
+
+    `reasons`: why a server cannot be used, or only read.
+    """
 
     status: str
     postgres: bool
     redis: bool
+    reasons: dict[str, str]
 
 
 @router.get("/v1/me", tags=["access"], response_model=Me)
@@ -89,20 +95,33 @@ async def livez() -> Response:
 )
 async def readyz(served: Served) -> Response:
     """Whether requests can be served."""
-    postgres, redis = await asyncio.gather(
-        _answers(served.db.fetchval("select count(*) from consumer_offset")),
-        _answers(served.redis.ping()),
+    postgres, read_only, redis = await asyncio.gather(
+        _reason_of_failure(served.db.fetchval("select count(*) from consumer_offset")),
+        _reason_of_failure(_ask_for_writes(served.db)),
+        _reason_of_failure(served.redis.ping()),
     )
-    ready = Ready(status="ready" if postgres else "not ready", postgres=postgres, redis=redis)
-    return Json(ready, HTTPStatus.OK if postgres else HTTPStatus.SERVICE_UNAVAILABLE)
+    reasons = {"postgres": postgres or read_only, "redis": redis}
+    ready = Ready(
+        status="not ready" if postgres else "ready",
+        postgres=postgres is None,
+        redis=redis is None,
+        reasons={server: reason for server, reason in reasons.items() if reason},
+    )
+    return Json(ready, HTTPStatus.SERVICE_UNAVAILABLE if postgres else HTTPStatus.OK)
 
 
-async def _answers(question: Awaitable[object]) -> bool:
+async def _ask_for_writes(db: asyncpg.Pool) -> None:
+    if await db.fetchval(IS_READ_ONLY):
+        raise ReadOnly
+
+
+async def _reason_of_failure(question: Awaitable[object]) -> str | None:
+    """Return why a server does not answer, or None if it does."""
     try:
         await asyncio.wait_for(question, READY_WITHIN)
-    except (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
-    return True
+    except (*AWAY, ReadOnly, RedisError) as error:
+        return reason_of(error)
+    return None
 
 
 @router.get(

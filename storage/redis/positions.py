@@ -52,6 +52,14 @@ if published > 0 then redis.call('PUBLISH', KEYS[2], published) end
 return published
 """
 
+# Every command of the script above, so that it fails for the same reasons, and nothing moves.
+_REHEARSAL = """
+local published = redis.call('HGET', KEYS[1], 'published') or 0
+redis.call('PUBLISH', ARGV[1], '')
+redis.call('HSET', KEYS[1], 'published', published)
+return redis.call('HINCRBY', KEYS[1], 'published', 0)
+"""
+
 
 def open_redis(url: str) -> Redis:
     """A client that does not try again on its own.
@@ -93,7 +101,9 @@ class RedisPositions:
         self.key = f"{prefix}execution_bridge/{topic}"
         self._wake_up = wake_up_channel(prefix)
         self._redis = redis
+        self._prefix = prefix
         self._publish = redis.register_script(_PUBLISH)
+        self._rehearsal = redis.register_script(_REHEARSAL)
 
     async def load(self) -> dict[int, RedisPosition]:
         """Every partition's place that Redis remembers."""
@@ -114,6 +124,11 @@ class RedisPositions:
     async def published(self) -> int:
         """How many events were ever published or had no subscriber, as far as Redis remembers."""
         return int(await self._redis.hget(self.key, "published") or 0)
+
+    async def rehearse(self) -> None:
+        """Raise the RedisError that publishing would fail with; nobody hears anything."""
+        channel = f"{self._prefix}execution_bridge/rehearsal"
+        await self._rehearsal(keys=[self.key, self._wake_up], args=[channel])
 
     async def publish(self, publications: Sequence[Publication]) -> int:
         """Publish the messages and move the positions, all or nothing; how many events that were.

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from execstream.config.address_syntax import POSTGRES_FORM, checked_address
-from execstream.storage.connections import quoted
+from execstream.storage.connections import MIGRATE, connection, quoted
 from execstream.streams.errors import Fatal
 
 _LOCK = 0x65786563  # "exec": any number that nobody else on the server uses
@@ -47,23 +46,19 @@ def migrations() -> list[Migration]:
 
 async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
     """Apply what is missing; the names of what was applied, oldest first."""
-    connection = await asyncpg.connect(checked_address(dsn, POSTGRES_FORM))
-    try:
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
-        await connection.execute(f"create schema if not exists {quoted(schema)}")
-        await connection.execute(f"set search_path to {quoted(schema)}")
-        await connection.execute(_HISTORY)
+    async with connection(dsn, schema, MIGRATE) as opened:
+        await opened.execute("select pg_advisory_lock($1)", _LOCK)  # released at the end
+        await opened.execute(f"create schema if not exists {quoted(schema)}")
+        await opened.execute(_HISTORY)
         applied = []
-        for migration in await pending(connection):
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
+        for migration in await pending(opened):
+            async with opened.transaction():
+                await opened.execute(migration.sql)
+                await opened.execute(
                     "insert into migration (version, name) values ($1, $2)", *migration[:2]
                 )
             applied.append(f"{migration.version:04} {migration.name}")
         return applied
-    finally:
-        await connection.close()  # which releases the lock
 
 
 async def pending(connection: asyncpg.Connection) -> list[Migration]:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from execstream.cli.diagnosis import Finding, State, cache, database, examine, machine
+from execstream.cli.diagnosis import State, cache, database, machine
 from execstream.cli.diagnosis.finding import CLOCKS_APART, Examined
 from execstream.config.settings import Settings
 from execstream.devstack import Addresses, Stack
@@ -20,10 +20,9 @@ from execstream.kafka.security import Security, configure_security
 from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
 from tests.secured import STRANGER, SecuredBroker
+from tests.whole.doctoring import SECRET, complaint, complaints, settings_of, with_user
 from tests.whole.program import Program
 from tests.worker import Installation, installation, until
-
-SECRET = "of-this-test"  # noqa: S105
 
 
 @pytest.fixture
@@ -46,38 +45,12 @@ def _as_before() -> Iterator[None]:
     configure_security(Security())
 
 
-def settings_of(place: Installation) -> Settings:
-    return place.settings_with(replication_factor=1)
-
-
 def at(servers: Addresses) -> Settings:
     return Settings().at(
         kafka_bootstrap=servers.kafka_bootstrap,
         postgres_dsn=servers.postgres_dsn,
         redis_url=servers.redis_url,
     )
-
-
-async def complaints(settings: Settings, part: str = "") -> list[Finding]:
-    """What is not ok, in one part or in all; each must say what to do."""
-    found = [
-        finding
-        async for finding in examine(settings)
-        if finding.state is not State.OK and part in (finding.part, "")
-    ]
-    assert all(finding.remedy for finding in found)
-    return found
-
-
-async def complaint(settings: Settings, part: str) -> Finding:
-    """The only one about a part."""
-    (found,) = await complaints(settings, part)
-    return found
-
-
-def with_user(address: str, user: str, password: str) -> str:
-    parts = urlsplit(address)
-    return parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}").geturl()
 
 
 async def test_nothing_is_wrong(place: Installation, tmp_path: Path) -> None:
@@ -88,7 +61,7 @@ async def test_nothing_is_wrong(place: Installation, tmp_path: Path) -> None:
     done = await Program(tmp_path, environment)("doctor", "--json")
     assert done.code == 0, done.err
     assert {line["part"] for line in done.json_lines()} == {
-        *("settings", "machine", "kafka", "postgres", "redis")
+        *("settings", "machine", "kafka", "postgres", "redis", "consumers")
     }
 
 

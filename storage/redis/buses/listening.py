@@ -21,6 +21,7 @@ from execstream.storage.models.messages import ExecutionEvent
 from execstream.storage.redis.buses.missed_events import History, Missed
 from execstream.storage.redis.buses.subscription import Subscription
 from execstream.streams import exact_json
+from execstream.streams.errors import reason_of
 from execstream.streams.events import NOWHERE, SourceOffset
 
 log = structlog.get_logger(__name__)
@@ -176,7 +177,7 @@ class Listening:
 
     async def _terminate(self, error: Exception) -> None:
         self._counts.cut_off += 1
-        log.warning("listener_cut_off", error=repr(error)[:200])
+        log.warning("listener_cut_off", error=reason_of(error))
         self._history.terminate()
         if self._subscription is not None:
             subscription, self._subscription = self._subscription, None

@@ -8,7 +8,6 @@ import base64
 import itertools
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.debian import install
 from tests.worker import until
 
 PATIENCE = 20.0  # seconds
@@ -132,24 +132,6 @@ class Tab:
         (self.screenshots / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
 
 
-def install_chromium() -> str:
-    """Have apt install Chromium, which takes a minute or two; what apt said if it could not."""
-    print("Installing Chromium for the tests of the page ...", flush=True)
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0:
-        return "Only root can, with apt."
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        done = subprocess.run(
-            [apt, "-qq", *arguments],
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    return done.stderr[-1_000:]
-
-
 def find_chromium() -> str | None:
     """Where Chromium is."""
     return next(filter(None, map(shutil.which, _NAMES)), None)
@@ -200,7 +182,7 @@ def main() -> None:
         return
     if os.environ.get("CI") != "true":
         print(NONE)
-    elif complaint := install_chromium():
+    elif complaint := install("chromium"):
         print(complaint)
 
 
