@@ -1,10 +1,12 @@
 """The `execstream` program: one file per group of commands, imported when it is used.
 
-Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command line, 130 Ctrl-C. Of
-`demo` the receipt decides; a `worker` that ends in good order ends with 0 always.
+Exit codes: 0 success, 1 failure with a sentence on stderr, 2 a wrong command line, 130 Ctrl-C,
+141 when its reader has gone (`| head`). Of `demo` the receipt decides;
+a `worker` that ends in good order ends with 0 always.
 """
 
 import asyncio
+import inspect
 import sys
 import traceback
 from typing import NamedTuple, NoReturn
@@ -12,6 +14,12 @@ from typing import NamedTuple, NoReturn
 from cyclopts import App, CycloptsError
 
 from execstream import __version__
+from execstream.cli.endings import (
+    INTERRUPTED,
+    end_at_once_on_interrupt,
+    end_without_reader,
+    raise_on_interrupt,
+)
 from execstream.streams.errors import ExecstreamError
 from execstream.streams.text import escape_controls
 
@@ -83,8 +91,19 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Run the program with the arguments of the process."""
+    end_at_once_on_interrupt()
     try:
-        app()
+        command, bound, _ = app.parse_args()  # which imports the command
+        raise_on_interrupt()
+        ended = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(ended):
+            ended = asyncio.run(ended)
+        sys.stdout.flush()
+        sys.exit(ended if isinstance(ended, int) else 0)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        end_without_reader()
     except asyncio.CancelledError:
         sys.exit(0)  # by SIGTERM, while something was starting or ending
     except ExecstreamError as error:
@@ -96,6 +115,8 @@ def main() -> None:
         if isinstance(error, OSError) or type(error).__module__.startswith(_CLIENT_LIBRARIES):
             _end_with(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
         _end_with(traceback.format_exc().rstrip())
+    finally:
+        end_at_once_on_interrupt()
 
 
 def _end_with(text: str) -> NoReturn:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import asyncpg
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.endings import end_without_reader
 from execstream.cli.terminal import Table, Text, err
 from execstream.config.logs import configure_logging
 from execstream.config.settings import Settings, load_settings, unknown_variables
@@ -88,18 +89,20 @@ async def opened(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
         await db.close()
 
 
-def table(first: str, *others: str) -> Table:
-    """An empty table without lines, a line per row; all but the first column may be cut."""
-    made = Table(box=None, pad_edge=False)
-    made.add_column(Text(first), no_wrap=True, min_width=len(first))
-    for column in others:
+def table(*columns: str, free: Collection[str] = ()) -> Table:
+    """An empty table without lines; columns of `free` text may be cut, ids and figures may not."""
+    made = Table(free)
+    for column in columns:
         made.add_column(Text(column), no_wrap=True, overflow="ellipsis")
     return made
 
 
 def print_json(value: Any) -> None:
     """One line of JSON on stdout, now: others may be reading along. Numbers keep their value."""
-    print(exact_json.encode(value).decode(), flush=True)
+    try:
+        print(exact_json.encode(value).decode(), flush=True)
+    except BrokenPipeError:
+        end_without_reader()
 
 
 def print_more() -> None:

@@ -23,7 +23,7 @@ def show(*, json: Json = False) -> None:
         print_json(settings.shown())
         return
     meanings = {variable(name): field for name, field in Settings.model_fields.items()}
-    rows = table("variable", "value", "meaning")
+    rows = table("variable", "value", "meaning", free=("meaning",))
     for name, value in settings.shown().items():
         shown = "" if value is None else str(value)
         rows.add_row(name, shown, meanings[name].description)

@@ -56,9 +56,7 @@ class View:
     def _statuses(self) -> Table:
         counts = self._demo.statuses
         most = max(counts.values(), default=1)
-        grid = Table(
-            box=None, padding=(0, 2), collapse_padding=True, show_header=False, pad_edge=False
-        )
+        grid = Table(padding=(0, 2), collapse_padding=True, show_header=False)
         grid.add_column()
         grid.add_column(justify="right", min_width=6)
         for status in ExecutionStatus:

@@ -41,7 +41,7 @@ async def diff(
         document = {"graph_exec_id": graph_exec_id, "from": first, "to": second}
         print_json(document | {"changes": [change._asdict() for change in changes]})
         return
-    rows = table("where", "field", first, second)
+    rows = table("where", "field", first, second, free=(first, second))
     for change in changes:
         rows.add_row(_where(change), change.field, _shown(change.was), _shown(change.is_now))
     out.print(rows if changes else "Nothing changed.")

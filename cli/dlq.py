@@ -230,7 +230,7 @@ async def _preview(
     *,
     json: bool,
 ) -> None:
-    rows = table("dead letter", "reason", "would be", "value")
+    rows = table("dead letter", "reason", "would be", "value", free=("value",))
     for letter_id in ids:
         letter = await _letter(db, letter_id)
         value = values.get(letter_id, letter.value)

@@ -90,7 +90,9 @@ def _print(run: GraphExecutionWithNodes, blocks: Mapping[str, str]) -> None:
     if run.trimmed_at:
         out.print(f"Retention dropped its steps, outputs and journal at {moment(run.trimmed_at)}.")
         return
-    steps = table("step", "status", "block", "in", "out", "added", "ended", "error", "node")
+    steps = table(
+        "step", "status", "block", "in", "out", "added", "ended", "error", "node", free=("error",)
+    )
     for step in run.node_executions:
         steps.add_row(
             step.node_exec_id,

@@ -75,7 +75,7 @@ def _print_json(figures: list[BlockFigures]) -> None:
 
 def _table(figures: list[BlockFigures], since: str) -> Table:
     columns = ("by the caller", "failed", "ended", "cascaded", "p50", "p95", "p99", "cost")
-    rows = table("block", f"failing, {since}", *columns, "errors")
+    rows = table("block", f"failing, {since}", *columns, "errors", free=("errors",))
     for one in figures:
         errors = sorted(one.error_classes.items(), key=lambda item: -item[1])
         rows.add_row(

@@ -6,14 +6,16 @@ feeds are escaped, too, except those of a `Block`. A style of ours is given with
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from rich import console, segment, table, text
 
+from execstream.cli.bands import Share, bands_of, len_of, lines_of, width_of
+from execstream.cli.endings import end_without_reader
 from execstream.streams.text import escape_controls
 
-_WIDE = 240  # columns, where nobody's terminal sets a limit
+WIDE = 1_000_000  # columns, where there is no terminal: a row is one line, for `grep` and `awk`
 
 
 class Text(text.Text):
@@ -38,6 +40,10 @@ class Block(text.Text):
 class Terminal(console.Console):
     """A console that knows no markup, and lets no control character of a text through."""
 
+    def on_broken_pipe(self) -> None:
+        """End as a program does whose reader has gone, instead of rich's exit code 1."""
+        end_without_reader()
+
     def render_str(self, text: str, **options: Any) -> text.Text:
         """Make a `Text` of a string."""
         options |= {"markup": False, "emoji": False, "highlight": False, "highlighter": None}
@@ -55,12 +61,38 @@ class Terminal(console.Console):
 
 
 class Table(table.Table):
-    """Rich's `Table`, the strings of whose cells are made `Text` at once."""
+    """Rich's `Table`, the strings of whose cells are made `Text` at once.
+
+    Only columns of `free` text are cut. A row that does not fit at the terminal takes several
+    lines, each with some of its columns, and so does the header.
+    """
+
+    def __init__(self, free: Collection[str] = (), **options: Any) -> None:
+        super().__init__(**{"box": None, "pad_edge": False} | options)
+        self._free = frozenset(free)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row; a cell is a string, or anything that rich can render."""
         super().add_row(*(Text(one) if isinstance(one, str) else one for one in cells), **options)
 
+    def __rich_console__(
+        self, console: console.Console, options: console.ConsoleOptions
+    ) -> console.RenderResult:
+        """Render as wide as the console, or in bands."""
+        columns = [[column.header, *column.cells] for column in self.columns]
+        texts = [[cell for cell in column if isinstance(cell, text.Text)] for column in columns]
+        if [*map(len, texts)] != [*map(len, columns)]:  # bars
+            return super().__rich_console__(console, options)
+        shares = [Share(max(map(len_of, cells)), str(cells[0]) in self._free) for cells in texts]
+        if width_of(shares) <= options.max_width:
+            return super().__rich_console__(console, options)
+        bands = bands_of(shares, options.max_width)
+        return (
+            line
+            for number, row in enumerate(zip(*texts, strict=True))
+            for line in lines_of(row, bands, "bold" if number == 0 else "")
+        )
 
-out = Terminal(width=None if sys.stdout.isatty() else _WIDE)
+
+out = Terminal(width=None if sys.stdout.isatty() else WIDE)
 err = Terminal(stderr=True)

@@ -18,7 +18,7 @@ def list_topics(*, json: Json = False) -> None:
         for topic in TOPICS:
             print_json(asdict(topic))
         return
-    rows = table("topic", "key", "partitions", "kept", "carries")
+    rows = table("topic", "key", "partitions", "kept", "carries", free=("carries",))
     for topic in TOPICS:
         days = topic.retention_days
         kept = topic.cleanup if days is None else f"{days} d, {topic.cleanup}"

@@ -74,7 +74,9 @@ def _print(report: Report) -> None:
     if report.is_good:
         out.print("ok")
         return
-    rows = table("what", "field", "expected", "found", "where", "mend with")
+    rows = table(
+        "what", "field", "expected", "found", "where", "mend with", free=("expected", "found")
+    )
     for one in report.differences[:MOST_SHOWN]:
         where = one.node_exec_id or one.graph_exec_id or _words(one.place)
         rows.add_row(one.kind, one.field, _cut(one.expected), _cut(one.found), where, one.mend)

@@ -47,7 +47,7 @@ class View:
         ]
         if seen.alerts:
             parts.append(self._alerts())
-        return Group(self._head(), *(Padding(part, (1, 0, 0, 0)) for part in parts))
+        return Group(self._head(), *(Padding(part, (1, 0, 0, 0), expand=False) for part in parts))
 
     def _head(self) -> Text:
         line = Text(f"execstream  {moment(self._seen.at)} UTC", "bold")
@@ -91,7 +91,8 @@ class View:
 
     def _blocks(self) -> Table:
         rows = table(
-            "failing blocks", "1 m", "5 m", "1 h", "ended, 1 h", "p95, 1 h", "last 30 minutes"
+            *("failing blocks", "1 m", "5 m", "1 h", "ended, 1 h", "p95, 1 h", "last 30 minutes"),
+            free=("failing blocks",),
         )
         for block in self._seen.blocks:
             p95 = block.duration_ms.p95 if block.duration_ms else None
@@ -105,7 +106,9 @@ class View:
         return rows
 
     def _alerts(self) -> Table:
-        rows = table(f"open alerts: {self._seen.open_alerts}", "opened", "where", "what")
+        rows = table(
+            f"open alerts: {self._seen.open_alerts}", "opened", "where", "what", free=("what",)
+        )
         for alert in self._seen.alerts:
             rows.add_row(
                 Text(alert.severity, SEVERITIES[alert.severity]),

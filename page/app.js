@@ -1,6 +1,6 @@
 // The frame around the views: navigation, the pulse at the top, the token when one is wanted.
 
-import { get, keepToken } from "./lib/api.js";
+import { Problem, get, keepToken } from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
 import { numberOf } from "./lib/exact.js";
 import { clock, number, plural } from "./lib/format.js";
@@ -17,28 +17,33 @@ const VIEWS = [
   ["recovery", "Recovery", () => import("./views/recovery.js")],
   ["health", "Health", () => import("./views/health.js")],
 ];
+// Figures over all users are not for a token that is bound to one.
+const VIEWS_OF_USERS = new Set(["runs"]);
 const DETAILS = {
   runs: () => import("./views/run.js"),
   blocks: () => import("./views/block.js"),
 };
+
+const RETRY = 1_000; // milliseconds
 
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
 const pulse = document.getElementById("pulse");
 const alarm = document.getElementById("alarm");
 let lifetime = new AbortController();
+let views = VIEWS;
 
 async function show() {
   const { parts, parameters } = current();
   const [name = "runs", id] = parts;
-  const view = VIEWS.find(([known]) => known === name);
+  const view = views.find(([known]) => known === name);
   if (!view) return go("#/runs");
   lifetime.abort();
   lifetime = new AbortController();
   const { signal } = lifetime;
   mark(name);
   try {
-    const module = await (id && DETAILS[name] ? DETAILS[name]() : view[2]());
+    const module = await loaded(id && DETAILS[name] ? DETAILS[name] : view[2]);
     if (signal.aborted) return;
     const root = h("div", { class: `view view-${name}` });
     fill(main, root);
@@ -48,6 +53,60 @@ async function show() {
     if (signal.aborted) return;
     if (error.status !== 401) fill(main, failure(error, "this"));
   }
+}
+
+async function loaded(load) {
+  try {
+    return await load();
+  } catch {
+    // A browser does not ask again for a module that it could not load.
+    showAgain.isReloading = true;
+    throw new Problem(0, { detail: "The server does not answer." });
+  }
+}
+
+/** Show the view anew once the server, which was away when a part of it was loaded, answers. */
+async function showAgain() {
+  if (showAgain.isWaiting) return;
+  showAgain.isWaiting = true;
+  do await new Promise((resolve) => setTimeout(resolve, RETRY));
+  while (!(await answers()));
+  showAgain.isWaiting = false;
+  if (showAgain.isReloading) location.reload();
+  else show();
+}
+
+async function answers() {
+  try {
+    return (await fetch("/livez")).ok;
+  } catch {
+    return false;
+  }
+}
+
+/** Load all views, so that they are there when the server is not. */
+const loadViews = () =>
+  Promise.allSettled([...views.map(([, , load]) => load()), ...Object.values(DETAILS).map((load) => load())]);
+
+/** Set the navigation to what the token may see, and begin. */
+async function begin() {
+  let user = null;
+  try {
+    user = (await get("/v1/me")).user_id;
+  } catch (error) {
+    if (error.status === 401) return; // the answer to the question for a token begins again
+  }
+  views = VIEWS.filter(([name]) => user === null || VIEWS_OF_USERS.has(name));
+  fill(
+    nav,
+    views.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),
+  );
+  await show();
+  if (user === null) {
+    beat();
+    countAlerts();
+  }
+  loadViews();
 }
 
 function mark(name) {
@@ -74,9 +133,7 @@ function askForToken() {
     event.preventDefault();
     keepToken(field.value.trim());
     fill(main);
-    show();
-    beat();
-    countAlerts();
+    begin();
   });
   fill(main, form);
   field.focus();
@@ -157,13 +214,8 @@ async function showVersion() {
   }
 }
 
-fill(
-  nav,
-  VIEWS.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),
-);
 addEventListener("hashchange", show);
 addEventListener("token-wanted", askForToken);
-show();
-beat();
-countAlerts();
+addEventListener("server-away", showAgain);
+begin();
 showVersion();

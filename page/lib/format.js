@@ -71,8 +71,10 @@ export function clock(time) {
 export const precise = (time) =>
   `${clock(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 
-/** The end of an id: version 7 UUIDs made together begin alike. */
-export const shortId = (id) => (id.length > 12 ? `…${id.slice(-8)}` : id);
+const UUID = /^[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$/i;
+
+/** The end of a UUID, as version 7 UUIDs made together begin alike; ids that people chose are whole. */
+export const shortId = (id) => (UUID.test(id) ? `…${id.slice(-8)}` : id);
 
 export const plural = (count, one, many = `${one}s`) =>
   `${number(count)} ${count === 1 ? one : many}`;

@@ -68,8 +68,9 @@ export const notice = (...text) => h("p", { class: "notice" }, ...text);
 
 export const empty = (...text) => h("div", { class: "empty" }, ...text);
 
-/** What went wrong, in place of what should be here. */
+/** What went wrong, in place of what should be here; the frame brings that when the server is back. */
 export function failure(error, what) {
+  if (error.status === 0) dispatchEvent(new Event("server-away"));
   if (error instanceof Problem && error.isMissing)
     return notice(`This server does not tell ${what}.`);
   return h("p", { class: "notice bad", role: "alert" }, error.message);

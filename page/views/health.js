@@ -93,10 +93,12 @@ async function showCompleteness(place, signal) {
 async function showServers(place, signal, _, workers) {
   const answer = await fetch("/readyz", { signal });
   const { status, ...servers } = await answer.json();
-  servers.kafka = await workers.then(
+  // Only an answer that Kafka is away says so: another failure may be of this request alone.
+  const kafka = await workers.then(
     () => true,
-    () => false,
+    (error) => (error.status === 503 ? false : null),
   );
+  if (kafka !== null) servers.kafka = kafka;
   fill(
     place,
     facts([

@@ -19,6 +19,7 @@ from execstream.storage.redis.buses.missed_events import History
 from execstream.storage.redis.buses.scope import Scope
 from execstream.storage.redis.channels import MAX_MESSAGE_BYTES
 from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.redis.messages.view_loading import recall
 from execstream.storage.redis.positions import Publication, RedisPosition
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.commands import (
@@ -120,6 +121,30 @@ async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Li
     assert run["stats"]["duration"] == 2.5
     assert (closing["status"], closing["stats"], closing["seq"]) == ("COMPLETED", None, 11)
     assert closing["started_at"] == "2026-03-01T06:30:01Z"
+
+
+@pytest.mark.parametrize("steps", range(1, 10))
+@pytest.mark.parametrize("before", [(), ("share",), ("delete",), ("share", "delete")])
+async def test_an_erasure_is_told_alike(
+    bridging: Bridging, steps: int, before: tuple[str, ...]
+) -> None:
+    """Whether or not the bridge still had the run in memory, and whatever the run was doing."""
+    marks = {
+        "share": ShareGraph(**common(20, 20), is_shared=True, share_token_hash="0" * 64),
+        "delete": DeleteGraph(**common(21, 21)),
+    }
+    life = [*life_of_an_output_step()[:steps], *(marks[name] for name in before)]
+    life.append(DeleteGraph(**common(22, 22), hard=True))
+    await store(bridging.session, life)
+    *past, closing = events_of(life)
+    remembering, forgetful = RunViews(), RunViews()
+
+    for event in past:
+        remembering.replay(event)
+    await recall(await bridging.session.get(), forgetful, {str(closing.graph_exec_id): closing})
+
+    assert closing.type == "graph.deleted"
+    assert remembering.message_for(closing) == forgetful.message_for(closing)
 
 
 @pytest.mark.parametrize("is_new", [False, True], ids=["one bridge", "a bridge per event"])

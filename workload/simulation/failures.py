@@ -35,5 +35,5 @@ _WORDING = {
 def step_error(draws: Draws, block_type: str) -> str:
     """Return the error of a failing step of a block of this type."""
     families = _OF_MODELS if block_type == "AI" else _OF_OTHERS
-    family = draws.one_of(list(families))
-    return _WORDING[family].format(number=draws.integer(1_000, 90_000))
+    number, family = divmod(draws.integer(10_000, 899_999), len(families))
+    return _WORDING[families[family]].format(number=number)

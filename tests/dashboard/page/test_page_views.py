@@ -233,6 +233,48 @@ async def test_asks_for_the_token(
         await tab.open("about:blank")
 
 
+async def test_token_of_a_user(
+    tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
+) -> None:
+    """It leads to no view of figures over all users, and says of no server that it is away."""
+    settings = place.settings_with(http_token=f"{SECRET}={run.user_id}")
+    async with serving(settings, sender) as closed:
+        await tab.open(f"{closed.url}/#/health")
+        await tab.sees("document.querySelector('#token')")
+        await tab.run(f"document.querySelector('#token').value = {SECRET!r}")
+        await tab.click(".token button")
+
+        await tab.sees(f"document.querySelector('[title=\"{run.run_id}\"]')")
+        assert await tab.run("[...document.querySelectorAll('#nav a')].map(a => a.innerText)") == [
+            "Runs"
+        ]
+        assert await tab.run("location.hash") == "#/runs"
+        assert "away" not in await tab.run("document.body.innerText")
+        await tab.run("sessionStorage.clear()")
+        assert [one for one in tab.troubles if "401" not in one] == []
+        tab.troubles.clear()
+        await tab.open("about:blank")
+
+
+@pytest.mark.parametrize("view", [view for view in VIEWS if view != "runs"])
+async def test_navigating_while_the_server_is_away(
+    tab: Tab, server: Server, run: Orders, view: str
+) -> None:
+    """The view comes when the server is back, without a click or a reload by hand."""
+    await tab.open(f"{server.url}/#/runs")
+    await tab.sees(f"document.querySelector('[title=\"{run.run_id}\"]')")
+    await tab.go_offline(offline=True)
+    try:
+        await tab.click("#nav a", VIEWS[view])
+        await tab.shows("The server does not answer.")
+    finally:
+        await tab.go_offline(offline=False)
+
+    await tab.sees(f"document.querySelector('h1').innerText === {VIEWS[view]!r}")
+    await tab.sees("!document.body.innerText.includes('The server does not answer.')")
+    tab.troubles.clear()  # the browser counts every request that failed
+
+
 def test_is_made_of_nothing_but_modules() -> None:
     """No markup out of text, no inline script or style, nothing from elsewhere."""
     for file in _sources("*.js"):

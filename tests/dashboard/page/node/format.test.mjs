@@ -25,6 +25,15 @@ for (const [name, cases] of Object.entries(CASES))
   for (const [value, text] of cases)
     test(`${name} of ${value} is ${text}`, () => assert.equal(format[name](value), text));
 
+const UUID = "0198c8f0-0000-7000-8000-0000000000aa";
+for (const [id, shown] of [
+  [UUID, "…000000aa"],
+  [UUID.replaceAll("-", ""), "…000000aa"],
+  ["newsletter-of-the-month", "newsletter-of-the-month"],
+  [`${UUID}-copy`, `${UUID}-copy`],
+])
+  test(`${id} is shown as ${shown}`, () => assert.equal(format.shortId(id), shown));
+
 for (const name of Object.keys(CASES))
   test(`${name} of a long number is that of the nearest one`, () => {
     const long = parse("20.5000000000000000000001");

@@ -1,0 +1,33 @@
+"""How the program ends when its reader has gone, and that Ctrl-C leaves no traceback."""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+READER_GONE = 128 + signal.SIGPIPE
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def end_without_reader() -> NoReturn:
+    """End silently with exit code 141, as programs do that SIGPIPE ends.
+
+    SIGPIPE itself stays ignored: it would also end a process whose server closes a connection.
+    """
+    # What is still in a buffer must not fail once more when Python ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(READER_GONE)
+
+
+def end_at_once_on_interrupt() -> None:
+    """From now on Ctrl-C ends this process without more ado: there is nothing to tidy up."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def raise_on_interrupt() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt, or cancels what `asyncio.run` runs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
