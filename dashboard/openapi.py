@@ -48,6 +48,22 @@ def stream_of(*kinds: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _without_false_items(schema: Any) -> Any:
+    """`items: false` of tuples left out, which generators of clients take for no schema.
+
+    `maxItems` states the same.
+    """
+    if isinstance(schema, list):
+        return [_without_false_items(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: _without_false_items(one)
+        for name, one in schema.items()
+        if (name, one) != ("items", False)
+    }
+
+
 def describe(app: FastAPI) -> None:
     """Have `app` tell of events and problems in its openapi.json."""
 
@@ -62,7 +78,7 @@ def describe(app: FastAPI) -> None:
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
             _, events = msgspec.json.schema_components([Event], ref_template=_REF)
             for name, schema in {**events, "Problem": Problem.model_json_schema()}.items():
-                schemas.setdefault(name, schema)
+                schemas.setdefault(name, _without_false_items(schema))
             app.openapi_schema = described
         return app.openapi_schema
 

@@ -13,6 +13,7 @@ from tests.debian import install
 # By name, the package of Debian that has it.
 PACKAGES = {
     "go": "golang-go",
+    "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "mvn": "maven",
     "node": "nodejs",
@@ -40,7 +41,7 @@ def program(name: str) -> str:
 
 def main() -> None:
     """Install in CI all that is missing, at once; elsewhere print what is skipped."""
-    missing = [PACKAGES[name] for name in PACKAGES if find(name) is None]
+    missing = sorted({PACKAGES[name] for name in PACKAGES if find(name) is None})
     if missing and os.environ.get("CI") != "true":
         print(f"Some tests are skipped: run `apt install {' '.join(missing)}`.")
     elif missing and (complaint := install(*missing)):

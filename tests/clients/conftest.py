@@ -1,0 +1,22 @@
+"""An installation with a worker and a server, for all clients of a module."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from execstream import ExecutionClient
+from tests.dashboard.serving import site
+from tests.worker import Installation, Worker
+
+
+@pytest.fixture(scope="module")
+async def http(place: Installation, worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server whose commands go where the module's worker is."""
+    assert worker.is_alive
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in place.settings.environment().items():
+            environment.setenv(name, value)
+        sender = ExecutionClient()
+    async with sender, site(place.settings, sender) as client:
+        yield client
