@@ -40,7 +40,7 @@ from execstream.config.settings import (
 from execstream.config.shown_addresses import shown_address
 from execstream.kafka.security import configure_security
 from execstream.workload import EXAMPLE_GRAPHS
-from execstream.workload.demo import Demo, Receipt
+from execstream.workload.demo import ENDING, Demo, Receipt
 
 COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
 RUNS_WITH_EXIT = 100
@@ -83,11 +83,15 @@ async def demo(
     writing = asyncio.create_task(asyncio.to_thread(performance.write))
     async with _pipeline() as (settings, page):
         stop = stop_signals()
+        stop.add_done_callback(_say_how_it_ends)
         await writing
         _print_page(page)
         async with show(performance, settings, with_events=rate > 0):
             await performance.perform(settings, stop)
+        if not stop.done():
+            stop.add_done_callback(lambda _: performance.cut_short())
         receipt = await _receipt(performance, settings, page)
+        stop.remove_done_callback(_say_how_it_ends)
         _print_receipt(receipt, json=json)
         if not exit and not stop.done():
             err.print("Everything keeps running until Ctrl-C.")
@@ -117,6 +121,14 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
         await running.enter_async_context(workers(settings, stack, roles, url))
         yield settings, url
+
+
+def _say_how_it_ends(_: asyncio.Future[int]) -> None:
+    err.print(
+        f"Ending: nothing more is sent. What was sent has {ENDING:.0f} s to take effect, and the "
+        f"comparison of its rows {ENDING:.0f} s; nothing is lost. Ctrl-C again ends at once.",
+        soft_wrap=True,
+    )
 
 
 def _print_page(url: str) -> None:
@@ -159,4 +171,10 @@ def _verdict(receipt: Receipt) -> str:
         return f"Rows are not as they must be; {len(receipt.differences)} differences are told:"
     if receipt.lost:
         return f"{receipt.lost:,} commands were not applied. The logs are in {LOGS}/."
+    if receipt.unchecked or receipt.waiting:
+        return (
+            "Nothing was lost, and every row that was compared is as an independent fold of the "
+            f"commands has it. {receipt.waiting:,} commands wait in Kafka for the next workers, "
+            f"and rows of {receipt.unchecked:,} were not compared."
+        )
     return "Nothing was lost, and every row is as an independent fold of the commands has it."

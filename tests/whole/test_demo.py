@@ -92,7 +92,7 @@ async def test_up(lost_program: Program) -> None:
         for pid in killed.values():
             os.kill(pid, signal.SIGKILL)
 
-        revived = await until(lambda: _pids(described, killed), patience=5)
+        revived = await until(lambda: _pids(described, killed))
         up.send_signal(signal.SIGINT)
         _, err = await up.communicate()
         assert up.returncode == 128 + signal.SIGINT

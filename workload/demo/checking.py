@@ -55,25 +55,40 @@ class PartitionSlice(NamedTuple):
 
 class Verdict(NamedTuple):
     """How many top-level runs of the demo a share has, how many of its commands somebody else
-    sent, and where rows differ."""
+    sent, where rows differ, and how many commands were not compared. `others` is None when the
+    check was given up before it could tell."""
 
     runs: int
-    others: int
+    others: int | None
     differences: list[str]
+    unchecked: int
 
 
 async def check(
-    settings: Settings, shares: Sequence[PartitionSlice], on_progress: Callable[[int, int], None]
+    settings: Settings,
+    shares: Sequence[PartitionSlice],
+    on_progress: Callable[[int, int], None],
+    gives_up: Callable[[], bool],
 ) -> list[Verdict]:
-    """A verdict for each share; `on_progress` is told how many commands of how many are folded."""
+    """A verdict for each share; `on_progress` is told how many commands of how many are folded.
+
+    Once `gives_up` answers true, the verdicts are of what has been compared until then.
+    """
     context = get_context("spawn")
     folded: Synchronized[int] = context.Value("q", 0)
+    is_given_up: Synchronized[int] = context.Value("b", 0)
     total = sum(share.end - share.begin for share in shares)
     loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(os.cpu_count(), context, _begin, (folded, os.getpid())) as pool:
+
+    def look() -> None:
+        on_progress(folded.value, total)
+        is_given_up.value = gives_up()
+
+    begin = (folded, is_given_up, os.getpid())
+    with ProcessPoolExecutor(os.cpu_count(), context, _begin, begin) as pool:
         checks = [loop.run_in_executor(pool, check_slice, share, settings) for share in shares]
         try:
-            await _all_done(checks, lambda: on_progress(folded.value, total))
+            await _all_done(checks, look)
         except BaseException:
             for process in active_children():
                 process.kill()
@@ -82,28 +97,27 @@ async def check(
         return [check.result() for check in checks]
 
 
-async def _all_done(
-    checks: Iterable[asyncio.Future[Verdict]], on_progress: Callable[[], None]
-) -> None:
+async def _all_done(checks: Iterable[asyncio.Future[Verdict]], look: Callable[[], None]) -> None:
     """Return when all are done, or raise what one of them did."""
     running = set(checks)
     while running:
         done, running = await asyncio.wait(
             running, timeout=POLL, return_when=asyncio.FIRST_EXCEPTION
         )
-        on_progress()
+        look()
         for check in done:
             check.result()
 
 
-def _begin(folded: "Synchronized[int]", parent: int) -> None:
-    """Count there."""
-    global _folded  # noqa: PLW0603 - the pool's way to give its processes something in common
-    _folded = folded
+def _begin(folded: "Synchronized[int]", is_given_up: "Synchronized[int]", parent: int) -> None:
+    """Count in `folded`, and end early once `is_given_up`."""
+    global _folded, _is_given_up
+    _folded, _is_given_up = folded, is_given_up
     begin_in_pool(parent)
 
 
 _folded: "Synchronized[int]"
+_is_given_up: "Synchronized[int]"
 
 
 def check_slice(share: PartitionSlice, settings: Settings) -> Verdict:
@@ -124,10 +138,10 @@ async def _check(share: PartitionSlice, settings: Settings) -> Verdict:
         end, base = place or (share.begin, 0)
         found = _Reading(reader, topic, share, end)
         last, others = await found.last_of_runs()
-        verdict = Verdict(0, others, [])
+        verdict = Verdict(0, None if _is_given_up.value else others, [], 0)
         async for complete in found.folded(last, base, settings.max_command_bytes):
             verdict = await _add(verdict, complete, connection)
-        return verdict
+        return verdict._replace(unchecked=share.end - share.begin - found.folded_count)
 
 
 async def _add(
@@ -138,7 +152,7 @@ async def _add(
     differences = verdict.differences
     if len(differences) < MOST_LISTED:
         differences += [line async for line in _differences(complete, connection)]
-    return Verdict(verdict.runs + tops, verdict.others, differences[:MOST_LISTED])
+    return verdict._replace(runs=verdict.runs + tops, differences=differences[:MOST_LISTED])
 
 
 class _Reading:
@@ -151,6 +165,7 @@ class _Reading:
         self._topic = topic
         self._share = share
         self._end = end
+        self.folded_count = 0
 
     async def last_of_runs(self) -> tuple[dict[bytes, int], int]:
         """Where the last command of each key of the demo is; and how many commands of the share
@@ -191,6 +206,7 @@ class _Reading:
                 yield complete
                 complete = []
             if record.offset < self._share.end:
+                self.folded_count += 1
                 with _folded.get_lock():
                     _folded.value += 1
         yield complete
@@ -200,6 +216,8 @@ class _Reading:
         async for some in records(
             self._reader, self._topic, share.partition, share.begin, self._end
         ):
+            if _is_given_up.value:
+                return
             for record in some:
                 yield record
 

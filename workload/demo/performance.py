@@ -1,6 +1,7 @@
 """Sending simulated runs, and waiting until everything has been seen to take effect."""
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ POLL = 0.1  # seconds
 STATUS_POLL = 0.5  # seconds; counting runs is dearer than the rest
 LOOKS_KEPT = 36_000  # an hour of them
 PATIENCE = 60.0  # seconds without any progress until the rest counts as lost
+ENDING = 60.0  # seconds, after the demo was told to end, for what was sent; and again for the check
 
 
 class _Figures(NamedTuple):
@@ -73,6 +75,7 @@ class Demo:
         self._events_seen: deque[tuple[float, int]] = deque(maxlen=LOOKS_KEPT)
         self._before: Offsets = {}  # where the workers were
         self._after: Offsets = {}
+        self._give_up_at = math.inf  # the loop's time
 
     def write(self) -> None:
         """Write the commands into the file, unless they are endless and written as they go."""
@@ -82,6 +85,7 @@ class Demo:
 
     async def perform(self, settings: Settings, stop: asyncio.Future[int]) -> None:
         """Send everything, or until `stop` is done, and wait until it has all taken effect."""
+        stop.add_done_callback(lambda _: self._end_within(ENDING))
         async with Observer(settings) as seen:
             known = await send_catalogue(settings, self._graphs)
             await self._until(lambda: seen.catalogued(known))  # now the workers are ready, too
@@ -111,7 +115,13 @@ class Demo:
         self, settings: Settings, urls: dict[str, str], on_progress: Callable[[int, int], None]
     ) -> Receipt:
         """Check the rows and sum up; `on_progress` is told how many commands of how many are
-        checked. When all is good, the file goes."""
+        checked. When all is good, the file goes.
+
+        The check is cut short when the demo is told to end, or `ENDING` after it began if the demo
+        had been told before.
+        """
+        if self._give_up_at < math.inf:
+            self._end_within(ENDING)
         producer = self.producer
         if producer is None:
             raise RuntimeError("There is no receipt before the performance.")
@@ -120,8 +130,15 @@ class Demo:
             for partition, end in self._after.items()
             if (begin := self._before.get(partition, 0)) < end
         ]
-        verdicts = await check(settings, shares, on_progress)
-        others = sum(verdict.others for verdict in verdicts)
+        verdicts = await check(settings, shares, on_progress, self._gives_up)
+        others = sum(verdict.others or 0 for verdict in verdicts)
+        waiting = sum(
+            max(0, end - self._after.get(partition, 0)) for partition, end in producer.ends.items()
+        )
+        if any(verdict.others is None for verdict in verdicts):
+            due = sum(share.end - share.begin for share in shares)
+        else:
+            due = max(0, producer.acknowledged + others - waiting)
         seconds = max(self._end - self._begun, POLL)
         receipt = Receipt(
             runs=sum(verdict.runs for verdict in verdicts),
@@ -129,7 +146,9 @@ class Demo:
             acknowledged=producer.acknowledged,
             others=others,
             **self.outcomes._asdict(),
-            lost=producer.acknowledged + others - sum(self.outcomes),
+            lost=due - sum(self.outcomes),
+            waiting=waiting,
+            unchecked=sum(verdict.unchecked for verdict in verdicts),
             seconds=round(seconds, 3),
             commands_per_second=round(producer.sent / seconds),
             events=self.events,
@@ -140,6 +159,16 @@ class Demo:
         if receipt.is_good:
             self._file.unlink()
         return receipt
+
+    def cut_short(self) -> None:
+        """Have the check end with what it has compared."""
+        self._end_within(0)
+
+    def _end_within(self, seconds: float) -> None:
+        self._give_up_at = asyncio.get_running_loop().time() + seconds
+
+    def _gives_up(self) -> bool:
+        return asyncio.get_running_loop().time() > self._give_up_at
 
     def _simulation(self) -> Simulation:
         return simulate(
@@ -194,7 +223,7 @@ class Demo:
         await self._until(lambda: seen.bridged(ends))
 
     async def _until(self, reached: Callable[[], Awaitable[bool]]) -> None:
-        """Return when it is so, or nothing has moved for too long."""
+        """Return when it is so, nothing has moved for too long, or the demo has to end."""
         clock = asyncio.get_running_loop().time
         before, since = None, clock()
         while not await reached():
@@ -202,6 +231,8 @@ class Demo:
             if now != before:
                 before, since = now, clock()
             elif clock() - since > PATIENCE:
+                return
+            if self._gives_up():
                 return
             await asyncio.sleep(POLL)
 

@@ -9,6 +9,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of contract section 7.
 
     `others`: commands that somebody else sent meanwhile; the outcomes are of these, too.
+    `waiting`: commands that Kafka has and the workers have not come to, as the demo was ended; they
+    will be applied when workers run. `unchecked`: commands whose rows were not compared, as the
+    check was cut short.
     `seconds`: from the first command sent to the last event acknowledged. `differences` says
     where rows are not as the independent fold has them; empty is as it must be.
     """
@@ -22,6 +25,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     dead: int
     lost: int
+    waiting: int
+    unchecked: int
     seconds: float
     commands_per_second: int
     events: int
