@@ -146,12 +146,12 @@ class Writing(ABC):
     ) -> None:
         """Share a run with the holder of the token, or stop it; only the token's hash travels.
 
-        `storage.reads.share_tokens` makes tokens; one of less than 22 characters is a ValueError.
+        `execstream.new_share_token` makes tokens; one of less than 22 characters is a ValueError.
         """
         if is_shared and share_token is not None and len(share_token) < SHORTEST:
             raise ValueError(
                 f"A share token of {len(share_token)} characters can be guessed: it needs "
-                f"{SHORTEST}. `execstream.storage.reads.share_tokens.new_share_token` makes one."
+                f"{SHORTEST}. `execstream.new_share_token` makes one."
             )
         await self._effect(
             "graph.share",

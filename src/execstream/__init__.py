@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ExecutionClient as ExecutionClient,
     )
     from execstream.storage.connections import connect as connect
+    from execstream.storage.reads.share_tokens import new_share_token as new_share_token
     from execstream.streams.errors import NotDelivered as NotDelivered
     from execstream.streams.errors import OutcomeUnknown as OutcomeUnknown
     from execstream.streams.outcomes import Applied as Applied
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "OutcomeUnknown": "streams.errors",
     "Refused": "streams.outcomes",
     "connect": "storage.connections",
+    "new_share_token": "storage.reads.share_tokens",
 }
 
 __all__ = [*_MODULES, *_MODULE_OF]  # noqa: PLE0604 - these are strings

@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from execstream import CommandRefused, ExecutionClient, connect
+from execstream import CommandRefused, ExecutionClient, connect, new_share_token
 from execstream.devstack import Addresses
 from execstream.models import ExecutionStatus
 from execstream.reads import get_graph_execution_by_share_token
-from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token, new_share_token
+from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token
 from tests.agents.bridging import Listener
 from tests.agents.test_bridge_worker import bridge
 from tests.dashboard.serving import site
