@@ -97,6 +97,7 @@ async def show(demo: Demo, settings: Settings, *, with_events: bool) -> AsyncIte
         else:
             tasks.append(asyncio.create_task(_print_lines(view)))
             yield
+            err.print(view.line(), soft_wrap=True)
     finally:
         for task in tasks:
             task.cancel()

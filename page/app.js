@@ -101,12 +101,10 @@ async function begin() {
     nav,
     views.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),
   );
-  await show();
-  if (user === null) {
-    beat();
-    countAlerts();
-  }
-  loadViews();
+  show().finally(loadViews);
+  if (user !== null) return;
+  beat();
+  countAlerts();
 }
 
 function mark(name) {
