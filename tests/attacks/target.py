@@ -1,0 +1,104 @@
+"""An installation under attack: its workers, the memory they take, and the table of findings."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from execstream.streams.topics import COMMANDS
+from tests.attacks.probe import Probe, probing
+from tests.orders import Order
+from tests.worker import Installation, PartitionOffset, Worker, until
+
+ROLES = ("apply", "tally", "bridge")
+PARTITION = 1  # under attack
+MOST_MEMORY = 512  # MiB of a worker, as docker-compose.yml allows
+# Seconds. They are figures of an idle machine: only `make attacks` fails when they are exceeded.
+MOST_STANDSTILL, MOST_STANDSTILL_ON_PARTITION = 1.0, 5.0
+ASSERTS_STANDSTILLS = "EXECSTREAM_TEST_STANDSTILLS" in os.environ
+
+
+class Finding(NamedTuple):
+    """What one attack did. Standstills in seconds, memory in MiB since the workers began."""
+
+    attack: str
+    same_partition: float
+    other_partitions: float
+    memory: dict[str, int]
+
+
+@dataclass
+class Target:
+    """`findings` grow with each attack."""
+
+    place: Installation
+    workers: dict[str, Worker]
+    probe: Probe
+    findings: list[Finding] = field(default_factory=list)
+
+    async def attack(self, name: str, orders: list[Order]) -> list[PartitionOffset]:
+        """Put records; where they are, once they are committed and nobody was harmed."""
+        begun = time.monotonic()
+        places = await self.put(orders)
+        await self.probe.settled(time.monotonic())
+        others = set(range(COMMANDS.partitions)) - {PARTITION}
+        found = Finding(
+            name,
+            self.probe.standstill(begun, {PARTITION}),
+            self.probe.standstill(begun, others),
+            {role: peak_memory(worker) for role, worker in self.workers.items()},
+        )
+        self.findings.append(found)
+        for role, worker in self.workers.items():
+            assert worker.is_alive, (role, worker.log()[-3:])
+            assert found.memory[role] <= MOST_MEMORY
+        if ASSERTS_STANDSTILLS:
+            assert found.same_partition <= MOST_STANDSTILL_ON_PARTITION
+            assert found.other_partitions <= MOST_STANDSTILL
+        return places
+
+    async def put(self, orders: list[Order]) -> list[PartitionOffset]:
+        """Put records on the partition under attack, and return when they are committed."""
+        places = await self.place.put(order._replace(partition=PARTITION) for order in orders)
+
+        async def is_committed() -> bool:
+            rows = await self.place.db.fetch(
+                "select partition, next_offset from consumer_offset where consumer = 'apply'"
+            )
+            found = dict(map(tuple, rows))
+            return all(found.get(partition, 0) > offset for partition, offset in places)
+
+        await until(is_committed, patience=180)
+        return places
+
+
+@asynccontextmanager
+async def target(place: Installation) -> AsyncIterator[Target]:
+    """Workers of all roles, and a probe."""
+    async with AsyncExitStack() as ending:
+        workers = {"apply": await ending.enter_async_context(place.worker())}
+        for role in ROLES[1:]:
+            workers[role] = await place.start_worker(role)
+            ending.push_async_callback(workers[role].stop)
+        yield Target(place, workers, await ending.enter_async_context(probing(place)))
+
+
+def peak_memory(worker: Worker) -> int:
+    """The most memory that the process had so far, in MiB."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as text, a line for each attack."""
+    lines = [f"{'attack':50} {'same':>6} {'other':>6} " + " ".join(f"{r:>6}" for r in ROLES)]
+    lines += [
+        f"{one.attack[:50]:50} {one.same_partition:6.2f} {one.other_partitions:6.2f} "
+        + " ".join(f"{one.memory[role]:6}" for role in ROLES)
+        for one in findings
+    ]
+    return "\n".join(lines)
