@@ -201,7 +201,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
             return _invalid(f"$.{name}", "Expected an object")
     if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
-    if found := excess(command):
+    if found := excess(command, value):
         return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)

@@ -15,6 +15,7 @@ from operator import add
 _OPENING, _CLOSING = b"[{", b"]}"
 _BRACKETS = bytes.maketrans(_OPENING + _CLOSING, b"1100")
 _NO_BRACKETS = bytes(set(range(256)).difference(_OPENING + _CLOSING + b'"\\'))
+_NO_BEGINNINGS = bytes(set(range(256)).difference(b',[{"'))
 # A string, or the rest of the bytes where it does not end.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _AT_ONCE = 16  # brackets
@@ -25,12 +26,25 @@ def depth(json: bytes) -> int:
 
     Brackets in strings do not count. `json` need not be valid.
     """
-    # No backslash is left before another character that it escapes.
-    unescaped = json.replace(rb"\\", rb"\_").replace(rb"\"", rb"\_") if b"\\" in json else json
-    brackets = outside_strings(unescaped.translate(_BRACKETS, _NO_BRACKETS))
+    brackets = outside_strings(_unescaped(json).translate(_BRACKETS, _NO_BRACKETS))
     if b"\\" in brackets:  # one outside of strings, where it escapes nothing
         brackets = _STRING.sub(b"", json).translate(_BRACKETS, _NO_BRACKETS + b'"\\')
     return _deepest(brackets)
+
+
+def count_values(json: bytes) -> int:
+    """Count the commas and opening brackets of valid `json` outside of strings.
+
+    It has at most one value more: each other value stands behind one of them.
+    """
+    return len(outside_strings(_unescaped(json).translate(None, _NO_BEGINNINGS)))
+
+
+def _unescaped(json: bytes) -> bytes:
+    """Return `json` without a backslash before another character that it escapes."""
+    if b"\\" not in json:
+        return json
+    return json.replace(rb"\\", rb"\_").replace(rb"\"", rb"\_")
 
 
 def outside_strings(json: bytes) -> bytes:

@@ -22,7 +22,7 @@ from execstream.streams.commands import (
     Version,
 )
 from execstream.streams.decoding import MAX_COMMAND_BYTES, MAX_DEPTH
-from execstream.streams.growth import MAX_ENTRIES, MAX_PINS, MAX_STARTING_NODES
+from execstream.streams.growth import MAX_ENTRIES, MAX_PINS, MAX_STARTING_NODES, MAX_VALUES
 from execstream.streams.statuses import ExecutionStatus
 from execstream.streams.storable_numbers import EXPONENTS_PER_BYTE, FREE_EXPONENTS
 
@@ -82,8 +82,8 @@ def _nested(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
 
-def _numbers(room: int) -> bytes:
-    return b"[" + b"1," * ((room - 3) // 2) + b"1]"
+def _numbers(count: int) -> Callable[[int], bytes]:
+    return _always(b"[" + b"1," * (count - 1) + b"1]")
 
 
 def _escapes(room: int) -> bytes:
@@ -94,8 +94,8 @@ def _brackets_in_text(room: int) -> bytes:
     return b'"' + b"[" * (room - 2) + b'"'
 
 
-def _lists(room: int) -> bytes:
-    return b"[" + b"[]," * ((room - 4) // 3) + b"[]]"
+def _lists(count: int) -> Callable[[int], bytes]:
+    return _always(b"[" + b"[]," * (count - 1) + b"[]]")
 
 
 def _exponents(room: int) -> bytes:
@@ -110,9 +110,8 @@ def _too_many_exponents(room: int) -> bytes:
     return b"[" + b",".join([b"1e99999"] * count) + b"]"
 
 
-def _keys(room: int) -> bytes:
-    count = (room - 2) // len('"0000000":1,')
-    return b"{" + b",".join(b'"%07d":1' % number for number in range(count)) + b"}"
+def _keys(count: int) -> Callable[[int], bytes]:
+    return _always(b"{" + b",".join(b'"%07d":1' % number for number in range(count)) + b"}")
 
 
 def _within(fill: Callable[[int], bytes]) -> Callable[[int], bytes]:
@@ -143,9 +142,11 @@ _VALUE = {
     "one beyond": lambda room: _text(room + 1),
     "deepest": lambda _: _nested(MAX_DEPTH - _TO_PAYLOADS),
     "one deeper": lambda _: _nested(MAX_DEPTH - _TO_PAYLOADS + 1),
-    "widest": _numbers,
-    "most keys": _keys,
-    "lists": _lists,
+    "widest": _numbers(MAX_VALUES - 10),
+    "too wide": _numbers(4 * MAX_VALUES),
+    "most keys": _keys(690_000),
+    "lists": _lists(MAX_VALUES // 2 - 10),
+    "too many lists": _lists(2 * MAX_VALUES),
     "escapes": _escapes,
     "brackets in text": _brackets_in_text,
     "longest expanding": _exponents,

@@ -1,10 +1,11 @@
-"""Nesting is measured as a machine of three states does it."""
+"""Nesting and values are measured as a machine of three states does it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execstream.streams.scanning import depth
+from execstream.streams.scanning import count_values, depth
 from tests.exploring import exploring
 
 
@@ -53,3 +54,25 @@ def test_depth_is_that_of_the_plain_machine(json: bytes) -> None:
 def test_depths(json: bytes, levels: int) -> None:
     """Known ones."""
     assert depth(json) == levels
+
+
+values = st.recursive(
+    st.none() | st.text(max_size=5) | st.sampled_from(['"', ",", "[", "\\", '\\"', '""']),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+)
+
+
+@exploring(short=1_000, long=20_000)
+@given(values)
+def test_values_are_counted_outside_of_strings(value: object) -> None:
+    """Commas and opening brackets, as many as a walk through the value finds."""
+    json = msgspec.json.encode(value)
+    assert count_values(json) == plain_count(value)
+
+
+def plain_count(value: object) -> int:
+    """Commas and opening brackets of the JSON of `value`."""
+    if not isinstance(value, dict | list):
+        return 0
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return max(1, len(inner)) + sum(map(plain_count, inner))

@@ -205,6 +205,10 @@ _INVALID: dict[str, Make] = {
     "a node of 1,001 pins": lambda o: [o.create(o.node("n", inputs=pins(1001)))],
     "2,001 entries": lambda o: [o.create(*starting(o, 2, inputs=pins(999)))],
     "800,000 pins": lambda o: [o.create(o.node("n", inputs=pins(800_000)))],
+    "1,000,001 values": lambda o: [o.keep(data=[1] * 1_000_001)],
+    "1,000,001 lists, one in the other or beside it": lambda o: [
+        o.keep(data=[[[[[]]]]] * 200_001),
+    ],
     "stats of more than 4 MiB over all steps": lambda o: [
         o.create(),
         o.move_steps(["n"] * 1000, "RUNNING", stats={"a": "x" * (4 * MIB // 1000 - 7)}),
@@ -223,7 +227,7 @@ _UNSTORABLE = {
     "a zero of 16,384 fraction digits": '{"a": 0e-16384}',
     "a number that a later one replaces": '{"a": 1e131072, "a": 1}',
     "numbers that grow to 1 GiB": f'{{"a": [{"1e131071," * 8_200}1]}}',
-    "small numbers that grow to 100 MB": f'{{"a": [{"1e-99," * 1_000_000}1]}}',
+    "small numbers that grow to 100 MB": f'{{"a": [{"1e-119," * 850_000}1]}}',
     "17,000 fraction digits": f'{{"a": 0.{"1" * 17_000}}}',
     "1e200000": '{"a": 1e200000}',
     "an exponent of 20 digits": f'{{"a": 1e{"9" * 20}}}',

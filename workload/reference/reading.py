@@ -6,6 +6,7 @@ Follows `docs/contract.md`, section 2, in the order in which reasons are told. N
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -86,6 +87,7 @@ def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
     if not isinstance(command, dict):
         raise DeadError("not_an_object")
     sent, command = command, _validated(command)
+    _must_not_have_many_values(value)
     _must_not_repeat_much(command, value)
     if key != key_of(command).encode():
         raise DeadError("key_mismatch")
@@ -150,6 +152,14 @@ def clean(value: Json) -> Json:
     if isinstance(value, list):
         return [clean(item) for item in value]
     return Decimal(value) if isinstance(value, Number) else value
+
+
+def _must_not_have_many_values(value: bytes) -> None:
+    """Raise DeadError for more than 1,000,000 commas and opening brackets outside of strings."""
+    if len(value) > 1_000_000:
+        structure = Counter(_STRING_IN_JSON.sub(b"", value))
+        if sum(structure[beginning] for beginning in b",[{") > 1_000_000:
+            raise DeadError("invalid_field", "$")
 
 
 def _must_not_repeat_much(command: Command, value: bytes) -> None:
