@@ -23,7 +23,7 @@ from execstream.streams.commands import (
     ShareGraph,
     Uuid,
 )
-from execstream.streams.growth import excess
+from execstream.streams.growth import MAX_VALUES, excess, has_many_values
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.scanning import depth
@@ -100,8 +100,10 @@ def decode(
     try:
         if not value.isascii():
             value.decode()  # msgspec does not look inside raw values
-        command = _command.decode(value)
+        command = None if has_many_values(value) else _command.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
+        command = None
+    if command is None:
         looked_at = _look_closely(value)
         if isinstance(looked_at, Dead):
             return looked_at
@@ -145,6 +147,23 @@ def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
 def _look_closely(value: bytes) -> Command | Dead:
     """Why msgspec would not have it, in the contract's order; or the command it is all the same:
     of equal keys the last wins, and msgspec judges each of them."""
+    header = _read_header(value)
+    if isinstance(header, Dead):
+        return header
+    if has_many_values(value):
+        return _invalid("$", f"Expected at most {MAX_VALUES:,} values and names")
+    with suppress(KeyError, msgspec.DecodeError):  # other faults of these nodes are found below
+        nodes = _objects.decode(header["starting_nodes"])
+        header["starting_nodes"] = Raw(msgspec.json.encode(nodes))
+    try:
+        command: Command = _command.decode(msgspec.json.encode(header))
+    except msgspec.DecodeError as error:
+        return _invalid(*describe_misfit(str(error)))
+    return command
+
+
+def _read_header(value: bytes) -> dict[str, Raw] | Dead:
+    """The fields of an object whose version and type are known; else the dead letter."""
     try:
         value.decode()
         _any_json.decode(value)
@@ -159,14 +178,7 @@ def _look_closely(value: bytes) -> Command | Dead:
     kind = _parsed(header.get("type"))
     if not isinstance(kind, str) or kind not in COMMAND_TYPES:
         return _unknown_type(kind)
-    with suppress(KeyError, msgspec.DecodeError):  # what else it is is judged below
-        nodes = _objects.decode(header["starting_nodes"])
-        header["starting_nodes"] = Raw(msgspec.json.encode(nodes))
-    try:
-        command: Command = _command.decode(msgspec.json.encode(header))
-    except msgspec.DecodeError as error:
-        return _invalid(*describe_misfit(str(error)))
-    return command
+    return header
 
 
 def _unknown_type(kind: object) -> Dead:
@@ -201,7 +213,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
             return _invalid(f"$.{name}", "Expected an object")
     if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
-    if found := excess(command, value):
+    if found := excess(command):
         return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)

@@ -15,7 +15,7 @@ from operator import add
 _OPENING, _CLOSING = b"[{", b"]}"
 _BRACKETS = bytes.maketrans(_OPENING + _CLOSING, b"1100")
 _NO_BRACKETS = bytes(set(range(256)).difference(_OPENING + _CLOSING + b'"\\'))
-_NO_BEGINNINGS = bytes(set(range(256)).difference(b',[{"'))
+_NO_BEGINNINGS = bytes(set(range(256)).difference(b',:[{"'))
 # A string, or the rest of the bytes where it does not end.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _AT_ONCE = 16  # brackets
@@ -33,9 +33,9 @@ def depth(json: bytes) -> int:
 
 
 def count_values(json: bytes) -> int:
-    """Count the commas and opening brackets of valid `json` outside of strings.
+    """Count the commas, colons and opening brackets of valid `json` outside of strings.
 
-    It has at most one value more: each other value stands behind one of them.
+    Each of its values, and of the names in its objects, but the first stands behind one of them.
     """
     return len(outside_strings(_unescaped(json).translate(None, _NO_BEGINNINGS)))
 

@@ -144,7 +144,7 @@ _VALUE = {
     "one deeper": lambda _: _nested(MAX_DEPTH - _TO_PAYLOADS + 1),
     "widest": _numbers(MAX_VALUES - 10),
     "too wide": _numbers(4 * MAX_VALUES),
-    "most keys": _keys(690_000),
+    "most keys": _keys(MAX_VALUES // 2 - 10),
     "lists": _lists(MAX_VALUES // 2 - 10),
     "too many lists": _lists(2 * MAX_VALUES),
     "escapes": _escapes,

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +39,17 @@ class Target:
     probe: Probe
     findings: list[Finding] = field(default_factory=list)
 
-    async def attack(self, name: str, orders: list[Order]) -> list[PartitionOffset]:
-        """Put records; where they are, once they are committed and nobody was harmed."""
+    async def attack(
+        self, name: str, records: Iterable[Order] | Awaitable[list[PartitionOffset]]
+    ) -> list[PartitionOffset]:
+        """Put records, or let them be put; where they are, once they are committed and nobody was
+        harmed."""
         begun = time.monotonic()
-        places = await self.put(orders)
+        if isinstance(records, Awaitable):
+            places = await records
+            await self.committed(places)
+        else:
+            places = await self.put(records)
         await self.probe.settled(time.monotonic())
         others = set(range(COMMANDS.partitions)) - {PARTITION}
         found = Finding(
@@ -60,9 +67,14 @@ class Target:
             assert found.other_partitions <= MOST_STANDSTILL
         return places
 
-    async def put(self, orders: list[Order]) -> list[PartitionOffset]:
+    async def put(self, orders: Iterable[Order]) -> list[PartitionOffset]:
         """Put records on the partition under attack, and return when they are committed."""
         places = await self.place.put(order._replace(partition=PARTITION) for order in orders)
+        await self.committed(places)
+        return places
+
+    async def committed(self, places: list[PartitionOffset]) -> None:
+        """Return when the records at these places are committed."""
 
         async def is_committed() -> bool:
             rows = await self.place.db.fetch(
@@ -72,7 +84,6 @@ class Target:
             return all(found.get(partition, 0) > offset for partition, offset in places)
 
         await until(is_committed, patience=180)
-        return places
 
 
 @asynccontextmanager

@@ -2,31 +2,20 @@
 long, and each record has the outcome that the contract gives it."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from execstream.devstack import Addresses
 from execstream.streams.decoding import MAX_COMMAND_BYTES, decode
 from execstream.streams.outcomes import Dead
 from tests.attacks.extremes import Extreme, extremes
-from tests.attacks.target import Target, table, target
+from tests.attacks.target import Target
 from tests.orders import Order, Orders, encoded
-from tests.worker import installation
 
 pytestmark = [pytest.mark.attacks, pytest.mark.timeout(300)]
 
 _HOLE = "the value of the field"
-
-
-@pytest.fixture(scope="module")
-async def under_attack(
-    stack: Addresses, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Target]:
-    async with installation(stack, tmp_path_factory.mktemp("logs")) as place, target(place) as own:
-        yield own
-    print("\n" + table(own.findings))
 
 
 @pytest.mark.parametrize("extreme", list(extremes()), ids=str)

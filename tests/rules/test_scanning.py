@@ -57,7 +57,7 @@ def test_depths(json: bytes, levels: int) -> None:
 
 
 values = st.recursive(
-    st.none() | st.text(max_size=5) | st.sampled_from(['"', ",", "[", "\\", '\\"', '""']),
+    st.none() | st.text(max_size=5) | st.sampled_from(['"', ",", ":", "[", "\\", '\\"', '""']),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
 )
 
@@ -65,14 +65,15 @@ values = st.recursive(
 @exploring(short=1_000, long=20_000)
 @given(values)
 def test_values_are_counted_outside_of_strings(value: object) -> None:
-    """Commas and opening brackets, as many as a walk through the value finds."""
+    """Commas, colons and opening brackets, as many as a walk through the value finds."""
     json = msgspec.json.encode(value)
     assert count_values(json) == plain_count(value)
 
 
 def plain_count(value: object) -> int:
-    """Commas and opening brackets of the JSON of `value`."""
+    """Commas, colons and opening brackets of the JSON of `value`."""
     if not isinstance(value, dict | list):
         return 0
     inner = list(value.values()) if isinstance(value, dict) else value
-    return max(1, len(inner)) + sum(map(plain_count, inner))
+    colons = len(inner) if isinstance(value, dict) else 0
+    return max(1, len(inner)) + colons + sum(map(plain_count, inner))

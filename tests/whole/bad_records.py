@@ -209,6 +209,7 @@ _INVALID: dict[str, Make] = {
     "1,000,001 lists, one in the other or beside it": lambda o: [
         o.keep(data=[[[[[]]]]] * 200_001),
     ],
+    "500,001 names": lambda o: [o.keep(data={f"{number:x}": 1 for number in range(500_001)})],
     "stats of more than 4 MiB over all steps": lambda o: [
         o.create(),
         o.move_steps(["n"] * 1000, "RUNNING", stats={"a": "x" * (4 * MIB // 1000 - 7)}),
