@@ -11,7 +11,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-apply big check check-all clean compose-check demo docs faults fmt help lint page setup test test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply big check check-all clean compose-check demo docs faults fmt help lint page setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest -m "not fetched and not install and not upgrade" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
 	$(BIN)/pytest tests/rules --numprocesses 2
@@ -33,6 +33,12 @@ test-install: $(READY) ## Builds the wheel and sdist and tries them in clean env
 
 test-upgrade: $(READY) ## Continues a state directory of the release before with this code
 	$(BIN)/pytest -m upgrade tests/upgrade
+
+test-attacks: $(READY) ## Sends every field of every command at its extremes, and known attacks
+	$(BIN)/pytest -m attacks tests/attacks --numprocesses 2 --dist loadfile
+
+attacks: $(READY) ## The same, one after the other, on an idle machine: fails when others wait for long
+	EXECSTREAM_TEST_STANDSTILLS=1 $(BIN)/pytest -m attacks tests/attacks --capture=no
 
 test-clients: $(READY) ## Tries clients of other languages, and a pooler
 	$(BIN)/python -m tests.fetching
@@ -49,6 +55,7 @@ check-all: check ## That, and installations and upgrades: what CI runs
 	$(MAKE) test-install
 	$(MAKE) test-upgrade
 	$(MAKE) test-clients
+	$(MAKE) test-attacks
 
 bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
 	$(BIN)/python -m bench.latency
