@@ -113,3 +113,14 @@ def _sees_everything(viewer: CurrentViewer) -> None:
 
 Operator = Depends(_sees_everything)
 """For routes that tell of everybody's runs together."""
+
+
+async def _hold_public(served: Annotated[Services, Depends(services)]) -> AsyncIterator[None]:
+    quota = served.quotas.of(None)
+    quota.use()
+    async with quota.large():
+        yield
+
+
+Public = Depends(_hold_public)
+"""For routes without a token, which share one quota."""

@@ -16,7 +16,7 @@ from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequests
 from execstream.dashboard.openapi import PROBLEMS, describe
 from execstream.dashboard.problems import register_handlers
-from execstream.dashboard.quotas import Quotas
+from execstream.dashboard.quotas import MAX_LARGE, Quotas
 from execstream.dashboard.reads.live_blocks import LiveBlocks
 from execstream.dashboard.routes import (
     alerts,
@@ -31,7 +31,7 @@ from execstream.dashboard.routes import (
 from execstream.dashboard.services import CommandSender, Services
 from execstream.kafka.cluster import Brokers
 from execstream.kafka.security import client_options
-from execstream.storage.connections import connect
+from execstream.storage.connections import READ, connect, open_pool
 
 PAGE = (Path(__file__).parents[1] / "page").resolve()
 
@@ -79,14 +79,16 @@ def build_app(
 @asynccontextmanager
 async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Services]:
     db = await connect(settings.postgres, settings.schema_)
+    texts = await open_pool(settings.postgres, settings.schema_, READ, size=MAX_LARGE)
     redis: Redis = Redis.from_url(settings.redis)
-    feed = await Feed.open(settings, db, redis)
+    feed = await Feed.open(settings, db, texts, redis)
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
+    quotas = Quotas(settings.http_rate, settings.http_large)
     try:
-        quotas = Quotas(settings.http_rate, settings.http_large)
-        yield Services(settings, db, redis, feed, sender, LiveBlocks(db), brokers, quotas)
+        yield Services(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas)
     finally:
         await brokers.close()
         await feed.close()
         await redis.aclose()
+        await texts.close()
         await db.close()

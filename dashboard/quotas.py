@@ -48,14 +48,14 @@ class Quota:
         self._left -= 1
 
     @asynccontextmanager
-    async def large(self) -> AsyncIterator[None]:
-        """Hold one of the large requests.
+    async def large(self, within: float | None = None) -> AsyncIterator[None]:
+        """Hold one of the large requests; wait for it `within` seconds, or LARGE_WITHIN.
 
         Raises ProblemError 429 or 503 where none ends in time.
         """
         async with AsyncExitStack() as held:
             try:
-                async with asyncio.timeout(LARGE_WITHIN):
+                async with asyncio.timeout(within or LARGE_WITHIN):
                     await held.enter_async_context(self._large)
                     await held.enter_async_context(self._all_large)
             except TimeoutError:

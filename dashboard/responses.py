@@ -1,6 +1,8 @@
 """Answers: JSON with exact numbers, lists with a cursor, and what has not changed since."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
@@ -8,6 +10,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel
 from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 
 from execstream.streams import exact_json
 
@@ -23,6 +27,8 @@ def _in_utc(time: datetime) -> datetime:
 
 Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A time that a parameter gives, with its zone; Python and Postgres can both hold it."""
+
+PIECE = 64 * 1024  # bytes that are sent at a time
 
 Limit = Annotated[int, Query(ge=1, le=250, description="How many at most.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
@@ -45,6 +51,53 @@ class Json(Response):
     def render(self, content: Any) -> bytes:
         """The bytes of it."""
         return exact_json.encode(content)
+
+
+class Streamed(Response):
+    """Parts that are sent as they are read; reading ends with the reader.
+
+    Not Starlette's `StreamingResponse`: that cancels for good, so that a read of the database
+    could not be given up in an orderly way.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, parts: AsyncGenerator[bytes], headers: dict[str, str] | None = None) -> None:
+        super().__init__(headers=headers)
+        del self.headers["Content-Length"]
+        self._parts = parts
+
+    async def __call__(self, _: Connection, receive: Receive, send: Send) -> None:
+        """Send parts until either side ends. What goes wrong before the first one is raised."""
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.wait({sending, leaving})
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._parts) as parts:
+            part = await anext(parts, b"")
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            while part:
+                # What the connection copies is bounded so; streams share the parts themselves.
+                for begin in range(0, len(part), PIECE):
+                    piece = part[begin : begin + PIECE]
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                part = await anext(parts, b"")
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the reader has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def listing(

@@ -47,10 +47,15 @@ class CommandSender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Of one running server."""
+    """Of one running server.
+
+    Attributes:
+        texts: connections that hand JSON over as text, for answers of any size.
+    """
 
     settings: Settings
     db: asyncpg.Pool
+    texts: asyncpg.Pool
     redis: Redis
     feed: Feed
     sender: CommandSender

@@ -15,13 +15,14 @@ from execstream.dashboard.feed.cursor import Position
 from execstream.dashboard.feed.journal_pages import Journal, connect
 from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.reader import Reader
-from execstream.dashboard.feed.snapshots import take_snapshot
+from execstream.dashboard.feed.snapshots import Snapshot
 from execstream.dashboard.feed.stream import Stream
+from execstream.dashboard.quotas import Quota
 from execstream.storage.log.reader import Scope
 
 
 class Feed:
-    """Used by one event loop. `db` is the pool that snapshots are read from.
+    """Used by one event loop. `texts` is the pool that snapshots are read from.
 
     Attributes:
         open_streams: how many there are.
@@ -29,22 +30,29 @@ class Feed:
     """
 
     def __init__(
-        self, settings: Settings, db: asyncpg.Pool, lines: asyncpg.Pool, redis: Redis
+        self,
+        settings: Settings,
+        db: asyncpg.Pool,
+        texts: asyncpg.Pool,
+        lines: asyncpg.Pool,
+        redis: Redis,
     ) -> None:
         self.open_streams = 0
         self.journal = Journal(lines, settings.topic_prefix)
         self._lines = lines
         self._reader = Reader(self.journal)
         self._listener = Listener(redis, settings.redis_prefix, self._reader.look)
-        self._snapshot = partial(take_snapshot, db, settings.topic_prefix)
+        self._snapshot = partial(Snapshot, texts, settings.topic_prefix)
         self._alerts = AlertReader(db, self._reader)
         self._listener.start()
         self.reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, settings: Settings, db: asyncpg.Pool, redis: Redis) -> "Feed":
+    async def open(
+        cls, settings: Settings, db: asyncpg.Pool, texts: asyncpg.Pool, redis: Redis
+    ) -> "Feed":
         """Connect and begin to listen."""
-        return cls(settings, db, await connect(settings.postgres, settings.schema_), redis)
+        return cls(settings, db, texts, await connect(settings.postgres, settings.schema_), redis)
 
     async def _read(self) -> None:
         async with asyncio.TaskGroup() as both:
@@ -62,9 +70,10 @@ class Feed:
             self.open_streams -= 1
             metrics.STREAMS.set(self.open_streams)
 
-    def frames(self, scope: Scope, after: Position | None) -> AsyncGenerator[bytes]:
-        """A stream of frames; see `Stream`."""
-        return Stream(self.journal, self._reader, self._snapshot, scope).frames(after)
+    def frames(self, scope: Scope, after: Position | None, quota: Quota) -> AsyncGenerator[bytes]:
+        """A stream of frames; see `Stream`. Its snapshot is a large request of `quota`."""
+        snapshot = self._snapshot(scope, quota)
+        return Stream(self.journal, self._reader, snapshot, scope, quota).frames(after)
 
     def end_streams(self) -> None:
         """Have all streams end, so that the server can stop."""

@@ -6,11 +6,17 @@ from execstream.streams import exact_json
 
 # How long a browser waits before it comes back, in milliseconds.
 RETRY = b"retry: 1000\n\n"
+END = b"\n\n"
 
 
 def frame(kind: str, cursor: str, data: bytes) -> bytes:
     """`data` must be one line, as JSON encoders make it."""
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor.encode(), kind.encode(), data)
+    return begin(kind, cursor) + data + END
+
+
+def begin(kind: str, cursor: str) -> bytes:
+    """What stands before the data of a frame."""
+    return b"id: %b\nevent: %b\ndata: " % (cursor.encode(), kind.encode())
 
 
 def heartbeat(cursor: str) -> bytes:

@@ -14,7 +14,15 @@ import asyncpg
 from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, covers
 from execstream.storage.connections import FEED, open_pool
 from execstream.storage.log.events import EventBuilder
-from execstream.storage.log.reader import Ranges, Scope, next_source, read_page, read_rows
+from execstream.storage.log.reader import (
+    ENTRY_COLUMNS,
+    Ranges,
+    Row,
+    Scope,
+    next_source,
+    read_page,
+    read_rows,
+)
 from execstream.storage.log.run_states import DAY_OF_RUN
 from execstream.streams.events import Event, SourceOffset, encode_event
 from execstream.streams.topics import COMMANDS
@@ -66,7 +74,7 @@ async def boundary(connection: asyncpg.Connection, topic_prefix: str) -> dict[in
 
 
 _ENTRIES = f"""
-select * from journal
+select {ENTRY_COLUMNS} from journal
  where graph_exec_id = $1 and run_day = {DAY_OF_RUN.format("$1")} and seq > $2
  order by seq limit $3
 """
@@ -153,9 +161,7 @@ def _ranges(scope: Scope, after: Position, until: Position) -> Ranges:
     return ranges
 
 
-def _reached(
-    ranges: Ranges, rows: list[asyncpg.Record], *, is_whole: bool
-) -> dict[int, SourceOffset]:
+def _reached(ranges: Ranges, rows: list[Row], *, is_whole: bool) -> dict[int, SourceOffset]:
     """How far `rows`, which come by partition, tell what happened in `ranges`."""
     counts = Counter(row["source_partition"] for row in rows)
     lasts = {row["source_partition"]: next_source(row) for row in rows}

@@ -1,54 +1,66 @@
 """Snapshots: the state that a stream begins with, and the position at which it was so."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import asyncpg
 
-from execstream.dashboard.feed.cursor import Position
+from execstream.dashboard.feed import frames
+from execstream.dashboard.feed.cursor import Position, encode
 from execstream.dashboard.feed.journal_pages import boundary
+from execstream.dashboard.quotas import Quota
+from execstream.dashboard.streamed import answers
+from execstream.dashboard.streamed.values import SNAPSHOT_VALUE, Limit, joined
 from execstream.storage.log.reader import Scope
-from execstream.storage.reads.run_detail import get_graph_execution
-from execstream.storage.reads.run_lists import list_graph_executions
-from execstream.streams import exact_json
+from execstream.storage.querying import snapshot
+from execstream.storage.reads.run_lists import runs_page
+
+RUNS = 25
+LARGE_WITHIN = 60.0  # seconds to wait for other large requests: all browsers come back at once
+
+_OWNER = "select id, user_id from graph_execution where id = $1"
 
 
-class _OneConnection:
-    """Stands in for a pool, so that several reads see one moment."""
+class Snapshot:
+    """Of a run, the run with its steps; of anything else, the first page of its runs. Values over
+    SNAPSHOT_VALUE are left out.
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
+    Attributes:
+        position: where the frame that was sent last is from.
+    """
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
-        yield self._connection
+    def __init__(self, texts: asyncpg.Pool, topic_prefix: str, scope: Scope, quota: Quota) -> None:
+        self.position: Position = {}
+        self._texts = texts
+        self._topic_prefix = topic_prefix
+        self._scope = scope
+        self._quota = quota
 
+    def frame(self) -> AsyncIterator[bytes]:
+        """Yield the frame in parts."""
+        return joined(self._parts())
 
-async def take_snapshot(
-    db: asyncpg.Pool, topic_prefix: str, scope: Scope
-) -> tuple[Position, bytes]:
-    """Of a run, the run with its steps; of anything else, the first page of its runs."""
-    async with (
-        db.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        position = await boundary(connection, topic_prefix)
+    async def _parts(self) -> AsyncIterator[bytes]:
+        async with self._quota.large(LARGE_WITHIN), snapshot(self._texts) as connection:
+            self.position = await boundary(connection, self._topic_prefix)
+            yield frames.begin("snapshot", encode(self.position))
+            async for part in self._state(connection):
+                yield part
+            yield frames.END
+
+    async def _state(self, connection: asyncpg.Connection) -> AsyncIterator[bytes]:
+        limit = Limit(SNAPSHOT_VALUE)
+        scope = self._scope
         if scope.graph_exec_id is None:
-            return position, await _newest(connection, scope)
-        return position, await _run(connection, scope.graph_exec_id)
-
-
-async def _newest(connection: asyncpg.Connection, scope: Scope) -> bytes:
-    page = await list_graph_executions(connection, scope.graph_id, user_id=scope.user_id)
-    return exact_json.encode(page.model_dump() | {"as_of": datetime.now(UTC)})
-
-
-_OWNER = "select user_id from graph_execution where id = $1"
-
-
-async def _run(connection: asyncpg.Connection, graph_exec_id: str) -> bytes:
-    """The run, or null when it was deleted a moment ago."""
-    owner = await connection.fetchval(_OWNER, graph_exec_id)
-    run = await get_graph_execution(_OneConnection(connection), owner, graph_exec_id, True)
-    return exact_json.encode(run)
+            statement, args = runs_page(scope.graph_id, user_id=scope.user_id, limit=RUNS)
+            state = answers.runs(connection, statement, args, RUNS, None, limit)
+        else:
+            owner = await connection.fetchrow(_OWNER, scope.graph_exec_id)
+            found = None
+            if owner is not None:
+                found = await answers.run(connection, owner["id"], owner["user_id"], None, limit)
+            if found is None:
+                yield b"null"  # it was deleted a moment ago
+                return
+            state = found
+        async for part in state:
+            yield part

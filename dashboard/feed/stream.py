@@ -4,7 +4,7 @@ A stream always knows its position. It reads the journal up to where the reader 
 reader from there on, and goes back to the journal when it was too slow.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 
 import structlog
@@ -14,15 +14,15 @@ from execstream.dashboard.feed import frames
 from execstream.dashboard.feed.cursor import Position, encode
 from execstream.dashboard.feed.journal_pages import Journal
 from execstream.dashboard.feed.reader import Reader
+from execstream.dashboard.feed.snapshots import LARGE_WITHIN, Snapshot
 from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
+from execstream.dashboard.problems import ProblemError
+from execstream.dashboard.quotas import Quota
 from execstream.storage.connections import AWAY
 from execstream.storage.log.reader import Scope
 from execstream.streams.errors import reason_of
 
 HEARTBEAT = 15.0  # seconds of silence
-
-Snapshot = Callable[[Scope], Awaitable[tuple[Position, bytes]]]
-"""The state of a scope as JSON, and the position at which it was so."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +30,14 @@ log = structlog.get_logger(__name__)
 class Stream:
     """The frames of one stream."""
 
-    def __init__(self, journal: Journal, reader: Reader, snapshot: Snapshot, scope: Scope) -> None:
+    def __init__(
+        self, journal: Journal, reader: Reader, snapshot: Snapshot, scope: Scope, quota: Quota
+    ) -> None:
         self._journal = journal
         self._reader = reader
         self._snapshot = snapshot
         self._scope = scope
+        self._quota = quota
         self._position: Position = {}
 
     async def frames(self, after: Position | None) -> AsyncGenerator[bytes]:
@@ -53,7 +56,7 @@ class Stream:
                 yield frames.resync(encode(self._position), "slow")
         except Closed:
             pass  # the server stops
-        except AWAY as error:
+        except (*AWAY, ProblemError) as error:
             log.warning("stream.ended", error=reason_of(error))
 
     async def _begin(self, after: Position | None) -> AsyncIterator[bytes]:
@@ -63,8 +66,9 @@ class Stream:
             return
         if after is not None:
             yield frames.resync(encode(after), "unknown_cursor")
-        self._position, state = await self._snapshot(self._scope)
-        yield frames.frame("snapshot", encode(self._position), state)
+        async for part in self._snapshot.frame():
+            yield part
+        self._position = self._snapshot.position
         await self._reader.reaches(self._position)
 
     async def _go_on(self) -> AsyncGenerator[bytes]:
@@ -89,13 +93,19 @@ class Stream:
                 yield part
 
     async def _read(self, until: Position) -> AsyncIterator[bytes]:
-        async for page in self._journal.pages(self._scope, self._position, until):
-            self._position = page.position
-            if page.events:
-                made = (frames.frame("event", sent.cursor, sent.json) for sent in page.events)
-                yield b"".join(made)
-            else:
-                yield frames.heartbeat(encode(page.position))
+        pages = self._journal.pages(self._scope, self._position, until)
+        while True:
+            # A page may be megabytes, and is in memory until it is sent.
+            async with self._quota.large(LARGE_WITHIN):
+                page = await anext(pages, None)
+                if page is None:
+                    return
+                self._position = page.position
+                if page.events:
+                    made = (frames.frame("event", sent.cursor, sent.json) for sent in page.events)
+                    yield b"".join(made)
+                else:
+                    yield frames.heartbeat(encode(page.position))
 
     async def _next(self, subscriber: Subscriber) -> bytes:
         taken = await subscriber.take(HEARTBEAT)

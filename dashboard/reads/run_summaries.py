@@ -1,7 +1,7 @@
 """What pages show of runs beyond the reads that everybody shares."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -9,15 +9,8 @@ import asyncpg
 from pydantic import BaseModel
 
 from execstream.storage.log.run_states import DAY_OF_RUN
-from execstream.storage.models.node_execution import NodeExecutionResult
-from execstream.storage.querying import Where, parse_id, snapshot
-from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
-from execstream.storage.reads.steps import (
-    BARE_STEP_COLUMNS,
-    STEP_COLUMNS,
-    STEPS,
-    build_steps,
-)
+from execstream.storage.querying import Where, parse_id
+from execstream.storage.reads.steps import STEPS
 from execstream.streams.statuses import ExecutionStatus
 
 
@@ -28,10 +21,12 @@ class Run(NamedTuple):
     user_id: str
     last_seq: int
     trimmed_at: datetime | None
+    day: date
 
 
 FIND_RUN = """
-select id, user_id, last_seq, trimmed_at from graph_execution where id = $1 and not is_deleted
+select id, user_id, last_seq, trimmed_at, (created_at at time zone 'UTC')::date as day
+  from graph_execution where id = $1 and not is_deleted
 """
 
 
@@ -75,30 +70,25 @@ async def count_by_status(
     return StatusCounts(counts=counts, total=sum(counts.values()), as_of=as_of)
 
 
-async def list_steps(
-    db: asyncpg.Pool,
+async def find_steps(
+    connection: asyncpg.Connection,
     run: Run,
     node_id: str | None,
     statuses: Sequence[ExecutionStatus] | None,
     after: int,
     limit: int,
-    *,
-    with_values: bool,
-) -> tuple[list[NodeExecutionResult], int | None]:
-    """Steps in the order of their creation, beyond the one of number `after`; and the number to
-    go on after, None when these were the last."""
+) -> tuple[list[asyncpg.Record], int | None]:
+    """`id` and `added_seq` of steps in the order of their creation, beyond number `after`; and the
+    number to go on after, None when these were the last."""
     where = Where("not run.is_deleted")
     where.add(f"step.graph_exec_id = {{0}} and step.run_day = {DAY_OF_RUN}", run.id)
     where.add("step.added_seq > {}", after)
     where.add("step.node_id = {}", node_id)
     where.add_any("step.status = any({})", statuses)
-    columns = STEP_COLUMNS if with_values else BARE_STEP_COLUMNS
-    async with snapshot(db) as connection:
-        rows = await connection.fetch(
-            f"select {columns} from {STEPS} where {where}"
-            f" order by step.added_seq limit {where.arg(limit + 1)}",
-            *where.args,
-        )
-        page = rows[:limit]
-        steps = await build_steps(connection, page, INPUTS_AND_OUTPUTS if with_values else ())
-    return steps, page[-1]["added_seq"] if len(rows) > limit else None
+    rows = await connection.fetch(
+        f"select step.id, step.added_seq from {STEPS} where {where}"
+        f" order by step.added_seq limit {where.arg(limit + 1)}",
+        *where.args,
+    )
+    page = rows[:limit]
+    return page, page[-1]["added_seq"] if len(rows) > limit else None

@@ -1,7 +1,7 @@
 """Routes of how the whole fares: diagnostics, progress, and what machines ask."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from http import HTTPStatus
 
 import asyncpg
@@ -12,16 +12,16 @@ from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
 from execstream import __version__
-from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.access import CurrentViewer, Operator, Public
 from execstream.dashboard.metrics import POOL
 from execstream.dashboard.problems import not_found
-from execstream.dashboard.responses import Json
+from execstream.dashboard.responses import Json, Streamed
 from execstream.dashboard.services import Served
+from execstream.dashboard.streamed import answers
 from execstream.storage.connections import AWAY, IS_READ_ONLY, ReadOnly
 from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.models.summaries import ExecutionDiagnostics
 from execstream.storage.reads.diagnostics import get_execution_diagnostics
-from execstream.storage.reads.run_detail import get_graph_execution_by_share_token
 from execstream.streams.errors import reason_of
 
 router = APIRouter()
@@ -61,13 +61,23 @@ async def get_me(served: Served, viewer: CurrentViewer) -> Response:
     return Json(Me(user_id=viewer.user_id, token_required=served.settings.http_token is not None))
 
 
-@router.get("/v1/shared/{token}", tags=["access"], response_model=SharedExecutionResponse)
+@router.get(
+    "/v1/shared/{token}",
+    tags=["access"],
+    response_model=SharedExecutionResponse,
+    dependencies=[Public],
+)
 async def get_shared(served: Served, token: str) -> Response:
     """The outputs of a shared run, for anyone who has its token."""
-    found = await get_graph_execution_by_share_token(served.db, token)
-    if found is None:
-        raise not_found("shared run of that token")
-    return Json(found)
+
+    async def parts(connection: asyncpg.Connection) -> AsyncIterator[bytes]:
+        found = await answers.shared(connection, token)
+        if found is None:
+            raise not_found("shared run of that token")
+        async for part in found:
+            yield part
+
+    return Streamed(answers.in_snapshot(served.texts, parts))
 
 
 @router.get(

@@ -1,8 +1,6 @@
 """The route of the live feed."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -16,6 +14,7 @@ from execstream.dashboard.feed.cursor import decode
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.openapi import stream_of
 from execstream.dashboard.problems import ProblemError
+from execstream.dashboard.responses import Streamed
 from execstream.dashboard.routes.runs import visible_run
 from execstream.dashboard.services import Served
 from execstream.storage.log.reader import Scope
@@ -25,48 +24,19 @@ router = APIRouter(tags=["feed"])
 MOST_STREAMS = 2_000
 
 
-class EventStream(Response):
-    """Server-sent events of a feed, which is counted among its streams while it lasts.
-
-    Not Starlette's `StreamingResponse`: that cancels for good, so that a read of the database
-    could not be given up in an orderly way.
-    """
+class EventStream(Streamed):
+    """Server-sent events of a feed, which is counted among its streams while it lasts."""
 
     media_type = "text/event-stream"
 
     def __init__(self, feed: Feed, frames: AsyncGenerator[bytes]) -> None:
-        super().__init__(headers={"X-Accel-Buffering": "no"})
-        del self.headers["Content-Length"]
+        super().__init__(frames, {"X-Accel-Buffering": "no"})
         self._feed = feed
-        self._frames = frames
 
-    async def __call__(self, _: Connection, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Send frames until either side ends."""
         with self._feed.counted():
-            sending = asyncio.create_task(self._send(send))
-            leaving = asyncio.create_task(_left(receive))
-            try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sending.cancel()
-                leaving.cancel()
-                await asyncio.wait({sending, leaving})
-            if not sending.cancelled():
-                sending.result()
-
-    async def _send(self, send: Send) -> None:
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **start})
-        async with aclosing(self._frames) as frames:
-            async for part in frames:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _left(receive: Receive) -> None:
-    """Return when the reader has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            await super().__call__(scope, receive, send)
 
 
 @router.get(
@@ -100,4 +70,4 @@ async def get_stream(
     if graph_exec_id is not None:
         run_id = str((await visible_run(served, viewer, graph_exec_id)).id)
     scope = Scope(viewer.restrict_to_own(user_id), graph_id, run_id, types)
-    return EventStream(served.feed, served.feed.frames(scope, after))
+    return EventStream(served.feed, served.feed.frames(scope, after, viewer.quota))

@@ -1,13 +1,15 @@
 """Routes of runs: lists, one run, its steps, its children and its journal."""
 
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
+import asyncpg
 import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Viewer
-from execstream.dashboard.as_of import AsOf, AsOfTime, reached, run_as_of, steps_as_of
+from execstream.dashboard.access import CurrentViewer, Large, Viewer
+from execstream.dashboard.as_of import AsOf, AsOfTime, reached
 from execstream.dashboard.openapi import EVENTS
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.catalogue import catalogue_position
@@ -16,7 +18,7 @@ from execstream.dashboard.reads.run_summaries import (
     StatusCounts,
     count_by_status,
     find_run,
-    list_steps,
+    find_steps,
 )
 from execstream.dashboard.reads.step_counts import StepCounts, count_steps
 from execstream.dashboard.responses import (
@@ -24,36 +26,34 @@ from execstream.dashboard.responses import (
     Json,
     Limit,
     Listing,
+    Streamed,
     Time,
     listing,
     now,
     unchanged,
 )
 from execstream.dashboard.services import Served, Services
+from execstream.dashboard.streamed import answers
 from execstream.storage.models.graph_execution import (
     GraphExecutionMeta,
     GraphExecutionWithNodes,
 )
 from execstream.storage.models.node_execution import NodeExecutionResult
-from execstream.storage.reads.as_of import list_graph_executions_as_of
+from execstream.storage.reads.as_of import find_steps_as_of, runs_as_of
 from execstream.storage.reads.read_errors import PastIsGone
-from execstream.storage.reads.run_detail import get_graph_execution
-from execstream.storage.reads.run_lists import (
-    get_child_graph_executions,
-    list_graph_executions,
-)
+from execstream.storage.reads.run_lists import CHILDREN, runs_page
 from execstream.streams.events import Event, encode_event
 from execstream.streams.statuses import ExecutionStatus
 
 router = APIRouter(prefix="/v1/executions", tags=["runs"])
 
 Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
-_WITHOUT_VALUES = {"inputs": None, "credential_inputs": None, "nodes_input_masks": None}
+ALL_CHILDREN = 2**31  # a run may start any number
 
 UserId = Annotated[str | None, Query(description="Only runs of this user.")]
 
 
-@router.get("", response_model=Listing[GraphExecutionMeta])
+@router.get("", response_model=Listing[GraphExecutionMeta], dependencies=[Large])
 async def list_runs(
     served: Served,
     viewer: CurrentViewer,
@@ -80,11 +80,15 @@ async def list_runs(
         "limit": limit,
     }
     if as_of is None:
-        page = await list_graph_executions(served.db, **filters, with_values=values)
+        statement, args = runs_page(**filters)
     else:
-        page = await list_graph_executions_as_of(served.db, as_of, **filters)
-    data = page.data if values else [run.model_copy(update=_WITHOUT_VALUES) for run in page.data]
-    return listing(data, page.next_cursor, as_of)
+        statement, args = runs_as_of(as_of, **filters)
+    return _streamed(
+        served,
+        lambda connection: answers.runs(
+            connection, statement, args, limit, as_of, with_values=values
+        ),
+    )
 
 
 @router.get("/counts", response_model=StatusCounts)
@@ -121,7 +125,7 @@ async def count_steps_of_runs(
     return listing(await count_steps(served.db, graph_exec_id, own))
 
 
-@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes)
+@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes, dependencies=[Large])
 async def get_run(
     served: Served,
     viewer: CurrentViewer,
@@ -138,15 +142,20 @@ async def get_run(
     etag = _etag(last_seq, kinds, "whole" if run.trimmed_at is None else "trimmed")
     if answer := unchanged(request, etag):
         return answer
-    if past is not None:
-        return await run_as_of(served, past, {"ETag": etag})
-    found = await get_graph_execution(served.db, run.user_id, graph_exec_id, True)
-    if found is None:
-        raise not_found(f"run {graph_exec_id}")
-    return Json(found, headers={"ETag": etag})
+
+    async def parts(connection: asyncpg.Connection) -> AsyncIterator[bytes]:
+        found = await answers.run(connection, run.id, run.user_id, past)
+        if found is None:
+            raise not_found(f"run {graph_exec_id}")
+        async for part in found:
+            yield part
+
+    return _streamed(served, parts, {"ETag": etag})
 
 
-@router.get("/{graph_exec_id}/nodes", response_model=Listing[NodeExecutionResult])
+@router.get(
+    "/{graph_exec_id}/nodes", response_model=Listing[NodeExecutionResult], dependencies=[Large]
+)
 async def get_steps(
     served: Served,
     viewer: CurrentViewer,
@@ -160,24 +169,34 @@ async def get_steps(
 ) -> Response:
     """Steps of a run, in the order in which they were created, as they are or as they were."""
     run = await visible_run(served, viewer, graph_exec_id)
-    if as_of is not None:
-        past = await reached(served, run, as_of)
-        return await steps_as_of(served, past, node_id, status, cursor, limit, with_values=values)
-    steps, after = await list_steps(
-        served.db, run, node_id, status, cursor, limit, with_values=values
-    )
-    return listing(steps, None if after is None else str(after))
+    past = None if as_of is None else await reached(served, run, as_of)
+
+    async def parts(connection: asyncpg.Connection) -> AsyncIterator[bytes]:
+        if past is None:
+            page, after = await find_steps(connection, run, node_id, status, cursor, limit)
+            steps = answers.live_steps(run.id, run.day, page, with_values=values)
+        else:
+            page, after = await find_steps_as_of(connection, past, node_id, status, cursor, limit)
+            steps = answers.past_steps(past, page, with_values=values)
+        async for part in answers.steps(connection, steps, after):
+            yield part
+
+    return _streamed(served, parts)
 
 
-@router.get("/{graph_exec_id}/children", response_model=Listing[GraphExecutionMeta])
+@router.get(
+    "/{graph_exec_id}/children", response_model=Listing[GraphExecutionMeta], dependencies=[Large]
+)
 async def get_children(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
     """Runs that this run started, newest first."""
     run = await visible_run(served, viewer, graph_exec_id)
-    children = await get_child_graph_executions(served.db, graph_exec_id, user_id=run.user_id)
-    return listing(children)
+    args = (run.id, run.user_id)
+    return _streamed(
+        served, lambda connection: answers.runs(connection, CHILDREN, args, ALL_CHILDREN)
+    )
 
 
-@router.get("/{graph_exec_id}/journal", responses=EVENTS)
+@router.get("/{graph_exec_id}/journal", responses=EVENTS, dependencies=[Large])
 async def get_journal(
     served: Served,
     viewer: CurrentViewer,
@@ -205,6 +224,14 @@ async def get_journal(
         }
     )
     return Response(body, media_type="application/json", headers={"ETag": etag})
+
+
+def _streamed(
+    served: Services,
+    parts: Callable[[asyncpg.Connection], AsyncIterator[bytes]],
+    headers: dict[str, str] | None = None,
+) -> Streamed:
+    return Streamed(answers.in_snapshot(served.texts, parts), headers)
 
 
 async def visible_run(served: Services, viewer: Viewer, graph_exec_id: str) -> Run:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 from msgspec import UNSET, Raw
 
-from execstream.storage.log.reader import read_page
+from execstream.storage.log.reader import Row, read_page
 from execstream.storage.log.run_states import entry_of, load_runs
 from execstream.streams.events import Event, SourceOffset, encode_event, run_event
 from execstream.streams.fold import evolve, new_run
@@ -26,9 +26,7 @@ class EventBuilder:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}  # the least recently used first
 
-    async def events(
-        self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]
-    ) -> list[Event]:
+    async def events(self, connection: asyncpg.Connection, rows: Sequence[Row]) -> list[Event]:
         """Return the events of `rows`, which `connection` has just read and still sees."""
         firsts: dict[str, int] = {}
         for row in rows:
@@ -51,7 +49,7 @@ class EventBuilder:
         if missing:
             self._runs |= await load_runs(connection, list(missing), missing)
 
-    def _event(self, row: asyncpg.Record) -> Event:
+    def _event(self, row: Row) -> Event:
         if row["seq"] is not None:
             return _entry_event(self._runs, row)
         return _refusal_event(row) if row["reason"] is not None else _key_value_event(row)
@@ -86,7 +84,7 @@ async def events_after(
         return [_stored_event(one) for one in await EventBuilder().events(connection, rows)]
 
 
-def _entry_event(runs: dict[str, Run], row: asyncpg.Record) -> Event:
+def _entry_event(runs: dict[str, Run], row: Row) -> Event:
     """The event of a row of the journal. Its run in `runs` evolves: it must be as it was just
     before the entry, or is created by it."""
     run_id, entry = str(row["graph_exec_id"]), entry_of(row)
@@ -101,7 +99,7 @@ def _entry_event(runs: dict[str, Run], row: asyncpg.Record) -> Event:
     return run_event(run, entry, (partition, row["source_offset"], row["source_index"]))
 
 
-def _refusal_event(row: asyncpg.Record) -> Event:
+def _refusal_event(row: Row) -> Event:
     """The event of a row of `refusal`."""
     run_id = row["graph_exec_id"]
     return Event(
@@ -117,7 +115,7 @@ def _refusal_event(row: asyncpg.Record) -> Event:
     )
 
 
-def _key_value_event(row: asyncpg.Record) -> Event:
+def _key_value_event(row: Row) -> Event:
     """The event of a row of `kv_journal`."""
     return Event(
         type="kv.changed",

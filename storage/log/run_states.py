@@ -1,6 +1,7 @@
 """The states of runs, rebuilt from their journals by the fold that makes them live."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -68,7 +69,7 @@ async def load_runs(
     return runs
 
 
-def entry_of(record: asyncpg.Record) -> Entry:
+def entry_of(record: Mapping[str, Any]) -> Entry:
     """A row of the journal, without its value."""
     node_exec_id, was, status = record["node_exec_id"], record["was"], record["status"]
     detail = record["detail"]

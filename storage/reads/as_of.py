@@ -95,7 +95,7 @@ async def find_past(db: asyncpg.Pool, execution_id: str, moment: Moment) -> Past
     return Past(run["id"], run["user_id"], run["run_day"], seq) if seq and seq > 0 else None
 
 
-_RUN = f"""
+RUN = f"""
 select {_SAME}, {_THEN}
   from graph_execution run, (select $2::bigint as seq) reached, {_PAST}
  where run.id = $1 and not run.is_deleted
@@ -113,12 +113,12 @@ async def get_graph_execution_as_of(
     if past is None or past.user_id != user_id:
         return None
     async with snapshot(db) as connection:
-        run = await connection.fetchrow(_RUN, past.id, past.seq)
+        run = await connection.fetchrow(RUN, past.id, past.seq)
         if run is None:
             return None
         if run["status"] is None:
             raise PastIsGone(execution_id, None)
-        rows = await connection.fetch(f"{_STEPS} {STEP_ORDER}", *past, 1, None)
+        rows = await connection.fetch(f"{STEPS} {STEP_ORDER}", *past, 1, None)
         steps = await build_steps(connection, rows, INPUTS_AND_OUTPUTS, past.seq)
         kinds = {row["block_id"]: row["block_type"] for row in rows if row["block_type"]}
         return GraphExecutionWithNodes.from_db(run, steps, kinds)
@@ -127,7 +127,7 @@ async def get_graph_execution_as_of(
 # ---- its steps -----------------------------------------------------------------------------
 
 # Of all steps, or of those of the given ids, which were added from entry $5 on.
-_STEPS = """
+STEPS = """
 select step.*, run.user_id, run.graph_id, run.graph_version, block.block_type
   from graph_execution run
   join (
@@ -187,25 +187,39 @@ async def list_steps_as_of(
 ) -> tuple[list[NodeExecutionResult], int | None]:
     """Steps that a run of any owner had then, in the order of creation, beyond number `after`;
     and the number to go on after, None when these were the last."""
-    place = (past.id, past.run_day, past.seq, after, node_id, limit + 1)
     async with snapshot(db) as connection:
-        if statuses:
-            found = await connection.fetch(_ADDED_IN_STATUS, *place, list(map(str, statuses)))
-        else:
-            found = await connection.fetch(_ADDED, *place)
-        page = found[:limit]
+        page, following = await find_steps_as_of(connection, past, node_id, statuses, after, limit)
         if not page:
             return [], None
         ids = [row["id"] for row in page]
         rows = await connection.fetch(
-            f"{_STEPS} order by step.added_seq", *past, page[0]["added_seq"], ids
+            f"{STEPS} order by step.added_seq", *past, page[0]["added_seq"], ids
         )
         types = INPUTS_AND_OUTPUTS if with_values else ()
         # Without values a live page leaves execution data out, too.
         bare = {} if with_values else {"execution_data": None}
         step_rows = [dict(row) | bare for row in rows]
         steps = await build_steps(connection, step_rows, types, past.seq)
-    return steps, page[-1]["added_seq"] if len(found) > limit else None
+    return steps, following
+
+
+async def find_steps_as_of(
+    connection: asyncpg.Connection,
+    past: Past,
+    node_id: str | None,
+    statuses: Sequence[ExecutionStatus] | None,
+    after: int,
+    limit: int,
+) -> tuple[list[asyncpg.Record], int | None]:
+    """`id` and `added_seq` of a page of `list_steps_as_of`, and the number to go on after."""
+    place = (past.id, past.run_day, past.seq, after, node_id, limit + 1)
+    if statuses:
+        found = await connection.fetch(_ADDED_IN_STATUS, *place, list(map(str, statuses)))
+    else:
+        found = await connection.fetch(_ADDED, *place)
+    page = found[:limit]
+    following = page[-1]["added_seq"] if len(found) > limit else None
+    return page, following
 
 
 # ---- many runs -----------------------------------------------------------------------------
@@ -243,6 +257,38 @@ async def list_graph_executions_as_of(
     As `list_graph_executions`; `statuses` are those of then. A run whose journal retention has
     dropped is there from its last entry on. Raises InvalidCursor.
     """
+    statement, args = runs_as_of(
+        moment,
+        graph_id,
+        graph_version,
+        user_id,
+        statuses,
+        created_time_gte,
+        created_time_lte,
+        cursor,
+        limit,
+    )
+    rows = await db.fetch(statement, *args)
+    page = rows[:limit]
+    last = page[-1] if len(rows) > limit else None
+    return GraphExecutionsPage(
+        data=[GraphExecutionMeta.from_db(row) for row in page],
+        next_cursor=None if last is None else cursors.encode(last["created_at"], last["id"]),
+    )
+
+
+def runs_as_of(
+    moment: datetime,
+    graph_id: str | None,
+    graph_version: int | None,
+    user_id: str | None,
+    statuses: Sequence[ExecutionStatus] | None,
+    created_time_gte: datetime | None,
+    created_time_lte: datetime | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[str, list[object]]:
+    """The statement of such a page and one run more, and its arguments. Raises InvalidCursor."""
     where = Where("not run.is_deleted", "run.created_at <= $1")
     where.args.append(moment)
     where.add("run.user_id = {}", user_id)
@@ -254,14 +300,8 @@ async def list_graph_executions_as_of(
     if cursor is not None:
         created_at, run_id = cursors.decode(cursor)
         where.add(f"(run.created_at, run.id) < ({where.arg(created_at)}, {{}})", run_id)
-    rows = await db.fetch(
+    statement = (
         f"{_RUNS} where {where} order by run.created_at desc, run.id desc"
-        f" limit {where.arg(limit + 1)}",
-        *where.args,
+        f" limit {where.arg(limit + 1)}"
     )
-    page = rows[:limit]
-    last = page[-1] if len(rows) > limit else None
-    return GraphExecutionsPage(
-        data=[GraphExecutionMeta.from_db(row) for row in page],
-        next_cursor=None if last is None else cursors.encode(last["created_at"], last["id"]),
-    )
+    return statement, where.args

@@ -60,17 +60,18 @@ async def list_graph_executions(
     asked for with the same filters. Without values, what runs were given is None. Raises
     InvalidCursor.
     """
-    at_least_one(limit=limit)
-    where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
-    if cursor is not None:
-        created_at, run_id = cursors.decode(cursor)
-        where.add(f"(created_at, id) < ({where.arg(created_at)}, {{}})", run_id)
-    # One more than asked for tells whether there is another page.
-    rows = await db.fetch(
-        f"select {RUN_COLUMNS if with_values else BARE_RUN_COLUMNS}"
-        f" from graph_execution where {where} {NEWEST_FIRST} limit {where.arg(limit + 1)}",
-        *where.args,
+    statement, args = runs_page(
+        graph_id,
+        graph_version,
+        user_id,
+        statuses,
+        created_time_gte,
+        created_time_lte,
+        cursor,
+        limit,
+        with_values=with_values,
     )
+    rows = await db.fetch(statement, *args)
     page = rows[:limit]
     return GraphExecutionsPage(
         data=[GraphExecutionMeta.from_db(row) for row in page],
@@ -78,6 +79,35 @@ async def list_graph_executions(
             cursors.encode(page[-1]["created_at"], page[-1]["id"]) if len(rows) > limit else None
         ),
     )
+
+
+def runs_page(
+    graph_id: str | None = None,
+    graph_version: int | None = None,
+    user_id: str | None = None,
+    statuses: Sequence[ExecutionStatus] | None = None,
+    created_time_gte: datetime | None = None,
+    created_time_lte: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 25,
+    *,
+    with_values: bool = True,
+) -> tuple[str, list[object]]:
+    """The statement of a page of `list_graph_executions` and one run more, and its arguments.
+
+    Raises InvalidCursor.
+    """
+    at_least_one(limit=limit)
+    where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
+    if cursor is not None:
+        created_at, run_id = cursors.decode(cursor)
+        where.add(f"(created_at, id) < ({where.arg(created_at)}, {{}})", run_id)
+    # One more than asked for tells whether there is another page.
+    statement = (
+        f"select {RUN_COLUMNS if with_values else BARE_RUN_COLUMNS}"
+        f" from graph_execution where {where} {NEWEST_FIRST} limit {where.arg(limit + 1)}"
+    )
+    return statement, where.args
 
 
 async def get_graph_executions_count(

@@ -94,7 +94,7 @@ async def test_one_run(http: httpx.AsyncClient, run: Orders) -> None:
         "QUEUED",
         "QUEUED",
     ]
-    assert b'{"question":0.1' + DIGITS in answer.content
+    assert b'{"question": 0.1' + DIGITS in answer.content
     etag = answer.headers["ETag"]
     again = await http.get(path, headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag)

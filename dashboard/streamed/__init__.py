@@ -1,0 +1,1 @@
+"""Answers of any size, streamed from Postgres in bounded memory."""
