@@ -34,6 +34,7 @@ FOR_USERS = {
     *("/livez", "/readyz", "/v1/me", "/v1/shared/{token}"),
     "/v1/executions",
     "/v1/executions/counts",
+    "/v1/executions/step_counts",
     *(f"/v1/executions/{{graph_exec_id}}{part}" for part in PATHS_OF_A_RUN),
     *("/v1/blocks", "/v1/graphs", "/v1/refusals", "/v1/stream"),
     *("/v1/command", "/v1/commands", "/v1/commands/{key}/{command_id}"),
