@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-GAP = 1  # columns of the terminal between two of the table
+GAP = 2  # columns of the terminal between two of the table, as rich has them
 INDENT = 2
 LEAST_FREE = 24  # of a column of free text
 
@@ -63,8 +63,10 @@ def bands_of(shares: Sequence[Share], width: int) -> Bands:
 
 
 def lines_of(row: Sequence[Text], bands: Bands, style: str) -> Iterator[Text]:
-    """A line per band; one that is still too long goes on in the next line of the terminal."""
+    """A line per band that has anything; one that is still too long goes on in the next line."""
     for number, band in enumerate(bands):
+        if number and not any(row[slot.column].plain.strip() for slot in band):
+            continue
         line = Text(" " * INDENT if number else "", style, overflow="fold")
         for place, slot in enumerate(band):
             cell = row[slot.column].copy()

@@ -44,7 +44,7 @@ from execstream.workload.demo import ENDING, Demo, Receipt
 
 COMMANDS_FILE = LOCAL_STATE / "demo.jsonl"
 RUNS_WITH_EXIT = 100
-CHECKING = "Checking every row against an independent fold"
+CHECKING = "Comparing rows"
 
 
 async def demo(

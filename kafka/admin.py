@@ -15,6 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
+from execstream.kafka.reader import consumer, extent
 from execstream.kafka.security import client_options
 from execstream.streams.errors import Fatal, Transient
 from execstream.streams.topics import TOPICS, Topic
@@ -75,7 +76,9 @@ async def apply_topics(
         await _create(admin, missing, prefix, replication)
         await _configure(admin, {d.topic for d in differences} - missing, prefix)
         await _settled(admin, prefix, replication)
-        return differences
+    if missing:
+        await _taken_up(bootstrap, missing)
+    return differences
 
 
 async def describe(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[str, Any]]:
@@ -223,6 +226,14 @@ async def _settled(admin: AIOKafkaAdminClient, prefix: str, replication: int | N
         f"The topics at {prefix}* are not ready after {SETTLE_POLL * SETTLE_POLLS:.0f} s. Look at "
         "the broker's log."
     )
+
+
+async def _taken_up(bootstrap: str, topics: Iterable[str]) -> None:
+    """Return when every leader knows that it is one: the first record to it would fail, and the
+    client would log that it tries again. Asked for offsets, it tries again without a word."""
+    async with consumer(bootstrap) as reader:
+        for topic in topics:
+            await extent(reader, topic)
 
 
 async def _all_led(admin: AIOKafkaAdminClient, prefix: str) -> bool:

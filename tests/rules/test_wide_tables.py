@@ -22,7 +22,7 @@ def rendered(width: int, *, is_terminal: bool = True) -> list[str]:
     return file.getvalue().splitlines()
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120, 400])
+@pytest.mark.parametrize("width", [*range(40, 180), 400])
 def test_nothing_but_free_text_is_cut(width: int) -> None:
     """No line is wider than the terminal, and every id, status and time is there in one piece."""
     lines = rendered(width)
@@ -31,6 +31,18 @@ def test_nothing_but_free_text_is_cut(width: int) -> None:
     for whole in (RUN, "TERMINATED", CREATED, OWNER, "newsletter 1"):
         assert sum(whole in line for line in lines) == 1
     assert any("…" in line for line in lines) == (width < 400)
+
+
+@pytest.mark.parametrize("width", range(40, 140))
+def test_nothing_is_cut_without_free_text(width: int) -> None:
+    """Nor where a row is just as wide as the terminal, or a little wider."""
+    rows = table("run", "status", "created", "user")
+    rows.add_row(RUN, "TERMINATED", CREATED, OWNER)
+    file = io.StringIO()
+    Terminal(file=file, width=width, force_terminal=True, color_system=None).print(rows)
+
+    assert "…" not in file.getvalue()
+    assert all(whole in file.getvalue() for whole in (RUN, "TERMINATED", CREATED, OWNER))
 
 
 def test_rows_are_told_apart() -> None:
