@@ -100,7 +100,8 @@ async def drain(place: Installation, kinds: Counter[str]) -> dict[str, float]:
     finally:
         await worker.stop()
     [found] = await place.db.fetch(
-        "select sum(added) as added, sum(ended) as ended, sum(failed) as failed from block_minute"
+        """select sum(added) as added, sum(ended + cascaded) as ended,
+                  sum(added_failed) as failed from block_minute"""
     )
     failed = kinds["node.updated FAILED"]
     ended = failed + kinds["node.updated COMPLETED"]

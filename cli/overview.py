@@ -25,7 +25,7 @@ class Overview(BaseModel):
     Attributes:
         runs: how many there are, by status.
         commands: what became of all that were read.
-        commands_per_second: the same since the look before; None at the first.
+        commands_per_second: the same within the last `seconds`; None at the first look.
         lag: records that each consumer has yet to read; None while Kafka does not answer.
         blocks: those that fail most within the last hour.
         alerts: the newest that are open; `open_alerts`: how many there are, up to 100.
@@ -35,6 +35,7 @@ class Overview(BaseModel):
     runs: dict[ExecutionStatus, int]
     commands: dict[str, int]
     commands_per_second: dict[str, float] | None
+    seconds: float | None
     lag: dict[str, int] | None
     blocks: list[LiveBlock]
     alerts: list[Alert]
@@ -71,28 +72,30 @@ class Overviewer:
         """How everything fares now. Raises what asyncpg raises while Postgres is away."""
         counted = await count_by_status(self._db, None, None, None, None, None)
         commands = dict(await self._db.fetchrow(_OUTCOMES))
+        rates, seconds = self._rates(commands)
         alerts, _ = await list_alerts(self._db, is_open=True, limit=100)
         return Overview(
             at=datetime.now(UTC),
             runs=counted.counts,
             commands=commands,
-            commands_per_second=self._rates(commands),
+            commands_per_second=rates,
+            seconds=seconds,
             lag=await self._lag(),
             blocks=sorted(await self._blocks.all(), key=_least_failing)[::-1][:MOST_BLOCKS],
             alerts=alerts[:MOST_ALERTS],
             open_alerts=len(alerts),
         )
 
-    def _rates(self, commands: Mapping[str, int]) -> dict[str, float] | None:
+    def _rates(self, commands: Mapping[str, int]) -> tuple[dict[str, float] | None, float | None]:
+        """Commands per second since the look before, and how long ago that was."""
         now = time.monotonic()
         before, self._before = self._before, (now, dict(commands))
         if before is None:
-            return None
+            return None, None
         then, counts = before
-        return {
-            name: round((count - counts[name]) / (now - then), 1)
-            for name, count in commands.items()
-        }
+        seconds = now - then
+        rates = {name: round((n - counts[name]) / seconds, 1) for name, n in commands.items()}
+        return rates, round(seconds, 3)
 
     async def _lag(self) -> dict[str, int] | None:
         try:

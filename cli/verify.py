@@ -5,10 +5,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from execstream.cli.common import Json, print_json, start, table
+from execstream.cli.common import Json, print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
-from execstream.recovery.verify.report import Report
+from execstream.recovery.verify.report import Difference, Report
 from execstream.recovery.verify.verify import Asked
 from execstream.recovery.verify.verify import verify as run_verify
 from execstream.streams.errors import Fatal
@@ -16,6 +16,7 @@ from execstream.streams.errors import Fatal
 SAMPLE = 1_000  # runs
 MOST_SHOWN = 50  # differences
 _CUT = 60  # characters of a value
+_IDS = ("id", "graph_exec_id", "node_exec_id")
 
 
 class Contradiction(Fatal):
@@ -65,8 +66,11 @@ async def verify(
 
 
 def _print(report: Report) -> None:
-    for what, figure in report.checked.items():
-        out.print(f"{what:<18} {_words(figure)}")
+    figures = dict(report.checked)
+    of_runs = figures.pop("of_runs")
+    for what, figure in figures.items():
+        of_all = f" of {of_runs:,}" if what == "runs" else ""
+        out.print(f"{what:<18} {_words(figure)}{of_all}")
     for line in report.left_out:
         out.print(f"left out: {line}", soft_wrap=True)
     if report.mended:
@@ -74,14 +78,18 @@ def _print(report: Report) -> None:
     if report.is_good:
         out.print("ok")
         return
-    rows = table(
-        "what", "field", "expected", "found", "where", "mend with", free=("expected", "found")
-    )
     for one in report.differences[:MOST_SHOWN]:
-        where = one.node_exec_id or one.graph_exec_id or _words(one.place)
-        rows.add_row(one.kind, one.field, _cut(one.expected), _cut(one.found), where, one.mend)
-    out.print(rows)
+        sides = f"expected {_cut(one.expected)}, found {_cut(one.found)}"
+        line = f"{one.kind} {_where(one)}, column {one.field}: {sides}; mend with `{one.mend}`"
+        out.print(line, soft_wrap=True)
     err.print(f"{report.found:,} differences.")
+
+
+def _where(one: Difference) -> str:
+    """What names the row: its run, the `seq` of an entry, a step, a key."""
+    ids = {"run": one.graph_exec_id, "step": one.node_exec_id}
+    place = {name: value for name, value in ids.items() if value is not None}
+    return _words(place | {name: one.place[name] for name in one.place if name not in _IDS})
 
 
 def _words(figure: object) -> str:

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
+from docs.figures import figures_table
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
@@ -66,6 +67,18 @@ def metrics_table(module: ModuleType) -> Iterator[str]:
             labels = metric._labelnames  # noqa: SLF001 - no public attribute has them
             labelled = ", ".join(f"`{label}`" for label in labels)
             yield f"| `{name}` | {family.type} | {labelled} | {family.documentation} |"
+
+
+_SPANS = {"counter": "since the process began", "histogram": "the same", "gauge": "now"}
+
+
+def metric_figures_table() -> Iterator[str]:
+    yield "| metric | window | source | greatest delay |"
+    yield "| --- | --- | --- | --- |"
+    for source, module in (("the worker", worker_metrics), ("the HTTP server", server_metrics)):
+        for row in list(metrics_table(module))[2:]:
+            name, kind = (cell.strip() for cell in row.split("|")[1:3])
+            yield _row(name, _SPANS[kind], f"memory of {source}", "none")
 
 
 _FORMS: dict[object, str] = {
@@ -165,12 +178,14 @@ def _listed(statuses: Iterable[ExecutionStatus]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-PAGES = ("metrics.md", "producing.md", "settings.md", "state_machine.md")
+PAGES = ("figures.md", "metrics.md", "producing.md", "settings.md", "state_machine.md")
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings_table,
     "command_fields": command_fields,
     "worker_metrics": partial(metrics_table, worker_metrics),
     "server_metrics": partial(metrics_table, server_metrics),
+    "figures": figures_table,
+    "metric_figures": metric_figures_table,
     "state_diagram": state_diagram,
     "moves": moves_table,
     "moves_as_sentences": moves_as_sentences,

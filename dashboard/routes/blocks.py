@@ -31,10 +31,13 @@ class OneLiveBlock(LiveBlock):
 
 
 class BlockErrors(BaseModel):
-    """How many steps of a block there were, and how many failed; `error_rate` in percent."""
+    """How many steps of a block were added in `start` ≤ t < `end`, and how many of them failed,
+    whatever the reason; `error_rate` in percent."""
 
     block_id: str
     name: str | None
+    start: datetime
+    end: datetime
     total_executions: int
     failed_executions: int
     error_rate: float
@@ -85,6 +88,8 @@ async def get_block_errors(
             BlockErrors(
                 block_id=stats.block_id,
                 name=names.get(stats.block_id),
+                start=since,
+                end=until,
                 total_executions=stats.total_executions,
                 failed_executions=stats.failed_executions,
                 error_rate=stats.error_rate,

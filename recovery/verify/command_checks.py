@@ -29,7 +29,7 @@ from execstream.recovery.verify.earlier_states import (
     states_before,
 )
 from execstream.recovery.verify.erased_rows import without_forgotten
-from execstream.recovery.verify.report import REBUILD, Report
+from execstream.recovery.verify.report import MEND_ALL, REBUILD, Report
 from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.storage.schema.tables import JOURNAL, KEY_VALUE_JOURNAL
 from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
@@ -91,9 +91,11 @@ class CommandChecks:
         kept = await without_forgotten(self._connection, found)
         self.forgotten += len(found) - len(kept)
         for differing in kept:
-            self._report.add_rows([differing], REBUILD)
-            if differing.table is JOURNAL:
-                self._report.broken.add(differing.value("graph_exec_id"))
+            is_entry = differing.table is JOURNAL
+            self._report.add_rows([differing], MEND_ALL if is_entry else REBUILD)
+            if is_entry:
+                self._report.broken |= differing.values("graph_exec_id")
+                self._report.journal.append(differing)
             if differing.table is KEY_VALUE_JOURNAL:
                 self._report.broken_users |= differing.values("user_id")
         return len(some) - len(offset_range.skipped), len(offset_range.skipped)

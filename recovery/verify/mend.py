@@ -1,6 +1,7 @@
 """Mending what `verify` found, from the journal, beside workers that go on.
 
-Not mended: runs and key-values whose journal itself is wrong, as it would spread; what only the
+Entries of the journal come first, as the commands topic tells them, then the rows of their runs.
+Not mended: runs and key-values whose journal stays wrong, as it would spread; what else only the
 topics tell.
 """
 
@@ -9,10 +10,12 @@ import asyncpg
 from execstream.config.settings import Settings
 from execstream.recovery.verify import block_stats
 from execstream.recovery.verify.repair import (
+    fence_off,
     forget_strays,
     held,
     mend_key_value,
     mend_total,
+    replace_entries,
     replace_runs,
 )
 from execstream.recovery.verify.report import Report
@@ -25,8 +28,10 @@ TOTALS_AT_ONCE = 500
 
 
 async def mend(settings: Settings, report: Report, report_progress: ProgressCallback) -> None:
-    """Mend what can be; `report.mended` counts runs, key-values, totals and published ones."""
+    """Mend what can be; `report.mended` counts entries of the journal, runs, key-values, totals and
+    published ones."""
     dsn, schema = settings.postgres, settings.schema_
+    await _mend_journal(dsn, schema, report)
     await _mend_runs(dsn, schema, report, report_progress)
     key_values = [r for r in report.key_values if r.value("user_id") not in report.broken_users]
     if key_values:
@@ -40,6 +45,21 @@ async def mend(settings: Settings, report: Report, report_progress: ProgressCall
                 report.mended += await mend_total(connection, row)
     if report.totals or report.counts["block_stats"]:  # wrong totals may have been published
         report.mended += await block_stats.mend(settings)
+
+
+async def _mend_journal(dsn: str, schema: str, report: Report) -> None:
+    """Rewrite single entries, of runs of which the topic tells every wrong one."""
+    run_ids = report.mendable_runs
+    told = [row for row in report.journal if row.expected is not None]
+    told = [row for row in told if row.value("graph_exec_id") in run_ids]
+    if not told:
+        return
+    async with held(dsn, schema, "apply") as connection:
+        report.mended += await replace_entries(connection, told)
+        # Who loaded a run meanwhile has it from the wrong journal.
+        await fence_off(connection, "apply")
+    report.runs |= run_ids
+    report.broken -= run_ids
 
 
 async def _mend_runs(

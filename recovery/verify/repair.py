@@ -15,7 +15,7 @@ from execstream.recovery.verify.row_comparison import Differing
 from execstream.storage import connections
 from execstream.storage.commit.write_set import Row
 from execstream.storage.connections import VERIFY
-from execstream.storage.schema.tables import Table
+from execstream.storage.schema.tables import JOURNAL, Table
 
 _HOLD = """
 select from consumer_offset where consumer = $1 order by topic, partition for update
@@ -62,6 +62,26 @@ async def replace_runs(
     await connection.execute(
         "insert into node_execution select * from unnest($1::node_execution[])", list(steps)
     )
+
+
+# What has the key of an entry, and what has its source under another key.
+_TAKE_ENTRY = """
+delete from journal j using {record} e
+ where (j.graph_exec_id = e.graph_exec_id and j.seq = e.seq)
+    or (j.source_partition = e.source_partition and j.source_offset = e.source_offset
+        and j.source_index = e.source_index)
+"""
+_ADD_ENTRY = "insert into journal select * from {record}"
+
+
+async def replace_entries(connection: asyncpg.Connection, rows: Sequence[Differing]) -> int:
+    """Have entries of the journal be as they are expected; how many are."""
+    for statement in (_TAKE_ENTRY, _ADD_ENTRY):  # one may have the key of another
+        for row in rows:
+            await connection.execute(
+                statement.format(record=_record(JOURNAL, 1)), _json(row.expected)
+            )
+    return len(rows)
 
 
 # Rows that nothing tells of are taken away only where the row that they were before somebody

@@ -4,7 +4,7 @@ A difference names its cell and the command that mends it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,13 +46,26 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     mended: int = 0
     # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, ids of no run,
-    # and rows.
+    # and rows; of the journal those that the commands topic still tells.
     runs: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     broken_users: set[str] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)
     key_values: list[Differing] = field(default_factory=list)
     totals: list[Differing] = field(default_factory=list)
+    journal: list[Differing] = field(default_factory=list)
+
+    @property
+    def mendable_runs(self) -> set[str]:
+        """Runs whose journal the topic puts right, entry by entry."""
+        told = {_place(row.expected) for row in self.journal if row.expected is not None}
+        mendable: set[str] = set()
+        untold: set[str] = set()
+        for row in self.journal:
+            # What stands under another key has the source of an entry that is told.
+            is_told = row.expected is not None or _place(row.found or {}) in told
+            (mendable if is_told else untold).add(row.value("graph_exec_id"))
+        return mendable - untold
 
     @property
     def found(self) -> int:
@@ -82,6 +95,14 @@ class Report:
             "mended": self.mended,
             "differences": self.differences,
         }
+
+
+_SOURCE = ("source_partition", "source_offset", "source_index")
+
+
+def _place(entry: Mapping[str, msgspec.Raw]) -> tuple[bytes, ...]:
+    """The source of an entry of the journal, as JSON."""
+    return tuple(bytes(entry[name]) for name in _SOURCE)
 
 
 def mend_run(run_id: str) -> str:

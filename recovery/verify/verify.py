@@ -4,7 +4,7 @@ Some runs are checked against their journals; all of them also against the topic
 key-values and totals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -39,7 +39,7 @@ from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.connections import snapshot
 from execstream.storage.querying import parse_id
 from execstream.storage.redis.positions import open_redis
-from execstream.storage.schema.tables import KEY_VALUES, RUNS, STEPS
+from execstream.storage.schema.tables import JOURNAL, KEY_VALUES, RUNS, STEPS
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, EVENTS
@@ -81,18 +81,24 @@ async def verify(
 
 
 def _distrust_broken(report: Report) -> None:
-    """Rows whose journal is wrong may be right: nothing is mended from it."""
+    """Rows whose journal is wrong may be right: nothing is mended from it, but what the topic tells
+    of the journal itself."""
+    mendable = report.mendable_runs
     report.differences = [
-        msgspec.structs.replace(one, mend=REBUILD) if _is_distrusted(one, report) else one
+        msgspec.structs.replace(one, mend=_mend_of(one, report, mendable))
         for one in report.differences
     ]
 
 
-def _is_distrusted(one: Difference, report: Report) -> bool:
-    if one.kind == KEY_VALUES.name:
-        return one.place["user_id"] in report.broken_users
-    is_row = one.kind in (RUNS.name, STEPS.name)
-    return is_row and one.graph_exec_id in report.broken
+def _mend_of(one: Difference, report: Report, mendable: Collection[str]) -> str:
+    if one.kind == KEY_VALUES.name and one.place["user_id"] in report.broken_users:
+        return REBUILD
+    if one.kind not in (RUNS.name, STEPS.name, JOURNAL.name):
+        return one.mend
+    if one.graph_exec_id in mendable:
+        return MEND_ALL
+    is_distrusted = one.kind == JOURNAL.name or one.graph_exec_id in report.broken
+    return REBUILD if is_distrusted else one.mend
 
 
 class _Checks:
@@ -117,7 +123,7 @@ class _Checks:
     async def named(self, run_ids: Sequence[str]) -> None:
         wanted = {parse_id(one) for one in run_ids}
         await self._runs.check_some([str(one) for one in wanted if one is not None])
-        self._report.checked |= {"runs": self._runs.runs, "entries": self._runs.entries}
+        await self._note_runs()
         if self._runs.runs < len(wanted):
             raise NoSuchRun(
                 "Not all of these runs are there: `execstream list` shows those that are."
@@ -125,12 +131,12 @@ class _Checks:
 
     async def some(self, number: int) -> None:
         await self._runs.check_some(await some_runs(self._connection, number))
-        self._report.checked |= {"runs": self._runs.runs, "entries": self._runs.entries}
+        await self._note_runs()
         await self._positions()
 
     async def all(self) -> None:
         await self._runs.check_all(await count_runs(self._connection))
-        self._report.checked |= {"runs": self._runs.runs, "entries": self._runs.entries}
+        await self._note_runs()
         self._report.key_values = await differing_key_values(self._connection)
         self._report.add_rows(self._report.key_values, MEND_ALL)
         self._report.checked["key_values"] = await key_values_count(self._connection)
@@ -138,6 +144,13 @@ class _Checks:
         await self._check_commands(places)
         await self._check_events(places)
         await self._check_block_stats()
+
+    async def _note_runs(self) -> None:
+        self._report.checked |= {
+            "runs": self._runs.runs,
+            "of_runs": await count_runs(self._connection),
+            "entries": self._runs.entries,
+        }
 
     async def _positions(self) -> list[Stored]:
         """Check positions; those that Postgres has."""

@@ -32,14 +32,14 @@ with run as materialized (
     select id, graph_id, status, created_at, cost from run
     where not is_deleted order by cost desc, created_at desc, id desc limit {TOP_RUNS}
 )
-select graph_id, day, count(*) as executions, sum(cost)::bigint as cost,
+select graph_id, day, count(*) as executions, sum(cost) as cost,
     count(*) filter (where status = 'FAILED') as failed_executions,
-    coalesce(sum(cost) filter (where status = 'FAILED'), 0)::bigint as failed_cost,
+    coalesce(sum(cost) filter (where status = 'FAILED'), 0) as failed_cost,
     null as graph_exec_id, null as status, null::timestamptz as created_at, null as duration
 from (select *, (created_at at time zone 'UTC')::date as day from run) of_day
 group by grouping sets ((graph_id), (day))
 union all
-select graph_id, null, null, cost::bigint, null, null, id::text, status, created_at,
+select graph_id, null, null, cost, null, null, id::text, status, created_at,
     (select {DURATION} from graph_execution whole where whole.id = dearest.id)
 from dearest
 order by cost desc, created_at desc, graph_exec_id desc, graph_id, day

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -91,6 +92,27 @@ async def test_a_run(teller: Teller, told: Told) -> None:
     assert outcomes == [*["applied"] * 7, *["refused"] * 2, "dead", "applied"]
     assert "is COMPLETED, 10.0 s after its start. It has 2 steps: 2 FAILED." in end
     assert end.endswith("2 commands refused. 1 record could not be taken in.")
+
+
+async def test_a_step_with_a_child_run(teller: Teller, place: Installation) -> None:
+    """The run that it started is named where its stats name one, and as the cause of a failure."""
+    orders, child = Orders(run_id=str(uuid4())), str(uuid4())
+    stats = {"error": "its run failed", "child_graph_exec_id": child}
+    await place.put([orders.create(*map(orders.node, "abc")), orders.start()])
+    await place.put([orders.move_steps(["a", "b", "c"], "RUNNING")])
+    await place.put([orders.move_step("a", "FAILED", stats=stats)])
+    await place.put([orders.move_step("b", "FAILED", stats=stats | {"child_graph_exec_id": "x"})])
+    await place.put([orders.move_step("c", "COMPLETED", stats={"child_graph_exec_id": child})])
+    await place.drained()
+
+    lines, _ = await teller.run(orders.run_id)
+
+    failed, other, completed = (line.text.split(") ", 1)[1] for line in lines[-3:])
+    assert failed == (
+        f"went from RUNNING to FAILED because of its child run {child}: its run failed."
+    )
+    assert other == "went from RUNNING to FAILED: its run failed."
+    assert completed == f"went from RUNNING to COMPLETED, by run {child}."
 
 
 async def test_an_applied_command(teller: Teller, told: Told) -> None:

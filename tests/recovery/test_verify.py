@@ -12,18 +12,19 @@ import pytest
 
 from execstream.devstack import Addresses
 from execstream.recovery.forget.personal_data import delete_personal
-from execstream.recovery.verify.report import Report
+from execstream.recovery.verify.report import MEND_ALL, REBUILD, Report
 from execstream.recovery.verify.verify import Asked, NoSuchRun, verify
 from execstream.storage.commit.write_set import dead_letter_id
 from execstream.streams.topics import COMMANDS, EVENTS
 from tests.agents.tallied import counted
 from tests.orders import Orders
 from tests.recovery.lived import erased, lived, simulated, untold
-from tests.recovery.tampering import MENDED, TOLD_BY_TOPICS, Table, tamper
+from tests.recovery.tampering import MENDED, TOLD_BY_TOPICS, tamper
 from tests.whole.program import Program
 from tests.worker import Installation
 
 SIMULATED = 2_500  # commands
+JOURNAL = "select * from journal order by graph_exec_id, seq"
 FOLDED = [
     "select * from graph_execution order by id",
     "select * from kv_data order by user_id, key",
@@ -61,6 +62,7 @@ async def test_what_workers_made_is_right(place: Installation) -> None:
     runs = await place.db.fetchval("select count(*) from graph_execution")
     entries = await place.db.fetchval("select count(*) from journal")
     assert (report.checked["runs"], report.checked["entries"]) == (runs, entries)
+    assert report.checked["of_runs"] == runs
     assert report.checked["commands"]["compared"] == len(place.puts)
     assert report.checked["events"]["compared"] >= entries
     assert report.checked["block_stats"]["compared"] > 0
@@ -70,7 +72,8 @@ async def test_what_workers_made_is_right(place: Installation) -> None:
 async def test_named_runs(place: Installation) -> None:
     """Only what was named is looked at, and what is not there is said not to be."""
     [run_id] = await place.db.fetchrow("select id::text from graph_execution limit 1")
-    assert (await verified(place, run_id)).checked["runs"] == 1
+    checked = (await verified(place, run_id)).checked
+    assert checked["runs"] == 1 < checked["of_runs"]
     assert (await verified(place, run_id, run_id.upper())).checked["runs"] == 1
     for unknown in (str(uuid4()), "abc"):
         with pytest.raises(NoSuchRun):
@@ -119,10 +122,48 @@ async def test_mending_beside_a_load(place: Installation) -> None:
     await assert_right(place)
 
 
-@pytest.mark.parametrize("tables", [TOLD_BY_TOPICS[:1], TOLD_BY_TOPICS[1:]], ids=["runs", "others"])
-async def test_what_only_the_topics_tell_is_found(place: Installation, tables: list[Table]) -> None:
-    """One cell of every column of journals, refusals and dead letters is found against the topic of
-    commands, and nothing is mended by what is wrong."""
+async def test_entries_of_the_journal_are_found_and_mended(place: Installation) -> None:
+    """One cell of every column of it, each in an entry of its own, is named by run, seq and column,
+    and is put right from the topic of commands, and nothing else is touched."""
+    folded = [await place.db.fetch(statement) for statement in [*FOLDED, JOURNAL]]
+    changes = await tamper(place.db, TOLD_BY_TOPICS[0])
+
+    report = await verified(place, repairing=True)
+
+    for change in changes:
+        assert any(map(change.is_told_by, report.differences)), change
+    for one in report.differences:
+        assert one.mend == MEND_ALL, one
+        assert one.kind != "journal" or (one.graph_exec_id and "seq" in one.place), one
+    assert folded == [await place.db.fetch(statement) for statement in [*FOLDED, JOURNAL]]
+    await assert_right(place)
+
+
+async def test_an_entry_that_the_topic_does_not_tell_stays(place: Installation) -> None:
+    """It is named, and its run is left as it is."""
+    row = await place.db.fetchrow(
+        """insert into journal
+           select (jsonb_populate_record(j, jsonb_build_object(
+                       'seq', g.last_seq + 1, 'source_index', 999))).*
+             from journal j join graph_execution g on g.id = j.graph_exec_id
+            where not g.is_deleted and j.seq = 1 limit 1
+           returning graph_exec_id::text as run_id, seq"""
+    )
+    report = await verified(place, repairing=True)
+    gone = await place.db.execute(
+        "delete from journal where graph_exec_id = $1 and seq = $2", row["run_id"], row["seq"]
+    )
+
+    assert {one.graph_exec_id for one in report.differences} == {row["run_id"]}
+    assert {one.mend for one in report.differences} == {REBUILD}
+    assert (report.mended, gone) == (0, "DELETE 1")
+    await assert_right(place)
+
+
+async def test_what_only_the_topics_tell_is_found(place: Installation) -> None:
+    """One cell of every column of refusals, dead letters and the journal of key-values is found
+    against the topic of commands, and nothing is mended by what is wrong."""
+    tables = TOLD_BY_TOPICS[1:]
     kept = {
         table.name: await place.db.fetch(f"select r as row from {table.name} r") for table in tables
     }

@@ -7,7 +7,7 @@ import pty
 import re
 import signal
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -126,10 +126,14 @@ async def test_stats_of_blocks(program: Program, failed: Orders) -> None:
     told = await program("stats", "blocks", "--json")
     [block] = told.json_lines()
     assert (block["block_id"], block["ended"], block["failed"]) == (BLOCK, 1, 1)
-    assert block["error_rate"] == 100
+    assert (block["error_rate"], block["caller_error_rate"], block["cascaded"]) == (100, 0, 0)
+    assert datetime.fromisoformat(block["end"]) - datetime.fromisoformat(
+        block["start"]
+    ) >= timedelta(hours=1)
 
     told = await program("stats", "blocks", "--since=5m")
-    assert re.search(rf"{BLOCK} +100\.0 % +1 +1 ", told.out)
+    assert re.search(rf"{BLOCK} +100\.0 % +0\.0 % +1 +1 +0 ", told.out)
+    assert "failing, 5m" in told.out
 
     told = await program("stats", "blocks", "--since=soon")
     assert (told.code, told.out) == (1, "")
