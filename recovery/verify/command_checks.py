@@ -5,6 +5,7 @@ runs whose journal is gone, and key-values of users who wrote on several partiti
 """
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
@@ -227,8 +228,12 @@ def _may_differ(decoded: Command | Dead, letter: Dead) -> bool:
     """
     if isinstance(decoded, Command):
         return letter.reason is DeadReason.NOT_STORABLE or letter.detail.get("path") == "$.at"
-    path = decoded.detail.get("path")
-    return decoded.reason is letter.reason and path == letter.detail.get("path")
+    return decoded.reason is letter.reason and _facts(decoded) == _facts(letter)
+
+
+def _facts(letter: Dead) -> dict[str, Any]:
+    """The detail without its sentence, which each version may word in its own way."""
+    return {name: value for name, value in letter.detail.items() if name != "message"}
 
 
 _USER = "user "  # before a user's id; no run's id begins so

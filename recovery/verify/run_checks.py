@@ -204,6 +204,7 @@ def _is_gapless(piece: Piece, run_id: str, head: asyncpg.Record | None) -> bool:
             found=seqs[0],
             mend=REBUILD,
             graph_exec_id=run_id,
+            place={"seq": seqs[0]},
         )
     )
     return False
