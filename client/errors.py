@@ -27,6 +27,15 @@ class CommandRefused(_WithoutEffect):
         return f"Command {command_id} was refused"
 
 
+class CommandQuarantined(_WithoutEffect):
+    """The command was set aside, or waits behind one that was: it has no effect before an operator
+    retries it."""
+
+    @classmethod
+    def _what_happened(cls, command_id: str) -> str:
+        return f"Command {command_id} is in quarantine"
+
+
 class CommandDead(_WithoutEffect):
     """The command could not be understood or stored and is now a dead letter."""
 

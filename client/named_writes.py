@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from execstream.client.errors import CommandDead, CommandRefused
+from execstream.client.errors import CommandDead, CommandQuarantined, CommandRefused
 from execstream.client.ids import uuid7
 from execstream.storage.reads.share_tokens import SHORTEST, hash_share_token
-from execstream.streams.outcomes import Applied, Dead, Duplicate, Outcome, Refused
+from execstream.streams.outcomes import Applied, Dead, Duplicate, Outcome, Quarantined, Refused
 from execstream.streams.rules import derived_id
 from execstream.streams.statuses import ExecutionStatus
 
@@ -31,8 +31,8 @@ Document = Mapping[str, Json]
 class Writing(ABC):
     """One method per kind of change.
 
-    All raise `CommandRefused` and `CommandDead` when the command changed nothing,
-    within `timeout` seconds `execstream.NotDelivered` when Kafka did not confirm it and
+    All raise `CommandRefused`, `CommandDead` and `CommandQuarantined` when the command changed
+    nothing, within `timeout` seconds `execstream.NotDelivered` when Kafka did not confirm it and
     `execstream.OutcomeUnknown` when nothing is heard of it, and ValueError, before anything is
     sent, when the arguments make no valid command.
     """
@@ -327,4 +327,6 @@ class Writing(ABC):
             raise CommandRefused(outcome.reason, outcome.detail, command_id)
         if isinstance(outcome, Dead):
             raise CommandDead(outcome.reason, outcome.detail, command_id)
+        if isinstance(outcome, Quarantined):
+            raise CommandQuarantined(outcome.reason, outcome.detail, command_id)
         return outcome.first_outcome if isinstance(outcome, Duplicate) else outcome

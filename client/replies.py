@@ -21,6 +21,8 @@ from execstream.streams.outcomes import (
     DeadReason,
     Duplicate,
     Outcome,
+    Quarantined,
+    QuarantineReason,
     Refusal,
     Refused,
 )
@@ -109,6 +111,8 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
         return Refused(Refusal(reply["reason"]), detail)
     if reply["outcome"] == "dead":
         return Dead(DeadReason(reply["reason"]), detail)
+    if reply["outcome"] == "quarantined":
+        return Quarantined(QuarantineReason(reply["reason"]), detail)
     first, last = reply.get("seq", (None, None))
     node_exec_id, updated = reply.get("node_exec_id"), reply.get("updated")
     applied = Applied(first, last, node_exec_id, updated, detail.get("skipped"))

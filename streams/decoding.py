@@ -6,7 +6,7 @@ another cause than its numbers, are found elsewhere.
 """
 
 from contextlib import suppress
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -23,6 +23,7 @@ from execstream.streams.commands import (
     ShareGraph,
     Uuid,
 )
+from execstream.streams.errors import NOT_READABLE
 from execstream.streams.growth import MAX_VALUES, excess, has_many_values
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
@@ -72,8 +73,15 @@ class _Asking(Struct):
     reply_to: Name
 
 
+class _Sender(Struct):
+    id: Uuid
+    user_id: Name | None = None
+    reply_to: Name | None = None
+
+
 _command = msgspec.json.Decoder(AnyCommand)
 _asking = msgspec.json.Decoder(_Asking)
+_sender = msgspec.json.Decoder(_Sender)
 _any_json = msgspec.json.Decoder(Raw)
 _header = msgspec.json.Decoder(dict[str, Raw])
 _objects = msgspec.json.Decoder(list[dict[str, Raw]])
@@ -142,6 +150,30 @@ def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
     except msgspec.DecodeError:
         return None
     return asking.reply_to, asking.id
+
+
+class Sender(NamedTuple):
+    """The identity of a command that is not decoded; fields that cannot be read are None."""
+
+    command_id: str | None = None
+    user_id: str | None = None
+    reply_to: str | None = None
+
+    @property
+    def asks(self) -> tuple[str, str] | None:
+        """(reply_to, command id) of a command that asks for its outcome."""
+        if self.reply_to is None or self.command_id is None:
+            return None
+        return self.reply_to, self.command_id
+
+
+def read_sender(value: bytes | None) -> Sender:
+    """Read who sent a command, without its payloads."""
+    try:
+        found = _sender.decode(value or b"")
+    except NOT_READABLE:
+        return Sender()
+    return Sender(found.id, found.user_id, found.reply_to)
 
 
 def _look_closely(value: bytes) -> Command | Dead:

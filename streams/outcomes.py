@@ -44,6 +44,16 @@ class DeadReason(StrEnum):
     KEY_MISMATCH = "key_mismatch"
     WRONG_PARTITION = "wrong_partition"
     NOT_STORABLE = "not_storable"
+    QUARANTINED = "quarantined"
+    RUN_QUARANTINED = "run_quarantined"
+
+
+class QuarantineReason(StrEnum):
+    """Why a record was set aside."""
+
+    FAULT = "fault"  # applying it alone fails each time
+    PARKED = "parked"  # an earlier record of its key is in quarantine
+    COPY = "copy"  # one sent by `quarantine retry` whose original is not the first, or fails again
 
 
 class Applied(Struct, frozen=True, gc=False):
@@ -80,7 +90,15 @@ class Dead(Struct, frozen=True):
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-Outcome = Applied | Duplicate | Refused | Dead
+class Quarantined(Struct, frozen=True):
+    """Set aside, to be retried or skipped by an operator. `detail` names the error, or the offset
+    of the record that it waits behind."""
+
+    reason: QuarantineReason
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+Outcome = Applied | Duplicate | Refused | Dead | Quarantined
 
 
 def wrong_partition(expected: int, found: int) -> Dead:
@@ -108,7 +126,7 @@ def reply(command_id: str, outcome: Outcome) -> dict[str, Any]:
         "command_id": command_id,
         "outcome": type(outcome).__name__.lower(),
     }
-    if isinstance(outcome, Refused | Dead):
+    if isinstance(outcome, Refused | Dead | Quarantined):
         return message | {"reason": outcome.reason, "detail": outcome.detail}
     effect = outcome.first_outcome if isinstance(outcome, Duplicate) else outcome
     if effect.first is not None:

@@ -19,8 +19,9 @@ from execstream.storage.commit.write_set import is_full
 from execstream.streams.commands import Command, CreateGraph, UpdateNodes
 from execstream.streams.growth import more_bytes, more_entries
 from execstream.streams.outcomes import Dead
+from execstream.streams.quarantine import SetAside
 
-Decode = Callable[[Record], Command | Dead]
+Decode = Callable[[Record], Command | Dead | SetAside]
 
 
 class BatchCutter:
@@ -39,7 +40,7 @@ class BatchCutter:
         parts = self._in_turn(batch)
         self._passed_over.clear()
         for part in parts:
-            commands: list[Command | Dead] = []
+            commands: list[Command | Dead | SetAside] = []
             for record in part.records:
                 if is_full(entries, size):
                     break

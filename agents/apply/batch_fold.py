@@ -9,8 +9,15 @@ from dataclasses import dataclass, field
 
 from execstream.agents.apply.dead_letters import dead_letter
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords
+from execstream.agents.apply.ruling import Judged, Ruling
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.runtime.metrics import COMMANDS, DEAD_LETTERS, FAR_DATED_RUNS, REFUSALS
+from execstream.agents.runtime.metrics import (
+    COMMANDS,
+    DEAD_LETTERS,
+    FAR_DATED_RUNS,
+    QUARANTINED,
+    REFUSALS,
+)
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -33,16 +40,18 @@ from execstream.streams.outcomes import (
     DeadReason,
     Duplicate,
     Outcome,
+    QuarantineReason,
     Refusal,
     Refused,
     wrong_partition,
 )
+from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 
 _TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_TRACE = 8 * 1024  # bytes of them; each event of a command carries them
 
-Decoded = list[list[Command | Dead]]  # by partition batch, by record
+Decoded = list[list[Command | Dead | SetAside]]  # by partition batch, by record
 
 
 @dataclass(slots=True)
@@ -63,32 +72,36 @@ class BatchResult:
     offset_commits: list[OffsetCommit] = field(default_factory=list)
     outbound: list[OutboundRecords] = field(default_factory=list)
     replies: list[tuple[str, str, Outcome]] = field(default_factory=list)
-    outcomes: Counter[tuple[type[Command | Dead], type[Outcome]]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[type[Command | Dead | SetAside], type[Outcome]]] = field(
+        default_factory=Counter
+    )
     refusals: Counter[Refusal] = field(default_factory=Counter)
     dead: Counter[DeadReason] = field(default_factory=Counter)
+    set_aside: Counter[QuarantineReason] = field(default_factory=Counter)
+    ruling: Ruling | None = None
 
     def count(self) -> None:
         """Add what became of the batch to the worker's metrics."""
         for (command, outcome), records in self.outcomes.items():
-            name = "dead" if issubclass(command, Dead) else type_of(command)
+            name = type_of(command) if issubclass(command, Command) else "dead"
             COMMANDS.labels(name, outcome.__name__.lower()).inc(records)
         for refusal, records in self.refusals.items():
             REFUSALS.labels(refusal.value).inc(records)
         for reason, records in self.dead.items():
             DEAD_LETTERS.labels(reason.value).inc(records)
+        for cause, records in self.set_aside.items():
+            QUARANTINED.labels(cause.value).inc(records)
         FAR_DATED_RUNS.inc(far_dated(self.write_set.begun))
 
 
-def decode_batch(batch: Batch, max_bytes: int, unstorable: dict[tuple[int, int], Dead]) -> Decoded:
-    """The commands of a batch; `unstorable` by (partition, offset) are known to be dead."""
-    return [[decode_record(one, max_bytes, unstorable) for one in part.records] for part in batch]
+def decode_batch(batch: Batch, max_bytes: int, judged: Judged) -> Decoded:
+    """The commands of a batch; of those in `judged` the outcome is known."""
+    return [[decode_record(one, max_bytes, judged) for one in part.records] for part in batch]
 
 
-def decode_record(
-    record: Record, max_bytes: int, unstorable: dict[tuple[int, int], Dead]
-) -> Command | Dead:
+def decode_record(record: Record, max_bytes: int, judged: Judged) -> Command | Dead | SetAside:
     """The command of one record; see `decode_batch`."""
-    known = unstorable.get((record.partition, record.offset)) if unstorable else None
+    known = judged.get((record.partition, record.offset)) if judged else None
     return known or decode(record.key, record.value, max_bytes)
 
 
@@ -145,7 +158,7 @@ class _Folder:
             published_index=self.owned.published[1],
         )
 
-    def fold(self, commands: list[Command | Dead]) -> int:
+    def fold(self, commands: list[Command | Dead | SetAside]) -> int:
         """Fold `commands`; return how many there was room for."""
         outcomes, is_bounded = self.folded.outcomes, self.folded.is_bounded
         count = 0
@@ -161,25 +174,23 @@ class _Folder:
                 self.offset_commit.duplicate += 1
             elif isinstance(outcome, Refused):
                 self.offset_commit.refused += 1
-            else:
-                self.offset_commit.dead += 1
+            elif isinstance(outcome, Dead):
                 self._add_dead_letter(record, outcome)
-            if isinstance(command, Dead):
-                if asking := asks(record.value, command):
-                    self.folded.replies.append((*asking, outcome))
-            elif command.reply_to is not None:
-                self.folded.replies.append((command.reply_to, command.id, outcome))
+            if not isinstance(command, Command) or command.reply_to is not None:
+                self._answer(record, command, outcome)
         if count:
             self.offset_commit.next = self.part.records[count - 1].offset + 1
             self.folded.offset_commits.append(self.offset_commit)
             self.folded.outbound.append(self.outbound)
         return count
 
-    def _apply(self, record: Record, command: Command | Dead) -> Outcome:
+    def _apply(self, record: Record, command: Command | Dead | SetAside) -> Outcome:
         if isinstance(command, RunCommand):
             return self._apply_to_run(record, command)
         if isinstance(command, SetKeyValue):
             return self._apply_key_value(record, command)
+        if isinstance(command, SetAside):
+            return command.outcome
         assert isinstance(command, Dead)  # noqa: S101 - tells the type checker that none is left
         return command
 
@@ -229,7 +240,21 @@ class _Folder:
         )
         self.outbound.events.append(outbound_record)
 
+    def _answer(self, record: Record, command: Command | Dead | SetAside, outcome: Outcome) -> None:
+        """Reply to the sender, where one asks for it; a record without an effect is kept first."""
+        if isinstance(command, Command):
+            asking = command.reply_to and (command.reply_to, command.id)
+        elif isinstance(command, Dead):
+            asking = asks(record.value, command)
+        else:
+            self.folded.set_aside[command.outcome.reason] += 1
+            self.write_set.add_set_aside(record, command)
+            asking = command.sender.asks
+        if asking:
+            self.folded.replies.append((*asking, outcome))
+
     def _add_dead_letter(self, record: Record, dead: Dead) -> None:
+        self.offset_commit.dead += 1
         self.folded.dead[dead.reason] += 1
         self.write_set.add_dead_letter(record, dead, self.owned.base)
         self.outbound.dead_letters.append(dead_letter(record, dead, self.owned.base))

@@ -6,11 +6,13 @@ The commit of one batch overlaps with decoding and folding of the next. What a c
 * fenced: another worker owns a partition now, everything cached is dropped;
 * a run came into being elsewhere: drop the cache, fold the batch again;
 * Postgres refuses the data: split the batch until the culprit stands alone, dead-letter it;
-* anything transient: the same again after a pause, as long as the partitions are ours.
+* anything transient: the same again after a pause, as long as the partitions are ours;
+* a fault that repeats: the batch is suspect, and is applied in parts (`suspects.py`).
 """
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,19 +26,22 @@ from execstream.agents.apply.batch_fold import (
     fold_batch,
 )
 from execstream.agents.apply.publisher import Publisher
+from execstream.agents.apply.quarantine import Quarantine
 from execstream.agents.apply.replies import Replies
+from execstream.agents.apply.ruling import Judged
 from execstream.agents.apply.state_cache import RunCache
 from execstream.agents.apply.state_loading import (
     REFUSALS,
+    is_answer,
     is_stale,
     is_unstorable,
     load_states,
     not_storable,
 )
+from execstream.agents.apply.suspects import Fault, Suspects
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer, Record
 from execstream.agents.runtime.phase_timer import Phases
-from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import FENCED
@@ -45,6 +50,7 @@ from execstream.storage.connections import Session, sqlstate
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import Dead
+from execstream.streams.quarantine import SetAside
 
 log = structlog.get_logger(__name__)
 
@@ -72,13 +78,15 @@ class Applier:
         self._writing = Session(settings.postgres, settings.schema_)
         self._folding = asyncio.Lock()
         self._days = Days()
-        self._unstorable: dict[tuple[int, int], Dead] = {}
+        self._quarantine = Quarantine()
+        self._suspects = Suspects(settings, CONSUMER, buffer, self._quarantine, self._again)
         self._number = 0
         self._in_flight: asyncio.Task[Any] | None = None
         self._is_closing = False
 
     def drop_states(self) -> None:
         self._cache.clear()
+        self._suspects.forget()
 
     async def close(self) -> None:
         """Finish what is being committed; what is being folded is left to the next owner."""
@@ -90,63 +98,115 @@ class Applier:
             await self._replies.close()
             await self._reading.close()
             await self._writing.close()
+            await self._suspects.close()
 
     async def apply(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
-        if self._cache.has_many_key_values and self._in_flight is not None:
-            await self._in_flight  # without a pause between commits they would never be forgotten
-        with self._phases.timed("decode"):
-            batch, decoded = self._cutter.decode(batch, self._decode)
-        folded = await self._fold(batch, decoded, is_bounded=True)
-        if self._in_flight is not None:
-            await self._in_flight
-        while folded is not None and folded.generation != self._cache.generation:
-            # What it was folded on has been dropped.
-            folded = await self._fold(batch, decoded, is_bounded=True)
+        if await self._suspects.begin(batch):
+            await self._committed()
+            await self._suspects.rehearse(batch)
+            return
+        # Without a pause between commits key-values would never be forgotten.
+        if self._cache.has_many_key_values or self._quarantine.concerns(batch):
+            await self._committed()
+        try:
+            batch, decoded = self._cut(batch)
+            folded = await self._fold_on_committed(batch, decoded)
+        except Fault as fault:
+            await self._committed()
+            await self._suspects.isolate(batch, fault)
+            return
         if folded is not None and folded.rest:
             self._cutter.put_back(folded.rest, folded.batch)
         if folded is not None and not self._is_closing:
-            self._in_flight = spawn(self._settle(folded))
+            self._in_flight = spawn(self._finish(folded))
+
+    async def _committed(self) -> None:
+        """Wait for the batch before."""
+        if self._in_flight is not None:
+            await self._in_flight
 
     # ---- folding ---------------------------------------------------------------------------
 
-    def _decoded(self, batch: Batch) -> Decoded:
-        with self._phases.timed("decode"):
-            return decode_batch(batch, self._settings.max_command_bytes, self._unstorable)
+    def _cut(self, batch: Batch) -> tuple[Batch, Decoded]:
+        """What of `batch` may be folded together, decoded; the rest is put back. Raises Fault."""
+        judged = self._quarantine.judge(batch, self._suspects.faults).judged
+        try:
+            with self._phases.timed("decode"):
+                return self._cutter.decode(batch, partial(self._decode, judged))
+        except Exception as error:
+            raise Fault(error) from error
 
-    def _decode(self, record: Record) -> Command | Dead:
-        return decode_record(record, self._settings.max_command_bytes, self._unstorable)
+    def _decode(self, judged: Judged, record: Record) -> Command | Dead | SetAside:
+        return decode_record(record, self._settings.max_command_bytes, judged)
 
-    async def _fold(
-        self, batch: Batch, decoded: Decoded, *, is_bounded: bool = False
-    ) -> BatchResult | None:
+    async def _fold_on_committed(self, batch: Batch, decoded: Decoded) -> BatchResult | None:
+        """Fold while the batch before is being committed, and once more if that failed."""
+        folded = await self._fold(batch, decoded)
+        await self._committed()
+        while folded is not None and folded.generation != self._cache.generation:
+            folded = await self._fold(batch, decoded)  # what it was folded on has been dropped
+        return folded
+
+    async def _fold(self, batch: Batch, decoded: Decoded | None = None) -> BatchResult | None:
         """Fold on the states as they are after everything folded before; None when the batch is
-        left to whoever owns it next."""
+        left to whoever owns it next. What was `decoded` and cut before is folded as far as there
+        is room. Raises Fault."""
         async with self._folding:
-            folded = await retrying("load", lambda: self._load(batch, decoded), self._reading)
-            if folded is not None:
-                folded.is_bounded = is_bounded
-            if folded is not None and folded.generation == self._cache.generation:
-                with self._phases.timed("fold"):
-                    fold_batch(folded, decoded, self._cache)
-            return folded  # its states may have been dropped while loading: the caller folds again
+            return await self._suspects.guard(
+                "load", lambda: self._load_and_fold(batch, decoded), self._reading
+            )
 
-    async def _load(self, batch: Batch, decoded: Decoded) -> BatchResult | None:
-        """Load the states that `decoded` asks about; return what it is to be folded into."""
+    async def _load_and_fold(self, batch: Batch, cut: Decoded | None) -> BatchResult | None:
         if self._is_closing or not self._buffer.owns(batch):
             return None
+        ruling = self._quarantine.judge(batch, self._suspects.faults)
+        with self._phases.timed("decode"):
+            decoded = self._decoded(batch, cut, ruling.judged)
         self._number += 1
-        folded = BatchResult(batch, self._number, self._cache.generation)
+        # A ruling is about the whole batch.
+        is_bounded = cut is not None and not ruling.queues
+        folded = BatchResult(
+            *(batch, self._number, self._cache.generation), is_bounded=is_bounded, ruling=ruling
+        )
         with self._phases.timed("load"):
             await load_states(self._reading, self._cache, decoded, self._number)
+        if folded.generation == self._cache.generation:  # else the caller folds again
+            with self._phases.timed("fold"), self._cache.all_or_nothing():
+                fold_batch(folded, decoded, self._cache)
+        folded.write_set.quarantine.released = ruling.released
         return folded
+
+    def _decoded(self, batch: Batch, cut: Decoded | None, judged: Judged) -> Decoded:
+        """The commands of `batch`; a record may have come to be judged since it was decoded."""
+        if cut is None:
+            return decode_batch(batch, self._settings.max_command_bytes, judged)
+        if not judged:
+            return cut
+        return [
+            [
+                judged.get((record.partition, record.offset), command)
+                for record, command in zip(part.records, commands, strict=True)
+            ]
+            for part, commands in zip(batch, cut, strict=True)
+        ]
 
     # ---- committing ------------------------------------------------------------------------
 
-    async def _settle(self, folded: BatchResult, foldings: int = 1) -> None:
-        """Commit, or whatever has to happen instead; `foldings` of the batch led to `folded`."""
+    async def _finish(self, folded: BatchResult) -> None:
+        """Commit, or whatever has to happen instead."""
         try:
-            done = await retrying("commit", lambda: self._commit(folded), self._writing)
+            await self._settle(folded)
+        except Fault as fault:
+            await self._suspects.isolate(folded.batch, fault)
+
+    async def _settle(self, folded: BatchResult, foldings: int = 1) -> None:
+        """Commit, or heed the answer of Postgres; `foldings` of the batch led to `folded`. Raises
+        Fault."""
+        try:
+            done = await self._suspects.guard(
+                "commit", lambda: self._commit(folded), self._writing, is_answer
+            )
         except REFUSALS as error:
             await self._settle_otherwise(folded.batch, error, foldings)
         else:
@@ -160,15 +220,19 @@ class Applier:
         connection = await self._writing.get()
         await self._days.ensure(connection, folded.write_set.begun)
         with self._phases.timed("commit"):
-            await commit(
-                connection, CONSUMER, self._buffer.topic, folded.offset_commits, folded.write_set
-            )
+            async with self._suspects.limit(connection, folded.batch):
+                await commit(
+                    *(connection, CONSUMER, self._buffer.topic),
+                    *(folded.offset_commits, folded.write_set),
+                )
         return True
 
     async def _emit(self, folded: BatchResult) -> None:
         """What follows from a commit."""
         folded.batch.mark_committed()
         folded.count()
+        if folded.ruling is not None:
+            self._quarantine.settle(folded.ruling)
         self._cache.trim(folded.number)
         CACHE_RUNS.set(len(self._cache))
         CACHE_BYTES.set(self._cache.bytes)
@@ -188,12 +252,12 @@ class Applier:
         elif is_unstorable(error):
             await self._split(batch, error)
         else:
-            raise error
+            raise Fault(error)
 
     async def _again(self, batch: Batch, foldings: int = 0) -> None:
-        """Fold and commit `batch` on states loaded anew."""
+        """Fold and commit `batch` on states loaded anew. Raises Fault."""
         self._cache.clear()
-        folded = await self._fold(batch, self._decoded(batch))
+        folded = await self._fold(batch)
         if folded is not None:
             await self._settle(folded, foldings + 1)
 
@@ -201,16 +265,18 @@ class Applier:
         """Commit `batch` in parts, so that what Postgres refuses harms nothing beside it."""
         if batch.size > 1:
             for half in batch.halves():
-                await self._again(half)
+                await self._suspects.apply(half)
             return
         record = batch[0].records[0]
-        place = (record.partition, record.offset)
-        if place in self._unstorable:
-            raise error  # not even as a dead letter
+        position, faults = (record.partition, record.offset), self._suspects.faults
+        if position in faults:
+            raise Fault(error)  # not even as a dead letter
         log.warning("not_storable", partition=record.partition, offset=record.offset)
-        self._unstorable[place] = not_storable(error)
-        await self._again(batch)
-        self._unstorable.clear()
+        faults[position] = not_storable(error)
+        try:
+            await self._again(batch)
+        finally:
+            faults.pop(position, None)
 
     def _give_up(self, batch: Batch) -> None:
         self._cache.clear()

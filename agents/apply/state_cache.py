@@ -5,7 +5,8 @@ true only as long as everything folded is committed.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from execstream.streams.key_values import KeyValues
@@ -71,6 +72,15 @@ class RunCache:
         self.bytes = 0
         self.key_values = KeyValues()
         self._slots.clear()
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Drop everything when the context fails: states may have evolved by half a batch."""
+        try:
+            yield
+        except Exception:
+            self.clear()
+            raise
 
     def trim(self, committed: int) -> None:
         """Make room, but keep what batches after `committed` need."""

@@ -7,7 +7,7 @@ from asyncpg.exceptions._base import DataError as ClientDataError
 
 from execstream.agents.apply.batch_fold import Decoded
 from execstream.agents.apply.state_cache import RunCache
-from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE
+from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE, FENCED
 from execstream.storage.connections import Session, sqlstate
 from execstream.storage.log.run_states import load_key_values, load_runs
 from execstream.streams.commands import RunCommand, SetKeyValue
@@ -38,6 +38,13 @@ def not_storable(error: Exception) -> Dead:
     suffix = f" (SQLSTATE {state})" if state else ""
     message = f"Postgres does not take a value of this command{suffix}"
     return Dead(DeadReason.NOT_STORABLE, {"sqlstate": state, "message": message})
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether Postgres judges the batch, rather than fails."""
+    if not isinstance(error, REFUSALS):
+        return False
+    return sqlstate(error) == FENCED or is_stale(error) or is_unstorable(error)
 
 
 async def load_states(session: Session, cache: RunCache, decoded: Decoded, number: int) -> None:

@@ -19,6 +19,18 @@ FAR_DATED_RUNS = Counter(
     "execstream_far_dated_runs",
     "Runs whose day is far from the day of their record, and so has no partition of its own.",
 )
+QUARANTINED = Counter(
+    "execstream_quarantined",
+    "Records set aside (fault, parked behind one, copy), by reason.",
+    ["reason"],
+)
+QUARANTINE_RECORDS = Gauge(
+    "execstream_quarantine_records",
+    "Records in quarantine, on the partitions this worker owns.",
+)
+SUSPECT_BATCHES = Counter(
+    "execstream_suspect_batches", "Batches, and parts of them, that failed repeatedly."
+)
 BATCH_RECORDS = Histogram(
     "execstream_batch_records",
     "Records that were committed together, by topic.",

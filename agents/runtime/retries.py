@@ -80,7 +80,7 @@ async def retrying(
             except Exception as error:
                 if not is_transient(error):
                     raise
-                _note(what, error, session)
+                note_retry(what, error, session)
             await asyncio.sleep(next(waits))
     finally:
         waiting.pop(what, None)
@@ -94,7 +94,7 @@ def tolerating(what: str, session: Session | None = None) -> Iterator[None]:
     except Exception as error:
         if not is_transient(error):
             raise
-        _note(what, error, session)
+        note_retry(what, error, session)
     else:
         waiting.pop(what, None)
 
@@ -107,7 +107,13 @@ def note_waiting(what: str, error: Exception) -> str:
     return reason
 
 
-def _note(what: str, error: Exception, session: Session | None) -> None:
+def forget_waiting(what: str) -> None:
+    """Record that `what` is not tried again any more."""
+    waiting.pop(what, None)
+
+
+def note_retry(what: str, error: Exception, session: Session | None) -> None:
+    """Log and count that `what` failed, and drop the connection it may have spoilt."""
     log.warning("retry", what=what, error=note_waiting(what, error))
     RETRIES.labels(what).inc()
     # An error of Redis leaves the connection to Postgres as it was.

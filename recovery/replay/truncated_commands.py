@@ -18,6 +18,7 @@ from execstream.recovery.replay.truncated_runs import (
 )
 from execstream.streams.commands import Command, CreateGraph, RunCommand
 from execstream.streams.outcomes import Dead
+from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 
 
@@ -86,10 +87,10 @@ def _begins(command: RunCommand, created_at: datetime) -> bool:
     return isinstance(command, CreateGraph) and command.time == created_at
 
 
-def _is_about(command: Command | Dead, record: Record, lost: Mapping[str, int]) -> bool:
+def _is_about(command: Command | Dead | SetAside, record: Record, lost: Mapping[str, int]) -> bool:
     return isinstance(command, RunCommand) and lost.get(command.graph_exec_id) == record.partition
 
 
-def _records(batch: Batch, decoded: Decoded) -> Iterator[tuple[Record, Command | Dead]]:
+def _records(batch: Batch, decoded: Decoded) -> Iterator[tuple[Record, Command | Dead | SetAside]]:
     for part, commands in zip(batch, decoded, strict=True):
         yield from zip(part.records, commands, strict=True)

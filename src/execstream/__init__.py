@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from execstream import queue as queue
     from execstream import reads as reads
     from execstream.client.errors import CommandDead as CommandDead
+    from execstream.client.errors import CommandQuarantined as CommandQuarantined
     from execstream.client.errors import CommandRefused as CommandRefused
     from execstream.client.execution_client import (
         ExecutionClient as ExecutionClient,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from execstream.streams.outcomes import Applied as Applied
     from execstream.streams.outcomes import Dead as Dead
     from execstream.streams.outcomes import Duplicate as Duplicate
+    from execstream.streams.outcomes import Quarantined as Quarantined
     from execstream.streams.outcomes import Refused as Refused
     from execstream.streams.statuses import ExecutionStatus as ExecutionStatus
 
@@ -34,6 +36,7 @@ _MODULES = ("buses", "models", "queue", "reads")
 _MODULE_OF = {
     "Applied": "streams.outcomes",
     "CommandDead": "client.errors",
+    "CommandQuarantined": "client.errors",
     "CommandRefused": "client.errors",
     "Dead": "streams.outcomes",
     "Duplicate": "streams.outcomes",
@@ -41,6 +44,7 @@ _MODULE_OF = {
     "ExecutionStatus": "streams.statuses",
     "NotDelivered": "streams.errors",
     "OutcomeUnknown": "streams.errors",
+    "Quarantined": "streams.outcomes",
     "Refused": "streams.outcomes",
     "connect": "storage.connections",
     "new_share_token": "storage.reads.share_tokens",

@@ -18,11 +18,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from execstream.storage.commit.consumer_offsets import OffsetCommit
+from execstream.storage.commit.quarantine_rows import QuarantineRows, write_quarantine
 from execstream.streams.append_time import record_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, Refused, detail_json
+from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run, Step
 from execstream.streams.text import clean_json
 
@@ -66,6 +68,7 @@ class WriteSet:
     run_rows: list[Row] = field(default_factory=list)
     step_rows: list[Row] = field(default_factory=list)
     bytes: int = 0  # of the values and details of entries, in characters
+    quarantine: QuarantineRows = field(default_factory=QuarantineRows)
     begun: Counter[tuple[date, date | None]] = field(default_factory=Counter)
     _runs: dict[str, _RunChange] = field(default_factory=dict)
     _steps: dict[tuple[str, str], _StepChange] = field(default_factory=dict)
@@ -172,8 +175,6 @@ class WriteSet:
     def add_dead_letter(self, record: Any, dead: Dead, base: int = 0) -> None:
         """`record`: a Kafka record with topic, partition, offset, key, value, headers, timestamp
         (milliseconds). `base`: the partition's, which tells topics of one name apart."""
-        value = record.value
-        is_omitted = isinstance(value, OmittedValue) or len(value or b"") > MAX_DEAD_BYTES
         self.dead_letters.append(
             (
                 dead_letter_id(record.topic, record.partition, record.offset + base),
@@ -181,7 +182,7 @@ class WriteSet:
                 record.partition,
                 record.offset,
                 record.key,
-                None if is_omitted else value,
+                _kept_value(record.value),
                 _headers_text(record.headers),
                 dead.reason.value,
                 detail_json(dead.detail).decode(),
@@ -189,6 +190,26 @@ class WriteSet:
                 None,
             )
         )
+
+    def add_set_aside(self, record: Any, set_aside: SetAside) -> None:
+        """`record`, a Kafka record, goes into quarantine."""
+        outcome, sender, failed = set_aside
+        value = _kept_value(record.value) if set_aside.is_open else None
+        row = (
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            value,
+            _headers_text(record.headers),
+            len(record.value or b""),
+            outcome.reason.value,
+            detail_json(outcome.detail).decode(),
+            sender.command_id,
+            sender.user_id,
+            record_time(record.timestamp),
+        )
+        self.quarantine.add(row, is_open=set_aside.is_open, failed=failed)
 
     def build_rows(self) -> None:
         """Make the rows of runs and steps, in the order of their ids: no deadlocks."""
@@ -269,6 +290,12 @@ def _value(value: str | UnsetType) -> str | None:
     return None if isinstance(value, UnsetType) else value
 
 
+def _kept_value(value: bytes | None) -> bytes | None:
+    """`value`, or None where it was omitted or is larger than a row may be."""
+    is_omitted = isinstance(value, OmittedValue) or len(value or b"") > MAX_DEAD_BYTES
+    return None if is_omitted else value
+
+
 def _headers_text(headers: Sequence[tuple[str, bytes | None]]) -> str:
     """A list of [name, base64 of the value or null]: headers are bytes and may repeat."""
     listed = [[name, value and base64.b64encode(value).decode()] for name, value in headers]
@@ -290,6 +317,22 @@ async def commit(
     Raises a Postgres error with SQLSTATE `progress.FENCED` when a partition was taken over, and
     with `progress.CREATED_ELSEWHERE` when a run came into being on another partition.
     """
+    if not write_set.quarantine:
+        return await _commit(connection, consumer, topic, offset_commits, write_set)
+    async with connection.transaction():
+        was_there = await _commit(connection, consumer, topic, offset_commits, write_set)
+        if not was_there:
+            await write_quarantine(connection, consumer, topic, write_set.quarantine)
+        return was_there
+
+
+async def _commit(
+    connection: asyncpg.Connection,
+    consumer: str,
+    topic: str,
+    offset_commits: Sequence[OffsetCommit],
+    write_set: WriteSet,
+) -> bool:
     return bool(
         await connection.fetchval(
             _COMMIT,

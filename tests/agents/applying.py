@@ -103,6 +103,7 @@ class Desk:
                     *(number, self.ends[number] + index, one.key, one.value),
                     timestamp=_time(one),
                     timestamp_type=self.timestamp_type,
+                    headers=one.headers,
                 )
                 for index, one in enumerate(some)
             ]
@@ -130,8 +131,9 @@ class Desk:
         """Empty tables and an empty reference; positions stay."""
         await self.db.execute(
             """truncate graph_execution, node_execution, journal, kv_data, kv_journal, refusal,
-                        dead_letter;
-               update consumer_offset set applied = 0, duplicate = 0, refused = 0, dead = 0"""
+                        dead_letter, quarantine;
+               update consumer_offset set applied = 0, duplicate = 0, refused = 0, dead = 0,
+                                             quarantined = 0"""
         )
         self.applier.drop_states()
         self.said.events.clear()

@@ -165,7 +165,7 @@ async def test_a_run_created_elsewhere_meanwhile(place: Desk, rival: Desk) -> No
     rival.applier._publisher = place.said
 
     # Both fold before either commits.
-    folded = await rival.applier._fold(second, rival.applier._decoded(second))
+    folded = await rival.applier._fold(second)
     await place.commit(first)
     assert folded is not None
     await rival.applier._settle(folded)
