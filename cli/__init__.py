@@ -73,6 +73,7 @@ _COMMANDS = {
     "stats": _Command("Figures over all runs: blocks."),
     "alerts": _Command("Blocks that fail and runs that are stuck: list, acknowledge, silence."),
     "dlq": _Command("Dead letters: list, show, redrive."),
+    "quarantine": _Command("Records that fail each time: list, show, retry, skip."),
     "export": _Command("Export runs to a bundle file.", "worker"),
     "rules": _Command("The rules: test changed ones.", "worker"),
     "verify": _Command(

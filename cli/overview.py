@@ -45,7 +45,8 @@ class Overview(BaseModel):
 _OUTCOMES = """
 select coalesce(sum(applied), 0)::bigint as applied,
        coalesce(sum(duplicate), 0)::bigint as duplicate,
-       coalesce(sum(refused), 0)::bigint as refused, coalesce(sum(dead), 0)::bigint as dead
+       coalesce(sum(refused), 0)::bigint as refused, coalesce(sum(dead), 0)::bigint as dead,
+       coalesce(sum(quarantined), 0)::bigint as quarantined
   from consumer_offset where consumer = 'apply'
 """
 

@@ -70,7 +70,7 @@ class View:
         rows = table("commands", "in all", "per second", "of late")
         history = Text(spark(self._rates), "blue")
         for name, count in seen.commands.items():
-            is_bad = count and name in {"refused", "dead"}
+            is_bad = count and name in {"refused", "dead", "quarantined"}
             rows.add_row(
                 Text(_PLURALS.get(name, name), "yellow" if is_bad else ""),
                 Text(f"{count:,}", justify="right"),

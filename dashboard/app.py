@@ -25,6 +25,7 @@ from execstream.dashboard.routes import (
     health,
     live_stream,
     progress,
+    quarantine,
     rejections,
     runs,
 )
@@ -65,7 +66,17 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (runs, commands, blocks, alerts, rejections, health, progress, live_stream):
+    for part in (
+        runs,
+        commands,
+        blocks,
+        alerts,
+        rejections,
+        quarantine,
+        health,
+        progress,
+        live_stream,
+    ):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(BoundedBodies)

@@ -87,7 +87,7 @@ class Redriving:
             record = redriven(letter, values.get(letter.id, letter.value))
             place = await self._producer.send(*record)
             judged = judge(record, self._max_bytes)
-            self.done.append(Put(letter.id, letter[1:4], place, _nameable(judged)))
+            self.done.append(Put(letter.id, letter[1:4], place, nameable(judged)))
             return place
 
         await put_back(self._db, ids, send, again=again)
@@ -117,7 +117,7 @@ def unknown(put: Put) -> Receipt:
     return _receipt(put, "unknown")
 
 
-def _nameable(judged: Command | Dead) -> Command | None:
+def nameable(judged: Command | Dead) -> Command | None:
     """What an outcome is found by: letters of megabytes would not all fit into memory."""
     if isinstance(judged, Dead):
         return None

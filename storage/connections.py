@@ -108,6 +108,8 @@ READ = Profile("execstream", 60.0, _CUSTOM_PLANS)
 FEED = Profile("execstream-feed", 30.0, _CUSTOM_PLANS)
 WRITE = Profile("execstream in {schema}", 30.0)
 MIGRATE = Profile("execstream-migrate")
+# Postgres ends a statement before we stop waiting: one that goes on would keep its locks.
+APPLY = Profile("execstream in {schema}", 30.0, {"statement_timeout": "29s"})
 VERIFY = Profile("execstream-verify", None, _CUSTOM_PLANS)
 # The live schema comes first: indexes and comparisons take no more than one core.
 REPLAY = Profile(
@@ -221,7 +223,8 @@ class Session:
     A pool would reset a connection at every release, a second round trip per batch.
     """
 
-    def __init__(self, dsn: str, schema: str) -> None:
+    def __init__(self, dsn: str, schema: str, profile: Profile = WRITE) -> None:
+        self._profile = profile
         self._dsn = checked_address(dsn, POSTGRES_FORM)
         self._schema = schema
         self._connection: asyncpg.Connection | None = None
@@ -230,7 +233,9 @@ class Session:
         """Return the open connection."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await open_connection(
-                self._dsn, WRITE.server_settings(self._schema), command_timeout=WRITE.timeout
+                self._dsn,
+                self._profile.server_settings(self._schema),
+                command_timeout=self._profile.timeout,
             )
         return self._connection
 

@@ -5,6 +5,7 @@ its original when that is the first of its key in quarantine; so each command of
 once, in the order of the originals, at an offset of the log.
 """
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,7 +21,8 @@ HEADERS = (OFFSET, ACTION)
 
 MOST_PARKED = 1_000  # records behind the first one of a key
 MOST_PARKED_BYTES = 64 * 1024 * 1024  # of values, keys and headers of these
-_DIGITS = 18  # of an offset
+# Below zero they are of the topic that was before `offsets rebase`.
+_OFFSET = re.compile(rb"-?[0-9]{1,18}")
 
 
 class Release(StrEnum):
@@ -41,7 +43,7 @@ def origin_of(headers: Headers) -> Origin | None:
     """The origin of a copy; None for a record that is not one, or names nothing that can be."""
     named = {name: value for name, value in headers if name in HEADERS}
     offset = named.get(OFFSET) or b""
-    if not (offset.isdigit() and len(offset) <= _DIGITS):
+    if not _OFFSET.fullmatch(offset):
         return None
     is_skip = named.get(ACTION) == Release.SKIP.encode()
     return Origin(int(offset), Release.SKIP if is_skip else Release.RETRY)

@@ -15,6 +15,7 @@ from execstream.streams.commands import Command, SetKeyValue, type_of
 from execstream.streams.decoding import decode
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.quarantine import HEADERS as QUARANTINE_HEADERS
 
 REDRIVEN_FROM = "redriven_from"  # header: the id of the dead letter; its place is in the others
 _ORIGIN = (
@@ -23,6 +24,9 @@ _ORIGIN = (
     f"{REDRIVEN_FROM}.partition",
     f"{REDRIVEN_FROM}.offset",
 )
+
+# A copy from quarantine that became a dead letter is an ordinary record when it is redriven.
+_DROPPED = (*_ORIGIN, *QUARANTINE_HEADERS)
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -90,7 +94,7 @@ def redriven(letter: Letter, value: bytes | None) -> Redriven:
     """
     if is_omitted(letter.reason, len(value or b"")):
         raise not_kept([letter.id])
-    headers = [header for header in letter.headers if header[0] not in _ORIGIN]
+    headers = [header for header in letter.headers if header[0] not in _DROPPED]
     origin = (letter.id, letter.topic, letter.partition, letter.offset)
     headers += [(name, str(one).encode()) for name, one in zip(_ORIGIN, origin, strict=True)]
     is_rekeyed = value != letter.value or letter.reason is DeadReason.KEY_MISMATCH

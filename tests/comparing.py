@@ -83,15 +83,21 @@ def _public_details(refusals: Iterable[Row]) -> dict[Place, Row]:
 
 _COUNTS = """
 select sum(applied) as applied, sum(duplicate) as duplicate, sum(refused) as refused,
-       sum(dead) as dead, (select count(*) from dead_letter) as dead_letters
+       sum(dead) as dead, sum(quarantined) as quarantined,
+       (select count(*) from dead_letter) as dead_letters
   from consumer_offset where consumer = 'apply'
 """
 
 
 async def differing_counts(db: asyncpg.Pool, reference: Reference) -> dict[str, int]:
-    """Excess of commands by outcome, and of dead letters, whose place is not unique."""
+    """Excess of commands by outcome, and of dead letters, whose place is not unique. The reference
+    sets nothing aside, so each record in quarantine is one too many."""
     counts = await db.fetchrow(_COUNTS)
-    expected = {**reference.counts, "dead_letters": len(reference.dead_letters)}
+    expected = {
+        **reference.counts,
+        "quarantined": 0,
+        "dead_letters": len(reference.dead_letters),
+    }
     excess = {name: int(counts[name] or 0) - number for name, number in expected.items()}
     return {name: number for name, number in excess.items() if number}
 

@@ -25,8 +25,8 @@ from execstream.agents.apply.batch_fold import (
     decode_record,
     fold_batch,
 )
+from execstream.agents.apply.held_queues import Quarantine
 from execstream.agents.apply.publisher import Publisher
-from execstream.agents.apply.quarantine import Quarantine
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.ruling import Judged
 from execstream.agents.apply.state_cache import RunCache
@@ -46,7 +46,7 @@ from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
-from execstream.storage.connections import Session, sqlstate
+from execstream.storage.connections import APPLY, Session, sqlstate
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import Dead
@@ -74,8 +74,8 @@ class Applier:
         self._phases = phases
         self._replies = Replies(settings.redis, settings.redis_prefix)
         self._cache = RunCache(MOST_CACHE_BYTES)
-        self._reading = Session(settings.postgres, settings.schema_)
-        self._writing = Session(settings.postgres, settings.schema_)
+        self._reading = Session(settings.postgres, settings.schema_, APPLY)
+        self._writing = Session(settings.postgres, settings.schema_, APPLY)
         self._folding = asyncio.Lock()
         self._days = Days()
         self._quarantine = Quarantine()

@@ -14,8 +14,8 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
+from execstream.agents.apply.held_queues import Quarantine
 from execstream.agents.apply.probe_commit import probe_commit
-from execstream.agents.apply.quarantine import Quarantine
 from execstream.agents.apply.rehearsal import Rehearsal
 from execstream.agents.runtime.metrics import SUSPECT_BATCHES
 from execstream.agents.runtime.partition_buffer import (
@@ -39,7 +39,7 @@ from execstream.storage.commit.quarantine_rows import (
     begin_try,
     forget_tries,
 )
-from execstream.storage.connections import Session, sqlstate
+from execstream.storage.connections import APPLY, Session, sqlstate
 from execstream.storage.log.dead_letters import RecordPosition
 from execstream.streams.decoding import Sender, read_sender
 from execstream.streams.outcomes import Dead, Quarantined, QuarantineReason
@@ -88,7 +88,7 @@ class Suspects:
         self._buffer = buffer
         self._quarantine = quarantine
         self._apply_again = apply_again
-        self._session = Session(settings.postgres, settings.schema_)
+        self._session = Session(settings.postgres, settings.schema_, APPLY)
         self._rehearsal = Rehearsal(settings, consumer)
         self._begun: set[AssignedPartition] = set()
         self._depth = 0  # of suspect parts of suspect batches

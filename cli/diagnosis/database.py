@@ -134,6 +134,33 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         yield _postgres.ok("permissions", f"on {len(rights)} tables of {schema}")
         if not await connection.fetchval("select pg_is_in_recovery()"):  # which is told already
             yield await _try_to_write(connection)
+    if may_see.get("quarantine"):
+        yield await _quarantine(connection)
+
+
+_HELD = """
+select partition, "offset", key, detail ->> 'error' as error,
+       count(*) over () as failing,
+       (select count(*) from quarantine where released_at is null) as records
+  from quarantine where released_at is null and reason = 'fault'
+ order by set_aside_at limit 1
+"""
+
+
+async def _quarantine(connection: asyncpg.Connection) -> Finding:
+    """The oldest of the records that fail, and the way out."""
+    row = await connection.fetchrow(_HELD)
+    if row is None:
+        return _postgres.ok("quarantine", "empty")
+    place = f"{row['partition']}/{row['offset']}"
+    name = (row["key"] or b"").decode(errors="replace") or place
+    return _postgres.warning(
+        "quarantine",
+        f"{row['records']} records, {row['failing']} of which fail, the oldest at {place}: "
+        f"{row['error']}",
+        f"Mend the cause and run `execstream quarantine retry {name}`, or give the record up with "
+        f"`execstream quarantine skip {name}`.",
+    )
 
 
 async def _try_to_write(connection: asyncpg.Connection) -> Finding:

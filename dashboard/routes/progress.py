@@ -35,6 +35,7 @@ class Progress(BaseModel):
     duplicate: int
     refused: int
     dead: int
+    quarantined: int
 
 
 class Reading(BaseModel):
@@ -76,7 +77,8 @@ class Completeness(BaseModel):
 
 
 _PROGRESS = """
-select consumer, topic, partition, next_offset, published_offset, applied, duplicate, refused, dead
+select consumer, topic, partition, next_offset, published_offset, applied, duplicate, refused,
+       dead, quarantined
   from consumer_offset order by consumer, topic, partition
 """
 _REACHED = """

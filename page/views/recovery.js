@@ -18,6 +18,7 @@ import {
   valueView,
 } from "../lib/parts.js";
 import { link, replace } from "../lib/route.js";
+import { showQuarantine } from "./quarantine.js";
 import { refusalsView } from "./refusals.js";
 
 const POLL = 5_000; // milliseconds
@@ -35,6 +36,8 @@ const DEAD = [
   "key_mismatch",
   "wrong_partition",
   "not_storable",
+  "quarantined",
+  "run_quarantined",
 ];
 const REFUSED = [
   "illegal_transition",
@@ -58,6 +61,7 @@ export async function show(root, { parameters, signal }) {
     replace(link("recovery", reasons));
   };
   const topics = h("div", {});
+  const held = h("div", {});
   const dead = h("div", {});
   const refused = h("div", {});
   const showDead = (reason) => listDead(dead, reason, signal);
@@ -70,6 +74,7 @@ export async function show(root, { parameters, signal }) {
     root,
     h("div", { class: "head" }, h("h1", {}, "Recovery")),
     panel("Topics", null, topics),
+    panel("Quarantine", null, held),
     panel(
       "Dead letters",
       reasonChoice(
@@ -93,7 +98,9 @@ export async function show(root, { parameters, signal }) {
   );
   showDead(reasons.dead);
   showRefused(reasons.refused);
-  await every(POLL, signal, () => showTopics(topics, signal));
+  await every(POLL, signal, () =>
+    Promise.all([showTopics(topics, signal), showQuarantine(held, signal)]),
+  );
 }
 
 function reasonChoice(name, reasons, chosen, onChange) {
@@ -176,7 +183,7 @@ export async function showProgress(place, signal) {
   }
 }
 
-const OUTCOMES = ["applied", "duplicate", "refused", "dead"];
+const OUTCOMES = ["applied", "duplicate", "refused", "dead", "quarantined"];
 
 function progressTable(data) {
   const rows = Map.groupBy(data, ({ consumer, topic }) => `${consumer} ${topic}`);

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from execstream.client.ids import uuid7
 from execstream.kafka.producer import Producer
 from execstream.recovery.forget.personal_data import (
+    count_held,
     count_personal,
     delete_personal,
     runs_to_erase,
@@ -19,6 +20,7 @@ from execstream.recovery.forget.personal_data import (
 from execstream.recovery.redrive import comes
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.streams.commands import DeleteGraph
+from execstream.streams.errors import Fatal
 from execstream.streams.outcomes import Applied, Duplicate
 from execstream.streams.progress import ProgressCallback
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
@@ -28,6 +30,10 @@ PATIENCE = 30.0  # seconds for Kafka to take them
 _UNHEARD = "nothing was heard of it: do the workers run?"
 _NOT_TAKEN = "Kafka did not take the command"
 _NOT_TRIED = "not tried"
+
+
+class InQuarantine(Fatal):
+    """Records about a person wait in quarantine."""
 
 
 class Receipt(NamedTuple):
@@ -58,7 +64,12 @@ async def forget(
 ) -> Receipt:
     """Erase everything about `user_id`, by commands on `topic`; may be repeated. Who goes on
     sending commands about them brings new rows about. Runs that are left when Kafka or the workers
-    do not answer are told in the receipt."""
+    do not answer are told in the receipt. Raises InQuarantine."""
+    if held := await count_held(db, user_id):
+        raise InQuarantine(
+            f"{held:,} records about {user_id} wait in quarantine: release them first, with "
+            "`execstream quarantine skip`."
+        )
     runs = await runs_to_erase(db, user_id)
     not_erased = {run_id: _NOT_TRIED for run_id, _ in runs}
     for some in _chunks(runs):

@@ -40,6 +40,19 @@ select * from letter
  where is_keyed or position(convert_to($1, 'UTF8') in value) > 0
     or position('\\x5c75'::bytea in value) > 0
 """
+# A deletion of a run that waits there is not applied before the records ahead of it are released.
+_HELD = f"""
+select count(*) from quarantine
+ where released_at is null and (user_id = $1 or key = convert_to($1, 'UTF8')
+        or key in (select convert_to(id::text, 'UTF8') from ({_RUNS}) own))
+"""
+# The position stays, which a replay steps over.
+_RELEASED = """
+update quarantine
+   set user_id = null, headers = '[]', detail = '{}', command_id = null,
+       key = case when key = convert_to($1, 'UTF8') then null else key end
+ where released_at is not null and (user_id = $1 or key = convert_to($1, 'UTF8'))
+"""
 _LETTERS_AT_A_TIME = 20
 _DELETIONS = {
     "key_values": ("from kv_journal where user_id = $1", "from kv_data where user_id = $1"),
@@ -58,6 +71,11 @@ async def count_personal(db: asyncpg.Pool, user_id: str) -> Personal:
     async with db.acquire() as connection, connection.transaction():
         counts["dead_letters"] = len(await _dead_letters(connection, user_id))
     return Personal(runs=runs, erased=await db.fetchval(_ERASED, user_id), **counts)
+
+
+async def count_held(db: asyncpg.Pool, user_id: str) -> int:
+    """How many records about them wait in quarantine."""
+    return int(await db.fetchval(_HELD, user_id))
 
 
 async def runs_to_erase(db: asyncpg.Pool, user_id: str) -> list[tuple[str, int]]:
@@ -79,6 +97,7 @@ async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
         for name, places in _DELETIONS.items():
             results = [await connection.execute(f"delete {place}", user_id) for place in places]
             deleted[name] = int(results[0].split()[-1])
+        await connection.execute(_RELEASED, user_id)
         letters = await _dead_letters(connection, user_id)
         await connection.execute("delete from dead_letter where id = any ($1)", letters)
         deleted["dead_letters"] = len(letters)

@@ -41,12 +41,28 @@ update dead_letter
    set topic = topic || ' before ' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
  where topic = $1
 """
+# Records in quarantine keep their order before all of the new topic: their offsets fall below zero.
+# By way of a place far off, for no two rows may have one offset in between.
+_FAR = 2**61
+_MOVE_AWAY = f"""
+update quarantine set "offset" = "offset" - {_FAR}, released_by = released_by - {_FAR}
+ where topic = $1
+"""
+_MOVE_BELOW = f"""
+update quarantine q
+   set "offset" = q."offset" + {_FAR} - c.next_offset,
+       released_by = q.released_by + {_FAR} - c.next_offset
+  from consumer_offset c
+ where q.topic = $1 and (c.consumer, c.topic, c.partition) = ('apply', q.topic, q.partition)
+"""
 
 
 async def rebase_commands(pool: asyncpg.Pool, topic: str) -> None:
     """Go on at the beginning of a new topic of commands: sources go on where they were, and old
     dead letters are set apart."""
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_MOVE_AWAY, topic)
+        await connection.execute(_MOVE_BELOW, topic)
         await connection.execute(_TO_THE_BEGINNING, "apply", topic, True)
         await connection.execute(_SET_APART, topic)
 

@@ -3,10 +3,11 @@
 Like theirs, a batch that Postgres refuses is split in halves until the culprit stands alone.
 
 Where commands of one run came on two partitions, the topic does not tell which came first, and so
-which is a dead letter: what the live schema decided is taken over, as far as it is there.
+which is a dead letter: what the live schema decided is taken over, as far as it is there. So are
+the positions of records in quarantine: what failed then is not tried again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from execstream.agents.apply.batch_fold import BatchResult, decode_batch, fold_batch
 from execstream.agents.apply.publisher import OutboundRecords
@@ -26,8 +27,11 @@ from execstream.recovery.replay.live_schema import Foreign, foreign_records
 from execstream.recovery.replay.truncated_commands import without_lost
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.connections import sqlstate
+from execstream.storage.log.dead_letters import RecordPosition
+from execstream.storage.log.held_records import judged_positions
 from execstream.streams.journal import Entry
 from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 from execstream.streams.totals.aggregation import Tally
 
@@ -38,7 +42,9 @@ async def replay_commands(writer: Writer) -> None:
     """Fold the commands of the writer's partitions up to the share's ends."""
     assignment = writer.assignment
     connection = await writer.session.get()
-    folding = _Folding(writer, await foreign_records(connection, assignment.live, assignment.topic))
+    foreign = await foreign_records(connection, assignment.live, assignment.topic)
+    judged = await judged_positions(connection, assignment.live, assignment.topic)
+    folding = _Folding(writer, foreign, judged)
     batches = read_commands(assignment.settings.kafka, writer.parts, assignment.ends, writer.limit)
     async for batch in batches:
         if assignment.is_orphaned:
@@ -48,13 +54,19 @@ async def replay_commands(writer: Writer) -> None:
 
 
 class _Folding:
-    def __init__(self, writer: Writer, foreign: Foreign) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        foreign: Foreign,
+        judged: Mapping[RecordPosition, Dead | SetAside],
+    ) -> None:
         self._writer = writer
         self._early = foreign.early
-        self._dead = {
+        self._judged: dict[RecordPosition, Dead | SetAside] = {
             place: Dead(DeadReason.WRONG_PARTITION, detail)
             for place, detail in foreign.dead.items()
         }
+        self._judged.update(judged)
 
     async def apply(self, batch: Batch) -> None:
         """Fold and write `batch`; what Postgres refuses becomes a dead letter."""
@@ -71,7 +83,7 @@ class _Folding:
                 await self.apply(half)
             return
         record = batch[0].records[0]
-        self._dead[record.partition, record.offset] = not_storable(error)
+        self._judged[record.partition, record.offset] = not_storable(error)
         await self._insist(batch)
 
     async def _insist(self, batch: Batch) -> None:
@@ -106,10 +118,11 @@ class _Folding:
                 if fact is not None:
                     tally.count(fact)
 
-        decoded = decode_batch(batch, writer.assignment.settings.max_command_bytes, self._dead)
+        decoded = decode_batch(batch, writer.assignment.settings.max_command_bytes, self._judged)
         if writer.assignment.copies_lost:
             batch, decoded = await without_lost(writer, batch, decoded)
         folded = BatchResult(batch, writer.number, writer.cache.generation, self._early)
         await load_states(writer.session, writer.cache, decoded, writer.number)
         fold_batch(folded, decoded, writer.cache, count)
+        folded.write_set.quarantine.forget_rows()  # those of the live schema are copied at a swap
         await writer.write(folded.offset_commits, folded.write_set, tally)

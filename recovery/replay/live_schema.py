@@ -169,7 +169,8 @@ async def take_over_rest(
 
 _COUNTS = """
 update consumer_offset c
-   set applied = l.applied, duplicate = l.duplicate, refused = l.refused, dead = l.dead
+   set applied = l.applied, duplicate = l.duplicate, refused = l.refused, dead = l.dead,
+       quarantined = l.quarantined
   from {live}.consumer_offset l
  where c.consumer = 'apply' and c.topic = $1 and c.next_offset = l.next_offset
    and (c.consumer, c.topic, c.partition) = (l.consumer, l.topic, l.partition)

@@ -32,25 +32,34 @@ from execstream.recovery.verify.earlier_states import (
 from execstream.recovery.verify.erased_rows import without_forgotten
 from execstream.recovery.verify.report import MEND_ALL, REBUILD, Report
 from execstream.storage.commit.write_set import Row, WriteSet
+from execstream.storage.log.held_records import judged_positions
 from execstream.storage.schema.tables import JOURNAL, KEY_VALUE_JOURNAL
 from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE
 from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 
 CACHE_BYTES = 96 * 1024 * 1024  # estimate of what states may take
 _TYPE, _DETAIL = 5, 9  # columns of `journal`
 
-_Read = tuple[Record, Command | Dead]
+_Judged = Command | Dead | SetAside
+_Read = tuple[Record, _Judged]
 
 
 class CommandChecks:
     """Folds partitions of `topic`, one after the other."""
 
     def __init__(
-        self, connection: asyncpg.Connection, report: Report, topic: str, max_command_bytes: int
+        self,
+        connection: asyncpg.Connection,
+        report: Report,
+        schema: str,
+        topic: str,
+        max_command_bytes: int,
     ) -> None:
+        self._schema = schema
         self._connection = connection
         self._report = report
         self._topic = topic
@@ -64,10 +73,12 @@ class CommandChecks:
     ) -> AsyncIterator[int]:
         """Kafka's offsets `begin` to `end` of a partition; yields how many were looked at."""
         broken = frozenset(self._report.broken)
+        judged = await judged_positions(self._connection, self._schema, self._topic)
         folding = _Partition(self._connection, self._topic, partition, base, broken)
         async for some in records(reader, self._topic, partition, begin, end):
             decoded = [
-                decode(one.key, one.value, self._max_command_bytes, judges_numbers=False)
+                judged.get((partition, one.offset))
+                or decode(one.key, one.value, self._max_command_bytes, judges_numbers=False)
                 for one in some
             ]
             compared, skipped = await self._check(folding, some, decoded, begin)
@@ -82,7 +93,7 @@ class CommandChecks:
         self,
         folding: "_Partition",
         some: Sequence[Record],
-        decoded: list[Command | Dead],
+        decoded: list[_Judged],
         begin: int,
         end: int | None = None,
     ) -> tuple[int, int]:
@@ -123,7 +134,7 @@ class _Partition:
         self._foreign: set[str] = set()
 
     async def fold(
-        self, some: Sequence[Record], decoded: list[Command | Dead], begin: int, end: int
+        self, some: Sequence[Record], decoded: list[_Judged], begin: int, end: int
     ) -> tuple[WriteSet, OffsetRange]:
         """What must be stored of the journal, key-values, refusals and dead letters, and where."""
         base = self._owned.base
@@ -165,7 +176,10 @@ class _Partition:
         return folded.write_set
 
     async def _take_over(
-        self, some: Sequence[Record], decoded: list[Command | Dead], offset_range: OffsetRange
+        self,
+        some: Sequence[Record],
+        decoded: list[_Judged],
+        offset_range: OffsetRange,
     ) -> None:
         """Judge like the worker where only Postgres, or its version, can tell."""
         letters = await dead_by_version(self._connection, offset_range)
@@ -174,7 +188,7 @@ class _Partition:
             if letter is not None and _may_differ(decoded[index], letter):
                 decoded[index] = letter
 
-    async def _load(self, decoded: Sequence[Command | Dead], offset_range: OffsetRange) -> set[str]:
+    async def _load(self, decoded: Sequence[_Judged], offset_range: OffsetRange) -> set[str]:
         """Have the cache hold what is known; the runs about which too little is."""
         commands = [one for one in decoded if isinstance(one, RunCommand)]
         firsts: dict[str, RunCommand] = {}
@@ -200,7 +214,7 @@ class _Partition:
         return unknown
 
     async def _load_key_values(
-        self, decoded: Sequence[Command | Dead], offset_range: OffsetRange
+        self, decoded: Sequence[_Judged], offset_range: OffsetRange
     ) -> set[str]:
         """Have the cache hold what is known; the users about whom too little is."""
         commands = [one for one in decoded if isinstance(one, SetKeyValue)]
@@ -220,7 +234,7 @@ class _Partition:
         return {_USER + user for user in scattered}
 
 
-def _may_differ(decoded: Command | Dead, letter: Dead) -> bool:
+def _may_differ(decoded: _Judged, letter: Dead) -> bool:
     """Whether another version of the worker, or Postgres, may have made `letter` of `decoded`.
 
     Version 0.1.0 took no time with more than six digits of a second's fraction, and had patterns in
@@ -228,6 +242,8 @@ def _may_differ(decoded: Command | Dead, letter: Dead) -> bool:
     """
     if isinstance(decoded, Command):
         return letter.reason is DeadReason.NOT_STORABLE or letter.detail.get("path") == "$.at"
+    if isinstance(decoded, SetAside):
+        return False
     return decoded.reason is letter.reason and _facts(decoded) == _facts(letter)
 
 
@@ -239,7 +255,7 @@ def _facts(letter: Dead) -> dict[str, Any]:
 _USER = "user "  # before a user's id; no run's id begins so
 
 
-def _about(command: Command | Dead) -> str | None:
+def _about(command: _Judged) -> str | None:
     if isinstance(command, RunCommand):
         return command.graph_exec_id
     return _USER + command.user_id if isinstance(command, SetKeyValue) else None

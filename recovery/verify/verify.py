@@ -171,7 +171,9 @@ class _Checks:
         """As far back as the topic still goes, up to where the workers are."""
         held = await extent(self._reader, self._commands)
         limit = self._settings.max_command_bytes
-        checks = CommandChecks(self._connection, self._report, self._commands, limit)
+        checks = CommandChecks(
+            *(self._connection, self._report, self._settings.schema_, self._commands, limit)
+        )
         spans = {one.partition: _span(one, held) for one in places}
         total, done = sum(end - begin for begin, end in spans.values()), 0
         for one in places:

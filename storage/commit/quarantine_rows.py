@@ -41,6 +41,11 @@ class QuarantineRows:
         if failed is not None:
             self.faults.append((partition, failed, row[_DETAIL]))
 
+    def forget_rows(self) -> None:
+        """Keep the counts alone."""
+        for rows in (self.opened, self.closed, self.faults):
+            rows.clear()
+
 
 _INSERT = """
 insert into quarantine (topic, partition, "offset", key, value, headers, bytes, reason, detail,

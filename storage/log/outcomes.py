@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
+from execstream.storage.log.held_records import trace_at, trace_of
 from execstream.storage.log.run_states import DAY_OF_RUN
 from execstream.storage.querying import parse_id
 from execstream.streams.commands import Command, RunCommand
@@ -60,6 +61,10 @@ async def recorded_outcome(
     source, dead = await look_at(db, topic, partition, offset)
     if source is None or dead is not None:
         return dead
+    if trace := await trace_at(db, topic, partition, offset):
+        if trace.released_by is None:
+            return trace.outcome
+        return await recorded_outcome(db, command, topic, partition, trace.released_by)
     if refused := await db.fetchrow(_REFUSAL, partition, source):
         return _refused(refused)
     if isinstance(command, RunCommand):
@@ -102,6 +107,8 @@ async def find_outcome(db: asyncpg.Pool, key: str, command_id: str) -> Recorded 
     row = await db.fetchrow(_REFUSAL_OF_KEY_VALUE, key, wanted)
     if row is None and run_id is not None:
         row = await db.fetchrow(_REFUSAL_OF_RUN, run_id, wanted)
+    if row is None and (trace := await trace_of(db, key, wanted)):
+        return Recorded(trace.user_id or "", trace.outcome)
     return row and Recorded(row["user_id"], _refused(row))
 
 

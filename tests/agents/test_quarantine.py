@@ -7,7 +7,6 @@ import pytest
 
 from execstream.agents.apply import suspects
 from execstream.devstack import Addresses
-from execstream.storage import connections
 from execstream.storage.connections import Profile
 from execstream.streams import quarantine
 from execstream.streams.quarantine import Release, copy_headers
@@ -232,7 +231,8 @@ async def test_a_record_that_takes_too_long(place: Desk, monkeypatch: pytest.Mon
     monkeypatch.setattr(suspects, "RECORD_TIMEOUT", 400)
     broken, other = Orders(), Orders()
     await break_run(place.db, broken.run_id, waits=True)
-    monkeypatch.setattr(connections, "WRITE", Profile("execstream", 1.0))
+    profile = Profile("execstream", 5.0, {"statement_timeout": "1s"})
+    monkeypatch.setattr(place.applier._writing, "_profile", profile)
 
     await place.commit(place.batch(mixed(life(broken), life(other))))
 

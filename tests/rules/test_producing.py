@@ -25,6 +25,8 @@ NO_EXAMPLE = {
     DeadReason.BATCH_TOO_LARGE,
     DeadReason.TOO_DEEP,
     DeadReason.WRONG_PARTITION,
+    DeadReason.QUARANTINED,
+    DeadReason.RUN_QUARANTINED,
 }
 TIMES = re.findall(r"^\| `(\d{4}-[^`]*)` \| (taken|refused)", PAGE, re.MULTILINE)
 KEYS = re.findall(r"^\| `([^`]+)` \| (\d+) \| (\d+) \|$", PAGE, re.MULTILINE)
@@ -33,7 +35,10 @@ FIELDS = re.findall(r"^\| (every command|`[\w.]+`) \| `(\w+)`(\??) \| (.+) \|$",
 
 def test_every_reason_has_its_rule() -> None:
     """Each reason has one, in the order in which records are judged."""
-    last = (DeadReason.NOT_STORABLE, DeadReason.WRONG_PARTITION)
+    last = (
+        *(DeadReason.NOT_STORABLE, DeadReason.WRONG_PARTITION),
+        *(DeadReason.QUARANTINED, DeadReason.RUN_QUARANTINED),
+    )
     assert list(RULES) == [*(one for one in DeadReason if one not in last), *last]
 
 

@@ -26,6 +26,7 @@ class Outcomes(NamedTuple):
     duplicate: int
     refused: int
     dead: int
+    quarantined: int
 
     def since(self, before: "Outcomes") -> "Outcomes":
         """How many there were since then."""
@@ -40,7 +41,7 @@ class Judged(NamedTuple):
 
 
 _OUTCOMES = """
-select partition, next_offset, applied, duplicate, refused, dead
+select partition, next_offset, applied, duplicate, refused, dead, quarantined
   from consumer_offset where consumer = 'apply' and topic = $1
 """
 _POSITIONS = """

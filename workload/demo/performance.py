@@ -61,7 +61,7 @@ class Demo:
         self.started = datetime.now(UTC)
         self.names = dict(_names(graphs))
         self.producer: BulkProducer | None = None
-        self.outcomes = Outcomes(0, 0, 0, 0)
+        self.outcomes = Outcomes(0, 0, 0, 0, 0)
         self.statuses: Counter[str] = Counter()
         self.events = 0
         self.redis_messages = 0

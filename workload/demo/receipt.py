@@ -24,6 +24,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: int
     refused: int
     dead: int
+    quarantined: int
     lost: int
     waiting: int
     unchecked: int
