@@ -151,8 +151,9 @@ async def drain(options: argparse.Namespace, settings: Settings, folder: Path) -
 @contextmanager
 def _subscriber(settings: Settings, channels: list[str]) -> Iterator[int]:
     """A process that reads all messages of these channels; its id."""
-    program = [sys.executable, "-m", "bench.subscriber", settings.redis, *channels]
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own program
+    program = [sys.executable, "-m", "bench.subscriber", *channels]
+    environment = os.environ | settings.environment()
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - our own program
         if process.stdout is not None:
             process.stdout.readline()  # it has subscribed
         try:

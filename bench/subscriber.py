@@ -1,20 +1,22 @@
 """A client of Redis that receives messages and does nothing with them: for `bench/drain.py`.
 
-    python -m bench.subscriber REDIS_URL [CHANNEL ...]
+    python -m bench.subscriber [CHANNEL ...]
 
 Without channels it subscribes to the pattern of all runs. Prints a line once it has subscribed.
+The address, which has a password, is in the environment: command lines are for all to read.
 """
 
 import sys
 
 from redis import Redis
 
+from execstream.config.settings import read_settings
 from execstream.storage.redis.channels import execution_channel
 
 
 def main() -> None:
-    url, *channels = sys.argv[1:]
-    with Redis.from_url(url) as redis, redis.pubsub() as subscribed:
+    channels = sys.argv[1:]
+    with Redis.from_url(read_settings().redis) as redis, redis.pubsub() as subscribed:
         if channels:
             subscribed.subscribe(*channels)
         else:

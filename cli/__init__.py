@@ -19,6 +19,7 @@ from execstream.cli.endings import (
     end_at_once_on_interrupt,
     end_without_reader,
     raise_on_interrupt,
+    reader_has_gone,
 )
 from execstream.streams.errors import ExecstreamError
 from execstream.streams.text import escape_controls
@@ -94,30 +95,44 @@ def main() -> None:
     """Run the program with the arguments of the process."""
     end_at_once_on_interrupt()
     try:
-        command, bound, _ = app.parse_args()  # which imports the command
-        raise_on_interrupt()
-        ended = command(*bound.args, **bound.kwargs)
-        if inspect.iscoroutine(ended):
-            ended = asyncio.run(ended)
-        sys.stdout.flush()
-        sys.exit(ended if isinstance(ended, int) else 0)
+        sys.exit(_run())
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        end_without_reader()
+    except BrokenPipeError as error:
+        if reader_has_gone():
+            end_without_reader()
+        _end_with_error(error)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich's own end, as of the help
+            end_without_reader()
+        raise
     except asyncio.CancelledError:
         sys.exit(0)  # by SIGTERM, while something was starting or ending
-    except ExecstreamError as error:
-        _end_with(str(error))
-    except ImportError as error:
-        _tell_extra(error)
-        raise
     except Exception as error:  # noqa: BLE001 - its traceback is printed
-        if isinstance(error, OSError) or type(error).__module__.startswith(_CLIENT_LIBRARIES):
-            _end_with(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
-        _end_with(traceback.format_exc().rstrip())
+        _end_with_error(error)
     finally:
         end_at_once_on_interrupt()
+
+
+def _run() -> int:
+    command, bound, _ = app.parse_args()  # which imports the command
+    raise_on_interrupt()
+    ended = command(*bound.args, **bound.kwargs)
+    if inspect.iscoroutine(ended):
+        ended = asyncio.run(ended)
+    sys.stdout.flush()
+    return ended if isinstance(ended, int) else 0
+
+
+def _end_with_error(error: Exception) -> NoReturn:
+    if isinstance(error, ExecstreamError):
+        _end_with(str(error))
+    if isinstance(error, ImportError):
+        _tell_extra(error)
+        raise error
+    if isinstance(error, OSError) or type(error).__module__.startswith(_CLIENT_LIBRARIES):
+        _end_with(f"{type(error).__name__}: {error}{_HINTS.get(type(error).__name__, '')}")
+    _end_with("".join(traceback.format_exception(error)).rstrip())
 
 
 def _end_with(text: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """How the program ends when its reader has gone, and that Ctrl-C leaves no traceback."""
 
 import os
+import select
 import signal
 import sys
 from typing import NoReturn
@@ -19,6 +20,14 @@ def end_without_reader() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
     sys.exit(READER_GONE)
+
+
+def reader_has_gone() -> bool:
+    """Tell a reader of our output that has gone from a server that has."""
+    outputs = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        outputs.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0))
 
 
 def end_at_once_on_interrupt() -> None:

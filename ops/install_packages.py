@@ -70,7 +70,7 @@ def _shown(lines: Iterable[str], progress: Progress) -> Iterator[str]:
     """Pass on pip's lines, showing what each begins."""
     collected = 0
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(progress, ended))
+    watcher = threading.Thread(target=_watch, args=(progress, ended), daemon=True)
     for line in lines:
         if found := _COLLECTING.match(line):
             collected += 1
@@ -94,4 +94,7 @@ def _watch(progress: Progress, ended: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except KeyboardInterrupt:  # the next `make setup` goes on
+        sys.exit(130)

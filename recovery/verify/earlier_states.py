@@ -167,7 +167,8 @@ class OffsetRange(NamedTuple):
 _BY_VERSION = f"""
 select "offset", reason, detail from dead_letter
  where topic = $1 and partition = $2 and "offset" >= $3 and "offset" < $4
-   and reason = any(array['{DeadReason.NOT_STORABLE}', '{DeadReason.INVALID_FIELD}'])
+   and (reason = any(array['{DeadReason.NOT_STORABLE}', '{DeadReason.INVALID_FIELD}'])
+        or not jsonb_exists(detail, 'message')) -- of 0.1.0, which gave no sentence
 """
 _NOT_THERE_YET = f"""
 select source_offset from refusal

@@ -30,7 +30,7 @@ async def many_runs(place: Installation, worker: object) -> None:
 
 @pytest.mark.usefixtures("many_runs")
 @pytest.mark.parametrize(
-    "arguments", [("list", "--limit", "60", "--json"), ("list",), ("migrate", "--sql")]
+    "arguments", [("list", "--limit", "60", "--json"), ("list",), ("migrate", "--sql"), ("--help",)]
 )
 async def test_no_reader(program: Program, arguments: Sequence[str]) -> None:
     """As with `| head`, whether the output is buffered or not: nothing on stderr, and 141."""
