@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from execstream.kafka.reader import consumer, extent
-from execstream.kafka.security import client_options
+from execstream.kafka.security import client_options, no_broker
 from execstream.streams.errors import Fatal, Transient
 from execstream.streams.topics import TOPICS, Topic
 
@@ -100,7 +100,7 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     except KafkaConnectionError as error:
-        raise BrokerUnreachable(f"No Kafka broker answers at {bootstrap}.") from error
+        raise BrokerUnreachable(no_broker(bootstrap)) from error
     finally:
         await admin.close()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from execstream.kafka.security import client_options
+from execstream.kafka.security import client_options, no_broker
 from execstream.streams.errors import Unreachable
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import EVENTS
@@ -46,7 +46,7 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
             return producer, len(await producer.partitions_for(topic))
     except KafkaConnectionError as error:
         await producer.stop()
-        raise Unreachable(f"No Kafka broker answers at {bootstrap}.") from error
+        raise Unreachable(no_broker(bootstrap)) from error
     except TimeoutError as error:
         await producer.stop()
         raise Unreachable(

@@ -78,3 +78,11 @@ def configure_security(security: Security) -> None:
 def client_options() -> dict[str, Any]:
     """The options that every client of aiokafka is made with; Faust's too."""
     return _Process.options
+
+
+def no_broker(bootstrap: str) -> str:
+    """The sentence when no connection to a broker succeeds; only one by hand tells why."""
+    return (
+        f"No Kafka broker answers at {bootstrap}, or none lets this client in: "
+        "`execstream doctor` finds the reason."
+    )

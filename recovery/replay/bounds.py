@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from execstream.kafka.reader import consumer, extent
+from execstream.kafka.security import no_broker
 from execstream.recovery.replay.live_schema import LivePosition, Reach
 from execstream.recovery.replay.offset_points import Point
 from execstream.recovery.replay.shadow_schema import JOURNAL, TOPICS, Plan, Span
@@ -67,7 +68,7 @@ async def _reader(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
         try:
             reader = await opened.enter_async_context(consumer(bootstrap))
         except KafkaConnectionError as error:
-            raise Unreachable(f"No Kafka broker answers at {bootstrap}.") from error
+            raise Unreachable(no_broker(bootstrap)) from error
         yield reader
 
 
