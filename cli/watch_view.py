@@ -67,7 +67,7 @@ class View:
     def _figures(self) -> Table:
         seen = self._seen
         rates = seen.commands_per_second or {}
-        rows = table("commands", "in all", "per second", "of late")
+        rows = table("commands", "in all", f"per second, last {seen.seconds or 0:.0f} s", "of late")
         history = Text(spark(self._rates), "blue")
         for name, count in seen.commands.items():
             is_bad = count and name in {"refused", "dead", "quarantined"}
