@@ -32,7 +32,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from execstream.streams.events import Source, SourceOffset
 from execstream.streams.statuses import FINAL, ExecutionStatus
 from execstream.streams.totals.definitions import Definitions
-from execstream.streams.totals.error_classes import CALLER, ErrorClass, Fault
+from execstream.streams.totals.error_classes import ErrorClass, Fault
 from execstream.streams.totals.histogram import bucket_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -189,7 +189,7 @@ class Tally:
             cost=amount(stats.cost),
             tokens=amount(stats.input_token_count) + amount(stats.output_token_count),
             cascaded=int(failed and fault is None),
-            caller_failed=int(fault is not None and fault.kind in CALLER),
+            caller_failed=int(self._definitions.of(fact.source).is_of_caller(fault)),
         )
         block, node = self._places(fact, ended)
         if more.ended and fact.started_time is not None:

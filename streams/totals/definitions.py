@@ -13,13 +13,14 @@ from execstream.streams.statuses import ENDED, cascade_error
 from execstream.streams.totals.error_classes import (
     BUILT_IN,
     BUILT_IN_UNTIL_0_1,
+    CALLER,
     Classifier,
     Fault,
     Rule,
 )
 
-# 1: all failed steps are failures of their block. 2: neither those that the cascade ended nor those
-# of a failed child are.
+# 1: all failed steps are failures of their block, and none counts as the caller's. 2: neither those
+# that the cascade ended nor those of a failed child are, and the caller's are counted beside.
 VERSION = 2
 
 _CASCADED = frozenset(map(cascade_error, ENDED))
@@ -40,6 +41,10 @@ class Definition:
         if error in _CASCADED:
             return None
         return self.classifier.judge(error, is_child=has_child)
+
+    def is_of_caller(self, fault: Fault | None) -> bool:
+        """Whether the fault counts as the caller's, which version 1 did not count."""
+        return self.version > 1 and fault is not None and fault.kind in CALLER
 
 
 def definition(version: int = VERSION, rules: Iterable[Rule] = ()) -> Definition:

@@ -181,6 +181,8 @@ def test_what_was_counted_by_an_older_definition_is_recounted_by_it() -> None:
     assert totals(cascaded, (3, 17, 0)).failed == 1
     assert totals(cascaded, (3, 17, 1)).cascaded == 1
     assert totals(cascaded, (4, 17, 0)).cascaded == 1
+    # The first definition had no such count.
+    assert (totals(invalid, (3, 17, 0)).failed, totals(invalid, (3, 17, 0)).caller_failed) == (1, 0)
     assert totals(invalid, (3, 30, 2)).caller_failed == 1
     assert totals(invalid, (3, 30, 3)).caller_failed == 0
 
