@@ -18,7 +18,9 @@ from execstream.agents.apply import apply_commands
 from execstream.agents.bridge import bridge_to_redis
 from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
+from execstream.agents.runtime.local_hosts import answer_local_hosts
 from execstream.agents.tally import tally_stats
+from execstream.config.identity import Identity
 from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
@@ -70,8 +72,10 @@ def build_app(role: str, settings: Settings, timing: Timing = Timing()) -> App:
         value_serializer="raw",
         table_standby_replicas=0,
         **_web(settings.worker_host, getattr(settings, f"{role}_port")),
+        web_application_options={"middlewares": [answer_local_hosts(settings.worker_host)]},
         datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
+    app.identity = Identity(settings, role)
     # Before the first agent: declaring one freezes the transport.
     app.transport = Transport(app.conf.broker_consumer, app)
     for declare in ROLES[role]:

@@ -23,7 +23,7 @@ from execstream.cli.stack import (
     prepare,
     running_here,
     servers,
-    with_free_port,
+    with_free_ports,
     workers,
 )
 from execstream.cli.supervisor import ROLES, SERVER, WORKER
@@ -109,9 +109,9 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
     if page is None:
         check_http(read_settings())
     async with AsyncExitStack() as running:
-        settings, stack = with_free_port(read_settings()), None
+        settings, stack = with_free_ports(read_settings()), None
         if names_servers(settings) or others:
-            settings = with_free_port(load_settings())
+            settings = with_free_ports(load_settings())
             configure_security(settings.kafka_security)
         else:
             settings, stack = await running.enter_async_context(servers(settings))

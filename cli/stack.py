@@ -104,17 +104,29 @@ def workers(
     def announce(pids: Mapping[str, int]) -> None:
         if stack:
             named = {process_name(role): pid for role, pid in pids.items()}
-            stack.announce(http_url=http_url, pids=named)
+            stack.announce(http_url=http_url, workers=worker_urls(settings), pids=named)
 
     return Supervisor(settings, roles, logs=LOGS, announce=announce)
 
 
-def with_free_port(settings: Settings, http_port: int | None = None) -> Settings:
+def with_free_ports(settings: Settings, http_port: int | None = None) -> Settings:
     """The same settings with `http_port`, or their own, for the HTTP server; with another port if
-    that one is taken."""
+    that one is taken. Workers get free ports where none are set: those of another stack on this
+    machine would answer for them."""
     wanted = settings.http_port if http_port is None else http_port
     candidates = [*([wanted] if wanted else ()), *random.sample(PORTS, len(PORTS))]
-    return settings.model_copy(update={"http_port": next(filter(_is_free, candidates))})
+    free = filter(_is_free, candidates)
+    ports = {"http_port": next(free)}
+    for role in ROLES:
+        if f"{role}_port" not in settings.model_fields_set:
+            ports[f"{role}_port"] = next(free)
+    return settings.model_copy(update=ports)
+
+
+def worker_urls(settings: Settings) -> dict[str, str]:
+    """Where the workers answer this machine, by role."""
+    ports = {role: getattr(settings, f"{role}_port") for role in ROLES}
+    return {role: url_of(settings.worker_host, port) for role, port in ports.items() if port}
 
 
 def _is_free(port: int) -> bool:

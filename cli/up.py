@@ -12,7 +12,7 @@ from execstream.cli.stack import (
     http_url,
     prepare,
     servers,
-    with_free_port,
+    with_free_ports,
     workers,
 )
 from execstream.cli.supervisor import ROLES, SERVER
@@ -45,7 +45,7 @@ async def up(
         Of the HTTP server; instead of EXECSTREAM_HTTP_PORT. Another is taken when it is not free.
     """
     cancel_on_sigterm()
-    settings = with_free_port(read_settings(), http_port)
+    settings = with_free_ports(read_settings(), http_port)
     configure_logging(settings)
     report_unknown_variables()
     if serve_too:

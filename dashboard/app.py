@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from starlette.staticfiles import StaticFiles
 
 from execstream import __version__
+from execstream.config.identity import Identity
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequests
@@ -95,9 +96,15 @@ async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Se
     feed = await Feed.open(settings, db, texts, redis)
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     quotas = Quotas(settings.http_rate, settings.http_large)
+    identity = Identity(settings, "server")
+    learning = asyncio.create_task(identity.learn())
     try:
-        yield Services(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas)
+        yield Services(
+            settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, identity
+        )
     finally:
+        learning.cancel()
+        await asyncio.wait({learning})
         await brokers.close()
         await feed.close()
         await redis.aclose()

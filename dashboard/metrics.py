@@ -1,11 +1,12 @@
 """What the server counts of itself, for Prometheus. No ids of users, graphs or runs: labels would
 never end."""
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
 # When a counter began is of no use to anybody.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+INSTALLATION = Info("execstream_server", "The installation of the server, and its version.")
 REQUESTS = Counter(
     "execstream_http_requests", "Requests by route and status.", ["method", "route", "status"]
 )

@@ -7,6 +7,7 @@ import asyncpg
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
+from execstream.config.identity import Identity
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.quotas import Quotas
@@ -62,6 +63,7 @@ class Services:
     live_blocks: LiveBlocks
     brokers: Brokers
     quotas: Quotas
+    identity: Identity
 
 
 def services(request: Request) -> Services:

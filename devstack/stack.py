@@ -29,6 +29,7 @@ class Stack(Addresses):
     lock: InitVar[IO[str]]
     _servers: dict[str, Server] = field(default_factory=dict, init=False, repr=False)
     _http_url: str | None = field(default=None, init=False)
+    _worker_urls: dict[str, str] = field(default_factory=dict, init=False)
     _other_pids: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self, lock: IO[str]) -> None:
@@ -67,25 +68,32 @@ class Stack(Addresses):
         server = self._servers[name]
         if server.pid is None:
             await self.bring_up(name, server)
-            self.announce(http_url=self._http_url, pids=self._other_pids)
+            self.announce(http_url=self._http_url, workers=self._worker_urls, pids=self._other_pids)
 
     def announce(
-        self, *, http_url: str | None = None, pids: Mapping[str, int] | None = None
+        self,
+        *,
+        http_url: str | None = None,
+        workers: Mapping[str, str] | None = None,
+        pids: Mapping[str, int] | None = None,
     ) -> None:
         """Write `stack.json`, which holds the password and is readable by its owner alone.
 
         Args:
             http_url: of the HTTP server that the owner runs beside the stack.
+            workers: URLs of the owner's workers, by role.
             pids: of the owner's other processes; should the owner be killed, the next start
                 in this directory ends them too.
         """
         self._http_url = http_url
+        self._worker_urls = dict(workers or {})
         self._other_pids = dict(pids or {})
         description = {
             "kafka_bootstrap": self.kafka_bootstrap,
             "postgres_dsn": self.postgres_dsn,
             "redis_url": self.redis_url,
             "http_url": http_url,
+            "workers": self._worker_urls,
             "pids": self.pids | self._other_pids,
         }
         write_private(self.state / DESCRIPTION, json.dumps(description, indent=2) + "\n")

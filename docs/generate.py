@@ -69,7 +69,12 @@ def metrics_table(module: ModuleType) -> Iterator[str]:
             yield f"| `{name}` | {family.type} | {labelled} | {family.documentation} |"
 
 
-_SPANS = {"counter": "since the process began", "histogram": "the same", "gauge": "now"}
+_SPANS = {
+    "counter": "since the process began",
+    "histogram": "the same",
+    "gauge": "now",
+    "info": "now",
+}
 
 
 def metric_figures_table() -> Iterator[str]:

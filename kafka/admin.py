@@ -57,7 +57,7 @@ async def find_differences(
     bootstrap: str, prefix: str = "", replication: int | None = None
 ) -> list[Difference]:
     """All that `apply_topics` would mend or refuse; empty when everything is as it should be."""
-    async with _admin(bootstrap) as admin:
+    async with admin_client(bootstrap) as admin:
         return await _differences(admin, prefix, replication)
 
 
@@ -68,7 +68,7 @@ async def apply_topics(
 
     Raises TopicRefused, before anything is changed, when a difference cannot be mended.
     """
-    async with _admin(bootstrap) as admin:
+    async with admin_client(bootstrap) as admin:
         differences = await _differences(admin, prefix, replication)
         for difference in differences:
             _refuse_unchangeable(difference)
@@ -94,7 +94,7 @@ async def describe(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[s
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **client_options())
     try:
         await admin.start()

@@ -26,6 +26,7 @@ from faust.types import TP
 from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
+from execstream.config.identity import Identity
 
 log = structlog.get_logger(__name__)
 
@@ -269,6 +270,7 @@ class App(faust.App):
     """A Faust app whose input topics are read through intakes."""
 
     logger = _FAUST
+    identity: Identity
 
     def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
         self.buffers: dict[str, PartitionBuffer] = {}

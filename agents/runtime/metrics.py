@@ -3,7 +3,7 @@
 Counted by batch, never by record. No ids of users, graphs, runs or blocks: labels would never end.
 """
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
 # When a counter began is of no use to anybody.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -31,6 +31,7 @@ QUARANTINE_RECORDS = Gauge(
 SUSPECT_BATCHES = Counter(
     "execstream_suspect_batches", "Batches, and parts of them, that failed repeatedly."
 )
+INSTALLATION = Info("execstream_worker", "The installation of the worker, its version and role.")
 BATCH_RECORDS = Histogram(
     "execstream_batch_records",
     "Records that were committed together, by topic.",

@@ -26,6 +26,7 @@ from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from execstream.agents.runtime.faust_app import App
+from execstream.agents.runtime.metrics import INSTALLATION
 from execstream.agents.runtime.partition_progress import Progress
 from execstream.agents.runtime.retries import Waiting, is_transient, waiting
 from execstream.config.settings import Settings
@@ -76,12 +77,17 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         if progress.unsettled() and await _reason_of_failure(ask_kafka):
             progress.excuse()
 
+    @app.task
+    async def learn() -> None:
+        await app.identity.learn()
+
     @app.page(LIVE)
     async def livez(web: Any, _: Any) -> Any:
         stalled, held = progress.stalled(), progress.held_back()
         status = "stalled" if stalled else "held back" if held else "alive"
         named = [f"{tp.topic}[{tp.partition}]" for tp in held]
-        return _answer(web, not stalled, {"status": status, "stalled": stalled, "held_back": named})
+        document = {"status": status, "stalled": stalled, "held_back": named}
+        return _answer(web, not stalled, document | app.identity.members)
 
     @app.page(READY)
     async def readyz(web: Any, _: Any) -> Any:
@@ -103,11 +109,12 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
             "reasons": {server: reason for server, reason in reasons.items() if reason},
             "waiting": waits,
         }
-        return _answer(web, is_ready, document)
+        return _answer(web, is_ready, document | app.identity.members)
 
     @app.page(METRICS)
     async def metrics(web: Any, _: Any) -> Any:
         progress.observe()
+        INSTALLATION.info(app.identity.labels)
         return web.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def close() -> None:

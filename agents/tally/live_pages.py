@@ -17,17 +17,16 @@ def declare_pages(app: App, live: LiveView) -> None:
     """`GET /live/blocks`: the values of `execution.block-stats.v1`; `GET /live/nodes`: likewise,
     by node, with days instead of minutes."""
 
+    def answer(web: Any, entries: list[dict[str, Any]]) -> Any:
+        document = {"partitions": sorted(live.owned), "data": entries, **app.identity.members}
+        return web.bytes(encode_value(document), content_type="application/json")
+
     @app.page(BLOCKS)
     async def blocks(web: Any, _: Any) -> Any:
         entries = live.block_stats.data.data.items()
-        return _answer(web, live, [block_value(key, stats) for key, stats in entries])
+        return answer(web, [block_value(key, stats) for key, stats in entries])
 
     @app.page(NODES)
     async def nodes(web: Any, _: Any) -> Any:
         entries = live.node_stats.data.data.items()
-        return _answer(web, live, [node_value(key, stats) for key, stats in entries])
-
-
-def _answer(web: Any, live: LiveView, entries: list[dict[str, Any]]) -> Any:
-    body = encode_value({"partitions": sorted(live.owned), "data": entries})
-    return web.bytes(body, content_type="application/json")
+        return answer(web, [node_value(key, stats) for key, stats in entries])

@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import aiohttp
 
+from execstream.config.identity import Installation
 from execstream.config.settings import Settings
 from execstream.streams.topics import EVENTS
 from execstream.streams.totals.live_values import merged
@@ -22,20 +24,35 @@ def tally_urls(settings: Settings) -> Sequence[str]:
     return [f"http://127.0.0.1:{settings.tally_port}"] if settings.tally_port else []
 
 
-async def ask_tally_workers(
-    urls: Sequence[str], table: str
-) -> tuple[list[dict[str, Any]], list[int]]:
-    """The sums of `table`, blocks or nodes, over all partitions that anybody of `urls` owns; and
-    the partitions that nobody told of."""
+class LiveSums(NamedTuple):
+    """Sums over the partitions that workers own; those that none told of; and the URLs at which a
+    worker of another installation answered, whose figures are not in the sums."""
+
+    data: list[dict[str, Any]]
+    missing: list[int]
+    foreign: list[str]
+
+
+async def ask_tally_workers(urls: Sequence[str], table: str, own: Installation) -> LiveSums:
+    """Ask the workers at `urls` for the sums of `table`, blocks or nodes."""
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         answers = await asyncio.gather(*(_ask(http, f"{url}/live/{table}") for url in urls))
-    answered = {partition for answer in answers for partition in answer["partitions"]}
-    missing = sorted(set(range(EVENTS.partitions)) - answered)
-    return merged(value for answer in answers for value in answer["data"]), missing
+    by_url = {url: answer for url, answer in zip(urls, answers, strict=True) if answer is not None}
+    ours = [answer for answer in by_url.values() if _is_of(answer, own)]
+    answered = {partition for answer in ours for partition in answer["partitions"]}
+    return LiveSums(
+        merged(value for answer in ours for value in answer["data"]),
+        sorted(set(range(EVENTS.partitions)) - answered),
+        [url for url, answer in by_url.items() if not _is_of(answer, own)],
+    )
 
 
-async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+def _is_of(answer: dict[str, Any], own: Installation) -> bool:
+    return own.cluster_id is not None and answer.get("installation") == asdict(own)
+
+
+async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
     """What a worker tells; one that does not answer owns nothing."""
     try:
         async with http.get(url) as answer:
@@ -43,4 +60,4 @@ async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
             answered: dict[str, Any] = json.loads(await answer.read())
             return answered
     except (aiohttp.ClientError, TimeoutError):
-        return {"partitions": [], "data": []}
+        return None

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from execstream.config.identity import Installation
 from execstream.dashboard.access import CurrentViewer, Operator
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
 from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
 from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
-from execstream.dashboard.reads.tally_workers import ask_tally_workers, tally_urls
+from execstream.dashboard.reads.tally_workers import PATIENCE, ask_tally_workers, tally_urls
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing, now
 from execstream.dashboard.services import Served
 from execstream.storage.reads.block_errors import get_block_error_stats
@@ -61,14 +62,20 @@ class LiveTable(BaseModel):
 
     data: list[dict[str, Any]]
     missing: list[int]
+    foreign: list[str]
     as_of: datetime
+    installation: Installation
+    version: str
+    role: str
 
 
 @router.get("/live/{table}", response_model=LiveTable, dependencies=[Operator])
 async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> Response:
     """The live tables of all workers of the tally, added up."""
-    data, missing = await ask_tally_workers(tally_urls(served.settings), table)
-    return Json(LiveTable(data=data, missing=missing, as_of=now()))
+    urls = tally_urls(served.settings)
+    own = await served.identity.known(PATIENCE)
+    sums = await ask_tally_workers(urls, table, own)
+    return Json(LiveTable(**sums._asdict(), as_of=now(), **served.identity.members))
 
 
 @router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[Operator])

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
-from execstream import __version__
+from execstream.config.identity import Installation
 from execstream.dashboard.access import CurrentViewer, Operator, Public
-from execstream.dashboard.metrics import POOL
+from execstream.dashboard.metrics import INSTALLATION, POOL
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json, Streamed
 from execstream.dashboard.services import Served
@@ -36,14 +36,21 @@ class Me(BaseModel):
     token_required: bool
 
 
-class Alive(BaseModel):
-    """The process answers; `version`: of execstream."""
+class Identified(BaseModel):
+    """The installation that the process belongs to, the version of execstream, and its role."""
+
+    installation: Installation
+    version: str
+    role: str
+
+
+class Alive(Identified):
+    """The process answers."""
 
     status: str
-    version: str
 
 
-class Ready(BaseModel):
+class Ready(Identified):
     """Whether requests can be served. Without Redis the feed is slower, and that is all.
 
     `reasons`: why a server cannot be used, or only read.
@@ -92,9 +99,9 @@ async def get_diagnostics(served: Served) -> Response:
 
 
 @router.get("/livez", tags=["operations"], response_model=Alive)
-async def livez() -> Response:
-    """Whether the process answers, and which version it is."""
-    return Json(Alive(status="alive", version=__version__))
+async def livez(served: Served) -> Response:
+    """Whether the process answers, and which it is."""
+    return Json(Alive(status="alive", **served.identity.members))
 
 
 @router.get(
@@ -116,6 +123,7 @@ async def readyz(served: Served) -> Response:
         postgres=postgres is None,
         redis=redis is None,
         reasons={server: reason for server, reason in reasons.items() if reason},
+        **served.identity.members,
     )
     return Json(ready, HTTPStatus.SERVICE_UNAVAILABLE if postgres else HTTPStatus.OK)
 
@@ -144,5 +152,6 @@ async def get_metrics(served: Served) -> Response:
     """What the server counts of itself, for Prometheus."""
     idle = served.db.get_idle_size()
     POOL.labels("idle").set(idle)
+    INSTALLATION.info(served.identity.labels)
     POOL.labels("busy").set(served.db.get_size() - idle)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
