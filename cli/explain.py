@@ -18,7 +18,7 @@ from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.topics import COMMANDS
 
 MOST_SHOWN = 4_000  # characters of a record
-_STYLES = {"refused": "yellow", "dead": "red"}
+_STYLES = {"refused": "yellow", "dead": "red", "quarantined": "red"}
 
 
 class NoSuchCommand(Fatal):

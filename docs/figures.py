@@ -122,9 +122,17 @@ SCHEMAS: dict[str, list[Figure]] = {
         Figure("behind", "now", f"{_KAFKA} and {_OFFSETS}"),
     ],
     "Progress": [
-        Figure("applied duplicate refused dead", "since the consumer began", _OFFSETS),
+        Figure("applied duplicate refused dead quarantined", "since the consumer began", _OFFSETS),
         Figure("lag end_offset", "now", _KAFKA),
         Figure("partition next_offset published_offset", _NO_SPAN, _OFFSETS),
+    ],
+    "HeldItem": [
+        Figure("waiting bytes", "now", _ROWS),
+        Figure("partition offset", _NO_SPAN, _ROWS),
+    ],
+    "ReleaseItem": [
+        Figure("copies", "the request", _KAFKA),
+        Figure("last_offset", _NO_SPAN, _KAFKA),
     ],
     "Partition": [
         Figure("lag begin_offset end_offset stable_offset", "now", _KAFKA),

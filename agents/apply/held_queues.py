@@ -22,6 +22,9 @@ from execstream.streams.quarantine import (
     origin_of,
 )
 
+_SKIPPED = "An operator skipped the record, because applying it had failed each time"
+_FULL = "A record of the same key is in quarantine, and as many wait behind it as may"
+
 
 class Quarantine:
     """Follows the open records as they are committed."""
@@ -120,7 +123,9 @@ def _judge_copy(
     queue.bytes = max(0, queue.bytes - _size(record)) if queue.offsets else 0
     ruling.released.append((record.partition, origin.offset, record.offset))
     if origin.release is Release.SKIP:
-        ruling.judged[place] = Dead(DeadReason.QUARANTINED, {"original": origin.offset})
+        ruling.judged[place] = Dead(
+            DeadReason.QUARANTINED, {"original": origin.offset, "message": _SKIPPED}
+        )
     elif fault is not None:
         ruling.judged[place] = fault
 
@@ -132,7 +137,7 @@ def _detail(fault: Dead | SetAside | None) -> dict[str, object]:
 def _park(record: Record, queue: Queue) -> Dead | SetAside:
     behind = {"behind": queue.offsets[0]}
     if is_full(len(queue.offsets), queue.bytes):
-        return Dead(DeadReason.RUN_QUARANTINED, behind)
+        return Dead(DeadReason.RUN_QUARANTINED, behind | {"message": _FULL})
     _append(queue, record)
     return SetAside(Quarantined(QuarantineReason.PARKED, behind), read_sender(record.value))
 

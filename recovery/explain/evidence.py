@@ -61,6 +61,16 @@ class DeadOne(NamedTuple):
     place: RecordPosition
 
 
+class HeldOne(NamedTuple):
+    """A record under the run's key that waits in quarantine. `at` is Kafka's time; without an
+    `error` it waits behind another."""
+
+    at: datetime
+    command_id: str | None
+    error: str | None
+    place: RecordPosition
+
+
 class Step(NamedTuple):
     """Which block a step runs, by the name that the catalogue has for it."""
 
@@ -77,6 +87,7 @@ class Evidence:
     entries: list[Happened]
     refusals: list[RefusedOne]
     letters: list[DeadOne]
+    held: list[HeldOne]
     steps: Mapping[str, Step]
 
 
@@ -104,6 +115,11 @@ _LETTERS = """
 select received_at, id, reason, detail, value, partition, "offset"
   from dead_letter where key = $1 and topic = $2 order by partition, "offset"
 """
+_HELD = """
+select received_at, command_id, detail ->> 'error' as error, partition, "offset"
+  from quarantine where key = $1 and topic = $2 and released_at is null
+ order by partition, "offset"
+"""
 _STEPS = """
 select node_exec_id as id, detail ->> 'node_id' as node_id,
        coalesce(block.name, detail ->> 'block_id') as block
@@ -130,6 +146,7 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
         entries = await connection.fetch(_ENTRIES, *place)
         refusals = await connection.fetch(_REFUSALS, place[0])
         letters = await connection.fetch(_LETTERS, run_id.encode(), topic)
+        held = await connection.fetch(_HELD, run_id.encode(), topic)
         steps = await connection.fetch(_STEPS, *place)
 
     def at_kafka(row: asyncpg.Record) -> RecordPosition:
@@ -142,6 +159,7 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
         [_happened(row, at_kafka(row)) for row in entries],
         [_refused(row, at_kafka(row)) for row in refusals],
         [_dead(row) for row in letters],
+        [_held(row) for row in held],
         {str(row["id"]): Step(row["node_id"], row["block"]) for row in steps},
     )
 
@@ -165,6 +183,11 @@ def _happened(row: asyncpg.Record, place: RecordPosition) -> Happened:
         skipped,
         place,
     )
+
+
+def _held(row: asyncpg.Record) -> HeldOne:
+    at, command_id, error, *place = row
+    return HeldOne(at, command_id and str(command_id), error, (place[0], place[1]))
 
 
 def _refused(row: asyncpg.Record, place: RecordPosition) -> RefusedOne:

@@ -10,6 +10,7 @@ from execstream.recovery.explain.evidence import (
     DeadOne,
     Evidence,
     Happened,
+    HeldOne,
     RecordPosition,
     RefusedOne,
 )
@@ -45,6 +46,7 @@ def run_story(evidence: Evidence) -> list[Line]:
         *_applied(evidence),
         *(_refused(one) for one in evidence.refusals),
         *(_dead(one) for one in evidence.letters),
+        *(_held(one) for one in evidence.held),
     ]
     return sorted(lines, key=lambda line: line.place)
 
@@ -90,6 +92,11 @@ def _rejections(evidence: Evidence) -> Iterator[str]:
         yield f"{counted(len(evidence.refusals), 'command')} refused."
     if evidence.letters:
         yield f"{counted(len(evidence.letters), 'record')} could not be taken in."
+    if evidence.held:
+        yield (
+            f"{counted(len(evidence.held), 'record')} in quarantine: `execstream quarantine retry "
+            f"{evidence.run_id}` applies them once the cause is mended."
+        )
 
 
 # ---- lines ---------------------------------------------------------------------------------
@@ -161,3 +168,12 @@ def _refused(one: RefusedOne) -> Line:
 def _dead(one: DeadOne) -> Line:
     text = f"A record became dead letter {one.id}: {why_dead(Dead(one.reason, dict(one.detail)))}."
     return Line(one.at, one.place, "dead", None, None, text)
+
+
+def _held(one: HeldOne) -> Line:
+    why = (
+        "waits in quarantine behind another"
+        if one.error is None
+        else f"could not be applied: {one.error}"
+    )
+    return Line(one.at, one.place, "quarantined", one.command_id, None, f"A record {why}.")

@@ -66,6 +66,8 @@ async def test_a_record_that_kills_workers(own: Installation, tmp_path: Path) ->
         **{one.run_id: "COMPLETED" for one in others},
         deadly.run_id: "RUNNING",
     }
+    story = (await program("explain", deadly.run_id, "--json")).json()
+    assert [line["outcome"] for line in story["lines"]][-2:] == ["quarantined", "quarantined"]
     findings = (await program("doctor", "--json")).json_lines()
     [found] = [one for one in findings if one["check"] == "quarantine"]
     assert f"0/{held['offset']}" in found["found"]
