@@ -40,6 +40,9 @@ FETCHING = {"tally": Fetching(min_bytes=64 * 1024, max_wait=100)}
 HEARTBEATS = 3  # per session timeout, at least
 
 
+METADATA_AGE = 5_000  # milliseconds until added partitions are noticed
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How soon a worker that does nothing is noticed, in seconds. `session_timeout`: without a
@@ -61,6 +64,7 @@ def build_app(role: str, settings: Settings, timing: Timing = Timing()) -> App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_AGE,
         consumer_max_fetch_size=512 * 1024,  # bytes per partition; one larger record still comes
         stream_wait_empty=False,
         stream_buffer_maxsize=4,  # fetches

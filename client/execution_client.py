@@ -100,6 +100,7 @@ class ExecutionClient(Writing):
         timeout: float | None = None,  # noqa: ASYNC109 - callers think in seconds, not in scopes
         *,
         headers: Mapping[str, bytes] | None = None,
+        partition: int | None = None,
     ) -> Sent:
         """Send a command; returns its place once Kafka has it.
 
@@ -108,6 +109,8 @@ class ExecutionClient(Writing):
                 are filled in where a dict lacks them; NaN becomes null, and a Decimal a number.
             timeout: seconds; without it a broker that is away is waited for.
             headers: carried on to the events: `traceparent`, `tracestate`.
+            partition: that of its run, where a foreign partitioner created it; by default that of
+                the key. `call` and the named methods look it up.
 
         Raises:
             NotDelivered: Kafka did not confirm it for `timeout` seconds.
@@ -117,7 +120,7 @@ class ExecutionClient(Writing):
         prepared = self._prepare(command)
         try:
             async with asyncio.timeout(timeout):
-                return await self._deliver(prepared, headers)
+                return await self._deliver(prepared, headers, partition)
         except TimeoutError:
             raise NotDelivered(timeout or 0, prepared.command.id) from None
 
@@ -144,7 +147,8 @@ class ExecutionClient(Writing):
         sent: Sent | None = None
         try:
             async with asyncio.timeout(timeout), answers.expected(command_id) as reply:
-                sent = await self._deliver(prepared, headers)
+                partition = await self._partition(prepared.command)
+                sent = await self._deliver(prepared, headers, partition)
                 return await self._outcome(prepared.command, sent, reply)
         except TimeoutError:
             if sent is None:
@@ -187,9 +191,18 @@ class ExecutionClient(Writing):
             "Nothing was sent."
         )
 
-    async def _deliver(self, prepared: _Prepared, headers: Mapping[str, bytes] | None) -> Sent:
+    async def _partition(self, command: Command) -> int | None:
+        """That of the run, which needs Postgres; None: that of the key."""
+        if self._settings.postgres_dsn is None:
+            return None
+        return await self._results().partition(command)
+
+    async def _deliver(
+        self, prepared: _Prepared, headers: Mapping[str, bytes] | None, partition: int | None
+    ) -> Sent:
         _, key, value = prepared
-        place = await self._producer.send(key, value, headers.items() if headers else ())
+        sent_headers = headers.items() if headers else ()
+        place = await self._producer.send(key, value, sent_headers, partition)
         return Sent(self._topic, *place)
 
     async def _replies(self) -> "ReplyListener":

@@ -12,6 +12,7 @@ import asyncpg
 
 from execstream.storage.connections import AWAY, connect
 from execstream.storage.log.outcomes import recorded_outcome
+from execstream.storage.log.run_partitions import partition_for
 from execstream.storage.models.graph_execution import GraphExecution, GraphExecutionWithNodes
 from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.reads.run_detail import get_graph_execution
@@ -51,6 +52,13 @@ class ResultReader:
         """
         with suppress(*AWAY):
             return await recorded_outcome(await self.pool(), command, topic, partition, offset)
+        return None
+
+    async def partition(self, command: Command) -> int | None:
+        """Return the partition of the run that `command` is about; None where its key decides, as
+        it does while Postgres does not answer."""
+        with suppress(*AWAY):
+            return await partition_for(await self.pool(), command)
         return None
 
     async def run(self, user_id: str, graph_exec_id: str) -> GraphExecution:

@@ -35,8 +35,14 @@ class CommandSender(Protocol):
     KafkaError when it does not take it.
     """
 
-    async def send(self, command: Command, timeout: float) -> Sent:  # noqa: ASYNC109
-        """Return when Kafka has the command."""
+    async def send(
+        self,
+        command: Command,
+        timeout: float,  # noqa: ASYNC109
+        *,
+        partition: int | None = None,
+    ) -> Sent:
+        """Return when Kafka has the command; `partition`: that of its run."""
 
     async def put(self, record: Redriven) -> Sent:
         """Put a record back that was a dead letter; return when Kafka has it."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from execstream.kafka.partition_count import PartitionsChanged, check_partitions
 from execstream.kafka.security import client_options, no_broker
 from execstream.streams.errors import Unreachable
 from execstream.streams.partitions import partition_of
@@ -43,7 +44,11 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
     try:
         await producer.start()
         async with asyncio.timeout(TOPIC_PATIENCE):
-            return producer, len(await producer.partitions_for(topic))
+            partitions = len(await producer.partitions_for(topic))
+        check_partitions(topic, partitions)
+    except PartitionsChanged:
+        await producer.stop()
+        raise
     except KafkaConnectionError as error:
         await producer.stop()
         raise Unreachable(no_broker(bootstrap)) from error
@@ -52,6 +57,7 @@ async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
         raise Unreachable(
             f"There is no topic {topic} at {bootstrap}: run `execstream topics apply`."
         ) from error
+    return producer, partitions
 
 
 class _Waiting(NamedTuple):
@@ -82,7 +88,7 @@ class Producer:
         self._last_round = 0.0  # the loop's time
 
     async def start(self) -> None:
-        """Connect; raises Unreachable without a broker or the topic."""
+        """Connect; raises Unreachable without a broker or the topic, and PartitionsChanged."""
         self._producer, self._partitions = await _start(self._bootstrap, self._topic)
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from execstream.kafka.producer import Producer
 from execstream.recovery.rate_limit import RateLimiter
 from execstream.storage.log.dead_letters import RecordPosition, is_reached, letter_at, put_back
 from execstream.storage.log.outcomes import recorded_outcome
+from execstream.storage.log.run_partitions import at_its_run
 from execstream.streams.commands import Command, RunCommand
 from execstream.streams.outcomes import Dead, Outcome, Refused
 from execstream.streams.redriving import Letter, judge, redriven
@@ -84,7 +85,8 @@ class Redriving:
         meanwhile are left out."""
 
         async def send(letter: Letter) -> RecordPosition:
-            record = redriven(letter, values.get(letter.id, letter.value))
+            edited = redriven(letter, values.get(letter.id, letter.value))
+            record = await at_its_run(self._db, edited)
             place = await self._producer.send(*record)
             judged = judge(record, self._max_bytes)
             self.done.append(Put(letter.id, letter[1:4], place, nameable(judged)))

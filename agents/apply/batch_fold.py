@@ -16,6 +16,7 @@ from execstream.agents.runtime.metrics import (
     DEAD_LETTERS,
     FAR_DATED_RUNS,
     QUARANTINED,
+    FOREIGN_RUNS,
     REFUSALS,
 )
 from execstream.agents.runtime.partition_buffer import (
@@ -26,6 +27,7 @@ from execstream.agents.runtime.partition_buffer import (
 )
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
+from execstream.storage.log.run_partitions import is_foreign
 from execstream.storage.schema.day_partitions import far_dated
 from execstream.streams.append_time import append_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue, type_of
@@ -57,7 +59,8 @@ Decoded = list[list[Command | Dead | SetAside]]  # by partition batch, by record
 @dataclass(slots=True)
 class BatchResult:
     """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
-    when that has changed, it is worth nothing. One that `is_bounded` ends when its write set is
+    when that has changed, it is worth nothing. `foreign`: runs that began on a partition that their
+    key does not choose. One that `is_bounded` ends when its write set is
     full; then `batch` is what was folded, and `rest` what was not. `outbound` and `offset_commits`
     are by partition. `early`: records, by partition and offset, that are known to have come before
     another partition had their run."""
@@ -79,6 +82,7 @@ class BatchResult:
     dead: Counter[DeadReason] = field(default_factory=Counter)
     set_aside: Counter[QuarantineReason] = field(default_factory=Counter)
     ruling: Ruling | None = None
+    foreign: int = 0
 
     def count(self) -> None:
         """Add what became of the batch to the worker's metrics."""
@@ -91,6 +95,7 @@ class BatchResult:
             DEAD_LETTERS.labels(reason.value).inc(records)
         for cause, records in self.set_aside.items():
             QUARANTINED.labels(cause.value).inc(records)
+        FOREIGN_RUNS.inc(self.foreign)
         FAR_DATED_RUNS.inc(far_dated(self.write_set.begun))
 
 
@@ -208,6 +213,7 @@ class _Folder:
         if run is None:
             self.cache.put(result[0], self.folded.number)  # weighed again after the batch
             self.write_set.add_begun_run(result[0], append_time(record))
+            self.folded.foreign += is_foreign(result[0].id, record.partition)
         run, entries = result
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):

@@ -11,6 +11,7 @@ The commit of one batch overlaps with decoding and folding of the next. What a c
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
@@ -47,6 +48,7 @@ from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import APPLY, Session, sqlstate
+from execstream.storage.log.run_partitions import PARTITIONER
 from execstream.storage.schema.day_partitions import Days
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import Dead
@@ -55,6 +57,7 @@ from execstream.streams.quarantine import SetAside
 log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
+WARN_EVERY = 60.0  # seconds
 MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimate of what the states of runs may take
 # Each time somebody else was faster with another run of the batch; a fault of ours would never end.
 _FOLDINGS = 20
@@ -83,6 +86,7 @@ class Applier:
         self._number = 0
         self._in_flight: asyncio.Task[Any] | None = None
         self._is_closing = False
+        self._warns_at = 0.0  # by time.monotonic
 
     def drop_states(self) -> None:
         self._cache.clear()
@@ -227,12 +231,20 @@ class Applier:
                 )
         return True
 
+    def _warn_of_foreign(self, runs: int) -> None:
+        """Log `runs` that began where their keys do not belong, at most once per WARN_EVERY."""
+        now = time.monotonic()
+        if runs and now >= self._warns_at:
+            log.warning("foreign_partitioner", runs=runs, remedy=PARTITIONER)
+            self._warns_at = now + WARN_EVERY
+
     async def _emit(self, folded: BatchResult) -> None:
         """What follows from a commit."""
         folded.batch.mark_committed()
         folded.count()
         if folded.ruling is not None:
             self._quarantine.settle(folded.ruling)
+        self._warn_of_foreign(folded.foreign)
         self._cache.trim(folded.number)
         CACHE_RUNS.set(len(self._cache))
         CACHE_BYTES.set(self._cache.bytes)

@@ -27,6 +27,7 @@ from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, Par
 from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.identity import Identity
+from execstream.kafka.partition_count import PartitionsChanged, check_partitions
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ _FAUST = logging.getLogger("faust")
 
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
 BROKER_RETRY = 1.0  # seconds
+REFUSAL_RETRY = 1.0  # seconds
 STOP_PATIENCE = 5.0  # seconds for what is under way at the end
 
 
@@ -66,6 +68,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = fetching
         consumer._isolation_level = "read_committed"  # aborted transactions are no commands
         return consumer
+
+    async def partition_counts(self) -> Mapping[str, int]:
+        """Partitions by topic, as a broker has them now."""
+        counts: Mapping[str, int] = await self.call_thread(self._partition_counts)
+        return counts
+
+    async def _partition_counts(self) -> Mapping[str, int]:
+        cluster = await self._ensure_consumer()._client.fetch_all_metadata()
+        return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         # Until our own seek, what is fetched is unstamped, and so is dropped.
@@ -167,8 +178,12 @@ class Consumer(driver.Consumer):
         while not self._is_over(generation):
             try:
                 await super().perform_seek()
+                await self._check_partitions()
                 if await self._claim(generation):
                     return
+            except PartitionsChanged as refusal:
+                self._refuse(refusal)
+                await asyncio.sleep(REFUSAL_RETRY)
             except Exception as error:
                 if self.app.should_stop:
                     return  # the connections it uses are being closed
@@ -176,6 +191,20 @@ class Consumer(driver.Consumer):
                     raise
                 log.warning("claim_retry", error=note_waiting("claim", error))
                 await asyncio.sleep(0.3)
+
+    async def _check_partitions(self) -> None:
+        """Raise PartitionsChanged where a topic of ours does not have what keys were counted by."""
+        counts = await self._thread.partition_counts()
+        for topic in _buffers(self.app):
+            if topic in counts:
+                check_partitions(topic, counts[topic])
+        cast(App, self.app).refusal = None
+
+    def _refuse(self, refusal: PartitionsChanged) -> None:
+        app = cast(App, self.app)
+        if app.refusal is None:
+            log.error("refuses", reason=str(refusal))
+        app.refusal = str(refusal)
 
     def _is_over(self, generation: int) -> bool:
         is_stale = self._assignment_lost or generation != self.app.consumer_generation_id
@@ -274,6 +303,9 @@ class App(faust.App):
 
     def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
         self.buffers: dict[str, PartitionBuffer] = {}
+        self.refusal: str | None = (
+            None  # why nothing is read, where that is for an operator to mend
+        )
         self.fetching = fetching
         self._closers: list[Callable[[], Awaitable[None]]] = []
         super().__init__(*args, **options)

@@ -15,6 +15,10 @@ COMMANDS = Counter(
 )
 REFUSALS = Counter("execstream_refusals", "Refused commands, by reason.", ["reason"])
 DEAD_LETTERS = Counter("execstream_dead_letters", "Dead letters, by reason.", ["reason"])
+FOREIGN_RUNS = Counter(
+    "execstream_foreign_partition_runs",
+    "Runs that were created on a partition that their key does not choose.",
+)
 FAR_DATED_RUNS = Counter(
     "execstream_far_dated_runs",
     "Runs whose day is far from the day of their record, and so has no partition of its own.",

@@ -74,7 +74,8 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         reported.clear()
         reported.update(held)
         # A worker that waits for a broker does what it should.
-        if progress.unsettled() and await _reason_of_failure(ask_kafka):
+        # Neither does a restart help one that refuses.
+        if app.refusal or (progress.unsettled() and await _reason_of_failure(ask_kafka)):
             progress.excuse()
 
     @app.task
@@ -101,6 +102,8 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         answers = {server: reason is None for server, reason in reasons.items()}
         waits = {what: one.reason for what, one in waiting.items() if _is_lasting(one)}
         # Nothing but the bridge waits for Redis.
+        if app.refusal is not None:
+            waits["partitions"] = app.refusal
         needed = [server for server in answers if server != "redis" or is_bridge]
         is_ready = all(answers[server] for server in needed) and not waits
         document = {

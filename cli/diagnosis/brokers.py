@@ -36,7 +36,8 @@ ROLES = ("apply", "tally", "bridge")
 _kafka = Examined("kafka")
 
 _UNCHANGEABLE = {
-    "partitions": "Is this the right cluster and topic prefix? Partitions are never changed in "
+    "partitions": "For partitions that were raised, see docs/operations.md. "
+    "Is this the right cluster and topic prefix? Partitions are never changed in "
     "place; a topic of another number needs another prefix, and everything in it anew.",
     "replication": "Have kafka-reassign-partitions change it, or set "
     f"{variable('replication_factor')} to what is meant.",

@@ -14,6 +14,7 @@ from execstream.storage.connections import (
     open_connection,
     sqlstate,
 )
+from execstream.storage.log.run_partitions import NEWEST, PARTITIONER, count_foreign
 from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
 OLDEST = 17  # major version that is tested
@@ -136,6 +137,8 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
             yield await _try_to_write(connection)
     if may_see.get("quarantine"):
         yield await _quarantine(connection)
+    if may_see.get("graph_execution"):
+        yield await _foreign_runs(connection)
 
 
 _HELD = """
@@ -161,6 +164,15 @@ async def _quarantine(connection: asyncpg.Connection) -> Finding:
         f"Mend the cause and run `execstream quarantine retry {name}`, or give the record up with "
         f"`execstream quarantine skip {name}`.",
     )
+
+
+async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
+    """Whether runs were created on partitions that their keys do not choose."""
+    count = await count_foreign(connection)
+    if not count:
+        return _postgres.ok("partitioner", "the newest runs are where their keys belong")
+    found = f"{count} of the newest {NEWEST:,} runs are on partitions that their keys do not choose"
+    return _postgres.warning("partitioner", found, PARTITIONER)
 
 
 async def _try_to_write(connection: asyncpg.Connection) -> Finding:

@@ -20,6 +20,7 @@ from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served, Services
 from execstream.storage.log.outcomes import find_outcome, look_at
+from execstream.storage.log.run_partitions import partition_for
 from execstream.streams.commands import Command
 from execstream.streams.decoding import decode, too_large
 from execstream.streams.errors import NOT_READABLE, NotDelivered, OutcomeUnknown, reason_of
@@ -105,7 +106,8 @@ async def post_command(
     try:
         if wait is not None and int(wait[1]) > 0:
             return await _waited_for(served, command, min(int(wait[1]), MOST_PATIENCE))
-        sent = await served.sender.send(command, DELIVERY_PATIENCE)
+        partition = await partition_for(served.db, command)
+        sent = await served.sender.send(command, DELIVERY_PATIENCE, partition=partition)
     except (NotDelivered, KafkaError) as error:
         raise _not_taken(command, error) from error
     return _accepted(command, sent.partition, sent.offset, {})

@@ -1,6 +1,7 @@
 """Routes of how far everything has come: topics and lag, completeness, workers."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
@@ -12,7 +13,9 @@ from execstream.dashboard.reads.consumer_lag import APPLY, BRIDGE, TALLY, load_p
 from execstream.dashboard.responses import Json, Listing, listing, now
 from execstream.dashboard.services import Served, Services
 from execstream.kafka.cluster import Bounds, Group, Range
-from execstream.kafka.transactions import PartitionKey
+from execstream.kafka.partition_count import MEND_PARTITIONS, refusal_of
+from execstream.kafka.transactions import ABORT, PartitionKey
+from execstream.storage.log.run_partitions import NEWEST, PARTITIONER, count_foreign
 from execstream.streams.topics import COMMANDS, TOPICS
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
@@ -74,6 +77,14 @@ class Completeness(BaseModel):
     gaps: int
     behind: int
     as_of: datetime
+
+
+class Hazard(BaseModel):
+    """Something outside that endangers the work: which check found it, and the way out."""
+
+    check: str
+    found: str
+    remedy: str
 
 
 _PROGRESS = """
@@ -140,6 +151,26 @@ async def get_completeness(served: Served) -> Response:
         as_of=now(),
     )
     return Json(completeness)
+
+
+@router.get("/hazards", response_model=Listing[Hazard])
+async def get_hazards(served: Served) -> Response:
+    """Open transactions, added partitions and foreign partitioners; those of Kafka not while it is
+    away."""
+    found = []
+    if foreign := await count_foreign(served.db):
+        text = f"{foreign} of the newest {NEWEST:,} runs are where their keys do not belong"
+        found.append(Hazard(check="partitioner", found=text, remedy=PARTITIONER))
+    with suppress(ConnectionError):
+        topic = served.settings.topic_prefix + COMMANDS.name
+        count = sum(at[0] == topic for at in (await served.brokers.bounds()).of)
+        if refusal := refusal_of(topic, count):
+            found.append(Hazard(check="partitions", found=refusal, remedy=MEND_PARTITIONS))
+        found += [
+            Hazard(check="transactions", found=one.describe(), remedy=ABORT)
+            for one in await served.brokers.open_transactions()
+        ]
+    return listing(found)
 
 
 def _before(asked_at: datetime, times: Iterable[int]) -> datetime:

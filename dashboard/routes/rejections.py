@@ -22,6 +22,7 @@ from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, l
 from execstream.dashboard.routes.commands import outcome_location
 from execstream.dashboard.services import Served
 from execstream.storage.log.dead_letters import Filter, get_letter, put_back
+from execstream.storage.log.run_partitions import at_its_run
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.redriving import Letter, NotKept, judge, redriven
@@ -106,7 +107,8 @@ async def redrive_dead_letter(
         raise not_found(f"dead letter {dead_letter_id}")
 
     async def send(letter: Letter) -> tuple[int, int]:
-        sent = await served.sender.put(redriven(letter, letter.value))
+        record = await at_its_run(served.db, redriven(letter, letter.value))
+        sent = await served.sender.put(record)
         return sent.partition, sent.offset
 
     try:

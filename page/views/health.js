@@ -87,7 +87,13 @@ async function showCompleteness(place, signal) {
       time(now),
       ".",
     ),
+    await hazards(signal),
   );
+}
+
+async function hazards(signal) {
+  const { data } = await get("/v1/hazards", {}, { signal });
+  return data.map(({ found, remedy }) => h("p", { class: "verdict bad" }, `${found}. ${remedy}`));
 }
 
 async function showServers(place, signal, _, workers) {

@@ -24,6 +24,7 @@ FOR_OPERATORS = (
     "/v1/blocks/errors",
     "/v1/blocks/live",
     "/v1/diagnostics",
+    "/v1/hazards",
     "/v1/completeness",
     "/v1/progress",
     "/v1/topics",
