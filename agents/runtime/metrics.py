@@ -85,6 +85,10 @@ POSITION_TIMESTAMP = Gauge(
 )
 CACHE_RUNS = Gauge("execstream_cache_runs", "Runs whose states are kept between batches.")
 CACHE_BYTES = Gauge("execstream_cache_bytes", "What these take, estimated.")
+AHEAD_STEPS = Counter(
+    "execstream_ahead_steps",
+    "Steps that ended more than an hour from now, by their times; no recent figure has them.",
+)
 TABLE_KEYS = Gauge("execstream_table_keys", "Keys of the live tables, by table.", ["table"])
 TABLE_RECOVERY_SECONDS = Gauge(
     "execstream_table_recovery_seconds", "Time it took to set the live tables from Postgres."

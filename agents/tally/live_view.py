@@ -4,18 +4,22 @@
 committed, never more. Values change in place with every commit and are set, which makes them
 news, once per tick.
 
+Totals that are dated more than an hour ahead of now are no part of the recent past, which would
+otherwise end with them.
+
 There is no end of nodes, so of each partition about MOST_NODES are held. Of the others Postgres
 knows, and when something is counted of one, it is loaded from there.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
 
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.metrics import TABLE_KEYS
+from execstream.agents.runtime.metrics import AHEAD_STEPS, TABLE_KEYS
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
@@ -23,8 +27,9 @@ from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
 from execstream.storage.commit.totals import MOST_NODES, Live
 from execstream.streams.events import SourceOffset
-from execstream.streams.totals.aggregation import Tally, Totals
+from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Tally, Totals, minute_of
 from execstream.streams.totals.live_values import (
+    MOST_AHEAD,
     RECENT_DAYS,
     RECENT_MINUTES,
     LiveStats,
@@ -88,22 +93,28 @@ class LiveView:
 
     def add(self, tally: Tally, loaded: Mapping[str, LiveStats]) -> None:
         """`tally` was committed; `loaded`: the unknown nodes in it, as they were then."""
+        latest = minute_of(datetime.now(UTC)) + MOST_AHEAD
         for (partition, block_id, minute), block in tally.blocks.items():
             if partition in self.owned:
                 key = block_key(partition, block_id)
                 place = tally.block_places[partition, block_id]
                 stats = _touched(self.block_stats, self._changed_blocks, key, place)
-                stats.add(minute, block.totals)
-                _remember_newest(self._newest_minute, partition, minute)
+                stats.add(minute, block.totals, is_ahead=minute > latest)
+                if minute <= latest:
+                    _remember_newest(self._newest_minute, partition, minute)
+                else:
+                    AHEAD_STEPS.inc(block.totals.ended)
         self._changed_nodes |= loaded
         for (partition, graph_id, node_id, day), totals in tally.nodes.items():
             if partition in self.owned:
                 key = node_key(partition, graph_id, node_id)
                 place = tally.node_places[partition, graph_id, node_id]
                 stats = _touched(self.node_stats, self._changed_nodes, key, place)
+                is_ahead = day > latest // MINUTES_PER_DAY
                 if key not in loaded:
-                    stats.add(day, totals)
-                _remember_newest(self._newest_day, partition, day)
+                    stats.add(day, totals, is_ahead=is_ahead)
+                if not is_ahead:
+                    _remember_newest(self._newest_day, partition, day)
         self._evict()
 
     def _evict(self) -> None:
@@ -127,11 +138,13 @@ class LiveView:
     def _write(self) -> None:
         changed, self._changed_blocks = self._changed_blocks, {}
         for key, stats in changed.items():
-            stats.forget(self._newest_minute[partition_of_key(key)] - RECENT_MINUTES)
+            if newest := self._newest_minute.get(partition_of_key(key)):
+                stats.forget(newest - RECENT_MINUTES)
             self.block_stats[key] = stats
         changed, self._changed_nodes = self._changed_nodes, {}
         for key, stats in changed.items():
-            stats.forget(self._newest_day[partition_of_key(key)] - RECENT_DAYS)
+            if newest := self._newest_day.get(partition_of_key(key)):
+                stats.forget(newest - RECENT_DAYS)
             self.node_stats.data.data.pop(key, None)  # what was touched last stands at the end
             self.node_stats[key] = stats
         self.node_stats.take_changed()

@@ -22,6 +22,7 @@ from execstream.streams.totals.aggregation import (
     time_of,
 )
 from execstream.streams.totals.live_values import (
+    MOST_AHEAD,
     RECENT_DAYS,
     RECENT_MINUTES,
     LiveStats,
@@ -183,20 +184,27 @@ select n.*
      order by position_offset desc, position_index desc limit {MOST_NODES}) n
  order by position_offset, position_index
 """
-_NEWEST_MINUTES = """
-select source_partition, max(newest) from block_total where source_partition = any($1) group by 1
+_NEWEST_MINUTES = f"""
+select source_partition,
+       case when max(newest) <= now() + interval '{MOST_AHEAD} minutes' then max(newest)
+            else date_trunc('minute', now()) end
+  from block_total where source_partition = any($1) group by 1
 """
-_NEWEST_DAYS = """
-select source_partition, max(newest) from node_total where source_partition = any($1) group by 1
+_LATEST_DAY = f"(now() + interval '{MOST_AHEAD} minutes')::date"
+_NEWEST_DAYS = f"""
+select source_partition,
+       case when max(newest) <= {_LATEST_DAY} then max(newest) else now()::date end
+  from node_total where source_partition = any($1) group by 1
 """
 
-# What is recent is so by the newest of its own partition, not by a clock.
+# What is recent is so by the newest of its own partition; by the clock where that is ahead of it.
 _MINUTES = f"""
 select m.source_partition, m.block_id, (extract(epoch from m.minute) / 60)::bigint,
        m.ended, m.failed
   from unnest($1::int[], $2::timestamptz[]) as newest(partition, minute)
   join block_minute m on m.source_partition = newest.partition
    and m.minute > newest.minute - interval '{RECENT_MINUTES} minutes'
+   and m.minute <= now() + interval '{MOST_AHEAD} minutes'
  where m.ended > 0
 """
 
@@ -204,7 +212,7 @@ _DAYS = f"""
 select n.source_partition, n.graph_id, n.node_id, n.day - date '1970-01-01', n.ended, n.failed
   from unnest($1::int[], $2::date[]) as newest(partition, day)
   join node_day n on n.source_partition = newest.partition
-   and n.day > newest.day - {RECENT_DAYS}
+   and n.day > newest.day - {RECENT_DAYS} and n.day <= {_LATEST_DAY}
  where n.ended > 0
 """
 
@@ -221,7 +229,7 @@ select source_partition, graph_id, node_id, d.day - date '1970-01-01', d.ended, 
 {_WANTED_NODES}
  cross join generate_series(0, {RECENT_DAYS - 1}) as ago
   join node_day d using (source_partition, graph_id, node_id)
- where d.day = t.newest - ago and d.ended > 0
+ where d.day = least(t.newest, {_LATEST_DAY}) - ago and d.ended > 0
 """
 
 

@@ -33,9 +33,10 @@ class Days:
 async def ensure_day(connection: asyncpg.Connection, day: date) -> None:
     """Create the partitions of `day`.
 
-    A day with rows in the default partition keeps them there, together with its later rows.
+    Rows of the day in the default partition move there: of runs that were dated ahead. A day with
+    more than 10,000 of them in a table, or 64 MiB, stays there as a whole.
     """
-    with suppress(asyncpg.CheckViolationError):  # the default partition holds rows of the day
+    with suppress(asyncpg.CheckViolationError):  # too many to be moved while writers wait
         await connection.execute("select ensure_day($1)", day)
 
 

@@ -16,6 +16,8 @@ from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Totals, time_
 
 RECENT_MINUTES: Final = 60
 RECENT_DAYS: Final = 2
+# Totals that are dated later count as ever, and are left out of the recent past.
+MOST_AHEAD: Final = 60  # minutes after now
 
 
 class LiveStats(Struct):
@@ -26,10 +28,10 @@ class LiveStats(Struct):
     totals: Totals
     recent: dict[int, tuple[int, int]]
 
-    def add(self, when: int, more: Totals) -> None:
-        """Add what happened in minute or day `when`."""
+    def add(self, when: int, more: Totals, *, is_ahead: bool = False) -> None:
+        """Add the totals of minute or day `when`, which is no recent one if it `is_ahead`."""
         self.totals.add(more)
-        if more.ended:
+        if more.ended and not is_ahead:
             ended, failed = self.recent.get(when, (0, 0))
             self.recent[when] = (ended + more.ended, failed + more.failed)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from execstream.agents.tally.tally_stats import TallyPositions
 from execstream.agents.worker import build_app
 from execstream.devstack import Addresses
 from execstream.devstack.ports import free_ports
-from execstream.storage.commit.totals import MOST_NODES
+from execstream.storage.commit.totals import MOST_NODES, load_live
 from execstream.storage.connections import Session, connect
 from execstream.storage.reads.block_figures import get_block_figures, get_top_errors
 from execstream.storage.schema.migrate import migrate
@@ -267,6 +267,38 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     run_ids.append("node1")
     assert not await differing()
     assert len(held) <= MOST_NODES + len(run_ids)
+    app.consumer._thread.thread_loop.close()
+    await session.close()
+
+
+async def test_clocks_that_are_ahead_hide_nothing(stack: Addresses, names: Names) -> None:
+    """Steps dated far ahead count in all totals, and the recent past stays what it is: neither are
+    they in it, nor does it end with them. So it is after a restart."""
+    await migrate(stack.postgres_dsn, names.schema)
+    session = Session(stack.postgres_dsn, names.schema)
+    app: Any = build_app("tally", settings_at(stack, names))
+    view = LiveView(app, Unheard())
+    store = TallyPositions(session, definition())
+    buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
+    tallier = Tallier(settings_at(stack, names), buffer, view, Phases(), Definitions())
+    [owned] = await buffer.claim({TP("events", 0): (0, 0)})
+    await buffer.take_over([owned], Still())
+    now, ahead = datetime.now(UTC).isoformat(), "2099-01-01T00:00:00+00:00"
+
+    values = [moved(1, at=now), moved(2, at=ahead), moved(3, at=ahead, block_id="other")]
+    await tallier.tally(batch(values, owned))
+    await tallier.close()
+
+    def recent() -> list[tuple[int, list[tuple[int, int]]]]:
+        stats = [view.block_stats.data.data[f"0|{block}"] for block in ("block", "other")]
+        return [(one.totals.ended, list(one.recent.values())) for one in stats]
+
+    await view.tick()
+    assert recent() == [(2, [(1, 1)]), (1, [])]
+    [node] = view.node_stats.data.data.values()
+    assert (node.totals.ended, list(node.recent.values())) == (3, [(1, 1)])
+    view.begin([owned], await load_live(await session.get(), [0]))
+    assert recent() == [(2, [(1, 1)]), (1, [])]
     app.consumer._thread.thread_loop.close()
     await session.close()
 

@@ -200,14 +200,37 @@ async def published(connection: asyncpg.Connection) -> tuple[int, int]:
     return tuple(row)
 
 
-async def test_a_day_that_has_rows_already_stays_where_it_is(
+async def test_rows_that_came_before_their_day_move_to_its_partition(
     connection: asyncpg.Connection,
 ) -> None:
-    """Its rows are in the default partition: nothing is moved, and nothing fails."""
+    """Those of runs that were dated ahead, which the default partition took."""
     await commit_one(connection, offset_commit(0))
+    assert await _partitions(connection) == ["journal_other"]
 
     await ensure_day(connection, DAWN.date())
     await commit_one(connection, offset_commit(0, expected=1))
 
-    where = await connection.fetch("select distinct tableoid::regclass::text from journal")
-    assert [row[0] for row in where] == ["journal_other"]
+    assert await _partitions(connection) == [f"journal_{DAWN:%Y%m%d}"]
+
+
+async def test_a_day_with_many_rows_stays_where_it_is(connection: asyncpg.Connection) -> None:
+    """Moving them would hold writers up: nothing is moved, and nothing fails."""
+    await connection.execute(
+        """insert into journal
+           select gen_random_uuid(), 1, $1::date, now(), gen_random_uuid(), 'graph.created', null,
+                  null, null, null, null, null, 7, n, 0
+             from generate_series(1, 10001) as n""",
+        DAWN.date(),
+    )
+
+    await ensure_day(connection, DAWN.date())
+    await commit_one(connection, offset_commit(0))
+
+    assert await _partitions(connection) == ["journal_other"]
+
+
+async def _partitions(connection: asyncpg.Connection) -> list[str]:
+    rows = await connection.fetch(
+        "select distinct tableoid::regclass::text from journal order by 1"
+    )
+    return [row[0] for row in rows]
