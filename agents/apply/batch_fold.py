@@ -15,8 +15,8 @@ from execstream.agents.runtime.metrics import (
     COMMANDS,
     DEAD_LETTERS,
     FAR_DATED_RUNS,
-    QUARANTINED,
     FOREIGN_RUNS,
+    QUARANTINED,
     REFUSALS,
 )
 from execstream.agents.runtime.partition_buffer import (
