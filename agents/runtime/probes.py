@@ -69,12 +69,10 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     async def observe() -> None:
         progress.observe()
         held = set(progress.held_back())
-        if new := held - reported:
-            await _report_held_back(settings.kafka, new)
+        await _report_held_back(settings.kafka, held - reported)
         reported.clear()
         reported.update(held)
-        # A worker that waits for a broker does what it should.
-        # Neither does a restart help one that refuses.
+        # A worker that waits for a broker does what it should, and so does one that refuses.
         if app.refusal or (progress.unsettled() and await _reason_of_failure(ask_kafka)):
             progress.excuse()
 
@@ -100,10 +98,8 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
             )
         reasons = dict(zip(("postgres", "kafka", "redis"), found, strict=True))
         answers = {server: reason is None for server, reason in reasons.items()}
-        waits = {what: one.reason for what, one in waiting.items() if _is_lasting(one)}
+        waits = _waits(app)
         # Nothing but the bridge waits for Redis.
-        if app.refusal is not None:
-            waits["partitions"] = app.refusal
         needed = [server for server in answers if server != "redis" or is_bridge]
         is_ready = all(answers[server] for server in needed) and not waits
         document = {
@@ -127,8 +123,16 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     app.on_close(close)
 
 
+def _waits(app: App) -> dict[str, str]:
+    """Why the worker waits, by what for."""
+    waits = {what: one.reason for what, one in waiting.items() if _is_lasting(one)}
+    return waits if app.refusal is None else waits | {"partitions": app.refusal}
+
+
 async def _report_held_back(bootstrap: str, held: Collection[TP]) -> None:
     """Log which producers hold `held` back."""
+    if not held:
+        return
     places = sorted((tp.topic, tp.partition) for tp in held)
     try:
         async with asyncio.timeout(READY_WITHIN):
