@@ -90,8 +90,6 @@ async def test_runs_of_a_client(
     by_key = sum(partition_of(row[0].encode(), COMMANDS.partitions) == row[1] for row in own)
     assert (by_key == RUNS) == (partitioner != "consistent_random")
 
-    if partitioner == "consistent_random":
-        return  # the server sends commands to the partitions of keys
     for run_id in [run_id for run_id, status in statuses.items() if status == "RUNNING"]:
         await _terminate(place, http, run_id)
     assert Counter((await _statuses(place, runs)).values()) == {

@@ -267,7 +267,6 @@ async def test_ready_tells_whom_it_reaches(probed: Probed) -> None:
     """Every server by name."""
     status, text = await probed.get("/readyz")
     servers = {"postgres": True, "kafka": True, "redis": True}
-    assert (status, json.loads(text)) == (
-        HTTPStatus.OK,
-        {"status": "ready", **servers, "reasons": {}, "waiting": {}},
-    )
+    expected = {"status": "ready", **servers, "reasons": {}, "waiting": {}}
+    assert status == HTTPStatus.OK
+    assert json.loads(text).items() >= expected.items()
