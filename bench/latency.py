@@ -142,18 +142,19 @@ async def main() -> None:
         try:
             await migrate(stack.postgres_dsn)
             await apply_topics(stack.kafka_bootstrap)
-            worker = await _worker(stack)
+            process = await worker(stack)
             for rate in options.rate:
                 figures = await measure(stack, rate, options.seconds)
                 figures = {name: round(figure, 1) for name, figure in figures.items()}
                 print(json.dumps(figures | {"load": os.getloadavg()[0]}), flush=True)
-            worker.terminate()
-            await worker.wait()
+            process.terminate()
+            await process.wait()
         finally:
             await stack.stop()
 
 
-async def _worker(stack: devstack.Stack) -> asyncio.subprocess.Process:
+async def worker(stack: devstack.Stack) -> asyncio.subprocess.Process:
+    """Start a worker of role `apply` on the servers of `stack`."""
     environment = os.environ | {
         "EXECSTREAM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "EXECSTREAM_POSTGRES_DSN": stack.postgres_dsn,

@@ -1,0 +1,202 @@
+"""What one user's largest commands cost others, open loop.
+
+    python -m bench.fairness [--rate 500] [--seconds 30] [--megabytes 2] [--size 8388608]
+
+Starts servers and one worker of role `apply`. Others send small commands at `--rate` per second to
+all partitions, first alone, then beside one user who sends `--megabytes` per second to one of them:
+creations of `--size` bytes with as many entries as are legal. A command's latency runs from the
+time at which it was meant to be sent until its partition's position has passed it, polled every
+millisecond; the first seconds are left out. Printed are p50, p99 and max of the others' commands in
+milliseconds, on that user's partition and elsewhere, and load average beside them.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from bench.latency import POLL, WARM_UP, Meter, worker
+from execstream import devstack
+from execstream.kafka.admin import apply_topics
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.growth import MAX_ENTRIES, MAX_PINS
+from execstream.streams.partitions import partition_of
+from execstream.streams.topics import COMMANDS, EVENTS
+
+THEIRS = 0  # the partition of the user with the largest commands
+COMMANDS_OF_A_RUN = 10
+_ROOM = 700  # bytes of a creation beside its values, and what a pin takes beside its own
+_PIN = 9
+
+Latencies = dict[int, list[float]]  # by partition, milliseconds
+
+
+def creation(run_id: str, user: str, pins: list[dict[str, Any]]) -> bytes:
+    """A `graph.create` with a starting node for each of `pins`."""
+    nodes = [{"node_id": "n", "block_id": "b", "inputs": inputs} for inputs in pins]
+    about = {"graph_id": "g", "graph_version": 1, "starting_nodes": nodes}
+    return _command("graph.create", run_id, user, **about)
+
+
+def _command(type_: str, run_id: str, user: str, **fields: Any) -> bytes:
+    command = {
+        "type": type_,
+        "id": str(uuid.uuid4()),
+        "at": datetime.now(UTC).isoformat(),
+        "user_id": user,
+        "graph_exec_id": run_id,
+    }
+    return json.dumps(command | fields, separators=(",", ":")).encode()
+
+
+def small_commands() -> Iterator[tuple[str, bytes]]:
+    """Runs of others, one after the other: a creation, then outputs of its step."""
+    while True:
+        run_id, step_id = str(uuid.uuid4()), str(uuid.uuid4())
+        node = {"node_id": "n", "block_id": "b", "inputs": {}, "node_exec_id": step_id}
+        about = {"graph_id": "g", "graph_version": 1, "starting_nodes": [node]}
+        yield run_id, _command("graph.create", run_id, "others", **about)
+        for _ in range(COMMANDS_OF_A_RUN - 1):
+            output = {"node_exec_id": step_id, "output_name": "o", "output_data": "x" * 300}
+            yield run_id, _command("node.output", run_id, "others", **output)
+
+
+def large_command(size: int) -> tuple[str, bytes]:
+    """A creation of some `size` bytes on THEIRS, with as many entries as are legal."""
+    while partition_of((run_id := str(uuid.uuid4())).encode(), COMMANDS.partitions) != THEIRS:
+        pass
+    counts = (MAX_PINS, MAX_ENTRIES - MAX_PINS - 3)
+    value = "x" * max((size - _ROOM) // sum(counts) - _PIN, 0)
+    pins: list[dict[str, Any]] = [{format(one, "x"): value for one in range(n)} for n in counts]
+    return run_id, creation(run_id, "large", pins)
+
+
+async def measure(
+    stack: devstack.Stack, rate: float, seconds: float, large: tuple[float, int] | None
+) -> Latencies:
+    """Latencies of the others' commands beside `large`: bytes per second, and bytes of each."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=stack.kafka_bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=EVENTS.max_message_bytes,
+    )
+    await producer.start()
+    begun = time.monotonic()
+    meters: dict[int, Meter] = defaultdict(lambda: Meter(begun + WARM_UP))
+    feeding = [asyncio.create_task(_feed(producer, begun, rate, seconds, meters))]
+    if large is not None:
+        feeding.append(asyncio.create_task(_feed_large(stack, begun, seconds, *large)))
+    await _watch(stack, asyncio.gather(*feeding), meters)
+    await producer.stop()
+    return {partition: meter.latencies for partition, meter in meters.items()}
+
+
+async def _feed(
+    producer: AIOKafkaProducer,
+    begun: float,
+    rate: float,
+    seconds: float,
+    meters: dict[int, Meter],
+) -> None:
+    deliveries = []
+    for number, (run_id, value) in enumerate(small_commands()):
+        intended = begun + number / rate
+        if intended > begun + WARM_UP + seconds:
+            break
+        await asyncio.sleep(max(intended - time.monotonic(), 0))
+        key = run_id.encode()
+        partition = partition_of(key, COMMANDS.partitions)
+        delivery = await producer.send(COMMANDS.name, value, key, partition=partition)
+        delivery.add_done_callback(
+            lambda done, p=partition, at=intended: meters[p].sent(p, done.result().offset, at)
+        )
+        deliveries.append(delivery)
+    await asyncio.gather(*deliveries)
+
+
+async def _feed_large(
+    stack: devstack.Stack, begun: float, seconds: float, rate: float, size: int
+) -> None:
+    async with AIOKafkaProducer(
+        bootstrap_servers=stack.kafka_bootstrap, max_request_size=EVENTS.max_message_bytes
+    ) as producer:
+        sent = 0
+        while time.monotonic() < begun + WARM_UP + seconds:
+            run_id, value = large_command(size)
+            await producer.send_and_wait(COMMANDS.name, value, run_id.encode(), partition=THEIRS)
+            sent += len(value)
+            await asyncio.sleep(max(begun + sent / rate - time.monotonic(), 0))
+    print(json.dumps({"large_commands_mb": round(sent / 1e6), "bytes_of_one": len(value)}))
+
+
+async def _watch(
+    stack: devstack.Stack, feeding: asyncio.Future[Any], meters: dict[int, Meter]
+) -> None:
+    connection = await asyncpg.connect(
+        stack.postgres_dsn, server_settings={"search_path": "execstream"}
+    )
+    while not (feeding.done() and all(meter.idle for meter in meters.values())):
+        rows = await connection.fetch(
+            "select partition, next_offset from consumer_offset where consumer = 'apply'"
+        )
+        now = time.monotonic()
+        for partition, position in rows:
+            if partition in meters:
+                meters[partition].passed({partition: position}, now)
+        await asyncio.sleep(POLL)
+    feeding.result()
+    await connection.close()
+
+
+def figures(latencies: Latencies, *, is_theirs: bool) -> dict[str, float]:
+    """Of one partition, or of all others, in milliseconds."""
+    some = [one for p, all_of in latencies.items() if (p == THEIRS) is is_theirs for one in all_of]
+    quantiles = statistics.quantiles(some, n=100)
+    return {
+        "commands": len(some),
+        "p50": round(quantiles[49], 1),
+        "p99": round(quantiles[98], 1),
+        "max": round(max(some), 1),
+    }
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--megabytes", type=float, default=2)
+    parser.add_argument("--size", type=int, default=8 * 1024 * 1024)
+    options = parser.parse_args()
+    large = (options.megabytes * 1e6, options.size)
+    with tempfile.TemporaryDirectory() as state:
+        stack = await devstack.start(Path(state))
+        try:
+            await migrate(stack.postgres_dsn)
+            await apply_topics(stack.kafka_bootstrap)
+            process = await worker(stack)
+            for name, beside in (("alone", None), ("beside", large)):
+                found = await measure(stack, options.rate, options.seconds, beside)
+                for is_theirs, where in ((True, "same_partition"), (False, "elsewhere")):
+                    told = {"others": name, "where": where} | figures(found, is_theirs=is_theirs)
+                    print(json.dumps(told | {"load": os.getloadavg()[0]}), flush=True)
+            process.terminate()
+            await process.wait()
+        finally:
+            await stack.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
