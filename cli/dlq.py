@@ -35,6 +35,7 @@ from execstream.streams.redriving import (
     judge,
     not_kept,
     redriven,
+    unread_offsets,
     with_fields,
 )
 from execstream.streams.topics import COMMANDS
@@ -173,7 +174,11 @@ async def _chosen(
     if not (wanted.ids or again):
         wanted = wanted._replace(is_redriven=False)
     all_found = await find_letters(db, wanted, MOST + 1)
-    lost = {one.letter.id for one in all_found if is_omitted(one.letter.reason, one.bytes)}
+    lost = {
+        one.letter.id
+        for one in all_found
+        if is_omitted(one.letter.reason, one.bytes) and not unread_offsets(one.letter)
+    }
     found = [one.letter for one in all_found]
     if len(found) > MOST:
         err.print(f"There are more than {MOST:,}: say the same again for the others.")
@@ -259,7 +264,7 @@ async def _redrive(
     topic = settings.topic_prefix + COMMANDS.name
     producer = Producer(settings.kafka, topic)
     await producer.start()
-    redriving = Redriving(db, producer, topic, settings.max_command_bytes)
+    redriving = Redriving(db, producer, settings.kafka, topic, settings.max_command_bytes)
     try:
         async with aclosing(paced(ids, rate)) as pages:
             async for page in pages:
@@ -270,8 +275,8 @@ async def _redrive(
                 receipts.append(receipt)
                 report_progress("outcomes", len(receipts), len(redriving.done))
     finally:
-        known = {receipt.id for receipt in receipts}
-        receipts += [unknown(put) for put in redriving.done if put.id not in known]
+        known = {(receipt.partition, receipt.offset) for receipt in receipts}
+        receipts += [unknown(put) for put in redriving.done if put.place not in known]
         await producer.close()
 
 
@@ -307,6 +312,8 @@ def _no_such(ids: Sequence[str]) -> NoSuchLetter:
 
 
 def _would_be(letter: Letter, value: bytes | None, settings: Settings) -> str:
+    if (offsets := unread_offsets(letter)) and not value:
+        return f"the records at offsets {offsets[0]} to {offsets[-1]}, read again from the topic"
     try:
         judged = judge(redriven(letter, value), settings.max_command_bytes)
     except NotKept:

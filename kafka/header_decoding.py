@@ -6,12 +6,14 @@ reader cannot read is read by its plain one, with what is no UTF-8 written as `\
 
 aiokafka unpacks a compressed batch whole, whatever size it then has. Here one that may have more
 than MAX_RECORD_BYTES is read piece by piece (`kafka/large_batches.py`), and of no partition more
-than MAX_TAKEN bytes are taken at a time. Batches of the message formats before Kafka 0.11, which
-brokers of today do not write any more, are read as aiokafka reads them.
+than MAX_TAKEN bytes are taken at a time; of all partitions together not more than MAX_FETCHED,
+where a `fetch_budget` is set. Batches of the message formats before Kafka 0.11, which brokers of
+today do not write any more, are read as aiokafka reads them.
 """
 
 import struct
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -27,6 +29,19 @@ from execstream.kafka.unpacking import most_unpacked, pieces, unpacked
 from execstream.streams.omitted import OmittedValue
 
 MAX_TAKEN = 4 * 1024 * 1024  # bytes of a partition's records, but for the last one's
+
+MAX_FETCHED = 8 * 1024 * 1024  # bytes of all partitions, but for the last record's
+
+
+class FetchBudget:
+    """How many bytes one fetch may still take, over all partitions."""
+
+    def __init__(self) -> None:
+        self.left = MAX_FETCHED
+
+
+# That of the fetch of the current context; without one, each partition has MAX_TAKEN.
+fetch_budget: ContextVar[FetchBudget | None] = ContextVar("fetch_budget", default=None)
 
 _HEADER_SIZE = DefaultRecordBase.HEADER_STRUCT.size
 _length_of = struct.Struct(">i").unpack_from
@@ -135,9 +150,18 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records, in order: at most `max_records` and about MAX_TAKEN."""
+        """The next records, in order: at most `max_records` and about MAX_TAKEN, and none when
+        others have taken what the fetch may have."""
+        budget = fetch_budget.get() or FetchBudget()
+        if budget.left <= 0:
+            return []
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
+        taken, size = self._take(max_records)
+        budget.left -= size
+        return taken
+
+    def _take(self, max_records: int | None) -> tuple[list[Any], int]:
         taken: list[Any] = []
         size = 0
         for record in self._partition_records:
@@ -145,10 +169,10 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
             size += _size(record)
             if size >= MAX_TAKEN or len(taken) == max_records:
                 self._update_position()
-                return taken
+                return taken, size
         self._update_position()
         self._partition_records = None
-        return taken
+        return taken, size
 
 
 def _size(record: Any) -> int:

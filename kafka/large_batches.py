@@ -1,10 +1,12 @@
 """Batches that are too large to be unpacked whole: record by record, without the largest ones.
 
 A record over MAX_RECORD_BYTES is stepped over: its value is an `OmittedValue`, which has its size.
-So are all records behind the first MAX_BATCH_BYTES of a batch, which are not even unpacked.
+So are all records behind the first MAX_BATCH_BYTES of a batch, which are not even unpacked: one
+record stands for them, and whoever wants them sets `most_bytes` and reads again.
 """
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from aiokafka.errors import CorruptRecordException
@@ -16,6 +18,8 @@ from execstream.streams.omitted import OmittedValue
 # Above what any of our topics takes: events may have 20 MiB.
 MAX_RECORD_BYTES = 24 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024 * 1024  # unpacked: seconds of CPU
+# Of a batch, for reads of the current context.
+most_bytes: ContextVar[int] = ContextVar("most_bytes", default=MAX_BATCH_BYTES)
 MAX_KEY_BYTES = 64 * 1024  # of a record that is stepped over; so much of headers too
 
 _SEGMENT = 1024 * 1024  # bytes of records that are read together
@@ -32,8 +36,8 @@ class Segment(NamedTuple):
 
 
 class SteppedOver(NamedTuple):
-    """A record without its value; of one that was not unpacked nothing else is known but its place,
-    and the time is that of the last record of its batch."""
+    """A record without its value; of those that were not unpacked nothing else is known but their
+    offsets, and the time is that of the last record of their batch."""
 
     offset: int
     timestamp: int
@@ -66,6 +70,7 @@ class LargeBatch:
         self._timestamp, self._count = fields[8], fields[12]
         self._timestamp_type = int(bool(fields[5] & DefaultRecordBase.TIMESTAMP_TYPE_MASK))
         self._pieces = pieces
+        self._most = most_bytes.get()
         self._held = bytearray()  # unpacked, and not given away
         self._passed = 0  # bytes that were given away, or stepped over
         self.is_cut = False  # whether `segments` ended before the batch
@@ -77,7 +82,7 @@ class LargeBatch:
             self._hold(place + _LONGEST)
             length, begin = self._varint(place)
             is_large = length > MAX_RECORD_BYTES
-            is_over = self._passed + begin + length > MAX_BATCH_BYTES
+            is_over = self._passed + begin + length > self._most
             if records and (is_large or is_over or place >= _SEGMENT):
                 yield self._segment(place, records)
                 begin -= place
@@ -97,11 +102,12 @@ class LargeBatch:
             raise CorruptRecordException("There are bytes behind the last record of a batch")
 
     def unread(self, after: int | None) -> Iterator[SteppedOver]:
-        """Those behind the one with offset `after`; None: all."""
+        """One record, the last, that stands for all behind the one with offset `after`; None: for
+        all of the batch. There may be millions of them."""
         first = self._base_offset if after is None else after + 1
-        for offset in range(first, self._last + 1):
-            value = OmittedValue(None, MAX_BATCH_BYTES)
-            yield SteppedOver(offset, self._timestamp, self._timestamp_type, value)
+        if first <= self._last:
+            value = OmittedValue(None, MAX_BATCH_BYTES, range(first, self._last + 1))
+            yield SteppedOver(self._last, self._timestamp, self._timestamp_type, value)
 
     def _segment(self, size: int, records: int) -> Segment:
         with memoryview(self._held) as held:

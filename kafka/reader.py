@@ -1,5 +1,6 @@
 """Whole partitions of a topic in order, from their beginning up to where they end now."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from execstream.kafka import header_decoding
+from execstream.kafka import header_decoding, large_batches
 from execstream.kafka.security import client_options
 
 _POLL = 500  # milliseconds
@@ -59,6 +60,23 @@ async def extent(reader: AIOKafkaConsumer, topic: str) -> Extent:
         {tp.partition: offset for tp, offset in first.items()},
         {tp.partition: offset for tp, offset in end.items()},
     )
+
+
+async def unlimited(
+    reader: AIOKafkaConsumer, topic: str, partition: int, offsets: range
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Records at `offsets`, also those behind the limit of a batch; unpacking what is before them
+    takes seconds."""
+    found = records(reader, topic, partition, offsets.start, offsets.stop)
+    while True:
+        token = large_batches.most_bytes.set(sys.maxsize)
+        try:
+            some = await anext(found, None)
+        finally:
+            large_batches.most_bytes.reset(token)
+        if some is None:
+            return
+        yield some
 
 
 async def records(

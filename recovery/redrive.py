@@ -11,13 +11,22 @@ from typing import NamedTuple
 import asyncpg
 
 from execstream.kafka.producer import Producer
+from execstream.kafka.reader import consumer, unlimited
 from execstream.recovery.rate_limit import RateLimiter
 from execstream.storage.log.dead_letters import RecordPosition, is_reached, letter_at, put_back
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.storage.log.run_partitions import at_its_run
 from execstream.streams.commands import Command, RunCommand
-from execstream.streams.outcomes import Dead, Outcome, Refused
-from execstream.streams.redriving import Letter, judge, redriven
+from execstream.streams.omitted import OmittedValue
+from execstream.streams.outcomes import Dead, DeadReason, Outcome, Refused
+from execstream.streams.redriving import (
+    Letter,
+    judge,
+    not_kept,
+    read_again,
+    redriven,
+    unread_offsets,
+)
 
 PAGE = 100  # letters that are locked together
 PATIENCE = 30.0  # seconds until an outcome that nobody tells counts as unknown
@@ -45,12 +54,14 @@ class Receipt(NamedTuple):
 
 class Put(NamedTuple):
     """A letter that was put back; `was_at`: topic, partition and offset of its record. `command`:
-    what the worker will read there, without payload; None where that is no command."""
+    what the worker will read there, without payload; None where that is no command. `dead`: why it
+    could not be put back, and is where it was."""
 
     id: str
     was_at: tuple[str, int, int]
     place: RecordPosition
     command: Command | None
+    dead: DeadReason | None = None
 
 
 async def comes(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
@@ -71,8 +82,11 @@ class Redriving:
         done: what was put so far, whatever happened since.
     """
 
-    def __init__(self, db: asyncpg.Pool, producer: Producer, topic: str, max_bytes: int) -> None:
+    def __init__(
+        self, db: asyncpg.Pool, producer: Producer, bootstrap: str, topic: str, max_bytes: int
+    ) -> None:
         self._db = db
+        self._bootstrap = bootstrap
         self._producer = producer
         self._topic = topic
         self._max_bytes = max_bytes
@@ -85,14 +99,44 @@ class Redriving:
         meanwhile are left out."""
 
         async def send(letter: Letter) -> RecordPosition:
-            edited = redriven(letter, values.get(letter.id, letter.value))
-            record = await at_its_run(self._db, edited)
-            place = await self._producer.send(*record)
-            judged = judge(record, self._max_bytes)
-            self.done.append(Put(letter.id, letter[1:4], place, nameable(judged)))
-            return place
+            value = values.get(letter.id, letter.value)
+            if unread_offsets(letter) and not value:
+                return await self._send_unread(letter)
+            return await self._send(letter, value)
 
         await put_back(self._db, ids, send, again=again)
+
+    async def _send(self, letter: Letter, value: bytes | None) -> RecordPosition:
+        record = await at_its_run(self._db, redriven(letter, value))
+        place = await self._producer.send(*record)
+        judged = judge(record, self._max_bytes)
+        self.done.append(Put(letter.id, letter[1:4], place, nameable(judged)))
+        return place
+
+    async def _send_unread(self, letter: Letter) -> RecordPosition:
+        """Send the records that `letter` stands for, which are read again; the place of the last.
+
+        Raises:
+            NotKept: the topic has none of them any more.
+        """
+        place: RecordPosition | None = None
+        offsets = unread_offsets(letter)
+        async with consumer(self._bootstrap) as reader:
+            async for some in unlimited(reader, letter.topic, letter.partition, offsets):
+                found = [one for one in some if one.offset in offsets]
+                for one in found:
+                    if isinstance(one.value, OmittedValue):
+                        at = (letter.partition, one.offset)
+                        put = Put(letter.id, (letter.topic, *at), at, None, DeadReason.TOO_LARGE)
+                        self.done.append(put)
+                kept = [one for one in found if not isinstance(one.value, OmittedValue)]
+                sent = await asyncio.gather(
+                    *(self._send(read_again(letter, one), one.value) for one in kept)
+                )
+                place = sent[-1] if sent else place
+        if place is None:
+            raise not_kept([letter.id])
+        return place
 
     async def receipts(self) -> AsyncGenerator[Receipt, None]:
         """The receipt of each that was put, in the order of the letters, as soon as it is known.
@@ -105,6 +149,8 @@ class Redriving:
             yield await self._receipt(one) if is_there else unknown(one)
 
     async def _receipt(self, put: Put) -> Receipt:
+        if put.dead is not None:
+            return _receipt(put, "dead", put.dead)
         if dead := await letter_at(self._db, self._topic, put.place):
             return _receipt(put, "dead", dead.reason, dead.id)
         if put.command is None:

@@ -130,7 +130,8 @@ def _too_large(value: bytes, max_bytes: int) -> Dead:
     if value.size is not None:
         return too_large(value.size, min(max_bytes, value.limit))
     message = f"Its compressed batch has more than {value.limit:,} bytes before this record"
-    return Dead(DeadReason.BATCH_TOO_LARGE, {"message": message, "limit": value.limit})
+    span = {"first_offset": value.offsets[0], "last_offset": value.offsets[-1]}
+    return Dead(DeadReason.BATCH_TOO_LARGE, {"message": message, "limit": value.limit, **span})
 
 
 def too_large(size: int | None, limit: int) -> Dead:

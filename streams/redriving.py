@@ -6,7 +6,7 @@ dead letter with these headers, so that the two are found from each other.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -39,6 +39,19 @@ class NotKept(Fatal):
     """The value of a dead letter was never held, so there is nothing to put back."""
 
 
+class Record(Protocol):
+    """What Kafka holds."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
+
+
 class Letter(NamedTuple):
     """A dead letter as it is stored; `partition` and `offset` are where the record was."""
 
@@ -64,6 +77,27 @@ class Letter(NamedTuple):
 def is_omitted(reason: str, size: int) -> bool:
     """Whether the value of a dead letter is not kept, `size` being the bytes of it that are."""
     return not size and reason in (DeadReason.TOO_LARGE, DeadReason.BATCH_TOO_LARGE)
+
+
+def unread_offsets(letter: Letter) -> range:
+    """The offsets of the records that `letter` stands for, where they were not unpacked; else
+    none."""
+    if letter.reason is not DeadReason.BATCH_TOO_LARGE or letter.value:
+        return range(0)
+    detail = letter.detail
+    return range(detail.get("first_offset", letter.offset), letter.offset + 1)
+
+
+def read_again(letter: Letter, record: Record) -> Letter:
+    """One of the records that `letter` stands for, as a dead letter with a value."""
+    return letter._replace(
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+        reason=DeadReason.NOT_JSON,  # which says nothing about where it belongs
+        detail={},
+    )
 
 
 def not_kept(ids: Iterable[str]) -> NotKept:
@@ -92,6 +126,11 @@ def redriven(letter: Letter, value: bytes | None) -> Redriven:
     Raises:
         NotKept: nobody has its value.
     """
+    if unread_offsets(letter) and not value:
+        raise NotKept(
+            f"Dead letter {letter.id} stands for records that were not unpacked: `execstream dlq "
+            f"redrive {letter.id}` reads them again from the topic."
+        )
     if is_omitted(letter.reason, len(value or b"")):
         raise not_kept([letter.id])
     headers = [header for header in letter.headers if header[0] not in _DROPPED]

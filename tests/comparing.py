@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from execstream.recovery.verify.row_comparison import Differing, compare
+from execstream.streams.omitted import OmittedValue
 from execstream.workload.reference import Reference, read_event, read_json
 from execstream.workload.reference.table_rows import table_rows
 from tests.worker import Installation
@@ -26,7 +27,15 @@ async def reference_of(installation: Installation) -> Reference:
     where a run gets records from two partitions, their own order does not tell."""
     reference = Reference(installation.settings.max_command_bytes)
     records = {(one.partition, one.offset): one for one in await installation.commands()}
+    unread = {
+        (one.partition, offset)
+        for one in records.values()
+        if isinstance(one.value, OmittedValue) and one.value.size is None
+        for offset in one.value.offsets[:-1]
+    }
     for at in installation.puts:
+        if at in unread:  # the last of them stands for all
+            continue
         record = records.pop(at)
         reference.feed(*at, record.key, record.value)
     assert not records

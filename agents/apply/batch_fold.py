@@ -36,6 +36,7 @@ from execstream.streams.events import Event, encode_event, key_value_event, refu
 from execstream.streams.fold import fold
 from execstream.streams.journal import Entry
 from execstream.streams.key_values import fold_key_value
+from execstream.streams.omitted import records_of
 from execstream.streams.outcomes import (
     Applied,
     Dead,
@@ -172,7 +173,7 @@ class _Folder:
                 break
             count += 1
             outcome = self._apply(record, command)
-            outcomes[command.__class__, outcome.__class__] += 1
+            records = 1
             if isinstance(outcome, Applied):
                 self.offset_commit.applied += 1
             elif isinstance(outcome, Duplicate):
@@ -180,7 +181,9 @@ class _Folder:
             elif isinstance(outcome, Refused):
                 self.offset_commit.refused += 1
             elif isinstance(outcome, Dead):
+                records = records_of(record.value)
                 self._add_dead_letter(record, outcome)
+            outcomes[command.__class__, outcome.__class__] += records
             if not isinstance(command, Command) or command.reply_to is not None:
                 self._answer(record, command, outcome)
         if count:
@@ -260,7 +263,7 @@ class _Folder:
             self.folded.replies.append((*asking, outcome))
 
     def _add_dead_letter(self, record: Record, dead: Dead) -> None:
-        self.offset_commit.dead += 1
+        self.offset_commit.dead += records_of(record.value)
         self.folded.dead[dead.reason] += 1
         self.write_set.add_dead_letter(record, dead, self.owned.base)
         self.outbound.dead_letters.append(dead_letter(record, dead, self.owned.base))

@@ -27,6 +27,7 @@ from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, Par
 from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.identity import Identity
+from execstream.kafka.header_decoding import FetchBudget, fetch_budget
 from execstream.kafka.partition_count import PartitionsChanged, check_partitions
 
 log = structlog.get_logger(__name__)
@@ -93,7 +94,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self._seek_wait(self._ensure_consumer(), positions)
 
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
-        fetched: Any = await super()._fetch_records(*args, **options)
+        budget = fetch_budget.set(FetchBudget())
+        try:
+            fetched: Any = await super()._fetch_records(*args, **options)
+        finally:
+            fetch_budget.reset(budget)
         self.fetched_at = time.monotonic()
         # No await between taking the records and stamping them.
         for tp, records in fetched.items():

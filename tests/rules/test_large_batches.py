@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from execstream.agents.apply.dead_letters import dead_letter
 from execstream.kafka import header_decoding, large_batches, unpacking
-from execstream.kafka.header_decoding import MAX_TAKEN, BoundedFetchResult, TolerantRecords
+from execstream.kafka.header_decoding import (
+    MAX_FETCHED,
+    MAX_TAKEN,
+    BoundedFetchResult,
+    FetchBudget,
+    TolerantRecords,
+    fetch_budget,
+)
 from execstream.storage.commit.write_set import WriteSet
 from execstream.streams.decoding import decode
 from execstream.streams.omitted import OmittedValue
@@ -237,7 +244,7 @@ def test_a_gigabyte_is_stepped_over_in_bounded_memory() -> None:
         *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {900 * MIB}", "2 1002 b'c' 2 -"),
         f"0 1000 b'b' 0 {1100 * MIB}",
         *("0 1000 b'a' 1 -", f"1 1001 b'b' 0 {1100 * MIB}"),
-        *("2 1003 None 0 None", "3 1003 None 0 None"),
+        "3 1003 None 0 None",
     ]
     assert int(grown) < 100  # MiB
 
@@ -278,6 +285,9 @@ def test_omitted_values_are_dead_letters() -> None:
     unread = decode(b"k", OmittedValue(None, 1024 * MIB))
     assert isinstance(unread, Dead)
     assert (unread.reason, unread.detail["limit"]) == (DeadReason.BATCH_TOO_LARGE, 1024 * MIB)
+    unread = decode(b"k", OmittedValue(None, 1024 * MIB, range(5, 1_000_000)))
+    assert isinstance(unread, Dead)
+    assert (unread.detail["first_offset"], unread.detail["last_offset"]) == (5, 999_999)
 
 
 def consumed(
@@ -321,26 +331,40 @@ def test_the_dead_letter_says_how_large_it_was(size: int | None, told: bytes | N
     assert (made.headers[0], dict(made.headers)["dlq.omitted"]) == (("own", b"1"), told)
 
 
+def results(*records: ConsumerRecord) -> BoundedFetchResult:
+    """What was fetched of a partition."""
+    state = SimpleNamespace(paused=False, position=0, consumed_to=lambda _: None)
+    fetched = BoundedFetchResult(
+        ("topic", 1),
+        assignment=SimpleNamespace(active=True, state_value=lambda _: state),
+        partition_records=iter(records),
+        backoff=0,
+    )
+    fetched.check_assignment = lambda _: True
+    fetched._update_position = lambda: None
+    return fetched
+
+
+def test_of_all_partitions_little_is_taken_at_a_time() -> None:
+    """A fetch ends when it has enough; what is left is taken by the next one."""
+    few = MAX_FETCHED // MAX_TAKEN
+    partitions = [results(consumed(b"x" * MAX_TAKEN), consumed(b"y")) for _ in range(2 * few)]
+    for expected in ([1] * few + [0] * few, [1] * 2 * few):
+        token = fetch_budget.set(FetchBudget())
+        assert [len(partition.getall()) for partition in partitions] == expected
+        fetch_budget.reset(token)
+
+
 def test_of_a_partition_little_is_taken_at_a_time() -> None:
     """However much was fetched: also of headers, and of what is omitted."""
     large = MAX_TAKEN // 2
-    records = [
+    fetched = results(
         consumed(b"x" * large),
         consumed(b"x" * large, offset=1),
         consumed(None, headers=(("a", b"x" * MAX_TAKEN),), offset=2),
         consumed(OmittedValue(10**9, 24 * MIB), offset=3),
         *(consumed(b"x", offset=offset) for offset in range(4, 9)),
-    ]
-    left = iter(records)
-    state = SimpleNamespace(paused=False, position=0, consumed_to=lambda _: None)
-    fetched = BoundedFetchResult(
-        ("topic", 1),
-        assignment=SimpleNamespace(active=True, state_value=lambda _: state),
-        partition_records=left,
-        backoff=0,
     )
-    fetched.check_assignment = lambda _: True
-    fetched._update_position = lambda: None
 
     taken = [fetched.getall(3) for _ in range(5)]
 

@@ -214,7 +214,7 @@ async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
 
     producer = Failing(place.settings.kafka, topic)
     await producer.start()
-    redriving = Redriving(place.db, producer, topic, 1_000)
+    redriving = Redriving(place.db, producer, place.settings.kafka, topic, 1_000)
     try:
         with pytest.raises(ConnectionError):
             await redriving.put(letters, {}, again=False)

@@ -44,8 +44,8 @@ def everywhere() -> list[Orders]:
 
 async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path: Path) -> None:
     """A record of 1,100 MiB, 35 kB of zstd, is a dead letter without its value; so is one among
-    others in a batch, and what is behind the first GiB of a batch. Commands on all partitions are
-    applied meanwhile, and the worker neither grows nor begins anew."""
+    others in a batch, and the records behind the first GiB of a batch are one. Commands on all
+    partitions are applied meanwhile, and the worker neither grows nor begins anew."""
     runs = everywhere()
     key = runs[1].run_id.encode()
     start = runs[1].start()
@@ -60,7 +60,10 @@ async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path
         mates = await put_squeezed(
             place,
             1,
-            [(key, 900 * MIB), (key, start.value), (key, 200 * MIB), (key, b"behind")],
+            [
+                *((key, 900 * MIB), (key, start.value), (key, 200 * MIB)),
+                *((key, b"behind"), (key, b"further behind")),
+            ],
         )
         await place.put([orders.give("n") for orders in runs])
         async with asyncio.timeout(PATIENCE):
@@ -73,11 +76,19 @@ async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path
     rows = await place.db.fetch(
         'select id::text, "offset", key, value, reason, detail from dead_letter order by "offset"'
     )
-    assert [(row["offset"], row["reason"], json.loads(row["detail"])) for row in rows] == [
+    details = [json.loads(row["detail"]) for row in rows]
+    assert all(detail.pop("message") for detail in details)
+    assert [
+        (row["offset"], row["reason"], detail) for row, detail in zip(rows, details, strict=True)
+    ] == [
         (alone[1], "too_large", {"bytes": 1100 * MIB, "limit": 8 * MIB}),
         (mates[0][1], "too_large", {"bytes": 900 * MIB, "limit": 8 * MIB}),
         (mates[2][1], "too_large", {"bytes": 200 * MIB, "limit": 8 * MIB}),
-        (mates[3][1], "batch_too_large", {"limit": 1024 * MIB}),
+        (
+            mates[4][1],
+            "batch_too_large",
+            {"limit": 1024 * MIB, "first_offset": mates[3][1], "last_offset": mates[4][1]},
+        ),
     ]
     assert [row["key"] for row in rows] == [key, key, key, None]
     assert [row["value"] for row in rows] == [None] * 4
@@ -87,6 +98,34 @@ async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path
         *(str(size * MIB).encode() for size in (1100, 900, 200)),
         None,
     }
+    counted = "select dead from consumer_offset where consumer = 'apply' and partition = 1"
+    assert await place.db.fetchval(counted) == 5
+
+
+async def test_records_behind_a_gigabyte_are_redriven(place: Installation, tmp_path: Path) -> None:
+    """They are read again from the topic, and each has an outcome; one that is too large by itself
+    stays dead."""
+    orders = everywhere()[1]
+    key, start = orders.run_id.encode(), orders.start()
+    assert start.value is not None
+    program = Program(tmp_path, place.settings.environment())
+    async with place.worker():
+        await place.put([orders.create()])
+        mates = await put_squeezed(
+            place, 1, [(key, 1100 * MIB), (key, start.value), (key, 30 * MIB), (key, b"behind")]
+        )
+        await place.drained()
+        letter = dead_letter_id(place.topic(COMMANDS.name), *mates[3])
+        shown = await program("dlq", "redrive", letter, "--dry-run", "--json")
+        redriven = await program("dlq", "redrive", letter, "--json")
+        status = await place.db.fetchval("select status from graph_execution")
+
+    span = f"the records at offsets {mates[1][1]} to {mates[3][1]}, read again from the topic"
+    assert shown.json()["would_be"] == span
+    told = [(line["outcome"], line["reason"]) for line in redriven.json_lines()]
+    assert told == [("applied", None), ("dead", "too_large"), ("dead", "not_json")]
+    assert {line["id"] for line in redriven.json_lines()} == {letter}
+    assert status == "RUNNING"
 
 
 async def test_it_is_shown_and_not_redriven(place: Installation, tmp_path: Path) -> None:

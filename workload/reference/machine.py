@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from execstream.streams.omitted import OmittedValue
+from execstream.streams.omitted import OmittedValue, records_of
 from execstream.workload.reference.checks import (
     RefusedError,
     check,
@@ -102,7 +102,7 @@ class Reference:
             stored = None if isinstance(value, OmittedValue) else value
             letter = {"partition": partition, "offset": offset, "key": key, "value": stored}
             self.dead_letters.append(letter | {"reason": dead.reason, "detail": dead.detail})
-        self.counts[outcome.kind] += 1
+        self.counts[outcome.kind] += records_of(value)
         return outcome
 
     def _judge(self, applying: _Applying) -> Outcome:
