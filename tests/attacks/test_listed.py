@@ -1,80 +1,20 @@
-"""Attacks that once stopped everybody: a record that unpacks to a gigabyte, commands that grow,
-days of long ago, numbers that Postgres refuses, errors that take long to classify."""
-
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+"""Records that once stopped everybody are an outcome each, and nobody waits for them."""
 
 import pytest
 
+from tests.attacks.listed import RECORDS, UNPACKED
 from tests.attacks.target import PARTITION, Target
-from tests.large_records import MIB, put_squeezed
-from tests.orders import Order, Orders, replaced
+from tests.large_records import put_squeezed
+from tests.orders import Orders
 
 pytestmark = [pytest.mark.attacks, pytest.mark.timeout(300)]
 
-_LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
 
-_UNPACKED = {
-    "35 kB that unpack to 1,100 MiB": [1100 * MIB],
-    "10 kB that unpack to 300 MiB": [300 * MIB],
-    "a batch of more than 1 GiB": [900 * MIB, 200 * MIB, 1 * MIB],
-    "twenty records of 23 MiB": [23 * MIB] * 20,
-}
-
-
-def _pins(count: int) -> Order:
-    run = Orders()
-    return run.create(run.node("n", inputs={format(number, "x"): 1 for number in range(count)}))
-
-
-def _on_days_of_long_ago() -> list[Order]:
-    days = (_LONG_AGO + timedelta(days=number) for number in range(3_000))
-    return [
-        replaced(Orders().create(), at=day.isoformat())._replace(
-            timestamp=int(day.timestamp() * 1000)
-        )
-        for day in days
-    ]
-
-
-def _with_numbers_out_of_range() -> list[Order]:
-    run = Orders()
-    stats = ["1e200000" if number % 100 == 0 else "1" for number in range(4_000)]
-    updates = [run.order("graph.update", stats={"number": 0}) for _ in stats]
-    return [run.create()] + [
-        update._replace(value=(update.value or b"").replace(b":0}", b":%s}" % number.encode()))
-        for update, number in zip(updates, stats, strict=True)
-    ]
-
-
-def _failing_in_500_ways() -> list[Order]:
-    run = Orders()
-    names = [f"step-{number}" for number in range(500)]
-    made = [order for name in names for order in (run.give(name), run.move_step(name, "RUNNING"))]
-    errors = [f"{number:x} " * 20_000 for number in range(500)]
-    failed = [
-        run.move_step(name, "FAILED", stats={"error": error})
-        for name, error in zip(names, errors, strict=True)
-    ]
-    return [run.create(), *made, *failed]
-
-
-_RECORDS: dict[str, Callable[[], list[Order]]] = {
-    "100,000 pins": lambda: [_pins(100_000)],
-    "four times 840,000 pins": lambda: [_pins(840_000) for _ in range(4)],
-    "fifty times as many pins as are legal": lambda: [_pins(1_000) for _ in range(50)],
-    "3,000 days of long ago": _on_days_of_long_ago,
-    "1 % of numbers out of range": _with_numbers_out_of_range,
-    "500 errors of 100 kB": _failing_in_500_ways,
-}
-
-
-@pytest.mark.parametrize("sizes", _UNPACKED.values(), ids=_UNPACKED)
-async def test_batches_that_unpack_to_much(under_attack: Target, sizes: list[int]) -> None:
-    """Records that only compression makes small are dead letters, and nobody waits for them."""
+@pytest.mark.parametrize("name", UNPACKED)
+async def test_batches_that_unpack_to_much(under_attack: Target, name: str) -> None:
+    """Records that only compression makes small are dead letters."""
     key = Orders().run_id.encode()
-    name = next(name for name, listed in _UNPACKED.items() if listed is sizes)
-    put = put_squeezed(under_attack.place, PARTITION, [(key, size) for size in sizes])
+    put = put_squeezed(under_attack.place, PARTITION, [(key, size) for size in UNPACKED[name]])
 
     places = await under_attack.attack(name, put)
 
@@ -84,7 +24,7 @@ async def test_batches_that_unpack_to_much(under_attack: Target, sizes: list[int
     assert buried > 0
 
 
-@pytest.mark.parametrize("name", _RECORDS)
+@pytest.mark.parametrize("name", RECORDS)
 async def test_records_that_grow(under_attack: Target, name: str) -> None:
-    """Each is an outcome, and nobody waits for them."""
-    await under_attack.attack(name, _RECORDS[name]())
+    """Commands that grow, or that take long to read."""
+    await under_attack.attack(name, RECORDS[name]())
