@@ -54,6 +54,8 @@ from execstream.streams.state import Run
 _TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_TRACE = 8 * 1024  # bytes of them; each event of a command carries them
 
+_UNREAD = {Dead: "dead", SetAside: "quarantined"}
+
 Decoded = list[list[Command | Dead | SetAside]]  # by partition batch, by record
 
 
@@ -88,7 +90,7 @@ class BatchResult:
     def count(self) -> None:
         """Add what became of the batch to the worker's metrics."""
         for (command, outcome), records in self.outcomes.items():
-            name = type_of(command) if issubclass(command, Command) else "dead"
+            name = type_of(command) if issubclass(command, Command) else _UNREAD[command]
             COMMANDS.labels(name, outcome.__name__.lower()).inc(records)
         for refusal, records in self.refusals.items():
             REFUSALS.labels(refusal.value).inc(records)

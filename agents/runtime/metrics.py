@@ -10,7 +10,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 COMMANDS = Counter(
     "execstream_commands",
-    "Commands that were committed, by type (dead: could not be understood) and outcome.",
+    "Commands that were committed, by type (dead: not understood; quarantined) and outcome.",
     ["type", "outcome"],
 )
 REFUSALS = Counter("execstream_refusals", "Refused commands, by reason.", ["reason"])

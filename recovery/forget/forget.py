@@ -67,7 +67,7 @@ async def forget(
     do not answer are told in the receipt. Raises InQuarantine."""
     if held := await count_held(db, user_id):
         raise InQuarantine(
-            f"{held:,} records about {user_id} wait in quarantine: release them first, with "
+            f"Records about {user_id} wait in quarantine ({held:,}): release them first, with "
             "`execstream quarantine skip`."
         )
     runs = await runs_to_erase(db, user_id)

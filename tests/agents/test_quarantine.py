@@ -7,10 +7,11 @@ import pytest
 
 from execstream.agents.apply import suspects
 from execstream.devstack import Addresses
+from execstream.recovery.offsets.offset_rows import rebase_commands
 from execstream.storage.connections import Profile
 from execstream.streams import quarantine
 from execstream.streams.quarantine import Release, copy_headers
-from tests.agents.applying import Desk, desk, desk_at
+from tests.agents.applying import TOPIC, Desk, desk, desk_at
 from tests.agents.faulty import break_all, break_run, mend
 from tests.orders import Order, Orders
 
@@ -255,6 +256,24 @@ async def test_a_key_value_of_a_user(place: Desk) -> None:
 
     assert [offset for offset, _ in await held(place)] == [0, 1]
     assert await place.db.fetchval("select array_agg(user_id) from kv_data") == ["bob"]
+
+
+async def test_a_new_topic_keeps_their_order(place: Desk) -> None:
+    """The topic is lost and made again: what waits comes before all of the new one."""
+    broken = Orders()
+    create, start, step, end = life(broken)
+    await break_run(place.db, broken.run_id)
+    await place.commit(place.batch([create, start]))
+    await mend(place.db)
+
+    await rebase_commands(place.db, TOPIC)
+    await place.claim(0, 1)
+    place.ends[0] = 0
+    await place.commit(place.batch([step, end]))
+    assert await held(place) == [(-2, "fault"), (-1, "parked"), (0, "parked"), (1, "parked")]
+    await release(place, *((offset, Release.RETRY) for offset in (-2, -1, 0, 1)))
+
+    assert await statuses(place) == {broken.run_id: "COMPLETED"}
 
 
 async def test_a_fenced_worker_sets_nothing_aside(place: Desk) -> None:

@@ -6,6 +6,7 @@ from execstream.kafka.producer import Producer
 from execstream.recovery import redrive
 from execstream.recovery.forget import forget
 from execstream.streams.topics import COMMANDS
+from tests.agents.faulty import break_run, mend
 from tests.orders import Order, Orders
 from tests.whole.program import Program
 from tests.worker import Installation
@@ -144,3 +145,27 @@ async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Prog
     assert told.code == 1
     assert "say --yes" in told.err
     assert await _found(place, "bob") == before
+
+
+async def test_records_in_quarantine_come_first(place: Installation, program: Program) -> None:
+    """Nobody is forgotten while records about them wait; of a released one the position stays."""
+    orders = Orders(user_id="quinn")
+    await break_run(place.db, orders.run_id)
+    await place.put([orders.create()])
+    await place.drained()
+
+    refused = await program("forget", "--user", "quinn", "--yes")
+    await mend(place.db)
+    skipped = await program("quarantine", "skip", orders.run_id)
+    done = await program("forget", "--user", "quinn", "--yes", "--json")
+
+    assert (refused.code, "quinn wait in quarantine (1)" in refused.err) == (1, True)
+    assert (skipped.code, done.code) == (0, 0), done.err
+    row = await place.db.fetchrow("select user_id, value, headers::text from quarantine")
+    assert tuple(row) == (None, None, "[]")
+    assert (
+        await place.db.fetchval(
+            "select count(*) from dead_letter where key = $1", orders.run_id.encode()
+        )
+        == 0
+    )
