@@ -22,7 +22,13 @@ from execstream.cli.words import moment
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
 from execstream.recovery.redrive import Receipt, Redriving, paced, unknown
-from execstream.storage.log.dead_letters import Filter, Found, find_letters, get_letter
+from execstream.storage.log.dead_letters import (
+    Filter,
+    Found,
+    find_letters,
+    get_letter,
+    newest_letters,
+)
 from execstream.streams.commands import Command, parse_time
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.outcomes import DeadReason
@@ -74,15 +80,15 @@ async def list_letters(
     settings = start()
     wanted = Filter((), reason, _time(since), _time(until), redriven)
     async with opened(settings) as db:
-        found = await find_letters(db, wanted, limit + 1, newest=True)
+        found, next_position = await newest_letters(db, wanted, limit, None)
     rows = table("dead letter", "received", "reason", "place", "bytes", "redriven", "key")
-    for one in found[:limit]:
+    for one in found:
         if json:
             print_json(_as_json(one.letter, one.bytes))
         rows.add_row(*_row(one))
     if not json:
         out.print(rows)
-    if len(found) > limit:
+    if next_position is not None:
         err.print("There are more: raise --limit.")
 
 

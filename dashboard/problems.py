@@ -19,6 +19,7 @@ from starlette.responses import Response
 from execstream.dashboard.feed.cursor import InvalidPosition
 from execstream.dashboard.middleware import route_of
 from execstream.storage.reads.read_errors import InvalidCursor, NotYetHappened, PastIsGone
+from execstream.storage.unreadable_rows import UnreadableRow, note
 from execstream.streams import exact_json
 from execstream.streams.errors import NotDelivered, reason_of
 from execstream.streams.moments import NoMoment
@@ -87,6 +88,7 @@ def register_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _bad_request)
     for wrong, status in _OF_THE_PAST.items():
         app.add_exception_handler(wrong, _telling(status))
+    app.add_exception_handler(UnreadableRow, _unreadable)
     app.add_exception_handler(asyncpg.DataError, _not_storable)
     for unavailable in (
         OSError,  # TimeoutError is one
@@ -144,6 +146,11 @@ async def _unavailable(_: Request, error: Exception) -> Response:
         "A server behind this one does not answer: try again.",
         RETRY_AFTER,
     )
+
+
+async def _unreadable(_: Request, error: Any) -> Response:
+    note(error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -153,12 +153,13 @@ def _node_updated(run: Run, entry: Entry) -> None:
     elif status in FINAL:
         step.ended_time = entry.at
     if status in FINAL:
-        _keep_stats(run, step, None)  # nothing can be added to them any more
+        keep_stats(run, step, None)  # nothing can be added to them any more
     elif entry.detail.stats is not UNSET:
-        _keep_stats(run, step, bytes(entry.detail.stats))
+        keep_stats(run, step, bytes(entry.detail.stats))
 
 
-def _keep_stats(run: Run, step: Step, stats: bytes | None) -> None:
+def keep_stats(run: Run, step: Step, stats: bytes | None) -> None:
+    """Replace the stats of a step of `run`."""
     run.extra += len(stats or b"") - len(step.stats or b"")
     step.stats = stats
 

@@ -21,7 +21,7 @@ from execstream.agents.runtime.retries import retrying
 from execstream.kafka.last_records import last_values
 from execstream.storage.connections import Session
 from execstream.storage.log.dead_letters import DeadLetterRecord, dead_letters_after
-from execstream.storage.log.events import StoredEvent, events_after
+from execstream.storage.log.events import EventPage, events_after
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, decode_event
 
@@ -57,14 +57,16 @@ class Republisher:
         dead = await self._read(self._dead_letters, part, until)
         letters = deque(dead_letter(record, record.dead, part.base) for record in dead)
         count = 0
-        while page := await self._read(self._page, part, after, until):
-            count, after = count + len(page), page[-1].place
+        page = await self._read(self._page, part, after, until)
+        while page.last is not None:
+            count, after = count + len(page.events), page.last
             outbound = OutboundRecords(
-                part, [OutboundRecord(one.place, one.key, one.value) for one in page]
+                part, [OutboundRecord(one.place, one.key, one.value) for one in page.events]
             )
             while letters and letters[0].place < after:
                 outbound.dead_letters.append(letters.popleft())
             await self._publisher.publish([outbound])
+            page = await self._read(self._page, part, after, until)
         if letters:
             await self._publisher.publish([OutboundRecords(part, dead_letters=list(letters))])
         part.published = max(part.published, after)
@@ -81,9 +83,7 @@ class Republisher:
         connection = await self._session.get()
         return await dead_letters_after(connection, part.tp.topic, part.number, after, until)
 
-    async def _page(
-        self, part: AssignedPartition, after: tuple[int, int], until: int
-    ) -> list[StoredEvent]:
+    async def _page(self, part: AssignedPartition, after: tuple[int, int], until: int) -> EventPage:
         connection = await self._session.get()
         return await events_after(connection, part.number, after, until + part.base)
 

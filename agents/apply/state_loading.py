@@ -55,7 +55,7 @@ async def load_states(session: Session, cache: RunCache, decoded: Decoded, numbe
     key_values = [c for c in commands if isinstance(c, SetKeyValue)]
     generation = cache.generation
     if missing := cache.hold(run_ids, number):
-        loaded = await load_runs(await session.get(), missing)
+        loaded = await load_runs(await session.get(), missing, with_stats=True)
         if generation == cache.generation:
             for run in loaded.values():
                 cache.put(run, number)

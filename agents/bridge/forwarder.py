@@ -21,6 +21,7 @@ from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
 from execstream.storage.redis.positions import Publication, RedisPosition, RedisPositions
 from execstream.storage.redis.subscriptions import Subscriptions
+from execstream.storage.unreadable_rows import UnreadableRun, note, reading
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import Event, Source, decode_event
 
@@ -96,15 +97,20 @@ class Forwarder:
         outbound = [(part.owned.number, list(self._unpublished(part))) for part in batch]
         events = [event for _, entries in outbound for _, event in entries if event is not None]
         heard = await self._heard(batch, events)
+        unreadable: set[str] = set()
         if heard:
             await self._refresh_blocks()
-            await self._recall(batch, [event for event in events if event.graph_exec_id in heard])
+            heard_events = [event for event in events if event.graph_exec_id in heard]
+            unreadable |= await self._recall(batch, heard_events)
         step = Step()
         for partition, entries in outbound:
             for place, event in entries:
                 part = step.move(partition, place)
+                message = None
                 if event is not None and event.graph_exec_id in heard:
-                    step.add(part, *await self._message(batch, event))
+                    message = await self._message(batch, event, unreadable)
+                if message is not None:
+                    step.add(part, *message)
                 elif event is not None:
                     part.unheard.append(place.next_offset - 1)
                 if step.is_full:
@@ -129,10 +135,21 @@ class Forwarder:
             is_of_a_run = event is not None and event.seq is not UNSET
             yield RedisPosition(record.offset + 1, last), event if is_of_a_run else None
 
-    async def _message(self, batch: Batch, event: Event) -> tuple[str, bytes]:
-        if self._views.lacks(event):  # entries are missing where a run was erased meanwhile
-            await self._recall(batch, [event])
-        return self._views.message_for(event)
+    async def _message(
+        self, batch: Batch, event: Event, unreadable: set[str]
+    ) -> tuple[str, bytes] | None:
+        """The message of `event`; None for a run that cannot be read, which `unreadable` keeps."""
+        run_id = event.graph_exec_id
+        if self._views.lacks(event) and run_id not in unreadable:
+            # Entries are missing where a run was erased meanwhile.
+            unreadable |= await self._recall(batch, [event])
+        try:
+            with reading(run_id):
+                return None if run_id in unreadable else self._views.message_for(event)
+        except UnreadableRun as error:
+            note(error)
+            unreadable.add(error.graph_exec_id)
+            return None
 
     # ---- what needs Postgres or Redis ------------------------------------------------------
 
@@ -149,13 +166,16 @@ class Forwarder:
         await self._insist("publish", batch, lambda: self._positions.publish(parts))
         self._sources |= {part.partition: part.place.source for part in parts}
 
-    async def _recall(self, batch: Batch, events: Sequence[Event]) -> None:
-        """Bring in what was before `events`, of runs that are not known or not up to them."""
-        if missing := self._views.missing(events):
-            await self._insist("recall", batch, lambda: self._replay(missing))
+    async def _recall(self, batch: Batch, events: Sequence[Event]) -> set[str]:
+        """Bring in what was before `events`, of runs that are not known or not up to them; those
+        that cannot be read."""
+        missing = self._views.missing(events)
+        return await self._insist("recall", batch, lambda: self._replay(missing))
 
-    async def _replay(self, missing: Mapping[str, Event]) -> None:
-        await recall(await self._session.get(), self._views, missing)
+    async def _replay(self, missing: Mapping[str, Event]) -> set[str]:
+        if not missing:
+            return set()
+        return await recall(await self._session.get(), self._views, missing)
 
     async def _refresh_blocks(self) -> None:
         """Look the kinds of blocks up again; while Postgres is away, the old ones do."""

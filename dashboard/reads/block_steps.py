@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from execstream.storage.querying import Where
 from execstream.storage.reads.read_errors import InvalidCursor
+from execstream.storage.unreadable_rows import readable, reading
 from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.
@@ -69,8 +70,13 @@ async def list_block_steps(
             limit {where.arg(limit + 1)}""",
         *where.args,
     )
-    steps = [BlockStep(**row) for row in rows[:limit]]
-    return steps, _encode(steps[-1]) if len(rows) > limit else None
+    next_cursor = _encode(rows[limit - 1]) if len(rows) > limit else None
+    return readable(rows[:limit], _step), next_cursor
+
+
+def _step(row: asyncpg.Record) -> BlockStep:
+    with reading(row["graph_exec_id"]):
+        return BlockStep(**row)
 
 
 def _decode(cursor: str) -> _PageCursor:
@@ -81,6 +87,6 @@ def _decode(cursor: str) -> _PageCursor:
     return place
 
 
-def _encode(last: BlockStep) -> str:
-    place = (last.added_time, last.graph_exec_id, last.node_exec_id)
+def _encode(last: asyncpg.Record) -> str:
+    place = (last["added_time"], last["graph_exec_id"], last["node_exec_id"])
     return urlsafe_b64encode(msgspec.json.encode(place)).decode()

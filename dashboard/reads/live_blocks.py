@@ -16,6 +16,7 @@ import asyncpg
 from pydantic import BaseModel, ConfigDict, Field
 
 from execstream.dashboard.reads.catalogue import Block, list_blocks
+from execstream.storage.reads.block_figures import IS_BUCKET, SOUND_COUNTS
 from execstream.streams.totals.histogram import quantile
 
 WINDOWS = {"1m": 1, "5m": 5, "1h": 60}  # minutes
@@ -142,10 +143,11 @@ select block_id, minute, {_COUNTS}
   from block_minute where minute >= $1 and minute <= $2 and (ended > 0 or cascaded > 0)
  group by 1, 2
 """
-_DURATIONS = """
+_DURATIONS = f"""
 select block_id, bucket::int as bucket, sum(count::bigint)::bigint as count
-  from block_minute, jsonb_each_text(histogram) as each(bucket, count)
- where minute >= $1
+  from block_minute,
+       jsonb_each_text({SOUND_COUNTS.format("histogram")}) as each(bucket, count)
+ where minute >= $1 and {IS_BUCKET}
  group by block_id, bucket
 """
 _ERRORS = """

@@ -8,9 +8,11 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
-from execstream.storage.log.dead_letters import Filter, find_letters, get_letter
+from execstream.storage.log.dead_letters import Filter, get_letter, newest_letters
 from execstream.storage.querying import Where
 from execstream.storage.reads.read_errors import InvalidCursor
+from execstream.storage.schema.tables import REFUSALS
+from execstream.storage.unreadable_rows import readable, reading_row
 from execstream.streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024
@@ -57,8 +59,14 @@ async def list_refusals(
             limit {where.arg(limit + 1)}""",
         *where.args,
     )
-    items = [
-        RefusalItem(
+    last = rows[limit - 1] if len(rows) > limit else None
+    next_cursor = last and _cursor(last["at"], last["source_partition"], last["source_offset"])
+    return readable(rows[:limit], _refusal), next_cursor
+
+
+def _refusal(row: asyncpg.Record) -> RefusalItem:
+    with reading_row(REFUSALS.name):
+        return RefusalItem(
             command_id=str(row["command_id"]),
             graph_exec_id=None if row["graph_exec_id"] is None else str(row["graph_exec_id"]),
             user_id=row["user_id"],
@@ -68,10 +76,6 @@ async def list_refusals(
             at=row["at"],
             source=(row["source_partition"], row["source_offset"]),
         )
-        for row in rows[:limit]
-    ]
-    last = items[-1] if len(rows) > limit else None
-    return items, None if last is None else _cursor(last.at, *last.source)
 
 
 class DeadLetterItem(BaseModel):
@@ -102,10 +106,9 @@ async def list_dead_letters(
 ) -> tuple[list[DeadLetterItem], str | None]:
     """A page of dead letters, and the cursor of the next one."""
     before = None if cursor is None else _place(cursor)
-    found = await find_letters(db, wanted, limit + 1, newest=True, before=before)
-    items = [DeadLetterItem(**_fields(one.letter, one.bytes)) for one in found[:limit]]
-    last = items[-1] if len(found) > limit else None
-    return items, None if last is None else _cursor(last.received_at, last.partition, last.offset)
+    found, place = await newest_letters(db, wanted, limit, before)
+    items = [DeadLetterItem(**_fields(one.letter, one.bytes)) for one in found]
+    return items, place and _cursor(*place)
 
 
 async def get_dead_letter(db: asyncpg.Pool, dead_letter_id: str) -> DeadLetter | None:

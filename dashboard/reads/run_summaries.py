@@ -63,11 +63,11 @@ async def count_by_status(
         f"select status, count(*), now() from graph_execution where {where} group by status",
         *where.args,
     )
-    counts = dict.fromkeys(ExecutionStatus, 0) | {
-        ExecutionStatus(row["status"]): row["count"] for row in rows
-    }
+    # A run in no status that there is counts in the total alone.
+    known = {row["status"]: row["count"] for row in rows}
+    counts = {status: known.get(status, 0) for status in ExecutionStatus}
     as_of = rows[0]["now"] if rows else await db.fetchval("select now()")
-    return StatusCounts(counts=counts, total=sum(counts.values()), as_of=as_of)
+    return StatusCounts(counts=counts, total=sum(known.values()), as_of=as_of)
 
 
 async def find_steps(

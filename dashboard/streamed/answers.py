@@ -19,6 +19,7 @@ from execstream.storage.reads.read_errors import PastIsGone
 from execstream.storage.reads.run_detail import GET_RUN, GET_SHARED_RUN
 from execstream.storage.reads.share_tokens import hash_share_token
 from execstream.storage.reads.steps import STEP_COLUMNS, STEP_ORDER
+from execstream.storage.unreadable_rows import UnreadableRun, note, reading
 from execstream.streams import exact_json
 
 Parts = AsyncIterator[bytes]
@@ -134,13 +135,25 @@ async def run(
         steps = live_steps(run_id, day, await connection.fetch(_LIVE_IDS, run_id, day))
     else:
         steps = past_steps(past, await connection.fetch(_PAST_IDS, *past, 1, None))
-    return parts_of_run(connection, runs, row, steps, limit)
+    return _reading(run_id, parts_of_run(connection, runs, row, steps, limit))
+
+
+async def _reading(run_id: UUID, parts: Parts) -> Parts:
+    """Yield `parts`, which are of one run. Raises UnreadableRun, which cuts an answer that has
+    begun."""
+    try:
+        with reading(run_id):
+            async for part in parts:
+                yield part
+    except UnreadableRun as error:
+        note(error)
+        raise
 
 
 async def shared(connection: asyncpg.Connection, share_token: str) -> Parts | None:
     """Return the JSON of a SharedExecutionResponse; None where the token is none."""
     run = await connection.fetchrow(GET_SHARED_RUN, hash_share_token(share_token))
-    return None if run is None else _shared(connection, run)
+    return None if run is None else _reading(run["id"], _shared(connection, run))
 
 
 async def _shared(connection: asyncpg.Connection, run: Row) -> Parts:
@@ -177,16 +190,27 @@ async def runs(
             following = cursors.encode(last["created_at"], last["id"]) if last else None
             break
         last = row
-        yield before
-        async for part in page.parts(row, limit):
+        parts = page.parts(row, limit)
+        try:
+            first = await anext(parts)
+        except UnreadableRun as error:
+            note(error)  # the others follow
+            continue
+        yield before + first
+        async for part in parts:
             yield part
         before = b","
-    yield b"]," if last else b'{"data":[],'
+    yield b"]," if before == b"," else b'{"data":[],'
     yield _end_of_list(following, as_of_time, limit)
 
 
 async def steps(connection: asyncpg.Connection, steps: StepsOfRun, following: int | None) -> Parts:
-    """Yield the JSON of a listing of steps."""
+    """Yield the JSON of a listing of steps. Raises UnreadableRun."""
+    async for part in _reading(steps.run_id, _steps(connection, steps, following)):
+        yield part
+
+
+async def _steps(connection: asyncpg.Connection, steps: StepsOfRun, following: int | None) -> Parts:
     reader, before = StepReader(connection, steps), b'{"data":['
     async for step in reader.steps():
         yield before

@@ -88,15 +88,16 @@ class RunRows:
         return exact_json.encode(meta.model_dump(exclude=set(left_out)))[1:]
 
     async def parts(self, row: Row, limit: Limit) -> AsyncIterator[bytes]:
-        """Yield the JSON of a GraphExecutionMeta."""
+        """Yield the JSON of a GraphExecutionMeta. Raises UnreadableRun before the first part."""
         large = [*_AS_THEY_ARE, *self.large_credentials(row)]
+        fields = await self.fields(row, large)
         before = b"{"
         for column in large:
             yield before + exact_json.encode(column) + b":"
             async for part in limit.parts(self._connection, self.document(row, column)):
                 yield part
             before = b","
-        yield before + await self.fields(row, large)
+        yield before + fields
 
     def large_credentials(self, row: Row) -> list[str]:
         """Large ones are sent as they are stored."""

@@ -48,9 +48,10 @@ async def complete_totals(
     places = await counted(connection, events)
     for partition, end in ends.items():
         after = places.get(partition, (-1, -1))
-        while page := await events_after(connection, partition, after, end):
+        page = await events_after(connection, partition, after, end)
+        while page.last is not None:
             tally = Tally(definitions)
-            for uncounted in page:
+            for uncounted in page.events:
                 tally.count(decode_fact(uncounted.value))
             await commit_tally(connection, "tally", events, [], tally)
-            after = page[-1].place
+            page = await events_after(connection, partition, page.last, end)

@@ -5,7 +5,7 @@ Events come in the order of their sources within a partition, each marked as rep
 touched, so that live consumers notice nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import asyncpg
@@ -64,18 +64,21 @@ class RedisSink:
 
     async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:  # noqa: ARG002
         published = [event for one in events if (event := decode_event(one.value)).seq is not UNSET]
-        await recall(self._connection, self._views, self._views.missing(published))
+        unreadable = await recall(self._connection, self._views, self._views.missing(published))
         async with self._redis.pipeline(transaction=False) as pipeline:
             for event in published:
-                await self._catch_up(event)
-                pipeline.publish(*self._views.message_for(event))
+                unreadable |= await self._catch_up(event, unreadable)
+                if event.graph_exec_id not in unreadable:
+                    pipeline.publish(*self._views.message_for(event))
             await pipeline.execute()
         self._views.trim()
 
-    async def _catch_up(self, event: Event) -> None:
+    async def _catch_up(self, event: Event, unreadable: Collection[str]) -> set[str]:
         """Entries are missing where a run was erased."""
-        if self._views.lacks(event) and event.seq != 1:
-            await recall(self._connection, self._views, {str(event.graph_exec_id): event})
+        run_id = str(event.graph_exec_id)
+        if event.seq == 1 or run_id in unreadable or not self._views.lacks(event):
+            return set()
+        return await recall(self._connection, self._views, {run_id: event})
 
 
 async def check_topic(settings: Settings, topic: str, partitions: int) -> None:
@@ -147,10 +150,12 @@ class Republishing:
             for number in sorted(left):
                 end = self._spans[number][1]
                 page = await events_after(self._connection, number, self._after[number], end)
-                await self._publish(number, page)
-                if not page:
+                await self._publish(number, page.events)
+                if page.last is None:
                     left.discard(number)
                     self._after[number] = (max(end, self._after[number][0]), -1)
+                else:
+                    self._after[number] = page.last
                 done = sum(self._after[one][0] - self._spans[one][0] for one in self._spans)
                 publish("commands", done, total)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from execstream.storage.reads.block_figures import IS_BUCKET, SOUND_COUNTS
 from execstream.streams.totals.alert_rules import SPANS, Counts, Rules, Spans
 from execstream.streams.totals.error_classes import CALLER, ErrorClass
 from execstream.streams.totals.histogram import bucket_of, merge
@@ -178,10 +179,11 @@ async def load_silent(connection: asyncpg.Connection, least_silence: float) -> l
     return list(runs.values())
 
 
-_STEP_DURATIONS = """
+_STEP_DURATIONS = f"""
 select bucket::int, sum(count::bigint)::bigint
-  from block_minute, jsonb_each_text(histogram) as each(bucket, count)
- where block_id = $1 and minute > now() - make_interval(days => $2) group by 1
+  from block_minute,
+       jsonb_each_text({SOUND_COUNTS.format("histogram")}) as each(bucket, count)
+ where block_id = $1 and minute > now() - make_interval(days => $2) and {IS_BUCKET} group by 1
 """
 
 

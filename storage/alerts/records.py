@@ -18,6 +18,8 @@ from pydantic import BaseModel
 
 from execstream.storage.querying import Where, at_least_one
 from execstream.storage.reads.read_errors import InvalidCursor
+from execstream.storage.schema.tables import ALERTS
+from execstream.storage.unreadable_rows import readable, reading_row
 from execstream.streams import exact_json
 from execstream.streams.totals.alert_rules import Kind, Severity, title
 
@@ -102,9 +104,15 @@ async def load_open(connection: asyncpg.Connection) -> dict[str, OpenAlert]:
     rows = await connection.fetch(
         f"select {_COLUMNS}, subject, calm_since from alert where closed_at is null order by id"
     )
-    return {
-        row["subject"]: OpenAlert(alert=_alert(row), calm_since=row["calm_since"]) for row in rows
-    }
+    return dict(
+        readable(
+            rows,
+            lambda row: (
+                row["subject"],
+                OpenAlert(alert=_alert(row), calm_since=row["calm_since"]),
+            ),
+        )
+    )
 
 
 # Who has silenced a subject does not hear of its next alert either, until that time is over.
@@ -262,10 +270,10 @@ async def list_alerts(
             order by closed_at is null desc, id desc limit {where.arg(limit + 1)}""",
         *where.args,
     )
-    alerts = [_alert(row) for row in rows[:limit]]
+    alerts = readable(rows[:limit], _alert)
     if len(rows) <= limit:
         return alerts, None
-    place = (alerts[-1].closed_at is None, alerts[-1].id)
+    place = (rows[limit - 1]["closed_at"] is None, rows[limit - 1]["id"])
     return alerts, urlsafe_b64encode(msgspec.json.encode(place)).decode()
 
 
@@ -278,11 +286,12 @@ def _read_cursor(cursor: str) -> _Cursor:
 
 
 def _alert(row: asyncpg.Record) -> Alert:
-    about = {name: row[name] for name in Alert.model_fields.keys() - {"figures", "title"}}
-    figures: Any = exact_json.decode(row["figures"])
-    is_open = row["closed_at"] is None
-    alert_title = title(Kind(row["kind"]), row["error_class"], figures, is_open=is_open)
-    return Alert(**about, figures=figures, title=alert_title)
+    with reading_row(ALERTS.name):
+        about = {name: row[name] for name in Alert.model_fields.keys() - {"figures", "title"}}
+        figures: Any = exact_json.decode(row["figures"])
+        is_open = row["closed_at"] is None
+        alert_title = title(Kind(row["kind"]), row["error_class"], figures, is_open=is_open)
+        return Alert(**about, figures=figures, title=alert_title)
 
 
 def _json(figures: Mapping[str, object]) -> str:

@@ -12,6 +12,8 @@ import asyncpg
 import msgspec
 
 from execstream.storage.querying import Where, parse_id
+from execstream.storage.schema.tables import DEAD_LETTERS
+from execstream.storage.unreadable_rows import readable, reading_row
 from execstream.streams.outcomes import Dead, DeadReason
 from execstream.streams.redriving import Headers, Letter
 
@@ -19,6 +21,7 @@ Answer = TypeVar("Answer")
 RecordPosition = tuple[int, int]  # partition and offset on the commands topic
 
 _decode_headers = msgspec.json.Decoder(Headers).decode
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
 
 _COLUMNS = """id, topic, partition, "offset", key, {value} as value, headers::text as headers,
     reason, detail::text as detail, received_at, redriven_at"""
@@ -43,16 +46,32 @@ class Found(NamedTuple):
     bytes: int
 
 
-async def find_letters(
-    db: asyncpg.Pool,
-    wanted: Filter,
-    limit: int,
-    *,
-    newest: bool = False,
-    before: tuple[datetime, int, int] | None = None,
-) -> list[Found]:
-    """Those that `wanted` describes, by topic, partition and offset, or newest first; then only
-    those that come after the one with `before` for its time, partition and offset."""
+async def find_letters(db: asyncpg.Pool, wanted: Filter, limit: int) -> list[Found]:
+    """Those that `wanted` describes, by topic, partition and offset."""
+    return readable(await _find(db, _where(wanted), _ORDER, limit), _found)
+
+
+Position = tuple[datetime, int, int]  # when it was received, its partition and offset
+
+
+async def newest_letters(
+    db: asyncpg.Pool, wanted: Filter, limit: int, before: Position | None
+) -> tuple[list[Found], Position | None]:
+    """A page of those that `wanted` describes, newest first, after the one at `before`; and the
+    position that the next page begins after, None when there is none."""
+    where = _where(wanted)
+    if before is not None:
+        time, partition, offset = before
+        place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
+        where.add(f'(received_at, partition, "offset") < {place}', offset)
+    order = 'order by received_at desc, partition desc, "offset" desc'
+    rows = await _find(db, where, order, limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    next_position = last and (last["received_at"], last["partition"], last["offset"])
+    return readable(rows[:limit], _found), next_position
+
+
+def _where(wanted: Filter) -> Where:
     where = Where()
     if wanted.ids:
         where.add("id = any ({}::uuid[])", [parse_id(one) for one in wanted.ids])
@@ -60,18 +79,21 @@ async def find_letters(
     where.add("received_at >= {}", wanted.since)
     where.add("received_at < {}", wanted.until)
     where.add("(redriven_at is not null) = {}", wanted.is_redriven)
-    if before is not None:
-        time, partition, offset = before
-        place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
-        where.add(f'(received_at, partition, "offset") < {place}', offset)
-    order = 'order by received_at desc, partition desc, "offset" desc' if newest else _ORDER
+    return where
+
+
+async def _find(db: asyncpg.Pool, where: Where, order: str, limit: int) -> list[asyncpg.Record]:
     columns = _COLUMNS.format(value="null::bytea")
-    rows = await db.fetch(
+    rows: list[asyncpg.Record] = await db.fetch(
         f"""select {columns}, coalesce(length(value), 0) as bytes
               from dead_letter where {where} {order} limit {where.arg(limit)}""",
         *where.args,
     )
-    return [Found(_letter(row), row["bytes"]) for row in rows]
+    return rows
+
+
+def _found(row: asyncpg.Record) -> Found:
+    return Found(_letter(row), row["bytes"])
 
 
 async def get_letter(db: asyncpg.Pool, letter_id: str) -> Letter | None:
@@ -84,19 +106,20 @@ async def get_letter(db: asyncpg.Pool, letter_id: str) -> Letter | None:
 
 
 def _letter(row: asyncpg.Record) -> Letter:
-    return Letter(
-        str(row["id"]),
-        row["topic"],
-        row["partition"],
-        row["offset"],
-        row["key"],
-        row["value"],
-        _decode_headers(row["headers"]),
-        DeadReason(row["reason"]),
-        msgspec.json.decode(row["detail"]),
-        row["received_at"],
-        row["redriven_at"],
-    )
+    with reading_row(DEAD_LETTERS.name):
+        return Letter(
+            str(row["id"]),
+            row["topic"],
+            row["partition"],
+            row["offset"],
+            row["key"],
+            row["value"],
+            _decode_headers(row["headers"]),
+            DeadReason(row["reason"]),
+            _decode_detail(row["detail"]),
+            row["received_at"],
+            row["redriven_at"],
+        )
 
 
 _TAKE = f"""

@@ -11,7 +11,13 @@ import asyncpg
 from msgspec import UNSET, Raw
 
 from execstream.storage.log.reader import Row, read_page
-from execstream.storage.log.run_states import entry_of, load_runs
+from execstream.storage.log.run_states import Unreadable, entry_of, load_runs, refuse
+from execstream.storage.unreadable_rows import (
+    NOT_AS_WRITTEN,
+    UnreadableRun,
+    note,
+    unreadable_run,
+)
 from execstream.streams.events import Event, SourceOffset, encode_event, run_event
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.state import Run
@@ -21,10 +27,15 @@ MOST_STEPS = 50_000  # of all runs that are kept; a run counts as a step
 
 
 class EventBuilder:
-    """Builds events from rows of the log, given in the order of their sources."""
+    """Builds events from rows of the log, given in the order of their sources.
 
-    def __init__(self) -> None:
+    `unreadable` is called for a run of which something cannot be read; if that returns, the events
+    of the run in the page are left out.
+    """
+
+    def __init__(self, unreadable: Unreadable = refuse) -> None:
         self._runs: dict[str, Run] = {}  # the least recently used first
+        self._unreadable = unreadable
 
     async def events(self, connection: asyncpg.Connection, rows: Sequence[Row]) -> list[Event]:
         """Return the events of `rows`, which `connection` has just read and still sees."""
@@ -32,13 +43,23 @@ class EventBuilder:
         for row in rows:
             if row["seq"] is not None:
                 firsts.setdefault(str(row["graph_exec_id"]), row["seq"])
-        await self._recall(connection, firsts)
-        events = [self._event(row) for row in rows]
+        left_out = await self._recall(connection, firsts)
+        events = []
+        for row in rows:
+            run_id = str(row["graph_exec_id"])
+            if run_id in left_out:
+                continue
+            try:
+                events.append(self._event(row))
+            except NOT_AS_WRITTEN as error:
+                left_out.add(run_id)
+                self._runs.pop(run_id, None)
+                self._unreadable(unreadable_run(run_id, error))
         self._trim(firsts)
         return events
 
-    async def _recall(self, connection: asyncpg.Connection, firsts: dict[str, int]) -> None:
-        """Load each run as it was before its first entry in the page."""
+    async def _recall(self, connection: asyncpg.Connection, firsts: dict[str, int]) -> set[str]:
+        """Load each run as it was before its first entry in the page; those left out."""
         known = {run_id: self._runs.pop(run_id) for run_id in firsts if run_id in self._runs}
         for run_id, run in known.items():
             if run.last_seq + 1 == firsts[run_id]:
@@ -46,8 +67,15 @@ class EventBuilder:
         missing = {
             run_id: seq for run_id, seq in firsts.items() if seq > 1 and run_id not in self._runs
         }
+        left_out: set[str] = set()
+
+        def leave_out(error: UnreadableRun) -> None:
+            self._unreadable(error)
+            left_out.add(error.graph_exec_id)
+
         if missing:
-            self._runs |= await load_runs(connection, list(missing), missing)
+            self._runs |= await load_runs(connection, list(missing), missing, unreadable=leave_out)
+        return left_out
 
     def _event(self, row: Row) -> Event:
         if row["seq"] is not None:
@@ -56,7 +84,8 @@ class EventBuilder:
 
     def _trim(self, used: dict[str, int]) -> None:
         for run_id in used:
-            self._runs[run_id].outcomes.clear()  # only workers that apply commands use them
+            if run := self._runs.get(run_id):
+                run.outcomes.clear()  # only workers that apply commands use them
         steps = sum(1 + len(run.steps) for run in self._runs.values())
         while steps > MOST_STEPS:
             steps -= 1 + len(self._runs.pop(next(iter(self._runs))).steps)
@@ -70,10 +99,20 @@ class StoredEvent(NamedTuple):
     value: bytes
 
 
+class EventPage(NamedTuple):
+    """Events in order, and the source of the last one that was read; None when there are no more.
+
+    Events of runs that cannot be read are missing.
+    """
+
+    events: list[StoredEvent]
+    last: SourceOffset | None
+
+
 async def events_after(
     connection: asyncpg.Connection, partition: int, after: SourceOffset, before: int
-) -> list[StoredEvent]:
-    """Return the next page of events of `partition`; empty when there are no more.
+) -> EventPage:
+    """Return the next page of events of `partition`.
 
     Their sources are greater than `after`, and their offsets are below `before`.
     """
@@ -81,7 +120,9 @@ async def events_after(
     # One snapshot: commits go on meanwhile, and may erase a run between two queries.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows, _ = await read_page(connection, {partition: (begin, (before, 0))}, limit=PAGE)
-        return [_stored_event(one) for one in await EventBuilder().events(connection, rows)]
+        events = await EventBuilder(note).events(connection, rows)
+    last = (rows[-1]["source_offset"], rows[-1]["source_index"]) if rows else None
+    return EventPage([_stored_event(one) for one in events], last)
 
 
 def _entry_event(runs: dict[str, Run], row: Row) -> Event:

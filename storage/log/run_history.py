@@ -10,14 +10,19 @@ from datetime import datetime
 import asyncpg
 from msgspec import Raw
 
-from execstream.storage.log.run_states import entry_of, load_runs
+from execstream.storage.log.run_states import Unreadable, entry_of, load_runs, refuse
+from execstream.storage.unreadable_rows import (
+    NOT_AS_WRITTEN,
+    UnreadableRun,
+    unreadable_run,
+)
 from execstream.streams.events import Event, Source, run_event
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry, EntryType
 from execstream.streams.state import Run
 from execstream.streams.statuses import ExecutionStatus
 
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 100  # of a cursor: an entry may have megabytes
 _UNRECORDED: Source = (-1, -1, -1)  # the source of an event that nobody is to publish
 
 
@@ -43,10 +48,17 @@ HEAD_COLUMNS = """run.id, run.created_at, run.status, run.started_at, run.ended_
 _HEADS = f"select {HEAD_COLUMNS} from graph_execution run where id = any ($1::uuid[])"
 
 
-async def load_heads(connection: asyncpg.Connection, run_ids: Iterable[str]) -> dict[str, Head]:
+async def load_heads(
+    connection: asyncpg.Connection, run_ids: Iterable[str], unreadable: Unreadable = refuse
+) -> dict[str, Head]:
     """The heads of those of `run_ids` that exist, as they are now."""
-    rows = await connection.fetch(_HEADS, list(run_ids))
-    return {str(row["id"]): head_of(row) for row in rows}
+    heads = {}
+    for row in await connection.fetch(_HEADS, list(run_ids)):
+        try:
+            heads[str(row["id"])] = head_of(row)
+        except NOT_AS_WRITTEN as error:
+            unreadable(unreadable_run(str(row["id"]), error))
+    return heads
 
 
 def head_of(row: asyncpg.Record) -> Head:
@@ -78,27 +90,40 @@ select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.nam
 
 
 async def earlier_events(
-    connection: asyncpg.Connection, before: Mapping[str, int], heads: Mapping[str, Head]
+    connection: asyncpg.Connection,
+    before: Mapping[str, int],
+    heads: Mapping[str, Head],
+    unreadable: Unreadable = refuse,
 ) -> AsyncIterator[Event]:
     """Events of the runs of `heads` before entry `before[run]`: run by run, each in order.
 
     Of a run whose journal no longer has its beginning, those that tell of steps whose beginning
-    it has. Their sources are not told.
+    it has. Their sources are not told. `unreadable` is called for a run that cannot be read; if
+    that returns, its later events are left out.
     """
     ids = list(heads)
     days = list({head.created_at.date() for head in heads.values()})
     run: Run | None = None
+    broken: str | None = None
     async with connection.transaction(readonly=True):
         rows = connection.cursor(
             _ENTRIES, ids, [before[run_id] for run_id in ids], days, prefetch=ROWS_AT_ONCE
         )
         async for row in rows:
-            run_id, entry = str(row["graph_exec_id"]), whole_entry(row)
-            if run is None or run.id != run_id:
-                run = await begun(connection, run_id, entry)
-            if is_known(run, entry):
-                evolve(run, entry)
-                yield run_event(run, entry, _UNRECORDED)
+            run_id = str(row["graph_exec_id"])
+            if run_id == broken:
+                continue
+            try:
+                entry = whole_entry(row)
+                if run is None or run.id != run_id:
+                    run = await begun(connection, run_id, entry)
+                event = next_event(run, entry, _UNRECORDED)
+            except (*NOT_AS_WRITTEN, UnreadableRun) as error:
+                broken = run_id
+                unreadable(unreadable_run(run_id, error))
+                continue
+            if event is not None:
+                yield event
 
 
 async def begun(connection: asyncpg.Connection, run_id: str, first: Entry) -> Run:
@@ -108,10 +133,14 @@ async def begun(connection: asyncpg.Connection, run_id: str, first: Entry) -> Ru
     return (await load_runs(connection, [run_id], {run_id: first.seq}))[run_id]
 
 
-def is_known(run: Run, entry: Entry) -> bool:
-    """False for an entry of a step whose beginning is gone."""
+def next_event(run: Run, entry: Entry, source: Source) -> Event | None:
+    """Let `run` evolve by its next entry; the event of that, or None for an entry of a step whose
+    beginning is gone."""
     step_id = entry.node_exec_id
-    return step_id is None or step_id in run.steps or entry.type is EntryType.NODE_ADDED
+    if step_id is None or step_id in run.steps or entry.type is EntryType.NODE_ADDED:
+        evolve(run, entry)
+        return run_event(run, entry, source)
+    return None
 
 
 def whole_entry(row: asyncpg.Record) -> Entry:

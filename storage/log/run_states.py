@@ -1,72 +1,157 @@
 """The states of runs, rebuilt from their journals by the fold that makes them live."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from execstream.streams.fold import evolve, new_run
+from execstream.storage.unreadable_rows import NOT_AS_WRITTEN, UnreadableRun, unreadable_run
+from execstream.streams.fold import evolve, keep_stats, new_run
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
 from execstream.streams.key_values import KeyValues
-from execstream.streams.state import Run
-from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.state import Run, Step
+from execstream.streams.statuses import FINAL, ExecutionStatus
 
 _decode_detail = msgspec.json.Decoder(Detail).decode
 
-_RUNS = "select * from graph_execution where id = any ($1::uuid[])"
+# Without what runs were given, which may be megabytes.
+_RUNS = """
+select id, source_partition, user_id, graph_id, graph_version, created_at, dry_run, status,
+       last_seq, started_at, ended_at, updated_at, is_deleted, is_shared, share_token_hash,
+       shared_at, trimmed_at
+  from graph_execution where id = any ($1::uuid[])
+"""
 
-# Without the payloads, which no rule asks about; the stats of steps are kept for a cascade. What is
-# taken out of `detail` is not written as text, however long that would be. `run_day` prunes the
-# partitions.
-_ENTRIES = """
-select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name,
-       j.was, j.status,
-       j.detail - case when j.type = 'graph.updated' then array['stats'] else
-           array['execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks'] end as detail
+# Entries as the fold needs them, without payloads, whose text may be many times their size. The
+# stats of a step are read when they turn out to be needed.
+STATE_COLUMNS = """
+       j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name, j.was, j.status,
+       j.detail ? 'stats' as has_stats,
+       case when jsonb_typeof(j.detail) = 'object' then j.detail - array[
+           'stats', 'execution_data', 'inputs', 'credential_inputs', 'nodes_input_masks']
+       else j.detail end as detail"""
+# A page at a time, since a run may have any number of them. `run_day` prunes the partitions.
+_ENTRIES = f"""
+select {STATE_COLUMNS}
   from journal j
   join unnest($1::uuid[], $2::bigint[]) as x(id, before) on j.graph_exec_id = x.id
  where j.graph_exec_id = any ($1::uuid[]) and j.run_day = any ($3::date[])
-   and j.seq < x.before
- order by j.graph_exec_id, j.seq
+   and j.seq < x.before and (j.graph_exec_id, j.seq) > ($4, $5)
+ order by j.graph_exec_id, j.seq limit $6
 """
+_STATS = """
+select detail -> 'stats' from journal
+ where graph_exec_id = $1 and run_day = $2 and seq = $3
+"""
+PAGE = 2_000  # entries
 
 NO_LIMIT = 2**62
 # The day of a run names the partition of its steps and entries.
 DAY_OF_RUN = "(select (created_at at time zone 'UTC')::date from graph_execution where id = {0})"
 
 
+Unreadable = Callable[[UnreadableRun], None]
+
+
+def refuse(error: UnreadableRun) -> None:
+    """Raise `error`: nothing is read around it."""
+    raise error
+
+
 async def load_runs(
     connection: asyncpg.Connection,
     run_ids: Collection[str],
     before: Mapping[str, int] | None = None,
+    *,
+    unreadable: Unreadable = refuse,
+    with_stats: bool = False,
 ) -> dict[str, Run]:
-    """The runs of `run_ids` that exist; each as it was before entry `before[id]`, else as now."""
-    rows = await connection.fetch(_RUNS, list(run_ids))
-    if not rows:
-        return {}
-    runs: dict[str, Run] = {}
-    ids = [str(row["id"]) for row in rows]
-    entries = await connection.fetch(
-        _ENTRIES,
-        ids,
-        [(before or {}).get(run_id, NO_LIMIT) for run_id in ids],
-        list({row["created_at"].date() for row in rows}),
-    )
-    partitions = {run_id: row["source_partition"] for run_id, row in zip(ids, rows, strict=True)}
-    for record in entries:
-        run_id, entry = str(record["graph_exec_id"]), entry_of(record)
-        if run_id not in runs and entry.type is EntryType.GRAPH_CREATED:
-            runs[run_id] = new_run(run_id, entry, partitions[run_id])
-        if run_id in runs:
-            evolve(runs[run_id], entry)
-    for run_id, row in zip(ids, rows, strict=True):
-        if run_id not in runs:
-            runs[run_id] = _without_journal(
-                row, [entry_of(r) for r in entries if str(r["graph_exec_id"]) == run_id]
+    """The runs of `run_ids` that exist; each as it was before entry `before[id]`, else as now.
+
+    `unreadable` is called for each run that cannot be read, which is left out if that returns.
+    `with_stats`: with the stats of steps, which only the rules ask about.
+    """
+    rows = {str(row["id"]): row for row in await connection.fetch(_RUNS, list(run_ids))}
+    loading = _Loading({run_id: row["source_partition"] for run_id, row in rows.items()})
+    limits = [(before or {}).get(run_id, NO_LIMIT) for run_id in rows]
+    days = {row["created_at"].date() for row in rows.values()}
+    last: tuple[UUID, int] | None = (UUID(int=0), 0) if rows else None
+    while last is not None:
+        page = await connection.fetch(_ENTRIES, list(rows), limits, list(days), *last, PAGE)
+        for record in page:
+            loading.add(record)
+        last = (page[-1]["graph_exec_id"], page[-1]["seq"]) if len(page) == PAGE else None
+    for run_id, row in rows.items():
+        loading.end(run_id, row)
+    if with_stats:
+        for step, run_id, seq in loading.stats():
+            stats = await connection.fetchval(
+                _STATS, run_id, rows[run_id]["created_at"].date(), seq
             )
-        runs[run_id].trimmed_at = row["trimmed_at"]
-    return runs
+            if stats is not None and stats.startswith("{"):
+                keep_stats(loading.runs[run_id], step, stats.encode())
+            else:
+                loading.fail(run_id, TypeError("the stats of a step are no object"))
+    for error in loading.errors.values():
+        unreadable(error)
+    return loading.runs
+
+
+class _Loading:
+    """Runs that are folded from rows of the journal, each by itself."""
+
+    def __init__(self, partitions: Mapping[str, int]) -> None:
+        self.runs: dict[str, Run] = {}
+        self.errors: dict[str, UnreadableRun] = {}
+        self._partitions = partitions
+        self._rests: dict[str, list[Entry]] = {}  # of runs without a beginning
+        self._stats: dict[tuple[str, str], int] = {}  # entry of the newest, by run and step
+
+    def add(self, record: asyncpg.Record) -> None:
+        """Fold the next entry of a run."""
+        run_id = str(record["graph_exec_id"])
+        if run_id not in self.errors:
+            try:
+                self._add(run_id, entry_of(record), has_stats=record["has_stats"])
+            except NOT_AS_WRITTEN as error:
+                self.fail(run_id, error)
+
+    def _add(self, run_id: str, entry: Entry, *, has_stats: bool | None) -> None:
+        run = self.runs.get(run_id)
+        if run is None and entry.type is EntryType.GRAPH_CREATED:
+            run = self.runs[run_id] = new_run(run_id, entry, self._partitions[run_id])
+        if run is None:
+            self._rests.setdefault(run_id, []).append(entry)
+            return
+        evolve(run, entry)
+        if has_stats and entry.node_exec_id is not None:
+            self._stats[run_id, entry.node_exec_id] = entry.seq
+
+    def end(self, run_id: str, row: asyncpg.Record) -> None:
+        """Take over what only the row of a run has."""
+        if run_id in self.errors:
+            return
+        try:
+            if run_id not in self.runs:
+                self.runs[run_id] = _without_journal(row, self._rests.get(run_id, ()))
+            self.runs[run_id].trimmed_at = row["trimmed_at"]
+        except NOT_AS_WRITTEN as error:
+            self.fail(run_id, error)
+
+    def stats(self) -> Iterator[tuple[Step, str, int]]:
+        """Steps that are not over and have stats, their run, and the entry with the newest."""
+        for (run_id, step_id), seq in self._stats.items():
+            run = self.runs.get(run_id)
+            step = None if run is None else run.steps.get(step_id)
+            if step is not None and step.status not in FINAL:
+                yield step, run_id, seq
+
+    def fail(self, run_id: str, error: BaseException) -> None:
+        """Leave the run out, because of `error`."""
+        self.errors[run_id] = unreadable_run(run_id, error)
+        self.runs.pop(run_id, None)
 
 
 def entry_of(record: Mapping[str, Any]) -> Entry:
@@ -88,6 +173,8 @@ def entry_of(record: Mapping[str, Any]) -> Entry:
 
 def _without_journal(row: asyncpg.Record, rest: Iterable[Entry]) -> Run:
     """A run whose journal was erased, but for the closing entry, or trimmed by retention."""
+    if row["trimmed_at"] is None and not row["is_deleted"]:
+        raise LookupError("its journal is missing")
     run = Run(
         id=str(row["id"]),
         partition=row["source_partition"],

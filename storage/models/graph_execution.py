@@ -19,6 +19,7 @@ from execstream.storage.models.values import (
     GraphInput,
     NodesInputMasks,
 )
+from execstream.storage.unreadable_rows import reading
 from execstream.streams.statuses import ExecutionStatus
 
 # Stats that readers know by another name than they are stored under.
@@ -90,8 +91,9 @@ class GraphExecutionMeta(BaseModel):
 
     @classmethod
     def from_db(cls, record: Mapping[str, Any]) -> Self:
-        """Build a run from its row."""
-        return cls(**_columns(record))
+        """Build a run from its row. Raises UnreadableRun."""
+        with reading(record["id"]):
+            return cls(**_columns(record))
 
 
 class GraphExecution(GraphExecutionMeta):
@@ -107,8 +109,12 @@ class GraphExecution(GraphExecutionMeta):
         steps: Sequence[NodeExecutionResult] = (),
         block_types: BlockTypes = _NO_BLOCKS,
     ) -> Self:
-        """Build a run from its row and, in their order, at least the steps of INTERFACE blocks."""
-        return cls(**_columns(record) | _interface(record, steps, block_types))
+        """Build a run from its row and, in their order, at least the steps of INTERFACE blocks.
+
+        Raises UnreadableRun.
+        """
+        with reading(record["id"]):
+            return cls(**_columns(record) | _interface(record, steps, block_types))
 
 
 class GraphExecutionWithNodes(GraphExecution):
@@ -123,10 +129,12 @@ class GraphExecutionWithNodes(GraphExecution):
         steps: Sequence[NodeExecutionResult] = (),
         block_types: BlockTypes = _NO_BLOCKS,
     ) -> Self:
-        """Build a run from its row and all its steps in their order."""
-        return cls(
-            **_columns(record) | _interface(record, steps, block_types), node_executions=list(steps)
-        )
+        """Build a run from its row and all its steps in their order. Raises UnreadableRun."""
+        with reading(record["id"]):
+            return cls(
+                **_columns(record) | _interface(record, steps, block_types),
+                node_executions=list(steps),
+            )
 
     def to_graph_execution_entry(
         self,

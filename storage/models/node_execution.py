@@ -10,6 +10,7 @@ from execstream.storage.models.context import ExecutionContext
 from execstream.storage.models.queue_entries import NodeExecutionEntry
 from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
 from execstream.storage.models.values import BlockInput, CompletedBlockOutput
+from execstream.storage.unreadable_rows import reading
 from execstream.streams.statuses import ExecutionStatus
 
 
@@ -41,34 +42,11 @@ class NodeExecutionResult(BaseModel):
     ) -> Self:
         """Build a step from its row, joined with its run's owner and graph.
 
-        `inputs` are the stored ones, which count only when the row has no `execution_data`.
+        `inputs` are the stored ones, which count only when the row has no `execution_data`. Raises
+        UnreadableRun.
         """
-        stats = stats_from_db(
-            NodeExecutionStats,
-            record["stats"],
-            graph_exec_id=str(record["graph_exec_id"]),
-            node_exec_id=str(record["id"]),
-        )
-        input_data = record["execution_data"]
-        return cls(
-            user_id=record["user_id"],
-            graph_id=record["graph_id"],
-            graph_version=record["graph_version"],
-            graph_exec_id=str(record["graph_exec_id"]),
-            node_exec_id=str(record["id"]),
-            node_id=record["node_id"],
-            block_id=record["block_id"],
-            status=record["status"],
-            input_data=_without_cleared_inputs(
-                (inputs or {}) if input_data is None else input_data, stats
-            ),
-            output_data=_without_cleared_outputs(outputs or {}, stats),
-            add_time=record["added_time"],
-            queue_time=record["queued_time"],
-            start_time=record["started_time"],
-            end_time=record["ended_time"],
-            stats=stats,
-        )
+        with reading(record["graph_exec_id"]):
+            return cls(**_columns(record, inputs or {}, outputs or {}))
 
     def to_node_execution_entry(self, execution_context: ExecutionContext) -> NodeExecutionEntry:
         """The entry that has this step executed."""
@@ -98,3 +76,32 @@ def _without_cleared_outputs(
     if stats is None or not stats.cleared_outputs:
         return outputs
     return {name: list(messages) for name, messages in stats.cleared_outputs.items()}
+
+
+def _columns(
+    record: Mapping[str, Any], inputs: BlockInput, outputs: CompletedBlockOutput
+) -> dict[str, Any]:
+    stats = stats_from_db(
+        NodeExecutionStats,
+        record["stats"],
+        graph_exec_id=str(record["graph_exec_id"]),
+        node_exec_id=str(record["id"]),
+    )
+    input_data = record["execution_data"]
+    return {
+        "user_id": record["user_id"],
+        "graph_id": record["graph_id"],
+        "graph_version": record["graph_version"],
+        "graph_exec_id": str(record["graph_exec_id"]),
+        "node_exec_id": str(record["id"]),
+        "node_id": record["node_id"],
+        "block_id": record["block_id"],
+        "status": record["status"],
+        "input_data": _without_cleared_inputs(inputs if input_data is None else input_data, stats),
+        "output_data": _without_cleared_outputs(outputs, stats),
+        "add_time": record["added_time"],
+        "queue_time": record["queued_time"],
+        "start_time": record["started_time"],
+        "end_time": record["ended_time"],
+        "stats": stats,
+    }

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from execstream.storage.models.derived import BlockTypes, run_outputs
 from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.models.values import CompletedBlockOutput
+from execstream.storage.unreadable_rows import reading
 from execstream.streams.statuses import ExecutionStatus
 
 
@@ -29,12 +30,16 @@ class SharedExecutionResponse(BaseModel):
         steps: Sequence[NodeExecutionResult],
         block_types: BlockTypes,
     ) -> Self:
-        """Build the answer from a run's row, joined with its graph, and its OUTPUT steps."""
-        return cls(
-            id=str(record["id"]),
-            graph_name=record["graph_name"] or "Untitled Agent",
-            graph_description=record["graph_description"],
-            status=record["status"],
-            created_at=record["created_at"],
-            outputs=run_outputs(steps, block_types),
-        )
+        """Build the answer from a run's row, joined with its graph, and its OUTPUT steps.
+
+        Raises UnreadableRun.
+        """
+        with reading(record["id"]):
+            return cls(
+                id=str(record["id"]),
+                graph_name=record["graph_name"] or "Untitled Agent",
+                graph_description=record["graph_description"],
+                status=record["status"],
+                created_at=record["created_at"],
+                outputs=run_outputs(steps, block_types),
+            )

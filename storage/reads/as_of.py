@@ -24,6 +24,7 @@ from execstream.storage.reads import cursors
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
 from execstream.storage.reads.steps import STEP_ORDER, build_steps
+from execstream.storage.unreadable_rows import readable
 from execstream.streams.moments import Moment
 from execstream.streams.statuses import ExecutionStatus
 
@@ -53,8 +54,8 @@ lateral (
                as started_at,
            (array_agg(case when status in ('COMPLETED', 'FAILED', 'TERMINATED') then at end
                       order by seq desc) filter (where status is not null))[1] as ended_at,
-           coalesce((array_agg(detail -> 'is_shared' order by seq desc)
-                     filter (where type = 'graph.shared'))[1]::boolean, false) as is_shared
+           coalesce((array_agg(detail -> 'is_shared' = 'true' order by seq desc)
+                     filter (where type = 'graph.shared'))[1], false) as is_shared
       from journal
      where graph_exec_id = run.id and run_day = {_DAY} and node_exec_id is null
        and seq <= reached.seq
@@ -272,7 +273,7 @@ async def list_graph_executions_as_of(
     page = rows[:limit]
     last = page[-1] if len(rows) > limit else None
     return GraphExecutionsPage(
-        data=[GraphExecutionMeta.from_db(row) for row in page],
+        data=readable(page, GraphExecutionMeta.from_db),
         next_cursor=None if last is None else cursors.encode(last["created_at"], last["id"]),
     )
 

@@ -3,6 +3,7 @@
 The totals follow the rows by less than a second while a tally worker runs.
 """
 
+import re
 from datetime import datetime
 from uuid import UUID
 
@@ -62,13 +63,19 @@ class TopError(BaseModel):
     last_at: datetime
 
 
+# Counts as the tally writes them: of anything else, nothing is counted.
+SOUND_COUNTS = """case when jsonb_typeof({0}) = 'object' and not {0}
+    @? '$.* ? (@.type() <> "number" || @ > 1000000000000000000)' then {0} else '{{}}' end"""
+IS_BUCKET = r"bucket ~ '^-?[0-9]{1,9}$'"
+_BUCKET = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+
 # By the primary key, which begins with the minute.
-_FIGURES = """
+_FIGURES = f"""
 select m.block_id, max(b.name) as name, sum(added) as added, sum(ended) as ended,
     sum(failed) as failed, sum(terminated) as terminated, sum(cascaded) as cascaded,
     sum(caller_failed) as caller_failed, sum(cost) as cost,
-    sum(tokens) as tokens, sum_counts(histogram) as histogram,
-    sum_counts(error_classes) as error_classes
+    sum(tokens) as tokens, sum_counts({SOUND_COUNTS.format("histogram")}) as histogram,
+    sum_counts({SOUND_COUNTS.format("error_classes")}) as error_classes
 from block_minute m left join block b on b.id = m.block_id
 where minute >= date_trunc('minute', $1::timestamptz) and minute < $2
 group by m.block_id
@@ -85,7 +92,10 @@ async def get_block_figures(db: asyncpg.Pool, start: datetime, end: datetime) ->
     span = {"start": start.replace(second=0, microsecond=0), "end": end}
     for row in await db.fetch(_FIGURES, start, end):
         about = dict(row) | span
-        counts = {int(bucket): int(count) for bucket, count in about.pop("histogram").items()}
+        histogram = about.pop("histogram")
+        counts = {
+            int(one): int(count) for one, count in histogram.items() if _BUCKET.fullmatch(one)
+        }
         for share in (50, 95, 99):
             about[f"p{share}_ms"] = quantile(counts, share / 100)
         figures.append(BlockFigures(**about))

@@ -5,6 +5,7 @@ from datetime import datetime
 import asyncpg
 
 from execstream.storage.models.summaries import DayCost, GraphCost, RunCost, UserCostSummary
+from execstream.storage.unreadable_rows import readable, reading
 
 TOP_RUNS = 10
 
@@ -64,5 +65,10 @@ async def get_user_cost_summary(
         failed_cost=sum(day["failed_cost"] for day in days),
         by_graph=[GraphCost(**row) for row in graphs],
         by_day=[DayCost(**day) for day in days],
-        top_runs=[RunCost(**row) for row in dearest],
+        top_runs=readable(dearest, _run_cost),
     )
+
+
+def _run_cost(row: asyncpg.Record) -> RunCost:
+    with reading(row["graph_exec_id"]):
+        return RunCost(**row)

@@ -1,4 +1,7 @@
-"""Many runs: lists, counts and pages, newest first. Deleted ones are hidden."""
+"""Many runs: lists, counts and pages, newest first.
+
+Deleted runs are hidden; those that cannot be read are left out, and logged.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +18,7 @@ from execstream.storage.models.summaries import FrequentlyExecutedGraph
 from execstream.storage.querying import Where, at_least_one, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.run_detail import BARE_RUN_COLUMNS, RUN_COLUMNS
+from execstream.storage.unreadable_rows import readable
 from execstream.streams.statuses import ExecutionStatus
 
 # The id settles ties, so that the order is the same on every page.
@@ -74,7 +78,7 @@ async def list_graph_executions(
     rows = await db.fetch(statement, *args)
     page = rows[:limit]
     return GraphExecutionsPage(
-        data=[GraphExecutionMeta.from_db(row) for row in page],
+        data=readable(page, GraphExecutionMeta.from_db),
         next_cursor=(
             cursors.encode(page[-1]["created_at"], page[-1]["id"]) if len(rows) > limit else None
         ),
@@ -174,7 +178,7 @@ async def get_child_graph_executions(
 ) -> list[GraphExecutionMeta]:
     """Runs that a run started: those of the parent's owner, or of `user_id` if it is given."""
     rows = await db.fetch(CHILDREN, parse_id(parent_exec_id), user_id)
-    return [GraphExecutionMeta.from_db(row) for row in rows]
+    return readable(rows, GraphExecutionMeta.from_db)
 
 
 FREQUENT = """
@@ -219,7 +223,7 @@ async def _fetch(
         f"select {RUN_COLUMNS} from graph_execution where {where} {NEWEST_FIRST} {page}",
         *where.args,
     )
-    return [GraphExecutionMeta.from_db(row) for row in rows]
+    return readable(rows, GraphExecutionMeta.from_db)
 
 
 async def _count(db: asyncpg.Pool | asyncpg.Connection, where: Where) -> int:

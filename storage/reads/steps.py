@@ -12,6 +12,7 @@ from execstream.storage.models.values import CompletedBlockOutput
 from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS, OUTPUTS, get_pins
 from execstream.storage.reads.read_errors import AmbiguousStep
+from execstream.storage.unreadable_rows import readable
 from execstream.streams.statuses import ExecutionStatus
 
 IDENTITY = "step.id, step.graph_exec_id, step.run_day, step.added_seq"
@@ -96,7 +97,8 @@ async def get_node_executions(
             f"select {columns} from {STEPS} where {where} {STEP_ORDER} limit {where.arg(limit)}",
             *where.args,
         )
-        return await build_steps(connection, rows, INPUTS_AND_OUTPUTS if include_exec_data else ())
+        types = INPUTS_AND_OUTPUTS if include_exec_data else ()
+        return await build_steps(connection, rows, types, of_many_runs=graph_exec_id is None)
 
 
 LATEST = f"""
@@ -126,14 +128,20 @@ async def build_steps(
     rows: Sequence[Mapping[str, Any]],
     types: Collection[str],
     until: int = NO_LIMIT,
+    *,
+    of_many_runs: bool = False,
 ) -> list[NodeExecutionResult]:
-    """Steps from rows of STEP_COLUMNS, with values of the given types up to entry `until`."""
+    """Steps from rows of STEP_COLUMNS, with values of the given types up to entry `until`.
+
+    Raises UnreadableRun; of many runs, those that cannot be read are left out instead.
+    """
     pins = await get_pins(connection, rows, types, until)
-    steps = []
-    for row in rows:
+
+    def build(row: Mapping[str, Any]) -> NodeExecutionResult:
         of_step = pins[row["graph_exec_id"], row["id"]]
-        steps.append(NodeExecutionResult.from_db(row, of_step.inputs, of_step.outputs))
-    return steps
+        return NodeExecutionResult.from_db(row, of_step.inputs, of_step.outputs)
+
+    return readable(rows, build) if of_many_runs else [build(row) for row in rows]
 
 
 def _in_run(graph_exec_id: str | None) -> Where:

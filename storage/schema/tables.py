@@ -83,13 +83,14 @@ DEFINITIONS = Table(
 # Positions of what was set aside, which a rebuild asks the live schema for; never judged again.
 QUARANTINE = Table("quarantine", ("topic", "partition", "offset"), Origin.OTHER)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
+ALERTS = Table("alert", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 
 TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS),
-    Table("alert", ("id",), Origin.OTHER),
+    ALERTS,
     Table("alert_message", ("id",), Origin.OTHER),
     Table("migration", ("version",), Origin.SCHEMA),
     Table("apply_attempt", ("topic", "partition"), Origin.SCHEMA),

@@ -181,12 +181,13 @@ async def test_everything_agrees(
     await assert_rows_equal(place.db, place.reference)
     assert_events_equal(place.said.events, place.reference.events())
     async with place.db.acquire() as connection:
-        for run_id, run in (await load_runs(connection, list(place.reference.runs))).items():
+        run_ids = list(place.reference.runs)
+        for run_id, run in (await load_runs(connection, run_ids, with_stats=True)).items():
             live = place.applier._cache.get(run_id)
             assert live is None or _facts(live) == _facts(run)
         for number, after in begin.items():
             page = await events_after(connection, number, after, place.ends[number])
-            _assert_said_again(place, number, [one.value for one in page])
+            _assert_said_again(place, number, [one.value for one in page.events])
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _arm_publishing(striking: Striking) -> None:
 
     async def events_after_or_die(*arguments: Any) -> Any:
         page = await events_after(*arguments)
-        if page:
+        if page.events:
             striking.die_at(Point.REPUBLISHING)
         return page
 

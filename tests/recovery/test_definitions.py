@@ -32,7 +32,8 @@ async def count_as_0_1(place: Installation) -> None:
             await own.execute(f"delete from {table.name}")
         for partition in range(EVENTS.partitions):
             tally = Tally(Definitions(definition(1)))
-            for event in await events_after(own, partition, NOWHERE, 2**62):
+            page = await events_after(own, partition, NOWHERE, 2**62)
+            for event in page.events:
                 tally.count(decode_fact(event.value))
             await commit_tally(own, "tally", events, [], tally)
         await own.execute("update totals_definition set version = 1")

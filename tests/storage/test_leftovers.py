@@ -60,11 +60,15 @@ async def all_after(
     connection: asyncpg.Connection, after: SourceOffset, before: int
 ) -> list[bytes]:
     found = []
-    while page := await events_after(connection, 0, after, before):
-        assert [one.place for one in page] == sorted(one.place for one in page)
-        assert page[0].place > after
-        found += [one.value for one in page]
-        after = page[-1].place
+    page = await events_after(connection, 0, after, before)
+    while page.last is not None:
+        places = [one.place for one in page.events]
+        assert places == sorted(places)
+        assert places[0] > after
+        assert places[-1] == page.last
+        found += [one.value for one in page.events]
+        after = page.last
+        page = await events_after(connection, 0, after, before)
     return found
 
 

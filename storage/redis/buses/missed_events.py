@@ -12,15 +12,23 @@ from execstream.storage.log.run_history import (
     Head,
     begun,
     head_of,
-    is_known,
     load_interface_blocks,
+    next_event,
     whole_entry,
 )
 from execstream.storage.querying import Where
 from execstream.storage.redis.buses.scope import EVERY, Scope
 from execstream.storage.redis.messages.run_views import RunViews
-from execstream.streams.events import NOWHERE, Source, SourceOffset, run_event
-from execstream.streams.fold import evolve
+from execstream.storage.unreadable_rows import (
+    NOT_AS_WRITTEN,
+    UnreadableRun,
+    note,
+    readable,
+    reading,
+    unreadable_run,
+)
+from execstream.streams.events import NOWHERE, Source, SourceOffset
+from execstream.streams.journal import Entry
 from execstream.streams.state import Run
 
 ENTRIES_AT_ONCE = 200
@@ -82,8 +90,11 @@ class History:
                 first = max(seq_range.first, delivered.get(seq_range.run_id, 0) + 1)
                 views = RunViews("", self._max_message_bytes)
                 views.block_types = blocks
-                async for seq, message in _messages(connection, seq_range, first, views):
-                    yield seq_range.run_id, seq, message
+                try:
+                    async for seq, message in _messages(connection, seq_range, first, views):
+                        yield seq_range.run_id, seq, message
+                except UnreadableRun as error:
+                    note(error)  # the messages of other runs follow
 
     async def _seq_ranges(
         self, connection: asyncpg.Connection, partition: int, start: SourceOffset, end: SourceOffset
@@ -106,10 +117,12 @@ class History:
                  where {where} group by run.id order by min(entry.source_offset)""",
             *where.args,
         )
-        return [
-            _SeqRange(str(row["id"]), head_of(row), first=row["first"], last=row["last"])
-            for row in rows
-        ]
+        return readable(rows, _seq_range)
+
+
+def _seq_range(row: asyncpg.Record) -> _SeqRange:
+    with reading(row["id"]):
+        return _SeqRange(str(row["id"]), head_of(row), row["first"], row["last"])
 
 
 _ENTRIES = """
@@ -134,19 +147,30 @@ async def _messages(
         if not rows:  # erased meanwhile
             return
         for row in rows:
-            entry = whole_entry(row)
-            run = run or await begun(connection, seq_range.run_id, entry)
-            if not is_known(run, entry):
-                continue
-            evolve(run, entry)
-            event = run_event(run, entry, _source(row))
-            if entry.seq > 1 and views.lacks(event):
-                views.resume(event, seq_range.head)
-            if entry.seq < first:
-                views.replay(event)
-            else:
-                yield entry.seq, views.message_for(event)[1]
+            try:
+                entry = whole_entry(row)
+                run = run or await begun(connection, seq_range.run_id, entry)
+                message = _message(run, entry, _source(row), first, seq_range.head, views)
+            except NOT_AS_WRITTEN as error:
+                raise unreadable_run(seq_range.run_id, error) from error
+            if message is not None:
+                yield entry.seq, message
         seq = rows[-1]["seq"]
+
+
+def _message(
+    run: Run, entry: Entry, source: Source, first: int, head: Head, views: RunViews
+) -> bytes | None:
+    """The message of the next entry of `run`, if it is from `first` on."""
+    event = next_event(run, entry, source)
+    if event is None:
+        return None
+    if entry.seq > 1 and views.lacks(event):
+        views.resume(event, head)
+    if entry.seq >= first:
+        return views.message_for(event)[1]
+    views.replay(event)
+    return None
 
 
 def _source(row: asyncpg.Record) -> Source:
