@@ -175,6 +175,10 @@ def _place(value: Mapping[str, Any]) -> SourceOffset:
     return (offset, index)
 
 
+# What a worker of an older version does not count.
+_UNCOUNTED = {"cascaded": 0, "caller_failed": 0}
+
+
 class _Reading:
     """Goes through the topic. `found`: of each key the value that a reader of it keeps."""
 
@@ -200,7 +204,7 @@ class _Reading:
             return
         stats = _decoded(value)
         if key not in self.found or _place(self.found[key]) <= _place(stats):
-            self.found[key] = stats
+            self.found[key] = _UNCOUNTED | stats
 
 
 class _Positioned(msgspec.Struct):

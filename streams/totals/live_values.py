@@ -87,7 +87,7 @@ def merged(values: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for _, value in sorted(furthest.items()):
         into = sums.setdefault(_id_of(value), _nothing(value))
         for name in Totals.__struct_fields__:
-            into[name] += value[name]
+            into[name] += value.get(name, 0)  # a worker of an older version counts less
         recent = "minutes" if "minutes" in value else "days"
         counts = {when: (ended, failed) for when, ended, failed in into[recent]}
         for when, ended, failed in value[recent]:
