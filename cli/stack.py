@@ -28,6 +28,8 @@ SERVER_POLL = 0.5  # seconds between looks whether a server has ended
 PORTS = range(20_000, 32_000)
 LOGS = LOCAL_STATE / "logs"
 
+_marks: list[socket.socket] = []  # of ports that this process chose
+
 log = structlog.get_logger(__name__)
 
 
@@ -115,7 +117,7 @@ def with_free_ports(settings: Settings, http_port: int | None = None) -> Setting
     machine would answer for them."""
     wanted = settings.http_port if http_port is None else http_port
     candidates = [*([wanted] if wanted else ()), *random.sample(PORTS, len(PORTS))]
-    free = filter(_is_free, candidates)
+    free = filter(_take, candidates)
     ports = {"http_port": next(free)}
     for role in ROLES:
         if f"{role}_port" not in settings.model_fields_set:
@@ -129,11 +131,17 @@ def worker_urls(settings: Settings) -> dict[str, str]:
     return {role: url_of(settings.worker_host, port) for role, port in ports.items() if port}
 
 
-def _is_free(port: int) -> bool:
+def _take(port: int) -> bool:
+    """Take the UDP port of that number until this process ends, which nobody else can take: two
+    stacks that start at once choose different ports, long before their servers listen."""
+    mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
+        mark.bind(("127.0.0.1", port))
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
+        mark.close()
         return False
+    _marks.append(mark)
     return True
 
 
