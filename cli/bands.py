@@ -4,10 +4,8 @@ The first band begins at the margin and the others are indented, so that it is s
 begins. Columns of one band stand below each other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from rich.text import Text
 
 GAP = 2  # columns of the terminal between two of the table, as rich has them
 INDENT = 2
@@ -29,11 +27,6 @@ class Slot(NamedTuple):
 
 
 Bands = list[list[Slot]]
-
-
-def len_of(cell: Text) -> int:
-    """Columns of the terminal that a cell takes."""
-    return cell.cell_len
 
 
 def width_of(shares: Sequence[Share]) -> int:
@@ -60,23 +53,6 @@ def bands_of(shares: Sequence[Share], width: int) -> Bands:
         [Slot(column, _widened(shares[column], over)) for column in band]
         for band, over in zip(bands, left, strict=True)
     ]
-
-
-def lines_of(row: Sequence[Text], bands: Bands, style: str) -> Iterator[Text]:
-    """A line per band that has anything; one that is still too long goes on in the next line."""
-    for number, band in enumerate(bands):
-        if number and not any(row[slot.column].plain.strip() for slot in band):
-            continue
-        line = Text(" " * INDENT if number else "", style, overflow="fold")
-        for place, slot in enumerate(band):
-            cell = row[slot.column].copy()
-            if cell.justify == "right":
-                cell.align("right", slot.width)
-            cell.truncate(slot.width, overflow="ellipsis", pad=place < len(band) - 1)
-            line.append_text(cell)
-            if place < len(band) - 1:
-                line.append(" " * GAP)
-        yield line
 
 
 def _least(share: Share) -> int:

@@ -6,12 +6,12 @@ feeds are escaped, too, except those of a `Block`. A style of ours is given with
 """
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import console, segment, table, text
 
-from execstream.cli.bands import Share, bands_of, len_of, lines_of, width_of
+from execstream.cli.bands import GAP, INDENT, Bands, Share, bands_of, width_of
 from execstream.cli.endings import end_without_reader
 from execstream.streams.text import escape_controls
 
@@ -83,15 +83,37 @@ class Table(table.Table):
         texts = [[cell for cell in column if isinstance(cell, text.Text)] for column in columns]
         if [*map(len, texts)] != [*map(len, columns)]:  # bars
             return super().__rich_console__(console, options)
-        shares = [Share(max(map(len_of, cells)), str(cells[0]) in self._free) for cells in texts]
+        shares = [Share(_width(cells), str(cells[0]) in self._free) for cells in texts]
         if width_of(shares) <= options.max_width:
             return super().__rich_console__(console, options)
         bands = bands_of(shares, options.max_width)
         return (
             line
             for number, row in enumerate(zip(*texts, strict=True))
-            for line in lines_of(row, bands, "bold" if number == 0 else "")
+            for line in _lines_of(row, bands, "bold" if number == 0 else "")
         )
+
+
+def _width(cells: Iterable[text.Text]) -> int:
+    """Columns of the terminal that the widest of these cells takes."""
+    return max(cell.cell_len for cell in cells)
+
+
+def _lines_of(row: Sequence[text.Text], bands: Bands, style: str) -> Iterator[Text]:
+    """A line per band that has anything; one that is still too long goes on in the next line."""
+    for number, band in enumerate(bands):
+        if number and not any(row[slot.column].plain.strip() for slot in band):
+            continue
+        line = Text(" " * INDENT if number else "", style, overflow="fold")
+        for place, slot in enumerate(band):
+            cell = row[slot.column].copy()
+            if cell.justify == "right":
+                cell.align("right", slot.width)
+            cell.truncate(slot.width, overflow="ellipsis", pad=place < len(band) - 1)
+            line.append_text(cell)
+            if place < len(band) - 1:
+                line.append(" " * GAP)
+        yield line
 
 
 out = Terminal(width=None if sys.stdout.isatty() else WIDE)
