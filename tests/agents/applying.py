@@ -95,7 +95,7 @@ class Desk:
         await self.buffer.take_over(await self.buffer.claim(bounds), Still())
 
     def batch(self, orders: Iterable[Order]) -> Batch:
-        """A batch of these orders, each of which names its partition."""
+        """A batch of these orders, each of which names its partition, the lightest first."""
         batch = Batch()
         for number, some in groupby(sorted(orders, key=_partition), key=_partition):
             records = [
@@ -109,6 +109,8 @@ class Desk:
             ]
             batch.append(PartitionBatch(self.owned[number], self.ends[number], list(records)))
             self.ends[number] += len(records)
+        # As the applier takes them. Whose run it is that begins on two of them goes by this order.
+        batch.sort(key=lambda part: part.bytes)
         return batch
 
     async def apply(self, *orders: Order) -> None:
