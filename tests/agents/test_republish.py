@@ -309,6 +309,7 @@ async def test_a_dead_letter_is_the_same_when_it_is_said_later(
         "dlq.original.timestamp": str(NOON).encode(),
         "dlq.original.key": by_value[b"bad"].key,
         "dlq.reason": b"not_json",
+        "name": None,
     }
 
 
