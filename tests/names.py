@@ -27,10 +27,12 @@ async def lent_names(servers: Addresses) -> AsyncIterator[Names]:
     """Give fresh names, and afterwards remove from the servers what was made under them."""
     unique = uuid4().hex[:12]
     names = Names(f"t{unique}.", f"t{unique}", f"t{unique}:", f"t{unique}")
-    yield names
-    await _drop_schema(servers.postgres_dsn, names.schema)
-    await _delete_topics(servers.kafka_bootstrap, names.topic_prefix)
-    await _delete_keys(servers.redis_url, names.redis_prefix)
+    try:
+        yield names
+    finally:
+        await _drop_schema(servers.postgres_dsn, names.schema)
+        await _delete_topics(servers.kafka_bootstrap, names.topic_prefix)
+        await _delete_keys(servers.redis_url, names.redis_prefix)
 
 
 async def _drop_schema(dsn: str, schema: str) -> None:

@@ -94,6 +94,7 @@ class Installation:
     producer: AIOKafkaProducer
     reader: AIOKafkaConsumer
     workers: list[Worker] = field(default_factory=list)
+    begun: int = 0  # workers, those that are still being started among them
     puts: list[PartitionOffset] = field(
         default_factory=list
     )  # where everything put so far is, in order
@@ -127,7 +128,8 @@ class Installation:
     ) -> Worker:
         """A worker that has only been started, with `changes` to the settings; the caller stops
         it."""
-        log_file = self.folder / f"{self.settings.schema_}-{role}-{len(self.workers)}.log"
+        self.begun += 1  # before anything is awaited: several may be started at once
+        log_file = self.folder / f"{self.settings.schema_}-{role}-{self.begun}.log"
         with log_file.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", program, role, json.dumps(asdict(timing))),

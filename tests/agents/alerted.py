@@ -47,8 +47,10 @@ async def receiving(*refusals: int) -> AsyncIterator[Receiver]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -65,8 +67,10 @@ async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
             }
         )
         listening = asyncio.create_task(messages.run())
-        yield said
-        listening.cancel()
+        try:
+            yield said
+        finally:
+            listening.cancel()
 
 
 async def begun(place: Installation, receiver: Receiver | None = None, **changes: Any) -> Worker:

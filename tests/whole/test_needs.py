@@ -101,16 +101,20 @@ def life() -> list[Order]:
 async def full(redis: Redis) -> AsyncIterator[str]:
     await redis.config_set("maxmemory-policy", "noeviction")
     await redis.config_set("maxmemory", "1")
-    yield "used memory > 'maxmemory'"
-    await redis.config_set("maxmemory", "0")
+    try:
+        yield "used memory > 'maxmemory'"
+    finally:
+        await redis.config_set("maxmemory", "0")
 
 
 @asynccontextmanager
 async def replica(redis: Redis) -> AsyncIterator[str]:
     (nobody,) = free_ports(1)
     await redis.replicaof("127.0.0.1", nobody)
-    yield "read only replica"
-    await redis.replicaof("NO", "ONE")
+    try:
+        yield "read only replica"
+    finally:
+        await redis.replicaof("NO", "ONE")
 
 
 @pytest.mark.parametrize("broken", [full, replica])
