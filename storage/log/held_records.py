@@ -9,12 +9,15 @@ import msgspec
 
 from execstream.storage.connections import quoted
 from execstream.storage.log.dead_letters import RecordPosition
+from execstream.storage.schema.tables import DEAD_LETTERS, QUARANTINE
+from execstream.storage.unreadable_rows import readable, reading_row
 from execstream.streams.decoding import Sender
 from execstream.streams.outcomes import Dead, DeadReason, Quarantined, QuarantineReason
 from execstream.streams.quarantine import Release, SetAside, copy_headers
 from execstream.streams.redriving import Headers, Redriven
 
 _decode_headers = msgspec.json.Decoder(Headers).decode
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Held(NamedTuple):
@@ -65,15 +68,17 @@ _HELD = f'select * from ({_FIRSTS}) firsts order by set_aside_at, partition, "of
 
 async def list_held(db: asyncpg.Pool, topic: str, limit: int) -> list[Held]:
     """What is in quarantine, by key, the oldest first."""
-    return [
-        Held(
+    return readable(await db.fetch(_HELD, topic, limit), _held)
+
+
+def _held(row: asyncpg.Record) -> Held:
+    with reading_row(QUARANTINE.name):
+        return Held(
             *(row["topic"], row["partition"], row["offset"], row["key"], row["user_id"]),
             row["command_id"] and str(row["command_id"]),
-            msgspec.json.decode(row["detail_text"]),
+            _decode_detail(row["detail_text"]),
             *(row["received_at"], row["set_aside_at"], row["waiting"], row["all_bytes"]),
         )
-        for row in await db.fetch(_HELD, topic, limit)
-    ]
 
 
 _RECORDS = """
@@ -95,16 +100,18 @@ async def list_records(
     rows = await db.fetch(
         statement, held.topic, held.partition, held.key, held.offset, after, limit
     )
-    return [
-        HeldRecord(
+    return [_record(row) for row in rows]  # none is left out: those behind it must wait
+
+
+def _record(row: asyncpg.Record) -> HeldRecord:
+    with reading_row(QUARANTINE.name):
+        return HeldRecord(
             *(row["partition"], row["offset"], row["key"], row["value"]),
             *(_decode_headers(row["headers"]), row["bytes"], QuarantineReason(row["reason"])),
-            msgspec.json.decode(row["detail"]),
+            _decode_detail(row["detail"]),
             row["command_id"] and str(row["command_id"]),
             row["set_aside_at"],
         )
-        for row in rows
-    ]
 
 
 def copies_of(records: Sequence[HeldRecord], first: Release) -> list[Redriven]:
@@ -157,12 +164,13 @@ async def trace_of(db: asyncpg.Pool, key: str, command_id: object) -> Trace | No
 
 
 def _trace(row: asyncpg.Record) -> Trace:
-    outcome = Quarantined(QuarantineReason(row["reason"]), msgspec.json.decode(row["detail"]))
+    with reading_row(QUARANTINE.name):
+        outcome = Quarantined(QuarantineReason(row["reason"]), _decode_detail(row["detail"]))
     return Trace(row["user_id"], outcome, row["released_by"])
 
 
 _SET_ASIDE = """
-select partition, "offset", reason from {schema}.quarantine where topic = $1
+select partition, "offset" from {schema}.quarantine where topic = $1
 """
 _DEAD = """
 select partition, "offset", reason, detail::text as detail from {schema}.dead_letter
@@ -180,11 +188,17 @@ async def judged_positions(
     name = quoted(schema)
     if not await connection.fetchval("select to_regclass($1) is not null", f"{name}.quarantine"):
         return {}
-    judged: dict[RecordPosition, Dead | SetAside] = {}
-    for row in await connection.fetch(_SET_ASIDE.format(schema=name), topic):
-        outcome = Quarantined(QuarantineReason(row["reason"]))
-        judged[row["partition"], row["offset"]] = SetAside(outcome, Sender())
-    for row in await connection.fetch(_DEAD.format(schema=name), topic, _REASONS):
-        detail = msgspec.json.decode(row["detail"])
-        judged[row["partition"], row["offset"]] = Dead(DeadReason(row["reason"]), detail)
-    return judged
+    # Why it was set aside does not matter to a fold.
+    set_aside = SetAside(Quarantined(QuarantineReason.PARKED), Sender())
+    positions = await connection.fetch(_SET_ASIDE.format(schema=name), topic)
+    dead = await connection.fetch(_DEAD.format(schema=name), topic, _REASONS)
+    return {
+        **{(row["partition"], row["offset"]): set_aside for row in positions},
+        **dict(readable(dead, _dead)),
+    }
+
+
+def _dead(row: asyncpg.Record) -> tuple[RecordPosition, Dead]:
+    with reading_row(DEAD_LETTERS.name):
+        dead = Dead(DeadReason(row["reason"]), _decode_detail(row["detail"]))
+        return (row["partition"], row["offset"]), dead
