@@ -3,7 +3,7 @@ never end."""
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
-from execstream.storage import unreadable_rows
+from execstream.storage import unreadable_metric
 
 # When a counter began is of no use to anybody.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -19,8 +19,4 @@ STREAMS = Gauge("execstream_streams_open", "Streams that are open.")
 POOL = Gauge("execstream_pool_connections", "Connections to Postgres, by state.", ["state"])
 EVENTS = Counter("execstream_stream_events", "Events read for the streams.")
 RESYNCS = Counter("execstream_stream_resyncs", "Times a stream was too slow.")
-UNREADABLE = Gauge(
-    "execstream_unreadable_rows",
-    "Runs, and other tables, of which a stored row could not be read since the process started.",
-)
-UNREADABLE.set_function(lambda: len(unreadable_rows.noted))
+UNREADABLE = unreadable_metric.UNREADABLE

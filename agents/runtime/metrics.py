@@ -5,6 +5,8 @@ Counted by batch, never by record. No ids of users, graphs, runs or blocks: labe
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
+from execstream.storage import unreadable_metric
+
 # When a counter began is of no use to anybody.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -93,3 +95,4 @@ TABLE_KEYS = Gauge("execstream_table_keys", "Keys of the live tables, by table."
 TABLE_RECOVERY_SECONDS = Gauge(
     "execstream_table_recovery_seconds", "Time it took to set the live tables from Postgres."
 )
+UNREADABLE = unreadable_metric.UNREADABLE
