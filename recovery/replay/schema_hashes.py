@@ -196,7 +196,7 @@ class Side:
     async def values(self, compared: Compared, key: Key) -> dict[Key, dict[str, str | None]]:
         """The columns, as text, of the rows whose key begins with `key`; by their whole key."""
         columns = await self._columns(compared)
-        listed = ", ".join(f"({_value(compared, c)})::text as {quoted(c)}" for c in columns)
+        listed = ", ".join(f"({compared.table.compared(c)})::text as {quoted(c)}" for c in columns)
         named = " and ".join(f"k{n} = ${n + 1}" for n in range(len(key)))
         keys = ", ".join(f"k{n}" for n in range(len(compared.table.key)))
         rows = await self.connection.fetch(
@@ -209,7 +209,7 @@ class Side:
         return {tuple(row[:width]): dict(list(row.items())[width:]) for row in rows}
 
     async def _hashed(self, compared: Compared) -> str:
-        columns = ", ".join(_value(compared, c) for c in await self._columns(compared))
+        columns = ", ".join(compared.table.compared(c) for c in await self._columns(compared))
         return (
             f"select {compared.partition} as partition, {self._keys(compared)}, "
             f"hashtextextended(row({columns})::text, 0) as hash {self._rows(compared)}"
@@ -234,12 +234,6 @@ class Side:
         table = f"{quoted(self.schema)}.{compared.table.name}"
         columns = await columns_of(self.connection, table)
         return [name for name, _ in columns if name not in compared.table.left_out]
-
-
-def _value(compared: Compared, column: str) -> str:
-    """The expression of a column as it is compared."""
-    removed = " - 'message'" if column in compared.table.worded else ""
-    return f"t.{quoted(column)}{removed}"
 
 
 _LIMITS = """

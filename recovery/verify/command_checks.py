@@ -5,7 +5,6 @@ runs whose journal is gone, and key-values of users who wrote on several partiti
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
@@ -37,7 +36,7 @@ from execstream.storage.schema.tables import JOURNAL, KEY_VALUE_JOURNAL
 from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE
-from execstream.streams.outcomes import Dead, DeadReason
+from execstream.streams.outcomes import Dead
 from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 
@@ -185,7 +184,7 @@ class _Partition:
         letters = await dead_by_version(self._connection, offset_range)
         for index, record in enumerate(some):
             letter = letters.get(record.offset)
-            if letter is not None and _may_differ(decoded[index], letter):
+            if letter is not None and isinstance(decoded[index], Command):
                 decoded[index] = letter
 
     async def _load(self, decoded: Sequence[_Judged], offset_range: OffsetRange) -> set[str]:
@@ -232,24 +231,6 @@ class _Partition:
             self._connection, users, offset_range.topic, offset_range.partition
         )
         return {_USER + user for user in scattered}
-
-
-def _may_differ(decoded: _Judged, letter: Dead) -> bool:
-    """Whether another version of the worker, or Postgres, may have made `letter` of `decoded`.
-
-    Version 0.1.0 took no time with more than six digits of a second's fraction, and had patterns in
-    the messages of invalid fields.
-    """
-    if isinstance(decoded, Command):
-        return letter.reason is DeadReason.NOT_STORABLE or letter.detail.get("path") == "$.at"
-    if isinstance(decoded, SetAside):
-        return False
-    return decoded.reason is letter.reason and _facts(decoded) == _facts(letter)
-
-
-def _facts(letter: Dead) -> dict[str, Any]:
-    """The detail without its sentence, which each version may word in its own way."""
-    return {name: value for name, value in letter.detail.items() if name != "message"}
 
 
 _USER = "user "  # before a user's id; no run's id begins so

@@ -65,12 +65,12 @@ async def compare(
     """`rows` (in column order) against those of `table` for which `where` holds; `args` are $2 and
     so on."""
     columns = ", ".join(
-        f"null::{kind} as {quoted(name)}" if name in table.left_out else quoted(name)
+        f"{f'null::{kind}' if name in table.left_out else table.compared(name)} as {quoted(name)}"
         for name, kind in await columns_of(connection, table.name)
     )
-    found = f"select {columns} from {table.name} where {where}"
-    expected = f"unnest($1::{table.name}[])"
-    return await differing(connection, table, expected, f"({found})", [list(rows), *args])
+    expected = f"(select {columns} from unnest($1::{table.name}[]) t)"
+    found = f"(select {columns} from {table.name} t where {where})"
+    return await differing(connection, table, expected, found, [list(rows), *args])
 
 
 async def differing(

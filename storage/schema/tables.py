@@ -35,6 +35,11 @@ class Table:
     left_out: tuple[str, ...] = ()
     worded: tuple[str, ...] = ()
 
+    def compared(self, column: str) -> str:
+        """Return the SQL expression of a column of the row `t`, as it is compared."""
+        removed = " - 'message'" if column in self.worded else ""
+        return f't."{column}"{removed}'
+
 
 _SOURCE = ("source_partition", "source_offset")
 
