@@ -31,6 +31,7 @@ class ResultReader:
         self._schema = schema
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._looking: dict[str, asyncio.Future[int | None]] = {}  # for partitions, by key
 
     async def pool(self) -> asyncpg.Pool:
         """Return the open pool."""
@@ -57,6 +58,15 @@ class ResultReader:
     async def partition(self, command: Command) -> int | None:
         """Return the partition of the run that `command` is about; None where its key decides, as
         it does while Postgres does not answer."""
+        if (key := command.key) not in self._looking:
+            looking = asyncio.ensure_future(self._partition(command))
+            looking.add_done_callback(lambda _: self._looking.pop(key, None))
+            self._looking[key] = looking
+        # Callers that wait for the same answer go on in the order in which they came, so commands
+        # about one run are sent in the order of their calls.
+        return await asyncio.shield(self._looking[key])
+
+    async def _partition(self, command: Command) -> int | None:
         with suppress(*AWAY):
             return await partition_for(await self.pool(), command)
         return None

@@ -91,6 +91,7 @@ class Redriving:
         self._topic = topic
         self._max_bytes = max_bytes
         self.done: list[Put] = []
+        self._in_order = asyncio.Lock()
 
     async def put(
         self, ids: Sequence[str], values: Mapping[str, bytes | None], *, again: bool
@@ -107,8 +108,11 @@ class Redriving:
         await put_back(self._db, ids, send, again=again)
 
     async def _send(self, letter: Letter, value: bytes | None) -> RecordPosition:
-        record = await at_its_run(self._db, redriven(letter, value))
-        place = await self._producer.send(*record)
+        record = redriven(letter, value)
+        async with self._in_order:  # letters of one run, which are sent at once, keep their order
+            record = await at_its_run(self._db, record)
+            sending = asyncio.create_task(self._producer.send(*record))
+        place = await sending
         judged = judge(record, self._max_bytes)
         self.done.append(Put(letter.id, letter[1:4], place, nameable(judged)))
         return place

@@ -46,7 +46,7 @@ async def test_no_reader(program: Program, arguments: Sequence[str]) -> None:
 async def test_interrupted_at_any_moment(program: Program) -> None:
     """During imports, while connecting, at work and at the end."""
     for moment in range(MOMENTS):
-        async with program.running("list") as process:
+        async with program.running("list", "--limit", "10000") as process:
             # Before that, Python itself begins, which nobody can make silent.
             await asyncio.to_thread(_wait_for_signal_handling, process.pid)
             await asyncio.sleep(SLOWEST * moment / MOMENTS)

@@ -36,6 +36,7 @@ NAUGHTY = (
     *("a\nrun   COMPLETED", "\r\n\tb", "\x08\x7f", "NUL\x00", "\u202edne\u202c", "\u2066x\u2069"),
     *("\u2028line", "\ufeffbom", "\U000e0041tag", "👨‍👩‍👧 🙂", "שלום عالم", "ﷺ\u0301", "x" * 3_000),
 )
+HELD = 1_000_000  # offset of the first record in quarantine
 KEPT = "\u200c\u200d\n\t"  # of blocks
 # How each begins, as it came, or as it is stored after its C0 controls were taken out.
 MARKS = [
@@ -150,6 +151,20 @@ async def tally(place: Installation) -> AsyncIterator[Worker]:
     await counting.stop()
 
 
+async def hold(place: Installation) -> None:
+    """Put a record into quarantine for each of the texts."""
+    topic = place.topic(COMMANDS.name)
+    for number, text in enumerate(NAUGHTY):
+        stored = text.replace("\x00", "")
+        detail = json.dumps({"message": stored, "error": stored})
+        await place.db.execute(
+            """insert into quarantine (topic, partition, "offset", key, value, headers, bytes,
+                                       reason, detail, user_id, received_at)
+               values ($1, 1, $2, $3, $3, '[]', 1, 'fault', $4, $5, now())""",
+            *(topic, HELD + number, text.encode(), detail, stored),
+        )
+
+
 @pytest.fixture(scope="module")
 async def world(place: Installation, worker: Worker, tally: Worker) -> AsyncIterator[World]:
     """A block, a step, an error, pins, a dead letter and an alert for each of the texts."""
@@ -195,6 +210,7 @@ async def world(place: Installation, worker: Worker, tally: Worker) -> AsyncIter
     made.letters = [
         str(row[0]) for row in await place.db.fetch("select id from dead_letter order by 1")
     ]
+    await hold(place)
     db = await connect(place.settings.postgres, place.settings.schema_)
     async with db.acquire() as connection:
         for text in (one.replace("\x00", "") for one in NAUGHTY):
@@ -256,6 +272,14 @@ CASES = {
     ("forget",): Case(("--user {evil} --dry-run", "--user {evil}"), (0, 1)),
     ("config", "show"): Case(("",)),
     ("doctor",): Case(("",), (0, 1)),
+    ("quarantine", "list"): Case(("--limit 100",), shows_all=True),
+    ("quarantine", "show"): Case(
+        (*(f"1/{HELD + number}" for number in range(len(NAUGHTY))), "{evil}"),
+        (0, 1),
+        shows_all=True,
+    ),
+    ("quarantine", "retry"): Case(("{evil}",), (1,)),
+    ("quarantine", "skip"): Case(("{evil}",), (1,)),
 }
 
 
