@@ -92,15 +92,16 @@ def decode(
     value: bytes | None,
     max_bytes: int = MAX_COMMAND_BYTES,
     *,
-    judges_numbers: bool = True,
+    bounded: bool = True,
 ) -> Command | Dead:
     """The command that a record of `execution.commands.v1` carries, with its text cleaned.
 
-    Without `judges_numbers`, numbers may be such as Postgres cannot hold.
+    Without `bounded` its size, growth and numbers are not judged: so a record is read that was
+    judged before there was a bound.
     """
     if value is None:
         return Dead(DeadReason.NOT_JSON, {"message": "The record has no value"})
-    if len(value) > max_bytes or isinstance(value, OmittedValue):
+    if isinstance(value, OmittedValue) or (bounded and len(value) > max_bytes):
         return _too_large(value, max_bytes)
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         message = f"The command has more than {MAX_DEPTH} levels of lists and objects"
@@ -108,18 +109,18 @@ def decode(
     try:
         if not value.isascii():
             value.decode()  # msgspec does not look inside raw values
-        command = None if has_many_values(value) else _command.decode(value)
+        command = None if bounded and has_many_values(value) else _command.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         command = None
     if command is None:
-        looked_at = _look_closely(value)
+        looked_at = _look_closely(value, bounded=bounded)
         if isinstance(looked_at, Dead):
             return looked_at
         command = looked_at
     if command.v not in (VERSION, None):
         return _unsupported(command.v)
-    dead = _check_fields(command, value) or _check_key(command, key)
-    if dead is None and judges_numbers:
+    dead = _check_fields(command, value, bounded=bounded) or _check_key(command, key)
+    if dead is None and bounded:
         dead = _check_numbers(command, len(value))
     return dead or command
 
@@ -177,13 +178,13 @@ def read_sender(value: bytes | None) -> Sender:
     return Sender(found.id, found.user_id, found.reply_to)
 
 
-def _look_closely(value: bytes) -> Command | Dead:
+def _look_closely(value: bytes, *, bounded: bool) -> Command | Dead:
     """Why msgspec would not have it, in the contract's order; or the command it is all the same:
     of equal keys the last wins, and msgspec judges each of them."""
     header = _read_header(value)
     if isinstance(header, Dead):
         return header
-    if has_many_values(value):
+    if bounded and has_many_values(value):
         return _invalid("$", f"Expected at most {MAX_VALUES:,} values and names")
     with suppress(KeyError, msgspec.DecodeError):  # other faults of these nodes are found below
         nodes = _objects.decode(header["starting_nodes"])
@@ -228,7 +229,7 @@ def _parsed(raw: Raw | None) -> Any:
         return None
 
 
-def _check_fields(command: Command, value: bytes) -> Dead | None:
+def _check_fields(command: Command, value: bytes, *, bounded: bool) -> Dead | None:
     """What types cannot say: real moments, objects where objects are meant; cleans the text."""
     try:
         command.time  # noqa: B018 - the check is that it can be read
@@ -246,7 +247,7 @@ def _check_fields(command: Command, value: bytes) -> Dead | None:
             return _invalid(f"$.{name}", "Expected an object")
     if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
-    if found := excess(command):
+    if bounded and (found := excess(command)):
         return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)

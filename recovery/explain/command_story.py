@@ -67,7 +67,10 @@ def find_command(evidence: Evidence, command_id: str) -> Known | None:
 
 def command_story(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
     """Its story; what the topic no longer keeps is said to be missing."""
-    judged = None if sent.value is None else decode(evidence.run_id.encode(), sent.value)
+    # What was understood once may be beyond a bound of today.
+    bounded = bool(known.letters)
+    key = evidence.run_id.encode()
+    judged = None if sent.value is None else decode(key, sent.value, bounded=bounded)
     command = judged if isinstance(judged, Command) else None
     return [
         Paragraph(about, text)

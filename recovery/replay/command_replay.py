@@ -4,7 +4,8 @@ Like theirs, a batch that Postgres refuses is split in halves until the culprit 
 
 Where commands of one run came on two partitions, the topic does not tell which came first, and so
 which is a dead letter: what the live schema decided is taken over, as far as it is there. So are
-the positions of records in quarantine: what failed then is not tried again.
+the positions of records in quarantine: what failed then is not tried again; and so is what earlier
+versions applied or buried, whatever today's rules make of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from execstream.agents.runtime.retries import retrying
 from execstream.recovery.replay.assignment import TakenOver, Writer
 from execstream.recovery.replay.command_reader import read_commands
 from execstream.recovery.replay.journal_facts import fact_of
+from execstream.recovery.replay.kept_judgements import LiveJudgements
 from execstream.recovery.replay.live_schema import Foreign, foreign_records
 from execstream.recovery.replay.truncated_commands import without_lost
 from execstream.storage.commit.consumer_offsets import FENCED
@@ -44,7 +46,9 @@ async def replay_commands(writer: Writer) -> None:
     connection = await writer.session.get()
     foreign = await foreign_records(connection, assignment.live, assignment.topic)
     judged = await judged_positions(connection, assignment.live, assignment.topic)
-    folding = _Folding(writer, foreign, judged)
+    stored = LiveJudgements(assignment.live, assignment.topic)
+    await stored.begin(connection)
+    folding = _Folding(writer, foreign, judged, stored)
     batches = read_commands(assignment.settings.kafka, writer.parts, assignment.ends, writer.limit)
     async for batch in batches:
         if assignment.is_orphaned:
@@ -59,8 +63,10 @@ class _Folding:
         writer: Writer,
         foreign: Foreign,
         judged: Mapping[RecordPosition, Dead | SetAside],
+        stored: LiveJudgements,
     ) -> None:
         self._writer = writer
+        self._stored = stored
         self._early = foreign.early
         self._judged: dict[RecordPosition, Dead | SetAside] = {
             place: Dead(DeadReason.WRONG_PARTITION, detail)
@@ -119,6 +125,7 @@ class _Folding:
                     tally.count(fact)
 
         decoded = decode_batch(batch, writer.assignment.settings.max_command_bytes, self._judged)
+        await self._stored.keep(await writer.session.get(), batch, decoded, self._judged)
         if writer.assignment.copies_lost:
             batch, decoded = await without_lost(writer, batch, decoded)
         folded = BatchResult(batch, writer.number, writer.cache.generation, self._early)

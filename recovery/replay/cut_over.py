@@ -132,7 +132,7 @@ async def exchange(
             await _copy(connection, table, f"{names['new']}.{quoted(row['relname'])}")
         else:  # somebody's own, which stays with what is live
             await connection.execute(f"alter table {table} set schema {names['new']}")
-    await connection.execute(f"drop table {names['new']}.replay_copied")
+    await connection.execute("drop table {new}.replay_copied, {new}.replay_kept".format(**names))
     await connection.execute(_PLACES.format(**names))
     await connection.execute(_TALLY.format(**names), events, list(first), list(first.values()))
     await connection.execute(_EXCHANGE.format(**names))

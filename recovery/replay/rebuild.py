@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import active_children, get_context
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from execstream.recovery.replay.bounds import (
     plan,
 )
 from execstream.recovery.replay.erased_users import delete_forgotten
+from execstream.recovery.replay.kept_judgements import KEPT, settle_kept
 from execstream.recovery.replay.live_schema import (
     LivePosition,
     live_places,
@@ -47,6 +48,7 @@ from execstream.recovery.replay.shadow_schema import (
     stored_plan,
 )
 from execstream.recovery.replay.truncated_runs import take_over_trimmed
+from execstream.recovery.stored_judgements import KeptJudgements
 from execstream.storage.connections import quoted
 from execstream.streams.errors import Transient
 from execstream.streams.progress import ProgressCallback
@@ -77,6 +79,7 @@ class Rebuild:
     replayed: int = 0  # commands, by this process and those it started
     seconds: float = 0.0  # that took
     forgotten: int = 0  # people, whose rows were deleted again
+    kept: KeptJudgements = field(default_factory=KeptJudgements)
     batch_records: ClassVar[int] = 8_000  # in one transaction
     worth_processes: ClassVar[int] = 20_000  # commands; fewer are replayed in this process
 
@@ -108,6 +111,7 @@ class Rebuild:
                 "times: say the same again to go on, or drop it "
                 f"(`drop schema {quoted(schema)} cascade`)."
             )
+        await connection.execute(KEPT)
         return cls(settings, schema, connection, topic, chosen, bool(live))
 
     @property
@@ -117,7 +121,7 @@ class Rebuild:
 
     def left_out(self) -> list[str]:
         """What the rebuild does not have, in words."""
-        notes = []
+        notes = self.kept.in_words()
         if self.forgotten:
             notes.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
         begun = [f"{span.partition}:{span.begin}" for span in self.plan.spans if span.begin]
@@ -171,6 +175,7 @@ class Rebuild:
         if self.needs_journal:
             await take_over_trimmed(self.connection, live, topic)
             await take_over_counts(self.connection, live, topic)
+        self.kept = await settle_kept(self.connection, live)
         self.forgotten += await delete_forgotten(self.connection, live, topic)
 
     async def _take_over(self, ends: Mapping[int, int]) -> None:

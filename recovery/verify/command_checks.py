@@ -19,10 +19,15 @@ from execstream.agents.runtime.partition_buffer import (
     Record,
 )
 from execstream.kafka.reader import records
+from execstream.recovery.stored_judgements import (
+    Judged,
+    KeptJudgements,
+    Stored,
+    keep_judgements,
+)
 from execstream.recovery.verify.earlier_states import (
     OffsetRange,
     compare_range,
-    dead_by_version,
     key_values_before,
     refused_as_unknown,
     scattered_users,
@@ -33,18 +38,15 @@ from execstream.recovery.verify.report import MEND_ALL, REBUILD, Report
 from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.storage.log.held_records import judged_positions
 from execstream.storage.schema.tables import JOURNAL, KEY_VALUE_JOURNAL
-from execstream.streams.commands import Command, CreateGraph, RunCommand, SetKeyValue
+from execstream.streams.commands import CreateGraph, RunCommand, SetKeyValue
 from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE
-from execstream.streams.outcomes import Dead
-from execstream.streams.quarantine import SetAside
 from execstream.streams.state import Run
 
 CACHE_BYTES = 96 * 1024 * 1024  # estimate of what states may take
 _TYPE, _DETAIL = 5, 9  # columns of `journal`
 
-_Judged = Command | Dead | SetAside
-_Read = tuple[Record, _Judged]
+_Read = tuple[Record, Judged]
 
 
 class CommandChecks:
@@ -66,38 +68,44 @@ class CommandChecks:
         self.compared = 0
         self.skipped = 0
         self.forgotten = 0
+        self.kept = KeptJudgements()
 
     async def check(
         self, reader: AIOKafkaConsumer, partition: int, begin: int, end: int, base: int
     ) -> AsyncIterator[int]:
         """Kafka's offsets `begin` to `end` of a partition; yields how many were looked at."""
         broken = frozenset(self._report.broken)
-        judged = await judged_positions(self._connection, self._schema, self._topic)
+        decided = await judged_positions(self._connection, self._schema, self._topic)
+        stored = Stored(self._schema, self._topic, partition, base)
         folding = _Partition(self._connection, self._topic, partition, base, broken)
         async for some in records(reader, self._topic, partition, begin, end):
-            decoded = [
-                judged.get((partition, one.offset))
-                or decode(one.key, one.value, self._max_command_bytes, judges_numbers=False)
+            decoded: list[Judged] = [
+                decided.get((partition, one.offset))
+                or decode(one.key, one.value, self._max_command_bytes)
                 for one in some
             ]
-            compared, skipped = await self._check(folding, some, decoded, begin)
-            self.compared += compared
-            self.skipped += skipped
-            begin = some[-1].offset + 1
+            kept = await keep_judgements(self._connection, stored, some, decoded, decided)
+            self.kept.add(kept)
+            end_of_some = some[-1].offset + 1
+            offset_range = OffsetRange.of(stored, begin, end_of_some)
+            offset_range.skipped.extend(one.offset + base for one in kept if one.has_bytes)
+            await self._check(folding, some, decoded, offset_range)
+            begin = end_of_some
             yield len(some)
         if begin < end:  # nothing may be stored of offsets that no record has
-            await self._check(folding, [], [], begin, end)
+            await self._check(folding, [], [], OffsetRange.of(stored, begin, end))
 
     async def _check(
         self,
         folding: "_Partition",
         some: Sequence[Record],
-        decoded: list[_Judged],
-        begin: int,
-        end: int | None = None,
-    ) -> tuple[int, int]:
-        end = some[-1].offset + 1 if end is None else end
-        write_set, offset_range = await folding.fold(some, decoded, begin, end)
+        decoded: list[Judged],
+        offset_range: OffsetRange,
+    ) -> None:
+        unread = len(offset_range.skipped)
+        write_set = await folding.fold(some, decoded, offset_range)
+        self.compared += len(some) - len(offset_range.skipped)
+        self.skipped += len(offset_range.skipped) - unread
         found = await compare_range(self._connection, offset_range, write_set)
         kept = await without_forgotten(self._connection, found)
         self.forgotten += len(found) - len(kept)
@@ -109,7 +117,6 @@ class CommandChecks:
                 self._report.journal.append(differing)
             if differing.table is KEY_VALUE_JOURNAL:
                 self._report.broken_users |= differing.values("user_id")
-        return len(some) - len(offset_range.skipped), len(offset_range.skipped)
 
 
 class _Partition:
@@ -133,15 +140,13 @@ class _Partition:
         self._foreign: set[str] = set()
 
     async def fold(
-        self, some: Sequence[Record], decoded: list[_Judged], begin: int, end: int
-    ) -> tuple[WriteSet, OffsetRange]:
-        """What must be stored of the journal, key-values, refusals and dead letters, and where."""
-        base = self._owned.base
-        offset_range = OffsetRange(
-            self._owned.tp.topic, self._owned.number, begin + base, end + base, base, []
-        )
+        self, some: Sequence[Record], decoded: list[Judged], offset_range: OffsetRange
+    ) -> WriteSet:
+        """What must be stored of the journal, key-values, refusals and dead letters; what cannot
+        be told is added to the skipped offsets of `offset_range`."""
+        base, begin = self._owned.base, offset_range.begin - self._owned.base
         self._offset_ranges += 1
-        await self._take_over(some, decoded, offset_range)
+        unread = set(offset_range.skipped)
         left_out = await self._load(decoded, offset_range) | await self._load_key_values(
             decoded, offset_range
         )
@@ -154,7 +159,7 @@ class _Partition:
                 offset_range.skipped.append(record.offset + base)
             elif owner in self._foreign and record.offset + base in early:
                 kept_early.append((record, command))
-            else:
+            elif record.offset + base not in unread:
                 kept.append((record, command))
         write_set = self._fold(kept, begin, self._cache)
         self._cache.trim(self._offset_ranges)
@@ -163,7 +168,7 @@ class _Partition:
         write_set.entries = [
             row for row in write_set.entries if row[0] not in self._erased or _is_closing(row)
         ]
-        return write_set, offset_range
+        return write_set
 
     def _fold(self, kept: Sequence[_Read], begin: int, cache: RunCache) -> WriteSet:
         if not kept:
@@ -174,20 +179,7 @@ class _Partition:
         fold_batch(folded, commands, cache, lambda *_: None)
         return folded.write_set
 
-    async def _take_over(
-        self,
-        some: Sequence[Record],
-        decoded: list[_Judged],
-        offset_range: OffsetRange,
-    ) -> None:
-        """Judge like the worker where only Postgres, or its version, can tell."""
-        letters = await dead_by_version(self._connection, offset_range)
-        for index, record in enumerate(some):
-            letter = letters.get(record.offset)
-            if letter is not None and isinstance(decoded[index], Command):
-                decoded[index] = letter
-
-    async def _load(self, decoded: Sequence[_Judged], offset_range: OffsetRange) -> set[str]:
+    async def _load(self, decoded: Sequence[Judged], offset_range: OffsetRange) -> set[str]:
         """Have the cache hold what is known; the runs about which too little is."""
         commands = [one for one in decoded if isinstance(one, RunCommand)]
         firsts: dict[str, RunCommand] = {}
@@ -213,7 +205,7 @@ class _Partition:
         return unknown
 
     async def _load_key_values(
-        self, decoded: Sequence[_Judged], offset_range: OffsetRange
+        self, decoded: Sequence[Judged], offset_range: OffsetRange
     ) -> set[str]:
         """Have the cache hold what is known; the users about whom too little is."""
         commands = [one for one in decoded if isinstance(one, SetKeyValue)]
@@ -236,7 +228,7 @@ class _Partition:
 _USER = "user "  # before a user's id; no run's id begins so
 
 
-def _about(command: _Judged) -> str | None:
+def _about(command: Judged) -> str | None:
     if isinstance(command, RunCommand):
         return command.graph_exec_id
     return _USER + command.user_id if isinstance(command, SetKeyValue) else None

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import asyncpg
-import msgspec
 
+from execstream.recovery.stored_judgements import Stored
 from execstream.recovery.verify.row_comparison import Differing, compare
 from execstream.storage.commit.write_set import Row, WriteSet
 from execstream.storage.log.run_states import entry_of
@@ -22,7 +22,7 @@ from execstream.storage.schema.tables import (
 )
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.key_values import KeyValues
-from execstream.streams.outcomes import Dead, DeadReason, Refusal
+from execstream.streams.outcomes import Refusal
 from execstream.streams.state import Run
 
 _HEADS = """
@@ -163,33 +163,18 @@ class OffsetRange(NamedTuple):
     base: int
     skipped: list[int]
 
+    @classmethod
+    def of(cls, stored: Stored, begin: int, end: int) -> "OffsetRange":
+        """Kafka's offsets `begin` to `end`, none of them skipped."""
+        base = stored.base
+        return cls(stored.topic, stored.partition, begin + base, end + base, base, [])
 
-_BY_VERSION = f"""
-select "offset", reason, detail from dead_letter
- where topic = $1 and partition = $2 and "offset" >= $3 and "offset" < $4
-   and (reason = '{DeadReason.NOT_STORABLE}'
-        or reason = '{DeadReason.INVALID_FIELD}' and detail ->> 'path' = '$.at')
-"""
+
 _NOT_THERE_YET = f"""
 select source_offset from refusal
  where source_partition = $1 and source_offset >= $2 and source_offset < $3
    and reason = '{Refusal.UNKNOWN_GRAPH_EXECUTION}'
 """
-
-
-async def dead_by_version(connection: asyncpg.Connection, of: OffsetRange) -> dict[int, Dead]:
-    """Dead letters, by Kafka's offset, of what may be a command for this version of the worker.
-
-    Postgres may have refused its data. Version 0.1.0 took no time with more than six digits of a
-    second's fraction.
-    """
-    rows = await connection.fetch(
-        _BY_VERSION, of.topic, of.partition, of.begin - of.base, of.end - of.base
-    )
-    return {
-        row["offset"]: Dead(DeadReason(row["reason"]), msgspec.json.decode(row["detail"]))
-        for row in rows
-    }
 
 
 async def refused_as_unknown(connection: asyncpg.Connection, of: OffsetRange) -> set[int]:

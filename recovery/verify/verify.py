@@ -185,6 +185,7 @@ class _Checks:
             "compared": checks.compared,
             "offsets": {str(partition): list(span) for partition, span in spans.items()},
         }
+        self._report.left_out += checks.kept.in_words()
         if checks.forgotten:
             self._report.left_out.append(f"{checks.forgotten} rows of users erased by `forget`")
         if checks.skipped:

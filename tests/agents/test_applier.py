@@ -186,7 +186,7 @@ async def test_what_was_folded_on_a_batch_that_came_out_otherwise(
     place: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Postgres refuses some of each batch when the next one has been folded on it already."""
-    monkeypatch.setattr(batch_fold, "decode", partial(decode, judges_numbers=False))
+    monkeypatch.setattr(batch_fold, "decode", partial(decode, bounded=False))
     batches = []
     for partition in (0, 1, 0, 1, 0):
         orders = Orders()

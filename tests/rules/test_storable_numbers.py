@@ -159,7 +159,7 @@ def test_numbers_are_found_in_every_payload() -> None:
         assert value != order.value
         dead = decode(order.key, value)
         assert dead == Dead(DeadReason.NOT_STORABLE, OUT_OF_RANGE)
-        assert not isinstance(decode(order.key, value, judges_numbers=False), Dead)
+        assert not isinstance(decode(order.key, value, bounded=False), Dead)
     unread = json.loads(orders.start().value or b"") | {"stats": "@"}
     value = json.dumps(unread).encode().replace(b'"@"', b"1e131072")
     assert not isinstance(decode(orders.start().key, value), Dead)

@@ -192,7 +192,7 @@ OUTCOMES = ["client", "deaf_client"]
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients send numbers that only the worker finds not to be storable."""
-    monkeypatch.setattr(execution_client, "decode", partial(decode, judges_numbers=False))
+    monkeypatch.setattr(execution_client, "decode", partial(decode, bounded=False))
 
 
 @pytest.fixture(params=OUTCOMES)
