@@ -27,7 +27,8 @@ async def blocks(
 ) -> None:
     """Show for each block how many steps ended and failed, how long they took, what they cost.
 
-    Steps that failed because their run ended are counted as cascaded only. By the caller: failures
+    Steps that failed because their run ended are counted as cascaded only. Those that ended at a
+    time more than an hour ahead of the broker's are counted as skewed only. By the caller: failures
     that the caller's input or credentials caused. All figures are of the time that `since` names.
 
     Parameters
@@ -73,8 +74,11 @@ def _print_json(figures: list[BlockFigures]) -> None:
         print_json(one.model_dump() | rates)
 
 
+_COSTS = ("p50", "p95", "p99", "cost")
+
+
 def _table(figures: list[BlockFigures], since: str) -> Table:
-    columns = ("by the caller", "failed", "ended", "cascaded", "p50", "p95", "p99", "cost")
+    columns = ("by the caller", "failed", "ended", "cascaded", "skewed", *_COSTS)
     rows = table("block", f"failing, {since}", *columns, "errors", free=("errors",))
     for one in figures:
         errors = sorted(one.error_classes.items(), key=lambda item: -item[1])
@@ -82,7 +86,7 @@ def _table(figures: list[BlockFigures], since: str) -> Table:
             one.name or one.block_id,
             f"{one.error_rate:.1f} %",
             f"{one.caller_error_rate:.1f} %",
-            *(f"{count:,}" for count in (one.failed, one.ended, one.cascaded)),
+            *(f"{count:,}" for count in (one.failed, one.ended, one.cascaded, one.skewed)),
             *(_duration(value) for value in (one.p50_ms, one.p95_ms, one.p99_ms)),
             f"{one.cost:,}",
             ", ".join(f"{name} {count}" for name, count in errors),

@@ -50,7 +50,7 @@ _PAST = _seconds(TALLY, RECENT_FOR, PAST_FOR)
 SCHEMAS: dict[str, list[Figure]] = {
     "Window": [
         Figure(
-            "ended failed caller_failed cascaded error_rate caller_error_rate",
+            "ended failed caller_failed cascaded skewed error_rate caller_error_rate",
             "the name of the window: 1m, 5m, 1h or 24h, in whole minutes and the running one",
             _TOTALS,
             f"{_RECENT}; of 24h, what is older than two hours: {_PAST}",
@@ -58,7 +58,7 @@ SCHEMAS: dict[str, list[Figure]] = {
     ],
     "Before": [
         Figure(
-            "ended failed caller_failed cascaded",
+            "ended failed caller_failed cascaded skewed",
             "as long as the window, and before it",
             _TOTALS,
             f"{_RECENT}; of 24h {_PAST}",
@@ -172,7 +172,7 @@ SCHEMAS: dict[str, list[Figure]] = {
 MODELS: dict[type[BaseModel], list[Figure]] = {
     BlockFigures: [
         Figure(
-            "added ended failed terminated cascaded caller_failed cost tokens error_classes",
+            "added ended failed terminated cascaded caller_failed skewed cost tokens error_classes",
             "the minutes from `start` to `end`",
             _TOTALS,
             _BEHIND,
@@ -221,7 +221,7 @@ DOCUMENTS: dict[str, list[Figure]] = {
     ],
     "`/v1/live/blocks`, `/v1/live/nodes`, `execution.block-stats.v1`": [
         Figure(
-            "added added_failed ended failed terminated cascaded caller_failed",
+            "added added_failed ended failed terminated cascaded caller_failed skewed",
             "since the first event",
             "live tables of the tally",
             _seconds(TALLY, TICK),

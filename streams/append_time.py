@@ -4,9 +4,11 @@ Whatever costs something or asks for attention goes by the append time. A topic 
 before its broker kept append times has producers' times in its records, which count as unknown.
 """
 
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
+MOST_AHEAD: Final = timedelta(hours=1)
+_MOST_AHEAD_MILLISECONDS = MOST_AHEAD // timedelta(milliseconds=1)
 _APPENDED = 1  # Kafka's number of the timestamp type LogAppendTime
 _LAST_MILLISECOND = 253_402_300_799_000  # 9999-12-31T23:59:59Z
 
@@ -23,6 +25,16 @@ class Timed(Protocol):
 def append_time(record: Timed) -> datetime | None:
     """The broker's time of `record`; None when the record has its producer's instead."""
     return record_time(record.timestamp) if record.timestamp_type == _APPENDED else None
+
+
+def is_skewed(at: datetime, record: Timed) -> bool:
+    """Whether `at`, a time that the producer of `record` names, is more than an hour after the
+    append time; false where that is unknown."""
+    # Seconds rounded alike, so that they compare as the times do; without making a time of them.
+    return (
+        record.timestamp_type == _APPENDED
+        and at.timestamp() > (record.timestamp + _MOST_AHEAD_MILLISECONDS) / 1000
+    )
 
 
 def record_time(milliseconds: int) -> datetime:

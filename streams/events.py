@@ -44,6 +44,7 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     graph_version: int | Maybe = UNSET
     user_id: str | Maybe = UNSET
     dry_run: bool = False
+    skewed: bool = False
     # of a step
     node_exec_id: str | Maybe = UNSET
     node_id: str | Maybe = UNSET
@@ -108,6 +109,7 @@ def run_event(run: Run, entry: Entry, source: Source) -> Event:
         dry_run=run.dry_run,
         was=UNSET if entry.was is None else entry.was,
         status=UNSET if entry.status is None else entry.status,
+        skewed=entry.detail.skewed,
     )
     if entry.node_exec_id is not None:
         _add_step_fields(event, run, entry)

@@ -4,10 +4,12 @@ Entries are the truth. Rows are folds of them, events are their public form, and
 is what `fold.evolve` makes of them.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from execstream.streams.statuses import ExecutionStatus
 
@@ -49,6 +51,8 @@ class Detail(Struct, frozen=True, omit_defaults=True, kw_only=True):
     # *.updated
     stats: Raw | UnsetType = UNSET
     execution_data: Raw | UnsetType = UNSET
+    # any type: `at` was more than an hour ahead of the append time of the record
+    skewed: bool = False
     # the first entry of a node.update_many: steps not moved, with their status
     skipped: dict[str, str | None] | UnsetType = UNSET
 
@@ -69,3 +73,9 @@ class Entry(Struct):
     was: ExecutionStatus | None = None
     status: ExecutionStatus | None = None
     detail: Detail = NO_DETAIL
+
+
+def mark_skewed(entries: Iterable[Entry]) -> None:
+    """Note in `entries` that their time is too far ahead to be counted among recent ones."""
+    for entry in entries:
+        entry.detail = replace(entry.detail, skewed=True)

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from execstream.recovery.verify.row_comparison import Differing, compare
+from execstream.streams.append_time import append_time
 from execstream.streams.omitted import OmittedValue
 from execstream.workload.reference import Reference, read_event, read_json
 from execstream.workload.reference.table_rows import table_rows
@@ -37,7 +38,7 @@ async def reference_of(installation: Installation) -> Reference:
         if at in unread:  # the last of them stands for all
             continue
         record = records.pop(at)
-        reference.feed(*at, record.key, record.value)
+        reference.feed(*at, record.key, record.value, append_time(record))
     assert not records
     return reference
 

@@ -29,12 +29,12 @@ from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.log.run_partitions import is_foreign
 from execstream.storage.schema.day_partitions import far_dated
-from execstream.streams.append_time import append_time
+from execstream.streams.append_time import append_time, is_skewed
 from execstream.streams.commands import Command, RunCommand, SetKeyValue, type_of
 from execstream.streams.decoding import asks, decode
 from execstream.streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from execstream.streams.fold import fold
-from execstream.streams.journal import Entry
+from execstream.streams.journal import Entry, mark_skewed
 from execstream.streams.key_values import fold_key_value
 from execstream.streams.omitted import records_of
 from execstream.streams.outcomes import (
@@ -220,6 +220,8 @@ class _Folder:
             self.write_set.add_begun_run(result[0], append_time(record))
             self.folded.foreign += is_foreign(result[0].id, record.partition)
         run, entries = result
+        if is_skewed(command.time, record):
+            mark_skewed(entries)
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):
             self.write_set.add_entry(run, entry, record.partition, offset, index)

@@ -89,7 +89,7 @@ CACHE_RUNS = Gauge("execstream_cache_runs", "Runs whose states are kept between 
 CACHE_BYTES = Gauge("execstream_cache_bytes", "What these take, estimated.")
 AHEAD_STEPS = Counter(
     "execstream_ahead_steps",
-    "Steps that ended more than an hour from now, by their times; no recent figure has them.",
+    "Steps that ended more than an hour ahead, by their times; no recent figure has them.",
 )
 TABLE_KEYS = Gauge("execstream_table_keys", "Keys of the live tables, by table.", ["table"])
 TABLE_RECOVERY_SECONDS = Gauge(

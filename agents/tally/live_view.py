@@ -5,7 +5,8 @@ committed, never more. Values change in place with every commit and are set, whi
 news, once per tick.
 
 Totals that are dated more than an hour ahead of now are no part of the recent past, which would
-otherwise end with them.
+otherwise end with them: neither those that the tally counts as skewed, nor those of records
+without an append time.
 
 There is no end of nodes, so of each partition about MOST_NODES are held. Of the others Postgres
 knows, and when something is counted of one, it is loaded from there.
@@ -103,7 +104,7 @@ class LiveView:
                 if minute <= latest:
                     _remember_newest(self._newest_minute, partition, minute)
                 else:
-                    AHEAD_STEPS.inc(block.totals.ended)
+                    AHEAD_STEPS.inc(block.totals.ended + block.totals.skewed)
         self._changed_nodes |= loaded
         for (partition, graph_id, node_id, day), totals in tally.nodes.items():
             if partition in self.owned:

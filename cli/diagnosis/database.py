@@ -19,6 +19,7 @@ from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
 OLDEST = 17  # major version that is tested
 PATIENCE = 10.0  # seconds
+MOST_FAR = 10_000  # runs in the default partition that are counted
 
 _postgres = Examined("postgres")
 
@@ -139,6 +140,8 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         yield await _quarantine(connection)
     if may_see.get("graph_execution"):
         yield await _foreign_runs(connection)
+    if may_see.get("journal"):
+        yield await _far_dates(connection)
 
 
 _HELD = """
@@ -173,6 +176,31 @@ async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
         return _postgres.ok("partitioner", "the newest runs are where their keys belong")
     found = f"{count} of the newest {NEWEST:,} runs are on partitions that their keys do not choose"
     return _postgres.warning("partitioner", found, PARTITIONER)
+
+
+# Those dated back are history that somebody has sent; those ahead have a wrong clock.
+_FAR_DATES = """
+select count(*) as runs, count(*) filter (where run_day > now()::date) as ahead
+  from (select run_day from journal_other where seq = 1 limit $1) far
+"""
+
+
+async def _far_dates(connection: asyncpg.Connection) -> Finding:
+    """How many runs are of days that have no partition of their own."""
+    row = await connection.fetchrow(_FAR_DATES, MOST_FAR)
+    runs, ahead = row["runs"], row["ahead"]
+    if not runs:
+        return _postgres.ok("dates", "every run is in the partition of its day")
+    number = f"{MOST_FAR:,} or more" if runs == MOST_FAR else f"{runs:,}"
+    found = f"runs in the default partition, their days being far from their records': {number}"
+    if not ahead:
+        return _postgres.ok("dates", found)
+    return _postgres.warning(
+        "dates",
+        f"{found}; {ahead:,} are dated ahead",
+        "Set the clocks of the senders: no live figure and no alert has steps that are dated more "
+        "than an hour ahead.",
+    )
 
 
 async def _try_to_write(connection: asyncpg.Connection) -> Finding:

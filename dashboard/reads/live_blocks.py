@@ -33,13 +33,14 @@ _DAY = timedelta(days=1)
 
 
 class Counts(NamedTuple):
-    """Steps that ended, those of them that failed, those of these by the caller's fault, and steps
-    that the end of their run ended."""
+    """Steps that ended, those of them that failed, those of these by the caller's fault, steps that
+    the end of their run ended, and steps that ended at a skewed time."""
 
     ended: int = 0
     failed: int = 0
     caller_failed: int = 0
     cascaded: int = 0
+    skewed: int = 0
 
 
 NONE = Counts()
@@ -54,6 +55,7 @@ class Before(BaseModel):
     failed: int
     caller_failed: int
     cascaded: int
+    skewed: int
 
 
 class Window(Before):
@@ -61,7 +63,8 @@ class Window(Before):
 
     `failed` leaves out the steps that the end of their run ended (`cascaded`), and those that
     failed because of a child run; `caller_failed` are those of `failed` that the caller's input or
-    credentials caused.
+    credentials caused. Steps that ended at a time more than an hour ahead of the broker's are
+    `skewed` and in none of these.
     """
 
     error_rate: float | None
@@ -131,16 +134,18 @@ class _Past:
 
 _COUNTS = """
 sum(ended)::bigint as ended, sum(failed)::bigint as failed,
-       sum(caller_failed)::bigint as caller_failed, sum(cascaded)::bigint as cascaded
+       sum(caller_failed)::bigint as caller_failed, sum(cascaded)::bigint as cascaded,
+       sum(skewed)::bigint as skewed
 """
+_ANY = "(ended > 0 or cascaded > 0 or skewed > 0)"
 _PAST = f"""
 select block_id, minute >= $2 as is_recent, {_COUNTS}
-  from block_minute where minute >= $1 and minute < $3 and (ended > 0 or cascaded > 0)
+  from block_minute where minute >= $1 and minute < $3 and {_ANY}
  group by 1, 2
 """
 _RECENT = f"""
 select block_id, minute, {_COUNTS}
-  from block_minute where minute >= $1 and minute <= $2 and (ended > 0 or cascaded > 0)
+  from block_minute where minute >= $1 and minute <= $2 and {_ANY}
  group by 1, 2
 """
 _DURATIONS = f"""

@@ -66,6 +66,7 @@ function windowTable({ windows, duration_ms: took }) {
       figure("By caller", percent(callerRateOf(window))),
       figure("Ended", short(window.ended ?? 0)),
       figure("Cascaded", number(window.cascaded ?? 0)),
+      figure("Skewed", number(window.skewed ?? 0)),
     );
   });
   return [
@@ -80,6 +81,7 @@ function windowTable({ windows, duration_ms: took }) {
         ["By caller", "figure"],
         ["Ended", "figure"],
         ["Cascaded", "figure"],
+        ["Skewed", "figure"],
       ],
       rows,
     ),
@@ -92,7 +94,7 @@ function windowTable({ windows, duration_ms: took }) {
     h(
       "p",
       { class: "hint" },
-      "Cascaded: steps that failed because their run ended; no other figure has them. By caller: the part of ended steps that failed by the caller's own input or credentials.",
+      "Cascaded: steps that failed because their run ended; no other figure has them. Skewed: steps whose sender dated their end more than an hour ahead; no other figure has them. By caller: the part of ended steps that failed by the caller's own input or credentials.",
     ),
   ];
 }

@@ -41,10 +41,11 @@ export function rate(window = {}, span = "") {
   );
 }
 
-function causes({ caller_failed, cascaded }) {
+function causes({ caller_failed, cascaded, skewed }) {
   const parts = [
     numberOf(caller_failed) && `${number(caller_failed)} by the caller's input or credentials`,
     numberOf(cascaded) && `beside them ${plural(cascaded, "step")} ended with their run`,
+    numberOf(skewed) && `${plural(skewed, "step")} left out for a skewed clock`,
   ].filter(Boolean);
   return parts.length ? ` (${parts.join("; ")})` : "";
 }

@@ -16,7 +16,8 @@ _SUMS = """
 insert into {new}.{total}
 select {keys}, p.position_offset, p.position_index, max({when}),
        sum(added), sum(added_failed), sum(ended), sum(failed), sum(terminated),
-       sum(duration_ms), sum(cost), sum(tokens), sum(cascaded), sum(caller_failed)
+       sum(duration_ms), sum(cost), sum(tokens), sum(cascaded), sum(caller_failed),
+       sum(skewed)
   from {new}.{parts} t join places p using ({keys}) where {unknown}
  group by {keys}, p.position_offset, p.position_index
 """

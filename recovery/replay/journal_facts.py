@@ -52,4 +52,5 @@ def _of_step(run: Run, entry: Entry, source: Source) -> Fact:
         ended_time=step.ended_time,
         status=entry.status or "",
         stats=entry.detail.stats,
+        skewed=entry.detail.skewed,
     )

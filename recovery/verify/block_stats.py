@@ -176,7 +176,7 @@ def _place(value: Mapping[str, Any]) -> SourceOffset:
 
 
 # What a worker of an older version does not count.
-_UNCOUNTED = {"cascaded": 0, "caller_failed": 0}
+_UNCOUNTED = {"cascaded": 0, "caller_failed": 0, "skewed": 0}
 
 
 class _Reading:

@@ -148,6 +148,7 @@ _COUNTS = frozenset(
             "tokens",
             "cascaded",
             "caller_failed",
+            "skewed",
             "failures",
             "incomplete",
             "queued",

@@ -1,9 +1,9 @@
 """What alerts are judged by: rates of blocks from the totals of the tally, and runs that are
 silent.
 
-"Now" is Postgres' clock, and a minute is that of the steps' own times: what producers date into
-the future is looked at when its time has come, and what is dated before the spans is not looked at
-at all, so that replaying a topic raises no alerts.
+"Now" is Postgres' clock, and a minute is that of the steps' own times. Steps that producers date
+more than an hour ahead of the broker are in no rate, not even when that minute comes (`skewed`).
+What is dated before the spans is not looked at at all, so that replaying a topic raises no alerts.
 """
 
 from collections import defaultdict
@@ -22,6 +22,8 @@ from execstream.streams.totals.histogram import bucket_of, merge
 MOST_SILENT = 1_000  # runs, those first that have been silent longest
 USUAL_MINUTES = 24 * 60  # before the longest span: how a block usually fares
 DURATION_DAYS = 7
+# Silence that no run reaches without an alert before: a longer one is what a sender's clock says.
+MOST_DAYS_SILENT = 40
 MOST_DURATIONS = 2_000  # runs of a graph
 
 
@@ -136,7 +138,7 @@ class RunningStep(NamedTuple):
 @dataclass(slots=True)
 class SilentRun:
     """A run that was begun, did not end, and of which nothing was heard for `silent` seconds;
-    `seconds`: since it was started, None when it was not."""
+    `seconds`: since it was started, None when it was not, or when nobody knows."""
 
     graph_exec_id: str
     graph_id: str
@@ -146,27 +148,35 @@ class SilentRun:
     steps: list[RunningStep] = field(default_factory=list)
 
 
+_MAY_BE = f"now() - interval '{MOST_DAYS_SILENT} days'"
 # By the index of live runs.
-_SILENT = """
+_SILENT = f"""
 select run.*, step.id::text as node_exec_id, step.block_id,
        extract(epoch from now() - step.started_time)::float8 as step_seconds
   from (select id, graph_id, created_at, updated_at,
                extract(epoch from now() - updated_at)::float8 as silent,
-               extract(epoch from now() - started_at)::float8 as seconds
+               case when started_at > {_MAY_BE}
+                    then extract(epoch from now() - started_at)::float8 end as seconds
           from graph_execution
          where status in ('QUEUED', 'RUNNING') and not is_deleted
            and updated_at < now() - make_interval(secs => $1)
+           and (updated_at > {_MAY_BE}
+                or id in (select graph_exec_id from alert
+                           where kind = 'stuck' and closed_at is null))
          order by updated_at limit $2) as run
   left join node_execution step on step.graph_exec_id = run.id and step.status = 'RUNNING'
        and step.run_day = (run.created_at at time zone 'UTC')::date
-       and step.started_time is not null
+       and step.started_time > {_MAY_BE}
  order by run.updated_at, run.id
 """
 
 
 async def load_silent(connection: asyncpg.Connection, least_silence: float) -> list[SilentRun]:
     """Runs that are queued or run and have been silent for so many seconds, with the steps that
-    run; MOST_SILENT at most."""
+    run; MOST_SILENT at most.
+
+    Neither runs nor steps are measured by times that lie MOST_DAYS_SILENT back: a run that has been
+    silent for so long has an open alert, or its sender's clock was wrong."""
     runs: dict[str, SilentRun] = {}
     for row in await connection.fetch(_SILENT, least_silence, MOST_SILENT):
         run_id = str(row["id"])
@@ -196,7 +206,7 @@ async def load_step_durations(connection: asyncpg.Connection, block_id: str) -> 
 _RUN_DURATIONS = """
 select extract(epoch from ended_at - started_at)::float8 as seconds from graph_execution
  where graph_id = $1 and not is_deleted and status in ('COMPLETED', 'FAILED')
-   and started_at is not null
+   and started_at is not null and created_at < now() + interval '1 hour'
  order by created_at desc limit $2
 """
 

@@ -167,7 +167,7 @@ class Live:
 # Integers of any size; as text they are read ten times faster than as decimals.
 _FIGURES = (
     "added, added_failed, ended, failed, terminated, duration_ms::text, cost::text, tokens::text, "
-    "cascaded, caller_failed"
+    "cascaded, caller_failed, skewed"
 )
 _PLACE = "position_offset, position_index"
 

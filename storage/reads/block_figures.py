@@ -19,7 +19,8 @@ class BlockFigures(BaseModel):
 
     `failed` leaves out the steps that the end of their run ended (`cascaded`), and those that
     failed because of a child run, which are of class `child`; `caller_failed` are those of `failed`
-    that the caller's input or credentials caused.
+    that the caller's input or credentials caused. Steps that ended at a time more than an hour
+    ahead of the broker's are `skewed` and in none of these.
     """
 
     block_id: str
@@ -32,6 +33,7 @@ class BlockFigures(BaseModel):
     terminated: int
     cascaded: int
     caller_failed: int
+    skewed: int
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -73,7 +75,7 @@ _BUCKET = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _FIGURES = f"""
 select m.block_id, max(b.name) as name, sum(added) as added, sum(ended) as ended,
     sum(failed) as failed, sum(terminated) as terminated, sum(cascaded) as cascaded,
-    sum(caller_failed) as caller_failed, sum(cost) as cost,
+    sum(caller_failed) as caller_failed, sum(skewed) as skewed, sum(cost) as cost,
     sum(tokens) as tokens, sum_counts({SOUND_COUNTS.format("histogram")}) as histogram,
     sum_counts({SOUND_COUNTS.format("error_classes")}) as error_classes
 from block_minute m left join block b on b.id = m.block_id

@@ -417,7 +417,8 @@ end $$;
 -- What adds up. Sums of what producers say have no limit: an overflow would stop a partition.
 -- `failed` leaves out steps that the end of their run ended (`cascaded`), and those that failed
 -- because of a child run; `caller_failed` are those of `failed` that the caller's input or
--- credentials caused.
+-- credentials caused. Steps that ended at a time more than an hour ahead of the append time of their
+-- record are in none of them (`skewed`).
 create table block_minute (
     minute timestamptz not null,
     source_partition integer not null,
@@ -435,6 +436,7 @@ create table block_minute (
     error_classes jsonb not null,
     cascaded bigint not null default 0,
     caller_failed bigint not null default 0,
+    skewed bigint not null default 0,
     primary key (minute, source_partition, block_id)
 ) with (fillfactor = 50);
 
@@ -465,6 +467,7 @@ create table node_day (
     tokens numeric not null,
     cascaded bigint not null default 0,
     caller_failed bigint not null default 0,
+    skewed bigint not null default 0,
     primary key (day, source_partition, graph_id, node_id)
 ) with (fillfactor = 50);
 
@@ -536,6 +539,7 @@ create table block_total (
     tokens numeric not null,
     cascaded bigint not null default 0,
     caller_failed bigint not null default 0,
+    skewed bigint not null default 0,
     primary key (source_partition, block_id)
 ) with (fillfactor = 50);
 
@@ -556,6 +560,7 @@ create table node_total (
     tokens numeric not null,
     cascaded bigint not null default 0,
     caller_failed bigint not null default 0,
+    skewed bigint not null default 0,
     primary key (source_partition, graph_id, node_id)
 ) with (fillfactor = 50);
 
@@ -609,6 +614,7 @@ begin
            tokens = t.tokens + excluded.tokens,
            cascaded = t.cascaded + excluded.cascaded,
            caller_failed = t.caller_failed + excluded.caller_failed,
+           skewed = t.skewed + excluded.skewed,
            histogram = add_counts(t.histogram, excluded.histogram),
            error_classes = add_counts(t.error_classes, excluded.error_classes);
 
@@ -634,7 +640,8 @@ begin
            cost = t.cost + excluded.cost,
            tokens = t.tokens + excluded.tokens,
            cascaded = t.cascaded + excluded.cascaded,
-           caller_failed = t.caller_failed + excluded.caller_failed;
+           caller_failed = t.caller_failed + excluded.caller_failed,
+           skewed = t.skewed + excluded.skewed;
 
     insert into graph_minute as t select * from unnest(graphs)
     on conflict (minute, source_partition, graph_id) do update
@@ -674,7 +681,8 @@ begin
            cost = t.cost + excluded.cost,
            tokens = t.tokens + excluded.tokens,
            cascaded = t.cascaded + excluded.cascaded,
-           caller_failed = t.caller_failed + excluded.caller_failed;
+           caller_failed = t.caller_failed + excluded.caller_failed,
+           skewed = t.skewed + excluded.skewed;
 
     insert into node_total as t select * from unnest(node_totals)
     on conflict (source_partition, graph_id, node_id) do update
@@ -690,7 +698,8 @@ begin
            cost = t.cost + excluded.cost,
            tokens = t.tokens + excluded.tokens,
            cascaded = t.cascaded + excluded.cascaded,
-           caller_failed = t.caller_failed + excluded.caller_failed;
+           caller_failed = t.caller_failed + excluded.caller_failed,
+           skewed = t.skewed + excluded.skewed;
     return false;
 end $$;
 -- Alerts, and what is to be told of them: messages are written with the change they tell and kept

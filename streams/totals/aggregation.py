@@ -12,6 +12,8 @@ What counts when (`docs/contract.md`, section 5):
   that move; a duration is from `started_time`, and a step that never ran has none;
 * `cascaded`: steps that failed because their run ended. They are in neither of these, but for
   what they cost;
+* `skewed`: steps that ended at a time more than an hour ahead of the append time of their record.
+  They too are in none of these, cascaded or not, but for what they cost;
 * `caller_failed`: those of `failed` that the caller's input or credentials caused. A step that
   failed because its child run did is in `ended`, and no failure of its block;
 * `terminated`: moves, in the minute of `at`;
@@ -31,7 +33,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from execstream.streams.events import Source, SourceOffset
 from execstream.streams.statuses import FINAL, ExecutionStatus
-from execstream.streams.totals.definitions import Definitions
+from execstream.streams.totals.definitions import Definition, Definitions
 from execstream.streams.totals.error_classes import ErrorClass, Fault
 from execstream.streams.totals.histogram import bucket_of
 
@@ -67,6 +69,7 @@ class Fact(Struct):
     ended_time: Moment | None = None
     status: str | UnsetType = UNSET
     stats: Raw | UnsetType = UNSET
+    skewed: bool = False
 
 
 decode_fact = msgspec.json.Decoder(Fact).decode
@@ -85,6 +88,7 @@ class Totals(Struct):
     tokens: int = 0
     cascaded: int = 0
     caller_failed: int = 0
+    skewed: int = 0
 
     def add(self, more: "Totals") -> None:
         self.added += more.added
@@ -97,6 +101,7 @@ class Totals(Struct):
         self.tokens += more.tokens
         self.cascaded += more.cascaded
         self.caller_failed += more.caller_failed
+        self.skewed += more.skewed
 
 
 class BlockMinute(Struct):
@@ -181,15 +186,18 @@ class Tally:
         ended = fact.ended_time or fact.at
         stats = _stats_of(fact)
         failed = fact.status == ExecutionStatus.FAILED
+        definition = self._definitions.of(fact.source)
+        skewed = definition.leaves_out(is_skewed=fact.skewed)
         # What cannot be read raises here, before anything is added.
-        fault = self._fault_of(fact, stats) if failed else None
+        fault = _fault_of(definition, stats) if failed and not skewed else None
         more = Totals(
-            ended=int(not failed or fault is not None),
+            ended=int(not skewed and (not failed or fault is not None)),
             failed=int(fault is not None and fault.kind is not ErrorClass.CHILD),
             cost=amount(stats.cost),
             tokens=amount(stats.input_token_count) + amount(stats.output_token_count),
-            cascaded=int(failed and fault is None),
-            caller_failed=int(self._definitions.of(fact.source).is_of_caller(fault)),
+            cascaded=int(failed and not skewed and fault is None),
+            caller_failed=int(definition.is_of_caller(fault)),
+            skewed=int(skewed),
         )
         block, node = self._places(fact, ended)
         if more.ended and fact.started_time is not None:
@@ -207,12 +215,6 @@ class Tally:
             block, node = self._places(fact, fact.added_time or ended)
             block.totals.added_failed += 1
             node.added_failed += 1
-
-    def _fault_of(self, fact: Fact, stats: "_StepStats") -> Fault | None:
-        """Why a step failed; None when the end of its run ended it."""
-        definition = self._definitions.of(fact.source)
-        has_child = is_run_id(stats.child_graph_exec_id)
-        return definition.fault_of(_text(stats.error), has_child=has_child)
 
     def _add_fault(self, fact: Fact, block: BlockMinute, ended: datetime, fault: Fault) -> None:
         block.error_classes[fault.kind] = block.error_classes.get(fault.kind, 0) + 1
@@ -288,6 +290,12 @@ _decode_stats = msgspec.json.Decoder(_StepStats).decode
 
 def _stats_of(fact: Fact) -> _StepStats:
     return _NO_STATS if fact.stats is UNSET else _decode_stats(fact.stats)
+
+
+def _fault_of(definition: Definition, stats: _StepStats) -> Fault | None:
+    """Why a step failed; None when the end of its run ended it."""
+    has_child = is_run_id(stats.child_graph_exec_id)
+    return definition.fault_of(_text(stats.error), has_child=has_child)
 
 
 def amount(json: Raw | bytes) -> int:

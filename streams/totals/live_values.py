@@ -6,18 +6,21 @@ One entry per source partition. As JSON, blocks are what `execution.block-stats.
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from execstream.streams import append_time
 from execstream.streams.events import SourceOffset
 from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Totals, time_of
 
 RECENT_MINUTES: Final = 60
 RECENT_DAYS: Final = 2
-# Totals that are dated later count as ever, and are left out of the recent past.
-MOST_AHEAD: Final = 60  # minutes after now
+# Minutes after now. What is dated later is left out of the recent past; it counts as ever where its
+# append time is unknown, so that nobody can tell whether it is skewed.
+MOST_AHEAD: Final = append_time.MOST_AHEAD // timedelta(minutes=1)
 
 
 class LiveStats(Struct):

@@ -87,11 +87,14 @@ async def begun(place: Installation, receiver: Receiver | None = None, **changes
     return worker
 
 
-async def end_steps(place: Installation, block_id: str, outcomes: Sequence[str]) -> None:
-    """A run whose steps end now, first those that are "ok", then the others with the text of their
-    error; those with the same one by one command, so that nobody sees some of them only."""
+async def end_steps(
+    place: Installation, block_id: str, outcomes: Sequence[str], at: datetime | None = None
+) -> None:
+    """A run whose steps end now, or `at` that time: first those that are "ok", then the others with
+    the text of their error; those with the same by one command, so that nobody sees some of them
+    only."""
     orders = Orders()
-    now = {"at": datetime.now(UTC).isoformat()}
+    now = {"at": (at or datetime.now(UTC)).isoformat()}
     by_outcome: dict[str, list[str]] = {"ok": []}
     for number, outcome in enumerate(outcomes):
         by_outcome.setdefault(outcome, []).append(str(number))

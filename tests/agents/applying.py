@@ -25,6 +25,7 @@ from execstream.config.settings import Settings
 from execstream.devstack import Addresses
 from execstream.storage.connections import Session
 from execstream.storage.schema.migrate import migrate
+from execstream.streams.append_time import append_time
 from execstream.workload.reference import Reference
 from tests.names import lent_names
 from tests.orders import Order
@@ -118,7 +119,8 @@ class Desk:
         batch = self.batch(orders)
         for part in batch:
             for one in part.records:
-                self.reference.feed(one.partition, one.offset, one.key, one.value)
+                place = (one.partition, one.offset)
+                self.reference.feed(*place, one.key, one.value, append_time(one))
         await self.commit(batch)
 
     async def commit(self, batch: Batch) -> None:

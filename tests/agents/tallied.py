@@ -32,6 +32,8 @@ exists (select from journal cause
          where cause.graph_exec_id = j.graph_exec_id and cause.command_id = j.command_id
            and cause.type = 'graph.updated')
 """
+_IS_SKEWED = "coalesce((j.detail -> 'skewed')::boolean, false)"
+_IS_LEFT_OUT = f"({_IS_CASCADED} or {_IS_SKEWED})"
 _HAS_CHILD = "coalesce(j.detail -> 'stats' ->> 'child_graph_exec_id', '') <> ''"
 _ENDED = f"""
 select n.block_id, date_trunc('minute', n.ended_time), count(*),
@@ -41,7 +43,7 @@ select n.block_id, date_trunc('minute', n.ended_time), count(*),
   from node_execution n
   join journal j on j.graph_exec_id = n.graph_exec_id and j.node_exec_id = n.id
    and j.status = n.status
- where n.status in ('COMPLETED', 'FAILED') and j.type = 'node.updated' and not {_IS_CASCADED}
+ where n.status in ('COMPLETED', 'FAILED') and j.type = 'node.updated' and not {_IS_LEFT_OUT}
  group by 1, 2
 """
 
@@ -62,24 +64,26 @@ _STEPS = """
 """
 _JOURNAL_MINUTES = f"""
 select n.block_id, date_trunc('minute', j.at),
-       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_CASCADED}),
-       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_LEFT_OUT}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_LEFT_OUT} and not {_HAS_CHILD}),
        count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS},
-       count(*) filter (where {_IS_CASCADED})
+       count(*) filter (where {_IS_CASCADED} and not {_IS_SKEWED}),
+       count(*) filter (where j.status <> 'TERMINATED' and {_IS_SKEWED})
 {_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2
 """
 _JOURNAL_NODES = f"""
 select g.graph_id, n.node_id, (j.at at time zone 'UTC')::date,
-       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_CASCADED}),
-       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       count(*) filter (where j.status <> 'TERMINATED' and not {_IS_LEFT_OUT}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_LEFT_OUT} and not {_HAS_CHILD}),
        count(*) filter (where j.status = 'TERMINATED'), {_COST}, {_TOKENS},
-       count(*) filter (where {_IS_CASCADED})
+       count(*) filter (where {_IS_CASCADED} and not {_IS_SKEWED}),
+       count(*) filter (where j.status <> 'TERMINATED' and {_IS_SKEWED})
 {_STEPS} and j.status in ('COMPLETED', 'FAILED', 'TERMINATED') group by 1, 2, 3
 """
 _JOURNAL_USERS = f"""
 select g.user_id, (j.at at time zone 'UTC')::date,
-       count(*) filter (where not {_IS_CASCADED}),
-       count(*) filter (where j.status = 'FAILED' and not {_IS_CASCADED} and not {_HAS_CHILD}),
+       count(*) filter (where not {_IS_LEFT_OUT}),
+       count(*) filter (where j.status = 'FAILED' and not {_IS_LEFT_OUT} and not {_HAS_CHILD}),
        {_COST}, {_TOKENS}
 {_STEPS} and j.status in ('COMPLETED', 'FAILED') and not g.dry_run group by 1, 2
 """
@@ -89,7 +93,7 @@ select g.graph_id, date_trunc('minute', j.at), j.status, count(*)
  where j.type in ('graph.created', 'graph.updated') and j.status is not null group by 1, 2, 3
 """
 _JOURNAL_ERRORS = f"""
-select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' and not {_IS_CASCADED} group by 1
+select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' and not {_IS_LEFT_OUT} group by 1
 """
 
 # What the tally says, each beside its expectation.
@@ -103,13 +107,13 @@ select block_id, minute, sum(ended), sum(failed), sum(duration_ms) from block_mi
 """
 _SAID_MINUTES = """
 select block_id, minute, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens),
-       sum(cascaded)
-  from block_minute group by 1, 2 having sum(ended) + sum(terminated) + sum(cascaded) > 0
+       sum(cascaded), sum(skewed)
+  from block_minute group by 1, 2 having sum(ended) + sum(terminated) + sum(cascaded + skewed) > 0
 """
 _SAID_NODES = """
 select graph_id, node_id, day, sum(ended), sum(failed), sum(terminated), sum(cost), sum(tokens),
-       sum(cascaded)
-  from node_day group by 1, 2, 3 having sum(ended) + sum(terminated) + sum(cascaded) > 0
+       sum(cascaded), sum(skewed)
+  from node_day group by 1, 2, 3 having sum(ended) + sum(terminated) + sum(cascaded + skewed) > 0
 """
 _SAID_USERS = """
 select user_id, day, sum(ended), sum(failed), sum(cost), sum(tokens) from user_day group by 1, 2
@@ -145,7 +149,7 @@ _KEYS = {
 
 _FIGURES = (
     *("added", "added_failed", "ended", "failed", "terminated", "duration_ms", "cost"),
-    *("cascaded", "caller_failed"),
+    *("cascaded", "caller_failed", "skewed"),
 )
 _TOTALS = f"""
 select block_id, {", ".join(f"sum({name})::bigint" for name in _FIGURES)}
@@ -171,7 +175,7 @@ select n.block_id, count(*)
   join journal j on j.graph_exec_id = n.graph_exec_id and j.node_exec_id = n.id
    and j.status = n.status
  where n.status in ('COMPLETED', 'FAILED') and n.started_time is not null
-   and j.type = 'node.updated' and not {_IS_CASCADED}
+   and j.type = 'node.updated' and not {_IS_LEFT_OUT}
  group by 1
 """
 _CLASSES = """

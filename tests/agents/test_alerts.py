@@ -20,6 +20,7 @@ from execstream.storage.alerts.records import acknowledge, list_alerts, silence
 from execstream.storage.connections import connect
 from execstream.storage.redis.channels import alert_channel
 from tests.agents.alerted import SECRET, Receiver, begun, end_steps, has, heard, opened, receiving
+from tests.agents.tallied import counted
 from tests.orders import Orders
 from tests.worker import Installation, Worker, installation, until
 
@@ -321,6 +322,33 @@ async def test_old_failures_raise_nothing(place: Installation, tally: Worker) ->
     assert row["block_id"] == "brittle"
 
 
+async def test_what_a_sender_dates_ahead_raises_nothing(place: Installation, tally: Worker) -> None:
+    """Neither now nor when that minute comes. It counts as skewed beside the failures of others,
+    whose rates are what they are without it."""
+    now = datetime.now(UTC)
+    await end_steps(place, "ahead", ["boom"] * 20, now + timedelta(hours=2))
+    await end_steps(place, "within", ["boom"] * 2 + ["ok"] * 98, now + timedelta(minutes=58))
+    await counted(place)
+    await place.db.execute("update block_minute set minute = date_trunc('minute', now())")
+    await end_steps(place, "ahead", ["ok"] * 10)
+    await end_steps(place, "brittle", ["boom"] * 10)
+    rows = await opened(place)
+    figures = await place.db.fetch(
+        """select block_id, sum(ended)::int, sum(failed)::int, sum(skewed)::int,
+                  sum(added_failed)::int
+             from block_minute group by 1 order by 1"""
+    )
+    texts = await place.db.fetch("select block_id from block_error where hour > now()")
+
+    assert [row["block_id"] for row in rows] == ["brittle"]
+    assert [tuple(one) for one in figures] == [
+        ("ahead", 10, 0, 20, 20),
+        ("brittle", 10, 10, 0, 10),
+        ("within", 100, 2, 0, 2),
+    ]
+    assert not [row for row in texts if row["block_id"] == "ahead"]
+
+
 async def test_stuck_runs_are_told_of_and_over_when_they_move(
     place: Installation, tally: Worker
 ) -> None:
@@ -345,6 +373,33 @@ async def test_stuck_runs_are_told_of_and_over_when_they_move(
     assert figures["at_open"]["probability"] == pytest.approx(1 / 10_002, rel=0.01)
     assert figures["node_exec_id"] == runs["known"].named("a")
     assert [message["type"] for message in told] == ["alert.opened", "alert.closed"]
+
+
+async def test_no_run_is_stuck_for_its_senders_clock(place: Installation, tally: Worker) -> None:
+    """Nothing is said of a run whose times lie 41 days back, and so was never silent for 40; one
+    whose alert is open keeps it."""
+    await history(place, "slow", ended=10_000, failed=0, classes={})
+    runs = {days: Orders(run_id=str(uuid4())) for days in (41, 2)}
+    for days, orders in runs.items():
+        then = {"at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
+        await place.put([orders.create(orders.node("a", block_id="slow"), **then)])
+        await place.put([orders.start(**then), orders.move_step("a", "RUNNING", **then)])
+    await opened(place)
+    await place.db.execute(
+        "update graph_execution set updated_at = updated_at - interval '40 days' where id = $1",
+        runs[2].run_id,
+    )
+    since = await place.db.fetchval("select figures ->> 'silent_since' from alert")
+
+    async def is_looked_at_again() -> Any:
+        seen = await place.db.fetchval("select figures ->> 'silent_since' from alert")
+        return seen != since
+
+    await until(is_looked_at_again)
+    rows = await place.db.fetch("select graph_exec_id::text as run, closed_at from alert")
+    await place.put([orders.move("TERMINATED") for orders in runs.values()])
+
+    assert [tuple(row) for row in rows] == [(runs[2].run_id, None)]
 
 
 def test_tries_get_rarer() -> None:

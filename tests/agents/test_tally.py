@@ -91,7 +91,7 @@ async def test_what_happened_is_told_everywhere(stack: Addresses, tmp_path: Path
             code = await second.stop()
 
     assert not wrong
-    assert totals["block",] == (2, 1, 2, 1, 0, 4_000, 7, 0, 0)
+    assert totals["block",] == (2, 1, 2, 1, 0, 4_000, 7, 0, 0, 0)
     assert code == 0
 
 
@@ -214,7 +214,7 @@ select $1::date - ago, 0, 'graph', 'node' || n, 1, 0, 1, 0, 0, 1, 1, 1
 """
 _NODE = """
 select t.position_offset, t.added, t.added_failed, t.ended, t.failed, t.terminated,
-       t.duration_ms, t.cost, t.tokens, t.cascaded, t.caller_failed,
+       t.duration_ms, t.cost, t.tokens, t.cascaded, t.caller_failed, t.skewed,
        (select array_agg(array[d.day - date '1970-01-01', d.ended, d.failed] order by d.day)
           from node_day d where d.node_id = t.node_id and d.day > $2)
   from node_total t where t.node_id = $1
@@ -338,7 +338,7 @@ async def test_foreign_records_stop_nothing(stack: Addresses, tmp_path: Path) ->
         totals = await tallied.totals(place)
 
     assert live["missing"] == live["blocks"] == 1
-    assert totals["block",] == (1, 0, 1, 0, 0, 1_000, 7, 0, 0)
+    assert totals["block",] == (1, 0, 1, 0, 0, 1_000, 7, 0, 0, 0)
 
 
 _IS_IN_THE_WAY = """

@@ -50,7 +50,7 @@ async def test_figures_of_a_block(
         failed = (await http.get(f"/v1/blocks/{BLOCK}/steps", params={"status": "FAILED"})).json()
 
     windows = block["windows"]
-    none = {"ended": 0, "failed": 0, "caller_failed": 0, "cascaded": 0}
+    none = {"ended": 0, "failed": 0, "caller_failed": 0, "cascaded": 0, "skewed": 0}
     assert windows["5m"]["before"] == none
     assert (windows["5m"]["ended"], windows["5m"]["error_rate"]) == (4, 25.0)
     assert windows["1h"]["before"] == none | {"ended": 2, "failed": 1}

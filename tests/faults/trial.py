@@ -11,6 +11,7 @@ from random import Random
 
 from execstream.devstack import Stack
 from execstream.kafka.producer import BulkProducer
+from execstream.streams.append_time import append_time
 from execstream.streams.topics import CATALOGUE, COMMANDS, EVENTS
 from execstream.workload.reference import Reference
 from execstream.workload.simulation import catalogue, load_graphs
@@ -129,7 +130,8 @@ class Trial:
 
         def feed() -> None:
             for record in records:
-                reference.feed(record.partition, record.offset, record.key, record.value)
+                place = (record.partition, record.offset)
+                reference.feed(*place, record.key, record.value, append_time(record))
 
         await asyncio.to_thread(feed)
         return reference

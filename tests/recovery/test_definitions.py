@@ -1,5 +1,6 @@
 """Totals that were counted by one definition after another are recounted by those that held."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from execstream.streams.topics import EVENTS
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.definitions import Definitions, definition
 from tests.agents.tallied import counted
+from tests.comparing import assert_equal, reference_of
 from tests.orders import Orders
 from tests.recovery.lived import FROM_JOURNAL, FROM_TOPICS, drop, replayed, untold
 from tests.worker import Installation, installation
@@ -81,6 +83,44 @@ async def test_what_other_rules_judged_is_recounted_by_these(
     assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
     assert len(held) == 2
     assert msgspec.json.decode(classes) == {"input": 1, "outage": 2}
+
+
+async def test_skewed_steps_are_recounted_as_such(stack: Addresses, tmp_path: Path) -> None:
+    """From the events, from the journal, and from the records, whose append times the topic has."""
+    rules = tmp_path / "none.toml"
+    rules.touch()
+    ahead = {"at": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
+    orders = Orders(run_id=str(uuid4()))
+    names = ["a", "b", "c"]
+    async with installation(stack, tmp_path) as place, place.worker():
+        await place.put([orders.create(*map(orders.node, names)), orders.start()])
+        await place.put([orders.move_steps(names, "RUNNING"), orders.move_step("a", "COMPLETED")])
+        await place.put([orders.move_step("b", "FAILED", **ahead)])
+        await place.put([orders.move("TERMINATED", **ahead)])
+        await tally(place, rules)
+        report = await verify(place.settings, Asked(), untold)
+        schemas = [f"{place.settings.schema_}_{name}" for name in ("journal", "topics")]
+        rebuilt = [
+            await replayed(place, schema, asked)
+            for schema, asked in zip(schemas, (FROM_JOURNAL, FROM_TOPICS), strict=True)
+        ]
+        figures = [
+            await place.db.fetchrow(
+                f"""select sum(ended)::int, sum(failed)::int, sum(cascaded)::int,
+                           sum(skewed)::int from {schema}.block_minute"""
+            )
+            for schema in (place.settings.schema_, *schemas)
+        ]
+        marked = await place.db.fetch(
+            "select type from journal where detail ? 'skewed' order by seq"
+        )
+        await assert_equal(place, await reference_of(place))
+        await drop(place.db, *schemas)
+
+    assert {one.kind for one in report.differences} <= UNPUBLISHED
+    assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
+    assert [tuple(row) for row in figures] == [(1, 0, 0, 2)] * 3
+    assert [row["type"] for row in marked] == ["node.updated", "graph.updated", "node.updated"]
 
 
 async def test_what_0_1_counted_stays_right(stack: Addresses, tmp_path: Path) -> None:

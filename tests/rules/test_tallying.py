@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from execstream.streams.append_time import MOST_AHEAD
 from execstream.streams.commands import RunCommand
 from execstream.streams.events import NOWHERE, Source, encode_event
 from execstream.streams.statuses import ExecutionStatus
@@ -187,6 +188,25 @@ def test_what_was_counted_by_an_older_definition_is_recounted_by_it() -> None:
     assert totals(invalid, (3, 30, 3)).caller_failed == 0
 
 
+@pytest.mark.parametrize("status", [S.COMPLETED, S.FAILED])
+@pytest.mark.parametrize("error", ["boom", "graph_execution_failed"])
+def test_the_end_of_a_step_at_a_skewed_time_is_in_no_other_figure(status: str, error: str) -> None:
+    """But for what it cost, and `added_failed`; the first definition did not tell them apart."""
+    stats = Raw(msgspec.json.encode({"error": error, "cost": 7}))
+    fact = moved(status, stats=stats, skewed=True)
+    tally, old = tally_of(fact), Tally(Definitions(definition(1)))
+    old.count(fact)
+
+    assert tally.blocks[3, "block", MINUTE + 2] == BlockMinute(Totals(skewed=1, cost=7))
+    assert tally.nodes[3, "graph", "node", DAY] == Totals(
+        added_failed=int(status == S.FAILED), skewed=1, cost=7
+    )
+    [paid] = tally.users.values()
+    assert (paid.ended, paid.failed, paid.cost, tally.errors) == (0, 0, 7, {})
+    counted = old.blocks[3, "block", MINUTE + 2].totals
+    assert (counted.ended, counted.failed, counted.skewed) == (1, int(status == S.FAILED), 0)
+
+
 def test_the_first_definition_holds_from_the_beginning() -> None:
     """Where a rebuild was counted before a worker noted its own."""
     definitions = Definitions(since=[Since(0, (50, 0), definition(1))])
@@ -320,19 +340,26 @@ def test_totals_are_what_became_of_the_steps(life: list[RunCommand]) -> None:
     assert sum(error.failures for error in tally.errors.values()) == total.failed
 
 
+_COUNTED = ("added", "added_failed", "ended", "failed", "terminated", "cascaded", "skewed")
+
+
 @given(lives())
 def test_totals_are_those_of_the_reference(life: list[RunCommand]) -> None:
-    """Which knows a cascaded step by the command that moved its run."""
-    reference = Reference()
+    """Which knows a cascaded step by the command that moved its run, and a skewed one by the
+    append time of its record: here that of the first one, two hours before it."""
+    reference, appended = Reference(), life[0].time - 2 * MOST_AHEAD if life else None
     for offset, command in enumerate(life):
         value = msgspec.json.encode(command)
-        reference.feed(0, offset, command.graph_exec_id.encode(), value)
+        reference.feed(0, offset, command.graph_exec_id.encode(), value, appended)
     expected = block_figures(reference.events().get(0, []))
-    tally = tally_of(*(decode_fact(encode_event(event)) for event in events_of(life)))
+    events = events_of(life)
+    for event in events:
+        event.skewed = appended is not None and event.at - appended > MOST_AHEAD
+    tally = tally_of(*(decode_fact(encode_event(event)) for event in events))
 
     found: dict[str, Counter[str]] = {}
     for (_, block_id, _), block in tally.blocks.items():
         counted = found.setdefault(block_id, Counter())
-        for name in ("added", "added_failed", "ended", "failed", "terminated", "cascaded"):
+        for name in _COUNTED:
             counted[name] += getattr(block.totals, name)
     assert found == expected

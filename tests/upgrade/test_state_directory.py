@@ -11,6 +11,7 @@ from execstream.config.settings import Settings
 from execstream.recovery.replay.throttle import Cores, Throttle
 from execstream.storage.alerts import records as alerts
 from execstream.storage.schema import migrate
+from execstream.streams.append_time import append_time
 from execstream.streams.events import Source
 from execstream.streams.topics import EVENTS
 from execstream.workload.reference import Reference
@@ -163,7 +164,8 @@ async def _check_against_reference(place: Installation, listener: Listener) -> N
     """Assert that rows, outcomes, events and messages follow from the commands topic."""
     reference = Reference()
     for record in await place.commands():
-        reference.feed(record.partition, record.offset, record.key, record.value)
+        place_in_topic = (record.partition, record.offset)
+        reference.feed(*place_in_topic, record.key, record.value, append_time(record))
     findings = await look(place, reference, listener, redis_stayed=True)
     assert findings.is_clean, "\n".join(findings.samples)
     assert min(reference.counts.values()) > 0  # each outcome occurs

@@ -235,6 +235,19 @@ async def test_a_newer_migration(fresh: Installation) -> None:
     assert "9999" in found.found
 
 
+async def test_runs_that_are_dated_ahead(fresh: Installation) -> None:
+    """They are counted, and those that are dated back beside them."""
+    for seq, day in ((1, "2020-01-01"), (1, "2999-01-01"), (2, "2999-01-01")):
+        await fresh.db.execute(
+            f"""insert into journal (graph_exec_id, seq, run_day, at, command_id, type,
+                                     source_partition, source_offset, source_index)
+                values (md5('{day}')::uuid, {seq}, '{day}', now(), gen_random_uuid(), 'x',
+                        0, 0, 0)"""
+        )
+    found = await complaint(settings_of(fresh), "postgres")
+    assert found.found.endswith("records': 2; 1 are dated ahead")
+
+
 async def test_a_role_without_rights(fresh: Installation, stack: Addresses) -> None:
     """It may look at the migrations only; the tables that it must not write are named."""
     role, schema = f"{fresh.settings.schema_}_r", fresh.settings.schema_

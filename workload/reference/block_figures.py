@@ -12,7 +12,8 @@ _ENDS = ("COMPLETED", "FAILED")
 
 
 def block_figures(events: Iterable[Mapping[str, Json]]) -> dict[str, Counter[str]]:
-    """By block: `added`, `added_failed`, `ended`, `failed`, `terminated` and `cascaded`."""
+    """By block: `added`, `added_failed`, `ended`, `failed`, `terminated`, `cascaded` and
+    `skewed`."""
     figures: dict[str, Counter[str]] = {}
     run_moves: set[tuple[str, str]] = set()
     for event in events:
@@ -33,6 +34,8 @@ def _counts(event: Mapping[str, Json], *, is_cascaded: bool) -> Iterable[str]:
         return ("terminated",)
     if status not in _ENDS:
         return ()
+    if event.get("skewed"):
+        return ("skewed", *(("added_failed",) if status == "FAILED" else ()))
     if is_cascaded:
         return ("added_failed", "cascaded")
     has_child = bool((event.get("stats") or {}).get("child_graph_exec_id"))

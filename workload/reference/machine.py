@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from execstream.streams.omitted import OmittedValue, records_of
@@ -24,6 +24,7 @@ from execstream.workload.reference.reading import (
 )
 from execstream.workload.reference.rows import BROUGHT, Row, new_run, new_step, run_day
 
+_AHEAD = timedelta(hours=1)
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED"})
 _STEP_TIMES = ("added_time", "queued_time", "started_time", "ended_time")
 _STAMP_OF = {
@@ -49,12 +50,18 @@ class _Applying:
     command: Command
     partition: int
     offset: int
+    appended: datetime | None
     index: int = 0
 
     @property
     def at(self) -> datetime:
         at: datetime = self.command["at"]
         return at
+
+    @property
+    def skewed(self) -> bool | None:
+        """None for false, as in an event."""
+        return (self.appended is not None and self.at > self.appended + _AHEAD) or None
 
 
 class Reference:
@@ -92,10 +99,18 @@ class Reference:
         """The events of each partition in order, as `read_event` reads published ones."""
         return dict(self._events)
 
-    def feed(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> Outcome:
-        """Take the next record of a partition."""
+    def feed(
+        self,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        appended: datetime | None = None,
+    ) -> Outcome:
+        """Take the next record of a partition, which the broker appended then; None: unknown."""
         try:
-            applying = _Applying(read(key, value, self.max_command_bytes), partition, offset)
+            command = read(key, value, self.max_command_bytes)
+            applying = _Applying(command, partition, offset, appended)
             outcome = self._judge(applying)
         except DeadError as dead:
             outcome = Outcome("dead", dead.reason, dead.detail)
@@ -347,6 +362,7 @@ class Reference:
         entry |= common | {column: fields.get(column) for column in columns} | place
         self.journal[run["id"]].append(entry)
         owner = {name: run[name] for name in ("graph_id", "graph_version", "user_id", "dry_run")}
+        owner["skewed"] = applying.skewed
         self._emit(applying, common | {"graph_exec_id": run["id"]} | owner | fields)
         applying.index += 1
 
