@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
@@ -216,6 +216,16 @@ def test_time_never_goes_back_and_ids_are_of_their_time() -> None:
         assert UUID(command["id"]).version == 7
         assert UUID(command["id"]).int >> 80 == int(at.timestamp() * 1000)
     assert len({command["id"] for command in commands}) == len(commands)
+
+
+def test_time_is_never_later_than_it_may_be() -> None:
+    """Commands that simulated time would date later have the latest time, and still never go
+    back."""
+    latest = START + timedelta(seconds=2)
+    records = list(simulate(GRAPHS, runs=8, seed=7, start=START, latest=lambda: latest))
+    times = [datetime.fromisoformat(json.loads(record.value)["at"]) for record in records]
+    assert times == sorted(times)
+    assert times[0] < latest == times[-1]
 
 
 def test_runs_interleave() -> None:

@@ -1,6 +1,6 @@
 """Runs of graphs as a stream of commands, all from one seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from execstream.workload.simulation.dirt import strewn
@@ -59,16 +59,18 @@ def simulate(
     mix: Mix = Mix(),  # noqa: B008 - frozen
     interleave: int = 50,
     owners: int = 1000,
+    latest: Callable[[], datetime] | None = None,
 ) -> Simulation:
     """Walk the graphs in turn, `interleave` of `runs` top-level runs at a time.
 
     Same arguments, same bytes. `start` (aware) is where simulated time begins; `at` never
-    decreases. Every command of a clean mix is accepted when they are applied in order.
+    decreases, and is no later than `latest()` if that is given. Every command of a clean mix is
+    accepted when they are applied in order.
     """
     if not graphs:
         raise ValueError("simulate was given no graphs; load some or use shapes.all_shapes()")
     if interleave < 1:
         raise ValueError(f"interleave is {interleave}, so no run could begin; give at least 1")
-    world = World(Draws(seed, owners), start, mix)
+    world = World(Draws(seed, owners), start, mix, latest)
     # Dirt has its own chance, so that the clean records are the same with and without it.
     return Simulation(world, graphs, runs, interleave, Draws(f"{seed}/dirt", owners))

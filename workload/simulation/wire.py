@@ -1,6 +1,6 @@
 """Commands as records, and records as lines of a file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,17 +57,26 @@ def key_of(value: bytes) -> bytes:
     return b""
 
 
-class Clock:
-    """Simulated time in microseconds since 1970, and the wire's form of it."""
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
-    def __init__(self, start: datetime) -> None:
-        self.now = (start - _EPOCH) // timedelta(microseconds=1)
+
+class Clock:
+    """Simulated time in microseconds since 1970, and the wire's form of it.
+
+    Commands are dated no later than `latest()`, however far simulated time is.
+    """
+
+    def __init__(self, start: datetime, latest: Callable[[], datetime] | None = None) -> None:
+        self.now = _microseconds(start)
+        self._latest = latest
         self._second = -1
         self._prefix = ""
 
     def at(self) -> str:
         """`now` as RFC 3339 with microseconds."""
-        second, microsecond = divmod(self.now, 1_000_000)
+        now = self.now if self._latest is None else min(self.now, _microseconds(self._latest()))
+        second, microsecond = divmod(now, 1_000_000)
         if second != self._second:
             self._second = second
             self._prefix = f"{_EPOCH + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}"

@@ -18,11 +18,17 @@ _TICK = 40
 class World:
     """What all runs of a simulation share. `runs`: how many began, children included."""
 
-    def __init__(self, draws: Draws, start: datetime, mix: Mix) -> None:
+    def __init__(
+        self,
+        draws: Draws,
+        start: datetime,
+        mix: Mix,
+        latest: Callable[[], datetime] | None = None,
+    ) -> None:
         self.draws = draws
         self.mix = mix
         self.runs = 0
-        self._clock = Clock(start)
+        self._clock = Clock(start, latest)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._outbox: list[Sent] = []
