@@ -130,7 +130,7 @@ async def test_a_replay_that_is_killed_goes_on(place: Installation, schema: str)
     total = sum((await _ends(place)).values())
     for number in range(5):
         with_children = number % 2 == 0
-        await _replay_until_killed(place, schema, (number + 1) * total // 6, with_children)
+        await _replay_until_killed(place, schema, (number + 1) * total // 9, with_children)
     assert await _replayed(place, schema) < total
     proof = (await replayed(place, schema)).proof
     assert proof is not None

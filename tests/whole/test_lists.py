@@ -61,7 +61,9 @@ async def test_lists_that_are_cut_say_so(
     await place.db.execute(
         "insert into alert (subject, kind, severity, graph_exec_id, figures)"
         " select n, 'stuck', 'warning', gen_random_uuid(), $1 from generate_series(1, 2) n",
-        json.dumps({"node_exec_id": None, "seconds": 60}),
+        json.dumps(
+            {"node_exec_id": None} | {at: {"seconds": 60} for at in ("at_open", "worst", "now")}
+        ),
     )
     await place.drained()
     for command in (("list",), ("alerts", "list")):
