@@ -50,19 +50,7 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     `stall_after`: seconds of lag without progress until the worker counts as not alive.
     """
     progress = Progress(app, stall_after)
-    line = Session(settings.postgres, settings.schema_)
-    redis = open_redis(settings.redis)
-    positions = RedisPositions(redis, settings.redis_prefix, settings.topic_prefix + EVENTS.name)
-    is_bridge = app.conf.id.endswith("-bridge")
-    asking = asyncio.Lock()  # the line has room for one
-
-    async def ask_kafka() -> None:
-        client = AIOKafkaClient(bootstrap_servers=settings.kafka, **client_options())
-        try:
-            await client.bootstrap()
-        finally:
-            await client.close()
-
+    servers = Servers(settings, is_bridge=app.conf.id.endswith("-bridge"))
     reported: set[TP] = set()
 
     @app.timer(OBSERVE_EVERY)
@@ -73,7 +61,7 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         reported.clear()
         reported.update(held)
         # A worker that waits for a broker does what it should, and so does one that refuses.
-        if app.refusal or (progress.unsettled() and await _reason_of_failure(ask_kafka)):
+        if app.refusal or (progress.unsettled() and await servers.kafka_is_away()):
             progress.excuse()
 
     @app.task
@@ -90,21 +78,12 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
 
     @app.page(READY)
     async def readyz(web: Any, _: Any) -> Any:
-        async with asking:
-            found = await asyncio.gather(
-                _reason_of_failure(lambda: _ask_postgres(line, writes=not is_bridge)),
-                _reason_of_failure(ask_kafka),
-                _reason_of_failure(positions.rehearse if is_bridge else redis.ping),
-            )
-        reasons = dict(zip(("postgres", "kafka", "redis"), found, strict=True))
-        answers = {server: reason is None for server, reason in reasons.items()}
+        reasons = await servers.reasons()
         waits = _waits(app)
-        # Nothing but the bridge waits for Redis.
-        needed = [server for server in answers if server != "redis" or is_bridge]
-        is_ready = all(answers[server] for server in needed) and not waits
+        is_ready = not waits and not any(reasons[server] for server in servers.needed)
         document = {
             "status": "ready" if is_ready else "not ready",
-            **answers,
+            **{server: reason is None for server, reason in reasons.items()},
             "reasons": {server: reason for server, reason in reasons.items() if reason},
             "waiting": waits,
         }
@@ -116,11 +95,53 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         INSTALLATION.info(app.identity.labels)
         return web.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def close() -> None:
-        await line.close()
-        await redis.aclose()
+    app.on_close(servers.close)
 
-    app.on_close(close)
+
+class Servers:
+    """Tries the servers as the worker uses them.
+
+    Attributes:
+        needed: those without which the worker cannot do its work.
+    """
+
+    def __init__(self, settings: Settings, *, is_bridge: bool) -> None:
+        # Nothing but the bridge waits for Redis.
+        self.needed = ("postgres", "kafka", "redis") if is_bridge else ("postgres", "kafka")
+        self._is_bridge = is_bridge
+        self._kafka_bootstrap = settings.kafka
+        self._line = Session(settings.postgres, settings.schema_)
+        self._redis = open_redis(settings.redis)
+        events = settings.topic_prefix + EVENTS.name
+        self._positions = RedisPositions(self._redis, settings.redis_prefix, events)
+        self._asking = asyncio.Lock()  # the line has room for one
+
+    async def reasons(self) -> dict[str, str | None]:
+        """Why each server cannot be used, or None if it can."""
+        async with self._asking:
+            found = await asyncio.gather(
+                _reason_of_failure(lambda: _ask_postgres(self._line, writes=not self._is_bridge)),
+                _reason_of_failure(self._ask_kafka),
+                _reason_of_failure(
+                    self._positions.rehearse if self._is_bridge else self._redis.ping
+                ),
+            )
+        return dict(zip(("postgres", "kafka", "redis"), found, strict=True))
+
+    async def kafka_is_away(self) -> bool:
+        """Whether no broker answers."""
+        return await _reason_of_failure(self._ask_kafka) is not None
+
+    async def close(self) -> None:
+        await self._line.close()
+        await self._redis.aclose()
+
+    async def _ask_kafka(self) -> None:
+        client = AIOKafkaClient(bootstrap_servers=self._kafka_bootstrap, **client_options())
+        try:
+            await client.bootstrap()
+        finally:
+            await client.close()
 
 
 def _waits(app: App) -> dict[str, str]:

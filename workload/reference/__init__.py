@@ -8,7 +8,8 @@ to the comparison with Postgres; `block_figures` counts what the tally must come
 """
 
 from execstream.workload.reference.block_figures import block_figures
+from execstream.workload.reference.exact_reading import read_json
 from execstream.workload.reference.machine import Outcome, Reference
-from execstream.workload.reference.reading import read_event, read_json
+from execstream.workload.reference.reading import read_event
 
 __all__ = ["Outcome", "Reference", "block_figures", "read_event", "read_json"]

@@ -6,7 +6,7 @@ A cascaded step is known by its command, which moved the run, and not by its err
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from execstream.workload.reference.reading import Json
+from execstream.workload.reference.exact_reading import Json
 
 _ENDS = ("COMPLETED", "FAILED")
 

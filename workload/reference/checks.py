@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from uuid import UUID, uuid5
 
 from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus
-from execstream.workload.reference.reading import Command, Json
+from execstream.workload.reference.exact_reading import Json
+from execstream.workload.reference.reading import Command
 from execstream.workload.reference.rows import Row
 
 Steps = Mapping[str, Row]

@@ -14,14 +14,8 @@ from execstream.workload.reference.checks import (
     parted,
     starting_ids,
 )
-from execstream.workload.reference.reading import (
-    Command,
-    DeadError,
-    Json,
-    key_of,
-    read,
-    without_nulls,
-)
+from execstream.workload.reference.exact_reading import Json
+from execstream.workload.reference.reading import Command, DeadError, key_of, read, without_nulls
 from execstream.workload.reference.rows import BROUGHT, Row, new_run, new_step, run_day
 
 _AHEAD = timedelta(hours=1)

@@ -1,45 +1,28 @@
 """From bytes to a command, or to the reason why the record is a dead letter.
 
-Follows `docs/contract.md`, section 2, in the order in which reasons are told. Numbers become
-`int` or `Decimal`, never `float`, so that nothing about them is lost.
+Follows `docs/contract.md`, section 2, in the order in which reasons are told.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
 
 import msgspec
 
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.statuses import ExecutionStatus
+from execstream.workload.reference.exact_reading import Json, Number, Object, read_json
 
-Json = Any
 Command = dict[str, Json]
 
 
-class Number(Decimal):
-    """A number that is written with a fraction or an exponent."""
-
-    exponent = 0  # as it is written, without its sign
-
-
-class Object(dict[str, Json]):
-    """An object, with the values of names that came again: they are stored before they go."""
-
-    replaced: Sequence[Json] = ()
-
-
 MAX_LEVELS = 128
-MAX_INT_LENGTH = 4000  # characters; Python refuses to read longer ones as `int`
 
 _STRING_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _CONTROL = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_.:@|-]{1,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,20 +76,6 @@ def read(key: bytes | None, value: bytes | None, max_bytes: int) -> Command:
         raise DeadError("key_mismatch")
     _must_be_storable(sent, len(value))
     return command
-
-
-def read_json(value: bytes | str) -> Json:
-    """JSON with exact numbers; `ValueError` for what the contract calls `not_json`."""
-    text = value.decode() if isinstance(value, bytes) else value
-    parsed = json.loads(
-        text,
-        parse_int=_integer,
-        parse_float=_decimal,
-        parse_constant=_no_such_number,
-        object_pairs_hook=_object,
-    )
-    _must_have_no_surrogates(parsed)
-    return parsed
 
 
 def read_event(value: bytes) -> dict[str, Json]:
@@ -208,44 +177,6 @@ def _is_storable(number: Decimal) -> bool:
         return False
     exponent = int(number.as_tuple().exponent)
     return exponent >= -16_383 and (number == 0 or number.adjusted() < 131_072)
-
-
-def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= MAX_INT_LENGTH else Decimal(text)
-
-
-def _decimal(text: str) -> Number:
-    try:
-        number = Number(text)
-    except InvalidOperation:  # an exponent of some 19 digits: no number anywhere
-        return Number("Infinity")
-    number.exponent = int(text.lower().partition("e")[2].lstrip("+-0") or 0)
-    return number
-
-
-def _no_such_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    # All pairs, also those that a later one of the same name replaces.
-    for name, value in pairs:
-        _must_have_no_surrogates(name)
-        _must_have_no_surrogates(value)
-    found = Object(pairs)
-    if len(found) < len(pairs):
-        last = {name: place for place, (name, _) in enumerate(pairs)}
-        found.replaced = [item for place, (name, item) in enumerate(pairs) if place != last[name]]
-    return found
-
-
-def _must_have_no_surrogates(value: Json) -> None:
-    """Raise `ValueError` for one in a string or a list of them; objects were looked at before."""
-    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
-        raise ValueError("lone surrogate")
-    if isinstance(value, list):
-        for item in value:
-            _must_have_no_surrogates(item)
 
 
 Check = Callable[[Json], bool]
