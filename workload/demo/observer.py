@@ -137,7 +137,8 @@ class Observer:
         return {place.partition: end for place, end in ends.items()}
 
     async def published(self) -> int:
-        """How many Redis messages there were of all time, as far as Redis remembers."""
+        """How many events the bridge has published or found without a subscriber, as far as Redis
+        remembers."""
         return await self._redis.published()
 
     async def tallied(self, ends: Offsets) -> bool:
