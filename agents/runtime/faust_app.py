@@ -100,6 +100,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         finally:
             fetch_budget.reset(budget)
         self.fetched_at = time.monotonic()
+        # aiokafka takes from partitions in the order in which their batches came: one that is not
+        # at its end would use up the budget of all the others again and again.
+        left = self._ensure_consumer()._fetcher._records
+        for tp in fetched.keys() & left.keys():
+            left.move_to_end(tp)
         # No await between taking the records and stamping them.
         for tp, records in fetched.items():
             if tp.topic in _buffers(self.app):

@@ -151,3 +151,21 @@ async def test_it_is_shown_and_not_redriven(place: Installation, tmp_path: Path)
     assert "cannot be redriven" in named.err
     assert "1 are left out" in others.err
     assert [line["outcome"] for line in others.json_lines()] == ["dead"]
+
+
+async def test_a_small_record_does_not_wait_for_large_ones(place: Installation) -> None:
+    """Of three partitions with four records of 9 MiB each, at most one each is committed before the
+    command of a fourth, which came last."""
+    runs = everywhere()
+    for partition in range(3):
+        key = runs[partition].run_id.encode()
+        await put_squeezed(place, partition, [(key, 9 * MIB)] * 4)
+    await place.put([runs[3].create()])
+    async with place.worker():
+        await place.drained()
+
+    before = await place.db.fetchval(
+        """select count(*) from dead_letter
+            where xmin::text::bigint < (select xmin::text::bigint from graph_execution)"""
+    )
+    assert before <= 3
