@@ -24,7 +24,7 @@ from execstream.streams.topics import COMMANDS
 from execstream.workload import EXAMPLE_GRAPHS
 from execstream.workload.reference import Reference
 from execstream.workload.simulation import Mix, load_graphs, simulate
-from tests.attacks.listed import RECORDS
+from tests.attacks.listed import RECORDS, records
 from tests.attacks.target import Target, table, target
 from tests.comparing import differing_counts, differing_rows
 from tests.faults.feeding import Feeder
@@ -65,14 +65,14 @@ def _slope(samples: list[tuple[float, int]]) -> float:
 
 async def soak(place: Installation, minutes: float) -> bool:
     """Attack for so long; whether everything was as it must be."""
-    records = simulate(
+    commands = simulate(
         load_graphs(EXAMPLE_GRAPHS),
         runs=ENDLESS,
         seed=1,
         start=datetime.now(UTC),
         mix=Mix(malformed=BAD, payload_bytes=460),
     )
-    feeder = Feeder(place.settings.kafka, place.topic(COMMANDS.name), records, RATE)
+    feeder = Feeder(place.settings.kafka, place.topic(COMMANDS.name), commands, RATE)
     memory = Memory()
     attacks: list[tuple[float, float]] = []
     async with target(place) as own:
@@ -83,8 +83,9 @@ async def soak(place: Installation, minutes: float) -> bool:
             await asyncio.sleep(PAUSE)
             if time.monotonic() > until:
                 break
+            attack = await own.elsewhere(records, name)
             begun = time.monotonic()
-            await own.attack(name, RECORDS[name]())
+            await own.attack(name, attack)
             attacks.append((begun, time.monotonic()))
         watching.cancel()
         await feeder.stop()

@@ -63,3 +63,8 @@ RECORDS: dict[str, Callable[[], list[Order]]] = {
     "1 % of numbers out of range": _with_numbers_out_of_range,
     "500 errors of 100 kB": _failing_in_500_ways,
 }
+
+
+def records(name: str) -> list[Order]:
+    """The records of that attack."""
+    return RECORDS[name]()

@@ -1,17 +1,22 @@
 """An installation under attack: its workers, the memory they take, and the table of findings."""
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from execstream.streams.topics import COMMANDS
 from tests.attacks.probe import Probe, probing
 from tests.orders import Order
 from tests.worker import Installation, PartitionOffset, Worker, until
+
+Made = TypeVar("Made")
 
 ROLES = ("apply", "tally", "bridge")
 PARTITION = 1  # under attack
@@ -37,7 +42,13 @@ class Target:
     place: Installation
     workers: dict[str, Worker]
     probe: Probe
+    processes: Executor
     findings: list[Finding] = field(default_factory=list)
+
+    async def elsewhere(self, make: Callable[..., Made], *about: object) -> Made:
+        """The result of `make`, made by another process: what takes this one long holds the probe
+        up, and looks like a standstill."""
+        return await asyncio.get_running_loop().run_in_executor(self.processes, make, *about)
 
     async def attack(
         self, name: str, records: Iterable[Order] | Awaitable[list[PartitionOffset]]
@@ -94,7 +105,9 @@ async def target(place: Installation) -> AsyncIterator[Target]:
         for role in ROLES[1:]:
             workers[role] = await place.start_worker(role)
             ending.push_async_callback(workers[role].stop)
-        yield Target(place, workers, await ending.enter_async_context(probing(place)))
+        processes = ending.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+        probe = await ending.enter_async_context(probing(place))
+        yield Target(place, workers, probe, processes)
 
 
 def peak_memory(worker: Worker) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.attacks.listed import RECORDS, UNPACKED
+from tests.attacks.listed import RECORDS, UNPACKED, records
 from tests.attacks.target import PARTITION, Target
 from tests.large_records import put_squeezed
 from tests.orders import Orders
@@ -27,4 +27,4 @@ async def test_batches_that_unpack_to_much(under_attack: Target, name: str) -> N
 @pytest.mark.parametrize("name", RECORDS)
 async def test_records_that_grow(under_attack: Target, name: str) -> None:
     """Commands that grow, or that take long to read."""
-    await under_attack.attack(name, RECORDS[name]())
+    await under_attack.attack(name, await under_attack.elsewhere(records, name))
