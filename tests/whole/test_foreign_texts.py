@@ -347,8 +347,9 @@ async def test_what_listen_prints(program: Program, place: Installation) -> None
     prefix = place.settings.redis_prefix
     update = {"event_type": "graph_execution_update", "seq": 1, "status": "RUNNING", "outputs": {}}
     payloads = [
-        *(update | dict.fromkeys(("id", "user_id", "graph_id"), text) for text in NAUGHTY),
+        # Those that are none come first: the last line printed shows that all were read.
         *(update | {"event_type": text, "node_exec_id": text} for text in NAUGHTY),
+        *(update | dict.fromkeys(("id", "user_id", "graph_id"), text) for text in NAUGHTY),
     ]
     async with (
         Redis.from_url(place.settings.redis) as redis,
