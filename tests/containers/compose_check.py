@@ -19,6 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
 from execstream.cli.graphs import read_graphs
 from execstream.config.settings import Settings
 from execstream.workload import EXAMPLE_GRAPHS
@@ -47,6 +51,7 @@ async def check(stack: Composed) -> None:
     await asyncio.to_thread(stack.up)
     report(f"start to healthy: {time.monotonic() - begun:.1f} s")
     confined(stack)
+    await unprivileged(stack.settings())
     receipt = await performed(stack.settings(), rate=0)
     report(f"commands/s through compose: {receipt.commands_per_second:,}")
     runs_listed(stack)
@@ -68,6 +73,23 @@ def confined(stack: Composed) -> None:
             raise Failed(f"{service} runs as user {user} on a root that can be written to.")
     image = json.loads(docker("image", "inspect", found["Image"]))[0]
     report(f"user {user}, read-only root; the image has {image['Size'] / 1e6:,.0f} MB")
+
+
+async def unprivileged(settings: Settings) -> None:
+    """The users of the servers can change no server."""
+    connection = await asyncpg.connect(settings.postgres)
+    try:
+        if await connection.fetchval("select rolsuper from pg_roles where rolname = current_user"):
+            raise Failed("The role of the workers is a superuser.")
+    finally:
+        await connection.close()
+    async with Redis.from_url(settings.redis) as redis:
+        try:
+            await redis.config_get("dir")
+        except NoPermissionError:
+            report("no superuser of Postgres, no CONFIG of Redis")
+        else:
+            raise Failed("The user of the workers may read the configuration of Redis.")
 
 
 def runs_listed(stack: Composed) -> None:

@@ -20,8 +20,9 @@ from execstream.devstack.ports import HOST, free_ports
 
 HOME = Path(__file__).parents[2]
 PROJECT = "execstream-check"
+USER = "execstream"  # of Postgres, and of Redis; and a database
 PORTS = ("KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "HTTP_PORT")
-SECRETS = ("POSTGRES_PASSWORD", "EXECSTREAM_HTTP_TOKEN")
+SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "EXECSTREAM_HTTP_TOKEN")
 HEALTHY_WITHIN = 120.0  # seconds
 POLL = 0.2  # seconds
 
@@ -51,12 +52,11 @@ class Composed:
     def settings(self) -> Settings:
         """As a program on this machine needs them."""
         ports = {name: self._variables[name] for name in PORTS}
-        password = self._variables["POSTGRES_PASSWORD"]
+        of_postgres, of_redis = (self._variables[name] for name in SECRETS[:2])
         return Settings().at(
             kafka_bootstrap=f"{HOST}:{ports['KAFKA_PORT']}",
-            postgres_dsn=f"postgresql://execstream:{password}@{HOST}:{ports['POSTGRES_PORT']}"
-            "/execstream",
-            redis_url=f"redis://{HOST}:{ports['REDIS_PORT']}/0",
+            postgres_dsn=f"postgresql://{USER}:{of_postgres}@{HOST}:{ports['POSTGRES_PORT']}/{USER}",
+            redis_url=f"redis://{USER}:{of_redis}@{HOST}:{ports['REDIS_PORT']}/0",
         )
 
     def build(self) -> None:

@@ -60,7 +60,8 @@ def test_workers_can_be_scaled() -> None:
 def test_volumes_have_names() -> None:
     """Servers keep their data where `down` and `up` find it again."""
     for name in ("kafka", "postgres", "redis"):
-        assert [mount.partition(":")[0] for mount in SERVICES[name]["volumes"]] == [name]
+        mounts = [mount.partition(":")[0] for mount in SERVICES[name]["volumes"]]
+        assert [mount for mount in mounts if not mount.startswith("./")] == [name]
 
 
 def test_the_server_asks_the_tally() -> None:
@@ -87,3 +88,19 @@ def test_the_example_has_every_variable() -> None:
     for name, how, default in _VARIABLE.findall(TEXT):
         line = f"{name}=" if how == "?" else f"#{name}={default}"
         assert re.search(f"^{re.escape(line)}", EXAMPLE, re.MULTILINE), line
+
+
+def test_no_server_is_open() -> None:
+    """Workers are not the superuser of Postgres; Redis lets in who has a password, and no other; no
+    password is an argument of a process."""
+    ours = SERVICES["apply"]["environment"]
+    superuser = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    assert f"//{superuser}:" not in ours["EXECSTREAM_POSTGRES_DSN"]
+    assert "//execstream:${REDIS_PASSWORD:?" in ours["EXECSTREAM_REDIS_URL"]
+    *shell, settings = SERVICES["redis"]["command"]
+    assert shell == ["sh", "-c"]
+    assert "redis-server - <<" in settings
+    assert "user default off" in settings
+    for service in SERVICES.values():
+        arguments = str(service.get("command")) + str(service["healthcheck"])
+        assert not [one for one, *_ in _VARIABLE.findall(arguments) if "PASSWORD" in one]
