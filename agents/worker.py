@@ -19,6 +19,7 @@ from execstream.agents.bridge import bridge_to_redis
 from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
 from execstream.agents.runtime.local_hosts import answer_local_hosts
+from execstream.agents.runtime.probe_port import is_free
 from execstream.agents.tally import tally_stats
 from execstream.config.identity import Identity
 from execstream.config.settings import Settings
@@ -53,8 +54,11 @@ class Timing:
     stall_after: float = 30.0
 
 
-def build_app(role: str, settings: Settings, timing: Timing = Timing()) -> App:
-    """The Faust app of `role`, with its agents declared."""
+def build_app(
+    role: str, settings: Settings, timing: Timing = Timing(), socket: Path | None = None
+) -> App:
+    """The Faust app of `role`, with its agents declared. Its probes answer at `socket` where there
+    is one, else at the port of the role."""
     app = App(
         f"{settings.group_prefix}-{role}",
         fetching=FETCHING.get(role, Fetching()),
@@ -75,7 +79,7 @@ def build_app(role: str, settings: Settings, timing: Timing = Timing()) -> App:
         broker_request_timeout=60.0,
         value_serializer="raw",
         table_standby_replicas=0,
-        **_web(settings.worker_host, getattr(settings, f"{role}_port")),
+        **_web(settings.worker_host, getattr(settings, f"{role}_port"), socket),
         web_application_options={"middlewares": [answer_local_hosts(settings.worker_host)]},
         datadir=Path(tempfile.gettempdir(), f"execstream-{os.getuid()}"),  # holds nothing
     )
@@ -102,22 +106,24 @@ def _credentials() -> SASLCredentials | SSLCredentials | None:
     return SSLCredentials(context) if context else None
 
 
-def _web(host: str, port: int) -> dict[str, Any]:
+def _web(host: str, port: int, socket: Path | None) -> dict[str, Any]:
     """Settings of Faust's web server, without its own pages."""
-    if not port or not probes.is_free(host, port):
+    if socket is None and (not port or not is_free(host, port)):
         return {"web_enabled": False}
+    place = {"web_bind": host, "web_host": host, "web_port": port}
     return {
         "web_enabled": True,
-        "web_bind": host,
-        "web_host": host,
-        "web_port": port,
         "web_router_enabled": False,
         "web_tables_enabled": False,
+        **(place if socket is None else {"web_transport": URL(f"unix://{socket}")}),
     }
 
 
-def run_worker(role: str, settings: Settings, timing: Timing = Timing()) -> NoReturn:
-    """Run until stopped; exits the process with the worker's exit code."""
+def run_worker(
+    role: str, settings: Settings, timing: Timing = Timing(), socket: Path | None = None
+) -> NoReturn:
+    """Run until stopped; exits the process with the worker's exit code. `socket`: see
+    `build_app`."""
     header_decoding.install()
     os.nice(NICENESS[role])
     # States and batches live long and form no cycles: looking for garbage among them at the
@@ -125,7 +131,7 @@ def run_worker(role: str, settings: Settings, timing: Timing = Timing()) -> NoRe
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     worker = faust.Worker(
-        build_app(role, settings, timing),
+        build_app(role, settings, timing, socket),
         loglevel="warn",
         quiet=True,
         override_logging=False,

@@ -1,13 +1,14 @@
 """How fast a backlog is drained with everything running, and the CPU of each process for it.
 
     python -m bench.drain [--commands 300000] [--mix field] [--roles apply tally bridge http]
-        [--subscribe none|some|all]
+        [--processes 1] [--subscribe none|some|all]
 
 Starts servers of its own, fills the commands topic, and only then starts the workers and the HTTP
 server, as `execstream up` does. Time and CPU are counted from the first commit until the last
 consumer has reached its end, so starts of processes are left out. The outcomes must add up to the
 commands. `--subscribe` has a client subscribe to the channels of 1 % of the runs, or to all by a
-pattern; its CPU is reported apart. Load average is printed beside the figures.
+pattern; its CPU is reported apart. `--processes`: of the worker of role apply. Load average is
+printed beside the figures.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import psutil
 
 from bench.apply_cpu import GRAPHS, MIXES
 from execstream import devstack
-from execstream.cli.supervisor import ROLES, SERVER, Supervisor
+from execstream.cli.supervisor import ROLES, SERVER, Supervisor, child_of
 from execstream.config.settings import Settings, read_settings
 from execstream.devstack.ports import free_ports
 from execstream.kafka.admin import apply_topics
@@ -66,21 +67,26 @@ class Machine:
 
     def memory(self) -> dict[str, int]:
         """Resident megabytes of each started process now."""
-        return {
-            name: psutil.Process(pid).memory_info().rss // 10**6 for name, pid in self._pids.items()
-        }
+        return {name: _resident(psutil.Process(pid)) for name, pid in self._pids.items()}
 
     def _cpu(self) -> Cpu:
         found: Cpu = {}
         started = {pid: name for name, pid in self._pids.items()}
         for process in psutil.Process().children(recursive=True):
             try:
-                name = started.get(process.pid) or process.name()
+                # What a worker began, in which several do its work, is the worker's.
+                name = started.get(process.pid) or started.get(process.ppid()) or process.name()
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
                 continue
             found[name] = found.get(name, 0) + times.user + times.system
         return found
+
+
+def _resident(process: psutil.Process) -> int:
+    """Megabytes of a process and of those that it began."""
+    family = [process, *process.children(recursive=True)]
+    return int(sum(one.memory_info().rss for one in family) // 10**6)
 
 
 async def fill(settings: Settings, count: int, mix: str) -> tuple[dict[int, int], list[str]]:
@@ -114,7 +120,8 @@ async def drain(options: argparse.Namespace, settings: Settings, folder: Path) -
         if options.subscribe != "none":
             wanted = [] if options.subscribe == "all" else channels[::SUBSCRIBED]
             machine.announce({"subscriber": ending.enter_context(_subscriber(settings, wanted))})
-        supervisor = Supervisor(settings, options.roles, folder / "logs", machine.announce)
+        children = map(child_of, options.roles)
+        supervisor = Supervisor(settings, children, folder / "logs", machine.announce)
         await ending.enter_async_context(supervisor)
 
         async def has_begun() -> bool:
@@ -167,6 +174,7 @@ async def main() -> None:
     parser.add_argument("--commands", type=int, default=300_000)
     parser.add_argument("--mix", choices=MIXES, default="field")
     parser.add_argument("--roles", nargs="*", default=[*ROLES, SERVER])
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--subscribe", choices=("none", "some", "all"), default="none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
@@ -178,7 +186,8 @@ async def main() -> None:
                 redis_url=stack.redis_url,
             )
             ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
-            settings = settings.model_copy(update=dict(ports))
+            changes = dict(ports) | {"apply_processes": options.processes}
+            settings = settings.model_copy(update=changes)
             await migrate(settings.postgres)
             await apply_topics(settings.kafka)
             print(json.dumps(await drain(options, settings, Path(state)), indent=2))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from execstream.cli.supervisor import ROLES, Supervisor, process_name
+from execstream.cli.supervisor import ROLES, Supervisor, child_of, process_name
 from execstream.cli.terminal import err
-from execstream.config.settings import LOCAL_STATE, Settings
+from execstream.config.settings import AUTO, LOCAL_STATE, Settings
 from execstream.dashboard.server import require_token, url_of
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
@@ -98,7 +98,8 @@ def workers(
     roles: Iterable[str] = ROLES,
     http_url: str | None = None,
 ) -> Supervisor:
-    """Workers that log below `.execstream/`; `stack` tells others about them.
+    """Workers that log below `.execstream/`; `stack` tells others about them. That of role apply
+    has as many processes as there are cores for, where no setting tells.
 
     `http_url`: where the HTTP server answers, when it is among the roles.
     """
@@ -108,7 +109,9 @@ def workers(
             named = {process_name(role): pid for role, pid in pids.items()}
             stack.announce(http_url=http_url, workers=worker_urls(settings), pids=named)
 
-    return Supervisor(settings, roles, logs=LOGS, announce=announce)
+    if "apply_processes" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"apply_processes": AUTO})
+    return Supervisor(settings, map(child_of, roles), logs=LOGS, announce=announce)
 
 
 def with_free_ports(settings: Settings, http_port: int | None = None) -> Settings:

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -54,7 +54,7 @@ _OPEN = frozenset(
         *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
         *("group_prefix", "replication_factor", "max_command_bytes", "max_message_bytes"),
         *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
-        *("apply_port", "tally_port", "bridge_port"),
+        *("apply_port", "tally_port", "bridge_port", "apply_processes"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
         *("alert_caller_failures", "class_rules_file"),
         *("log_level", "log_format"),
@@ -64,8 +64,11 @@ _ADDRESSES = frozenset(("postgres_dsn", "redis_url", "tally_urls"))
 _UNREADABLE = "unreadable_address"
 # Variables with the prefix that are no settings, and what those of tests begin with.
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
-_OTHERS = frozenset((SUPERVISOR, f"{PREFIX}IMAGE"))
+PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
+_OTHERS = frozenset((SUPERVISOR, PROBE_SOCKET, f"{PREFIX}IMAGE"))
 _OF_TESTS = f"{PREFIX}TEST_"
+
+AUTO: Literal["auto"] = "auto"
 
 _MIB = 1024 * 1024
 _HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
@@ -144,6 +147,11 @@ class Settings(BaseSettings):
     )
     worker_host: str = Field(
         "127.0.0.1", min_length=1, description="where workers tell how they fare"
+    )
+    apply_processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1,
+        description="of a worker of role apply; auto: one less than there are cores, at most one "
+        "per partition and at least one, which is what `up` and `demo` take when it is not set",
     )
     apply_port: int = Field(8688, ge=0, le=65_535, description="of a worker of role apply; 0: none")
     tally_port: int = Field(8687, ge=0, le=65_535, description="of a worker of role tally; 0: none")

@@ -13,7 +13,6 @@ the other partitions from it, too, and cure nothing.
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
@@ -28,6 +27,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import INSTALLATION
 from execstream.agents.runtime.partition_progress import Progress
+from execstream.agents.runtime.probe_port import LIVE, METRICS, READY
 from execstream.agents.runtime.retries import Waiting, is_transient, waiting
 from execstream.config.settings import Settings
 from execstream.kafka.security import client_options
@@ -39,7 +39,6 @@ from execstream.streams.topics import EVENTS
 
 log = structlog.get_logger(__name__)
 
-LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
 OBSERVE_EVERY = 1.0  # seconds
 READY_WITHIN = 2.0  # seconds for each server to answer, and for work to be tried again
 
@@ -163,18 +162,6 @@ async def _report_held_back(bootstrap: str, held: Collection[TP]) -> None:
         return
     for transaction in found:
         log.warning("held_back", found=transaction.describe(), remedy=ABORT)
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens at `port`; a second worker of this machine goes without probes."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-        try:
-            probe.bind((host, port))
-        except OSError:
-            log.warning("port_taken", host=host, port=port, remedy="set another, or 0 for none")
-            return False
-    return True
 
 
 def _answer(web: Any, is_well: bool, document: dict[str, Any]) -> Any:
