@@ -47,3 +47,13 @@ function fragment(children) {
   }
   return all;
 }
+
+/** `show(value)` only when it differs from the last time, so that what the reader opened stays. */
+export function whenChanged(show) {
+  let last;
+  return (value) => {
+    const now = JSON.stringify(value);
+    if (now !== last) show(value);
+    last = now;
+  };
+}

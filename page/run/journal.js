@@ -16,7 +16,8 @@ const DATA = [
   "nodes_input_masks",
 ];
 
-/** An element, `load()` the next page, and `add(event)` what came over the feed. */
+/** An element, `load()` the next page, `add(event)` what came over the feed, and `catchUp()` when the
+ * feed begins anew. */
 export function journalView(id, signal, onSelect) {
   const box = table("Journal", [["#", "figure"], "Time", "What", "Step", "Change", "Value"], []);
   const body = box.querySelector("tbody");
@@ -24,6 +25,7 @@ export function journalView(id, signal, onSelect) {
   const trouble = h("div");
   let seq = 0;
   let isAtEnd = false;
+  let isBehind = false; // something happened since the page was asked for that is being read
   let loading = null;
 
   function put(event) {
@@ -49,19 +51,25 @@ export function journalView(id, signal, onSelect) {
     } finally {
       loading = null;
     }
+    if (isBehind && isAtEnd) load();
   }
 
-  const load = () => (loading ??= read());
+  const load = () => (loading ??= ((isBehind = false), read()));
   more.addEventListener("click", load);
 
   /** An entry right behind the last is shown; a gap is read up to. */
   function add(event) {
-    if (!isAtEnd || event.seq <= seq) return;
-    if (event.seq === seq + 1) put(event);
-    else load();
+    if (event.seq <= seq) return;
+    if (!loading && isAtEnd && event.seq === seq + 1) put(event);
+    else catchUp();
   }
 
-  return { element: h("div", { class: "journal" }, box, trouble, more), load, add };
+  function catchUp() {
+    if (loading) isBehind = true;
+    else if (isAtEnd) load();
+  }
+
+  return { element: h("div", { class: "journal" }, box, trouble, more), load, add, catchUp };
 }
 
 function rowOf(event, onSelect) {

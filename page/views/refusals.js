@@ -14,16 +14,20 @@ export function refusalsView(filters, signal) {
   const element = h("div", {});
   let cursor = null;
   let rows = [];
+  let asked = 0; // only the answer to the newest request is shown
 
   async function load(isNext = false) {
-    if (!isNext) [cursor, rows] = [null, []];
+    const mine = ++asked;
     try {
-      const page = await get("/v1/refusals", { ...filters, limit: PAGE, cursor }, { signal });
-      rows.push(...page.data.map((refusal) => rowOf(refusal, filters.graph_exec_id)));
+      const from = { limit: PAGE, cursor: isNext ? cursor : null };
+      const page = await get("/v1/refusals", { ...filters, ...from }, { signal });
+      if (mine !== asked) return;
+      const more = page.data.map((refusal) => rowOf(refusal, filters.graph_exec_id));
+      rows = isNext ? [...rows, ...more] : more;
       cursor = page.next_cursor;
       show();
     } catch (error) {
-      if (!signal.aborted) fill(element, failure(error, "refusals"));
+      if (!signal.aborted && mine === asked) fill(element, failure(error, "refusals"));
     }
   }
 

@@ -2,7 +2,7 @@
 // Opens with the feed's snapshot and moves with its events.
 
 import { get } from "../lib/api.js";
-import { fill, h, setText } from "../lib/dom.js";
+import { fill, h, setText, whenChanged } from "../lib/dom.js";
 import { numberOf } from "../lib/exact.js";
 import { clock, duration, money, number, plural } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
@@ -103,6 +103,10 @@ function pageOf(id, parameters, signal) {
     else page.state = new RunState(run);
     document.title = `${graphName(run.graph_id, run.graph_version)} · execstream`;
     draw();
+    // What a tab has read before may be older than this state, and no event tells the rest.
+    journal.catchUp();
+    if (tabs.current === "refusals") refusals.load();
+    if (tabs.current === "children") open.children();
   };
   page.hear = (event) => {
     if (event.type === "command.refused") return tabs.current === "refusals" && refusals.load();
@@ -114,16 +118,6 @@ function pageOf(id, parameters, signal) {
     if (!page.state && state === "lost") fill(tabs.place, failure(new Error(detail), "this run"));
   };
   return page;
-}
-
-/** `show(value)` only when it differs from the last time, so that what the reader opened stays. */
-function whenChanged(show) {
-  let last;
-  return (value) => {
-    const now = JSON.stringify(value);
-    if (now !== last) show(value);
-    last = now;
-  };
 }
 
 // ---- the head ----------------------------------------------------------------------------

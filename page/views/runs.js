@@ -2,7 +2,7 @@
 // button, so that nothing jumps away under the reader's hand.
 
 import { get } from "../lib/api.js";
-import { fill, h, setText } from "../lib/dom.js";
+import { fill, h, setText, whenChanged } from "../lib/dom.js";
 import { numberOf } from "../lib/exact.js";
 import { clock, duration, instant, money, number, plural, shortId, short } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
@@ -45,10 +45,18 @@ export async function show(root, { parameters, signal }) {
 
   const rows = new Map();
   const unseen = new Set();
+  let page;
+  const draw = whenChanged(() =>
+    page.error ? fill(list, failure(page.error, "runs")) : showPage(list, rows, filters, page),
+  );
   const load = async () => {
     unseen.clear();
     fresh.hidden = true;
-    await loadPage(list, rows, filters, signal);
+    page = await pageOfRuns(filters, signal);
+    if (!page) return;
+    list.removeAttribute("aria-busy");
+    draw(page.data ?? page.error.message);
+    countSteps(rows, signal);
   };
   const recount = async () => {
     try {
@@ -69,7 +77,8 @@ export async function show(root, { parameters, signal }) {
   every(1_000, signal, () => rows.forEach(tick));
   follow({ graph_id: filters.graph_id, user_id: filters.user_id, types: "graph" }, signal, {
     state: (state, detail) => tellLine(line, state, detail),
-    resync: () => (load(), countSoon()),
+    // The list may be older than where the feed begins.
+    snapshot: () => (load(), countSoon()),
     event: (event) => {
       if (!event.type.startsWith("graph.")) return;
       countSoon();
@@ -238,29 +247,20 @@ function counter(filters, status) {
 
 // ---- rows --------------------------------------------------------------------------------
 
-async function loadPage(list, rows, filters, signal) {
-  let page;
+/** A page of runs, or `{ error }`; undefined once the view has ended. */
+async function pageOfRuns(filters, signal) {
+  const wanted = { status: filters.status, values: false, limit: PAGE, cursor: filters.cursor };
   try {
-    page = await get(
-      "/v1/executions",
-      {
-        ...scope(filters),
-        status: filters.status,
-        values: false,
-        limit: PAGE,
-        cursor: filters.cursor,
-      },
-      { signal },
-    );
+    return await get("/v1/executions", { ...scope(filters), ...wanted }, { signal });
   } catch (error) {
-    if (signal.aborted || error.status === 401) throw error;
-    return fill(list, failure(error, "runs"));
-  } finally {
-    list.removeAttribute("aria-busy");
+    if (error.status === 401) throw error;
+    return signal.aborted ? undefined : { error };
   }
+}
+
+function showPage(list, rows, filters, page) {
   rows.clear();
   for (const run of page.data) rows.set(run.id, { run, row: rowOf(run) });
-  countSteps(rows, signal);
   fill(
     list,
     page.data.length ? runTable([...rows.values()].map(({ row }) => row)) : nothing(filters),

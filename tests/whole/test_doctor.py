@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,6 +20,7 @@ from execstream.devstack.ports import HOST, free_ports
 from execstream.kafka.security import Security, configure_security
 from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
+from tests.orders import Orders
 from tests.secured import STRANGER, SecuredBroker
 from tests.whole.doctoring import SECRET, complaint, complaints, settings_of, with_user
 from tests.whole.program import Program
@@ -246,6 +248,35 @@ async def test_runs_that_are_dated_ahead(fresh: Installation) -> None:
         )
     found = await complaint(settings_of(fresh), "postgres")
     assert found.found.endswith("records': 2; 1 are dated ahead")
+
+
+async def test_runs_of_a_foreign_partitioner(fresh: Installation) -> None:
+    """A run on a partition that its key does not choose is told by doctor and by the metric."""
+    [port] = free_ports(1)
+    async with fresh.worker(apply_port=port), aiohttp.ClientSession() as http:
+        orders = [Orders().create() for _ in range(3)]
+        await fresh.put([orders[0]])
+        await fresh.drained()
+        assert await complaints(settings_of(fresh), "postgres") == []
+
+        elsewhere = [(fresh.partition_of(order) + 1) % 8 for order in orders]
+        await fresh.put(
+            order._replace(partition=number)
+            for order, number in zip(orders[1:], elsewhere[1:], strict=True)
+        )
+        await fresh.drained()
+
+        found = await complaint(settings_of(fresh), "postgres")
+        assert found.check == "partitioner"
+        assert found.state is State.WARNING
+        assert found.found.startswith("2 of the newest 1,000 runs are on partitions")
+        assert "partitioner=murmur2_random" in str(found.remedy)
+
+        async def is_counted() -> bool:
+            async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                return "\nexecstream_foreign_partition_runs_total 2.0\n" in await answer.text()
+
+        await until(is_counted)
 
 
 async def test_a_role_without_rights(fresh: Installation, stack: Addresses) -> None:

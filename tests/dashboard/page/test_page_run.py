@@ -40,6 +40,17 @@ async def _open(tab: Tab, server: Server, run: Orders, rest: str = "") -> None:
     await tab.sees(LIVE)
 
 
+async def _open_without_feed(tab: Tab, url: str) -> None:
+    """Open a page whose feed begins with `go()`."""
+    script = """const asked = fetch; window.begin = new Promise(go => (window.go = go));
+        fetch = (...of) => String(of[0]).startsWith('/v1/stream')
+            ? begin.then(() => asked(...of)) : asked(...of);"""
+    added = await tab.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+    await tab.open(url)
+    await tab.sees("typeof go === 'function'")
+    await tab.call("Page.removeScriptToEvaluateOnNewDocument", **added)
+
+
 async def test_follows_a_run_to_its_end(tab: Tab, server: Server, place: Installation) -> None:
     """From QUEUED to COMPLETED, head, steps, graph and outputs move without a reload."""
     await place.db.execute(
@@ -109,6 +120,26 @@ async def test_offers_what_the_table_allows(tab: Tab, server: Server, place: Ins
     }
 
 
+async def test_ends_a_run_of_a_foreign_partitioner(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """A run on a partition that its key does not choose is told of, and can be terminated."""
+    run = Orders()
+    created, started = run.create(), run.start()
+    elsewhere = (place.partition_of(created) + 1) % 8
+    orders = (order._replace(partition=elsewhere) for order in (created, started))
+    await _given(place, *orders)
+    await tab.open(f"{server.url}/#/health")
+    await tab.shows(" of the newest 1,000 runs are where their keys do not belong. ")
+    await tab.shows("set partitioner=murmur2_random")
+
+    await _open(tab, server, run)
+    await tab.click(".actions button", "Terminate")
+    await tab.click("dialog button[value=yes]")
+
+    await tab.sees(f"{STATUS} === 'Terminated'")
+
+
 async def test_shares_what_only_the_link_shows(
     tab: Tab, server: Server, place: Installation
 ) -> None:
@@ -151,6 +182,47 @@ async def test_tells_refusals_children_and_the_journal(
     await tab.sees("document.querySelectorAll('.journal tbody tr').length === 3")
     await tab.open(f"{server.url}/#/runs/{child.run_id}")
     await tab.sees(f"document.querySelector('.facts a[href=\"#/runs/{run.run_id}\"]')")
+
+
+@pytest.mark.parametrize(
+    ("part", "has"),
+    [
+        ("refusals", "document.body.innerText.includes('illegal_transition')"),
+        ("journal", "document.querySelectorAll('.journal tbody tr').length === 2"),
+        ("children", "document.querySelector('tr[data-id]')"),
+    ],
+)
+async def test_a_part_is_no_older_than_the_feed(
+    tab: Tab, server: Server, place: Installation, part: str, has: str
+) -> None:
+    """What happens after the part was read and before the feed begins is shown."""
+    run, child = Orders(), Orders()
+    await _given(place, run.create())
+    await _open_without_feed(tab, f"{server.url}/#/runs/{run.run_id}?tab={part}")
+    await tab.sees("document.querySelector('#tab :is(.empty, .journal tbody tr)')")
+
+    child_of_it = child.create(parent_graph_exec_id=run.run_id)
+    await _given(place, run.move("COMPLETED"), run.start(), child_of_it)
+    assert not await tab.run(has)
+    await tab.run("go()")
+
+    await tab.sees(has)
+
+
+async def test_a_list_is_no_older_than_the_feed(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """The same for the list of runs: a run that was changed meanwhile is shown as it is."""
+    run = Orders()
+    await _given(place, run.create())
+    await _open_without_feed(tab, f"{server.url}/#/runs")
+    status = f"document.querySelector('tr[data-id=\"{run.run_id}\"] .pill').innerText"
+    await tab.sees(f"{status} === 'Incomplete'")
+
+    await _given(place, run.start())
+    await tab.run("go()")
+
+    await tab.sees(f"{status} === 'Running'")
 
 
 async def test_takes_any_name_and_any_number(tab: Tab, server: Server, place: Installation) -> None:
