@@ -4,15 +4,16 @@ Keys are `block:<block_id>` and `graph:<graph_id>:<version>`; a null value takes
 """
 
 import re
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from execstream.streams.commands import Name, Version
+from execstream.streams.commands import NAME, Version
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.text import clean_text
 
+Name = Annotated[str, Meta(pattern=NAME)]
 BlockType = Literal[
     "STANDARD",
     "INPUT",

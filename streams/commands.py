@@ -8,7 +8,7 @@ bytes of JSON that are stored and forwarded without being parsed. Names, types a
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, NamedTuple, TypeVar, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
@@ -17,8 +17,8 @@ from execstream.streams.statuses import ExecutionStatus
 MAX_BATCH_OF_STEPS = 1000
 
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
-_NAME = r"^[A-Za-z0-9_.:@|-]{1,128}\Z"
-_TIME = (
+NAME = r"^[A-Za-z0-9_.:@|-]{1,128}\Z"
+TIME = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]{1,9})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
 )
@@ -26,19 +26,30 @@ _SHA256 = r"^[0-9a-f]{64}\Z"
 # What a sender is to write, by the pattern that checks it.
 FORMS = {
     UUID: "Expected a lower-case UUID with hyphens",
-    _NAME: "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -",
-    _TIME: "Expected an RFC 3339 time with an offset and at most 9 digits of a second's fraction",
+    NAME: "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -",
+    TIME: "Expected an RFC 3339 time with an offset and at most 9 digits of a second's fraction",
     _SHA256: "Expected a SHA-256 as 64 lower-case hex digits",
 }
 
-Uuid = Annotated[str, Meta(pattern=UUID, max_length=36)]
-Name = Annotated[str, Meta(pattern=_NAME)]
-Time = Annotated[str, Meta(pattern=_TIME)]
+
+class Form(NamedTuple):
+    """Of a text: the pattern that it must match.
+
+    msgspec does not look at it, since a pattern of its own costs a regular expression per field.
+    `forms` has the check of commands, and `enforcing` for all other uses of the types below.
+    """
+
+    pattern: str
+
+
+Uuid = Annotated[str, Form(UUID), Meta(max_length=36)]
+Name = Annotated[str, Form(NAME)]
+Time = Annotated[str, Form(TIME)]
 Pin = Annotated[str, Meta(min_length=1, max_length=512)]
 Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 # A JSON object as its bytes; UNSET when absent or null.
 Document = Raw | UnsetType
-TokenHash = Annotated[str, Meta(pattern=_SHA256)]
+TokenHash = Annotated[str, Form(_SHA256)]
 
 
 class Command(Struct, tag_field="type", kw_only=True, omit_defaults=True):
@@ -187,7 +198,9 @@ def parse_time(text: str) -> datetime:
     Raises ValueError when there is no such moment.
     """
     try:
-        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(text.upper())
+        if time.tzinfo is not UTC:
+            time = time.astimezone(UTC)
     except OverflowError as error:  # 0001-01-01 east of Greenwich, 9999-12-31 west of it
         raise ValueError(f"{text} is outside the years 1 to 9999 in UTC") from error
     if time in _INFINITE:

@@ -1,8 +1,9 @@
 """From a record's bytes to a command, or to the reason why it is a dead letter.
 
-The common case costs one pass of msgspec; only what fails is looked at closely, to tell the
-first reason of the contract's order. `wrong_partition`, and data that Postgres refuses for
-another cause than its numbers, are found elsewhere.
+The common case costs one pass of msgspec and checks that are cheap; only what fails one of them is
+judged in full and looked at closely, to tell the first reason of the contract's order.
+`wrong_partition`, and data that Postgres refuses for another cause than its numbers, are found
+elsewhere.
 """
 
 from contextlib import suppress
@@ -24,10 +25,11 @@ from execstream.streams.commands import (
     Uuid,
 )
 from execstream.streams.errors import NOT_READABLE
-from execstream.streams.growth import MAX_VALUES, excess, has_many_values
+from execstream.streams.forms import enforcing, has_forms
+from execstream.streams.growth import GROWING, MAX_VALUES, excess, has_many_values
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason
-from execstream.streams.scanning import depth
+from execstream.streams.scanning import depth, may_be_deeper
 from execstream.streams.storable_numbers import unstorable
 from execstream.streams.text import clean_json, clean_text, may_need_cleaning
 from execstream.streams.wording import (
@@ -40,6 +42,7 @@ from execstream.streams.wording import (
 MAX_COMMAND_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 128  # levels; the command itself is the first
 VERSION = 1
+_OBJECT, _NULL, _STRING = b'{n"'  # with which values begin
 
 
 def _fields_of(kind: object) -> dict[type[Command], tuple[str, ...]]:
@@ -79,9 +82,10 @@ class _Sender(Struct):
     reply_to: Name | None = None
 
 
-_command = msgspec.json.Decoder(AnyCommand)
-_asking = msgspec.json.Decoder(_Asking)
-_sender = msgspec.json.Decoder(_Sender)
+_command = msgspec.json.Decoder(AnyCommand)  # knows no forms of texts
+_strict = msgspec.json.Decoder(enforcing(AnyCommand))
+_asking = msgspec.json.Decoder(enforcing(_Asking))
+_sender = msgspec.json.Decoder(enforcing(_Sender))
 _any_json = msgspec.json.Decoder(Raw)
 _header = msgspec.json.Decoder(dict[str, Raw])
 _objects = msgspec.json.Decoder(list[dict[str, Raw]])
@@ -103,26 +107,37 @@ def decode(
         return Dead(DeadReason.NOT_JSON, {"message": "The record has no value"})
     if isinstance(value, OmittedValue) or (bounded and len(value) > max_bytes):
         return _too_large(value, max_bytes)
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
+    if may_be_deeper(value, MAX_DEPTH) and depth(value) > MAX_DEPTH:
         message = f"The command has more than {MAX_DEPTH} levels of lists and objects"
         return Dead(DeadReason.TOO_DEEP, {"message": message, "limit": MAX_DEPTH})
-    try:
-        if not value.isascii():
-            value.decode()  # msgspec does not look inside raw values
-        command = None if bounded and has_many_values(value) else _command.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        command = None
-    if command is None:
-        looked_at = _look_closely(value, bounded=bounded)
-        if isinstance(looked_at, Dead):
-            return looked_at
-        command = looked_at
+    command = _command_in(value, bounded=bounded)
+    if type(command) is Dead:
+        return command
     if command.v not in (VERSION, None):
         return _unsupported(command.v)
     dead = _check_fields(command, value, bounded=bounded) or _check_key(command, key)
     if dead is None and bounded:
         dead = _check_numbers(command, len(value))
     return dead or command
+
+
+def _command_in(value: bytes, *, bounded: bool) -> Command | Dead:
+    try:
+        if not value.isascii():
+            value.decode()  # msgspec does not look inside raw values
+        if bounded and has_many_values(value):
+            return _look_closely(value, bounded=bounded)
+        command: Command = _command.decode(value)
+        return command if has_forms(command) else _judged(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _look_closely(value, bounded=bounded)
+
+
+def _judged(value: bytes) -> Command:
+    """The command whose texts have their forms. Raises msgspec.DecodeError."""
+    _strict.decode(value)
+    command: Command = _command.decode(value)
+    return command
 
 
 def _too_large(value: bytes, max_bytes: int) -> Dead:
@@ -190,10 +205,9 @@ def _look_closely(value: bytes, *, bounded: bool) -> Command | Dead:
         nodes = _objects.decode(header["starting_nodes"])
         header["starting_nodes"] = Raw(msgspec.json.encode(nodes))
     try:
-        command: Command = _command.decode(msgspec.json.encode(header))
+        return _judged(msgspec.json.encode(header))
     except msgspec.DecodeError as error:
         return _invalid(*describe_misfit(str(error)))
-    return command
 
 
 def _read_header(value: bytes) -> dict[str, Raw] | Dead:
@@ -235,19 +249,17 @@ def _check_fields(command: Command, value: bytes, *, bounded: bool) -> Dead | No
         command.time  # noqa: B018 - the check is that it can be read
     except ValueError as error:
         return _invalid("$.at", describe_no_moment(error))
-    kind = type(command)
+    kind = command.__class__
     for name in _DOCUMENTS[kind]:
         raw = getattr(command, name)
-        if raw is UNSET:
+        if raw is UNSET or (first := memoryview(raw)[0]) == _OBJECT:
             continue
-        first = bytes(raw)[:1]
-        if first == b"n":
-            setattr(command, name, UNSET)
-        elif first != b"{":
+        if first != _NULL:
             return _invalid(f"$.{name}", "Expected an object")
-    if isinstance(command, ShareGraph) and command.is_shared and not command.share_token_hash:
+        setattr(command, name, UNSET)
+    if command.__class__ is ShareGraph and command.is_shared and not command.share_token_hash:
         return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
-    if bounded and (found := excess(command)):
+    if kind in GROWING and bounded and (found := excess(command)):
         return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)
@@ -290,9 +302,12 @@ def _check_key(command: Command, key: bytes | None) -> Dead | None:
 
 def _check_numbers(command: Command, size: int) -> Dead | None:
     """The dead letter when Postgres cannot hold a number, or all numbers would take too much."""
-    payloads = [
-        raw for name in _PAYLOADS[command.__class__] if (raw := getattr(command, name)) is not UNSET
-    ]
+    kind = command.__class__
+    payloads = []
+    for name in _PAYLOADS[kind]:
+        raw = getattr(command, name)
+        if raw is not UNSET and memoryview(raw)[0] != _STRING:
+            payloads.append(raw)
     if command.__class__ is CreateGraph:
         for node in command.starting_nodes:
             payloads += node.inputs.values()

@@ -18,6 +18,8 @@ MAX_ENTRIES = 2_000  # of one command, but for the steps that the end of a run f
 MAX_VALUES = 1_000_000  # of a command's JSON, names in objects among them
 MAX_REPEATED_BYTES = 4 * 1024 * 1024  # stats of a `node.update_many`, once for each step
 
+GROWING = (CreateGraph, UpdateNodes)  # the commands that have bounds of their own
+
 
 class Excess(NamedTuple):
     """Where a command grows beyond a bound, and a sentence about it."""

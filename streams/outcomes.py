@@ -5,7 +5,7 @@ section 2.
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, final
 
 import msgspec
 from msgspec import Struct, field
@@ -83,6 +83,7 @@ class Refused(Struct, frozen=True):
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+@final
 class Dead(Struct, frozen=True):
     """Could not be understood or stored. `detail` has a sentence as `message`."""
 

@@ -13,6 +13,7 @@ _REMOVED_BYTES = bytes(_REMOVED)
 
 # In JSON a backslash occurs only inside strings and always begins an escape. Without escaped
 # backslashes each of them begins another escape.
+_BACKSLASH, _DELETE = b"\\\x7f"
 _ESCAPED_BACKSLASH = rb"\\"
 _REMOVED_ESCAPE = re.compile(rb"\\(?:[bf]|u00(?:[01][0-9a-fA-F](?<!0[9aAdD])|7[fF]))")
 _OTHER_ESCAPES = (rb"\b", rb"\f", rb"\u007f", rb"\u007F")
@@ -65,11 +66,13 @@ def _escape(char: str) -> str:
 def may_need_cleaning(json: bytes) -> bool:
     """Whether valid JSON `json` holds a control character; false for nearly everything, and
     cheap."""
-    if b"\x7f" in json:
+    # Bytes are looked for as numbers: of bytes in bytes Python first tries to make a number.
+    if _DELETE in json:
         return True
-    if b"\\" not in json:
+    if _BACKSLASH not in json:
         return False
-    return _REMOVED_ESCAPE.search(json.replace(_ESCAPED_BACKSLASH, b"")) is not None
+    escapes = json.replace(_ESCAPED_BACKSLASH, b"")
+    return _BACKSLASH in escapes and _REMOVED_ESCAPE.search(escapes) is not None
 
 
 def clean_json(json: bytes) -> bytes:

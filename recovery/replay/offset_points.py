@@ -7,12 +7,14 @@ import msgspec
 
 from execstream.streams.commands import Time, parse_time
 from execstream.streams.errors import Fatal
+from execstream.streams.forms import enforcing
 
 EARLIEST = "earliest"
 
 # From where to read, or until where: a moment in Kafka's time, or Kafka's offsets by partition.
 Point = datetime | dict[int, int]
 
+_TIME = enforcing(Time)
 _OFFSETS = re.compile(r"\d+:-?\d+(,\d+:-?\d+)*")
 
 
@@ -32,7 +34,7 @@ def parse_point(text: str) -> Point:
         pairs = (pair.split(":") for pair in text.split(","))
         return {int(partition): int(offset) for partition, offset in pairs}
     try:
-        return parse_time(msgspec.convert(text, Time))
+        return parse_time(msgspec.convert(text, _TIME))
     except (msgspec.ValidationError, ValueError):
         raise NoPoint(
             f"{text!r} is neither `earliest` nor a time like 2026-03-01T06:30:00Z nor offsets "

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from execstream.streams import decoding
 from execstream.streams.commands import (
     COMMAND_TYPES,
     AddNodeOutput,
@@ -31,7 +32,9 @@ from execstream.streams.statuses import ExecutionStatus
 from execstream.streams.wording import MAX_QUOTE
 from execstream.workload.reference.reading import DeadError, read
 from tests.exploring import exploring
+from tests.hostile_commands import records
 from tests.orders import Order, Orders, replaced
+from tests.strict_decoding import first_difference
 from tests.whole.bad_records import DEAD
 from tests.whole.understood_records import REFUSED, STRANGE
 
@@ -409,3 +412,21 @@ def _fields(value: bytes | None) -> dict[str, Raw] | None:
         return msgspec.json.decode(value or b"", type=dict[str, Raw])
     except NOT_READABLE:
         return None
+
+
+def test_the_cheap_checks_change_nothing() -> None:
+    """Hostile and real records; `tests/attacks/test_cheap_checks` has a million."""
+    assert first_difference(records(seed=1, count=20_000)) is None
+
+
+def test_most_commands_need_no_strict_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that hold lists of texts with a form, and a hash, do."""
+    with_lists = {"graph.create", "graph.share", "node.update_many"}
+    orders = Orders()
+    some = [orders.start(), orders.move("RUNNING"), orders.order("graph.delete"), orders.give("n")]
+    some += [orders.emit("n"), orders.move_step("n", "RUNNING"), orders.keep()]
+    monkeypatch.delattr(decoding, "_strict")
+
+    types = {command_of(order).type for order in some}
+
+    assert types == set(COMMAND_TYPES) - with_lists

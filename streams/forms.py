@@ -1,0 +1,136 @@
+"""The forms of texts in commands: types that enforce them, and a check that costs little.
+
+Texts that pass the check have their forms. Of those that do not, only decoding the command as the
+type that enforces forms tells whether one is missed, and which.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import attrgetter, or_
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from execstream.streams.commands import (
+    COMMAND_TYPES,
+    NAME,
+    TIME,
+    UUID,
+    Command,
+    Form,
+    Name,
+    Uuid,
+)
+
+# ---- types that enforce forms --------------------------------------------------------------
+
+
+def enforcing(kind: Any) -> Any:
+    """Return `kind`, a type, with the forms in it as patterns of msgspec's; structs made anew."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _enforcing_struct(kind)
+    parts = get_args(kind)
+    if not parts:
+        return kind
+    origin = get_origin(kind)
+    if origin is Annotated:
+        noted = [Meta(pattern=note.pattern) for note in parts[1:] if isinstance(note, Form)]
+        return Annotated[(enforcing(parts[0]), *parts[1:], *noted)]
+    enforced = tuple(map(enforcing, parts))
+    return reduce(or_, enforced) if origin in (Union, UnionType) else origin[enforced]
+
+
+def _enforcing_struct(kind: type[Struct]) -> type[Struct]:
+    hints, config = get_type_hints(kind, include_extras=True), kind.__struct_config__
+    fields = [
+        (
+            one.name,
+            enforcing(hints[one.name]),
+            msgspec.field(name=one.encode_name, default=one.default),
+        )
+        for one in msgspec.structs.fields(kind)
+    ]
+    return msgspec.defstruct(
+        kind.__name__, fields, tag_field=config.tag_field, tag=config.tag, kw_only=True
+    )
+
+
+# ---- the check -----------------------------------------------------------------------------
+
+_MOST_SEEN = 32_768  # texts of one form; 5 MB of the longest
+_END = r"\Z"
+_ID_AND_TIME = re.compile(f"{UUID.removesuffix(_END)} {TIME.removeprefix('^')}").match
+
+
+class _Texts:
+    """Tells texts of one form: those that were seen lately without looking at them again."""
+
+    def __init__(self, form: str) -> None:
+        self._has_form = re.compile(form).match
+        self._seen: set[str | None] = {None}  # of a field that is left out
+
+    def have_form(self, texts: tuple[str | None, ...]) -> bool:
+        return self._seen.issuperset(texts) or all(map(self._is_fine, texts))
+
+    def _is_fine(self, text: str | None) -> bool:
+        if text in self._seen:
+            return True
+        if text is None or not self._has_form(text):
+            return False
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen = {None}
+        self._seen.add(text)
+        return True
+
+
+_Getter = Callable[[Command], tuple[str | None, ...]]
+
+
+def _forms_in(hint: Any) -> Iterator[Form]:
+    """The forms of a field and of all that is in it."""
+    if isinstance(hint, Form):
+        yield hint
+    elif isinstance(hint, type) and issubclass(hint, Struct):
+        for inner in get_type_hints(hint, include_extras=True).values():
+            yield from _forms_in(inner)
+    else:
+        for part in get_args(hint):
+            yield from _forms_in(part)
+
+
+def _getters() -> Iterator[tuple[type[Command], tuple[_Getter, _Getter]]]:
+    """By command, what gets its ids but its own, and its names; of those that have no other texts
+    with a form, nor lists of them."""
+    for command in COMMAND_TYPES.values():
+        hints = get_type_hints(command, include_extras=True)
+        ids, names = (
+            [name for name, hint in hints.items() if hint in (kind, kind | None)]
+            for kind in (Uuid, Name)
+        )
+        others = [form for hint in hints.values() for form in _forms_in(hint)]
+        if len(others) == len(ids) + len(names) + 1:  # that of its time
+            ids.remove("id")
+            yield command, (_getter(ids), _getter(names))
+
+
+def _getter(names: Sequence[str]) -> _Getter:
+    return attrgetter(*names, names[0])  # of one name alone it would get no tuple
+
+
+_GETTERS = dict(_getters())
+_ids, _names = _Texts(UUID), _Texts(NAME)
+
+
+def has_forms(command: Command) -> bool:
+    """Whether the texts of `command` are known to have their forms; false does not say that one
+    has not."""
+    getters = _GETTERS.get(command.__class__)
+    return (
+        getters is not None
+        and _ID_AND_TIME(f"{command.id} {command.at}") is not None
+        and _ids.have_form(getters[0](command))
+        and _names.have_form(getters[1](command))
+    )
