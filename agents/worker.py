@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from yarl import URL
 
@@ -20,6 +19,7 @@ from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
 from execstream.agents.runtime.local_hosts import answer_local_hosts
 from execstream.agents.runtime.probe_port import is_free
+from execstream.agents.runtime.waits import TableManager, Worker
 from execstream.agents.tally import tally_stats
 from execstream.config.identity import Identity
 from execstream.config.settings import Settings
@@ -65,6 +65,7 @@ def build_app(
         broker=[URL(f"kafka://{address}") for address in settings.kafka.split(",")],
         broker_credentials=_credentials(),
         ConsumerScheduler=OneEventPerFetch,
+        TableManager=TableManager,
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
@@ -130,7 +131,7 @@ def run_worker(
     # default pace took a sixth of the worker's CPU.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    worker = faust.Worker(
+    worker = Worker(
         build_app(role, settings, timing, socket),
         loglevel="warn",
         quiet=True,

@@ -27,6 +27,7 @@ from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
+from tests.forking import ForkedProcess, fork
 from tests.names import Names, lent_names
 from tests.orders import Order
 
@@ -53,7 +54,7 @@ async def until(holds: Callable[[], Awaitable[Any]], patience: float = PATIENCE)
 class Worker:
     """A running worker."""
 
-    process: asyncio.subprocess.Process
+    process: ForkedProcess
     log_file: Path
 
     @property
@@ -130,14 +131,9 @@ class Installation:
         it."""
         self.begun += 1  # before anything is awaited: several may be started at once
         log_file = self.folder / f"{self.settings.schema_}-{role}-{self.begun}.log"
-        with log_file.open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", program, role, json.dumps(asdict(timing))),
-                cwd=HOME,
-                env=os.environ | self.settings_with(**changes).environment(),
-                stderr=log,
-                stdout=log,
-            )
+        environment = os.environ | self.settings_with(**changes).environment()
+        arguments = (role, json.dumps(asdict(timing)))
+        process = fork(program, arguments, environment, log_file)
         self.workers.append(Worker(process, log_file))
         return self.workers[-1]
 

@@ -5,17 +5,19 @@ import inspect
 from types import SimpleNamespace
 from typing import Any
 
+import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
+from faust.tables.manager import TableManager
 from faust.transport import conductor
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from execstream.agents.runtime import faust_app
+from execstream.agents.runtime import faust_app, waits
 from execstream.agents.runtime.partition_buffer import FetchedRecords
 from execstream.agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
@@ -26,6 +28,8 @@ OVERRIDDEN = [
     (faust_app.Consumer, driver.Consumer),
     (faust_app.Producer, driver.Producer),
     (faust_app.OneEventPerFetch, DefaultSchedulingStrategy),
+    (waits.TableManager, TableManager),
+    (waits.Worker, faust.Worker),
 ]
 # Ours alone: every other method of ours overrides one of Faust's.
 ADDED = {
@@ -70,6 +74,7 @@ def test_what_is_overridden_is_there(ours: type, theirs: type) -> None:
         (driver.Consumer, "_new_consumer_thread"),
         (driver.Consumer, "_commit"),
         (driver.Producer, "_settings_extra"),
+        (TableManager, "_update_channels"),
     ],
 )
 def test_what_is_called_is_there(owner: type, name: str) -> None:
