@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -54,7 +55,7 @@ async def until(holds: Callable[[], Awaitable[Any]], patience: float = PATIENCE)
 class Worker:
     """A running worker."""
 
-    process: ForkedProcess
+    process: Process | ForkedProcess
     log_file: Path
 
     @property
