@@ -1,11 +1,15 @@
-"""How long from producing a command until its row is committed, open loop.
+"""How long from producing a command until its row is committed, and until Redis has it; open loop.
 
-    python -m bench.latency [--rate 1000] [--seconds 15]
+    python -m bench.latency [--rate 1000 2000] [--seconds 15] [--mix field]
+        [--roles apply tally bridge http]
 
-Starts servers and one worker of its own. Commands are a simulation's, sent at their *intended*
-times whether or not earlier ones are through; a command counts as committed when the worker's
-position in Postgres, polled every millisecond, has passed it. Figures in milliseconds; the first
-seconds, while everything is cold, are left out. Load average is printed beside them.
+Starts servers of its own, and workers and the HTTP server as `execstream up` does. Commands are a
+simulation's, sent at their *intended* times whether or not earlier ones are through. A command
+counts as committed when the worker's position in Postgres has passed it, and as bridged (`redis`)
+when the source in the bridge's position has, which Redis moves together with publishing; both are
+polled every millisecond. Of a command without an event the latter is that of the next one in its
+partition. Figures in milliseconds; the first seconds, while everything is cold, are left out. `us`
+is the CPU of each process per command, of the whole measurement. Load average is printed beside.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +29,22 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from bench.apply_cpu import GRAPHS, MIXES
+from bench.drain import PORTS, Machine, until
 from execstream import devstack
+from execstream.cli.supervisor import ROLES, SERVER, Supervisor, child_of
+from execstream.config.settings import read_settings
+from execstream.devstack.ports import free_ports
 from execstream.kafka.admin import apply_topics
+from execstream.storage.redis.positions import RedisPositions, open_redis
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, EVENTS
-from execstream.workload.simulation import Sent, load_graphs, simulate
+from execstream.workload.simulation import Mix, Sent, load_graphs, simulate
 
 WARM_UP = 5.0  # seconds
 POLL = 0.001  # seconds
-GRAPHS = Path(__file__).parent.parent / "examples" / "graphs"
+REDIS_PATIENCE = 2.0  # seconds at the end, after which what has no event counts as bridged
 
 Waiting = dict[int, list[tuple[int, float]]]  # partition → (offset, intended time), in order
 
@@ -61,14 +72,31 @@ class Meter:
     def idle(self) -> bool:
         return not any(self._waiting.values())
 
+    def figures(self) -> dict[str, float]:
+        """p50, p95, p99 and max."""
+        quantiles = statistics.quantiles(self.latencies, n=100)
+        return {
+            "p50": quantiles[49],
+            "p95": quantiles[94],
+            "p99": quantiles[98],
+            "max": max(self.latencies),
+        }
+
 
 async def measure(
-    stack: devstack.Stack, rate: float, seconds: float, until: asyncio.Future[Any] | None = None
+    stack: devstack.Stack,
+    rate: float,
+    seconds: float,
+    until: asyncio.Future[Any] | None = None,
+    *,
+    mix: Mix = MIXES["documented"],
+    with_redis: bool = False,
 ) -> dict[str, float]:
-    """p50, p95, p99 and max in milliseconds at `rate` commands/s; at most until that is done."""
+    """p50, p95, p99 and max in milliseconds at `rate` commands/s, of Redis as `redis_p50` and so
+    on; at most until that is done."""
     count = int(rate * (WARM_UP + seconds))
     graphs = load_graphs(GRAPHS)
-    simulation = simulate(graphs, runs=count, seed=1, start=datetime.now(UTC))
+    simulation = simulate(graphs, runs=count, seed=int(rate), start=datetime.now(UTC), mix=mix)
     commands = list(itertools.islice(simulation, count))
     producer = AIOKafkaProducer(
         bootstrap_servers=stack.kafka_bootstrap,
@@ -78,19 +106,18 @@ async def measure(
     )
     await producer.start()
     begun = time.monotonic()
-    meter = Meter(begun + WARM_UP)
-    feeding = asyncio.create_task(_feed(producer, commands, begun, rate, meter, until))
-    await _watch(stack, feeding, meter)
+    committed, bridged = Meter(begun + WARM_UP), Meter(begun + WARM_UP)
+    meters = (committed, bridged) if with_redis else (committed,)
+    feeding = asyncio.create_task(_feed(producer, commands, begun, rate, meters, until))
+    watching = [_watch(stack, feeding, committed)]
+    if with_redis:
+        watching.append(_watch_redis(stack, feeding, committed, bridged))
+    await asyncio.gather(*watching)
     await producer.stop()
-    quantiles = statistics.quantiles(meter.latencies, n=100)
-    return {
-        "rate": rate,
-        "commands": len(meter.latencies),
-        "p50": quantiles[49],
-        "p95": quantiles[94],
-        "p99": quantiles[98],
-        "max": max(meter.latencies),
-    }
+    figures = {"rate": rate, "commands": len(committed.latencies), **committed.figures()}
+    if with_redis:
+        figures |= {f"redis_{name}": figure for name, figure in bridged.figures().items()}
+    return figures
 
 
 async def _feed(
@@ -98,7 +125,7 @@ async def _feed(
     commands: list[Sent],
     begun: float,
     rate: float,
-    meter: Meter,
+    meters: Sequence[Meter],
     until: asyncio.Future[Any] | None,
 ) -> None:
     partitions = len(await producer.partitions_for(COMMANDS.name))
@@ -111,9 +138,10 @@ async def _feed(
             await asyncio.sleep(ahead)
         partition = partition_of(key, partitions)
         delivery = await producer.send(COMMANDS.name, value, key, partition=partition)
-        delivery.add_done_callback(
-            lambda done, p=partition, at=intended: meter.sent(p, done.result().offset, at)
-        )
+        for meter in meters:
+            delivery.add_done_callback(
+                lambda done, m=meter, p=partition, at=intended: m.sent(p, done.result().offset, at)
+            )
         deliveries.append(delivery)
     await asyncio.gather(*deliveries)
 
@@ -132,23 +160,76 @@ async def _watch(stack: devstack.Stack, feeding: asyncio.Task[None], meter: Mete
     await connection.close()
 
 
+async def _watch_redis(
+    stack: devstack.Stack, feeding: asyncio.Task[None], committed: Meter, bridged: Meter
+) -> None:
+    redis = open_redis(stack.redis_url)
+    positions = RedisPositions(redis, "", EVENTS.name)
+    idle_at: float | None = None
+    while not bridged.idle or not feeding.done():
+        found = await positions.load()
+        sources = {number: at.source for number, at in found.items() if at.source is not None}
+        passed = {number: source[1] + 1 for number, source in sources.items()}
+        bridged.passed(passed, time.monotonic())
+        if feeding.done() and committed.idle:
+            idle_at = idle_at or time.monotonic()
+            if time.monotonic() > idle_at + REDIS_PATIENCE:
+                break
+        await asyncio.sleep(POLL)
+    await redis.aclose()
+
+
+async def _have_begun(stack: devstack.Stack, roles: Collection[str]) -> None:
+    """Return when workers have taken all partitions over."""
+    connection = await asyncpg.connect(
+        stack.postgres_dsn, server_settings={"search_path": "execstream"}
+    )
+    wanted = len({"apply", "tally"}.intersection(roles)) * COMMANDS.partitions
+
+    async def are_claimed() -> bool:
+        count = "select count(*) from consumer_offset where consumer in ('apply', 'tally')"
+        return bool(await connection.fetchval(count) >= wanted)
+
+    await until(are_claimed)
+    await connection.close()
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, nargs="*", default=[1000, 2000])
     parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--mix", choices=MIXES, default="field")
+    parser.add_argument("--roles", nargs="*", default=[*ROLES, SERVER])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         stack = await devstack.start(Path(state))
         try:
+            settings = read_settings().at(
+                kafka_bootstrap=stack.kafka_bootstrap,
+                postgres_dsn=stack.postgres_dsn,
+                redis_url=stack.redis_url,
+            )
+            ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
+            settings = settings.model_copy(update=dict(ports))
             await migrate(stack.postgres_dsn)
             await apply_topics(stack.kafka_bootstrap)
-            process = await worker(stack)
-            for rate in options.rate:
-                figures = await measure(stack, rate, options.seconds)
-                figures = {name: round(figure, 1) for name, figure in figures.items()}
-                print(json.dumps(figures | {"load": os.getloadavg()[0]}), flush=True)
-            process.terminate()
-            await process.wait()
+            machine = Machine()
+            children = map(child_of, options.roles)
+            async with Supervisor(settings, children, Path(state, "logs"), machine.announce):
+                await _have_begun(stack, options.roles)
+                for rate in options.rate:
+                    machine.begin()
+                    figures = await measure(
+                        stack,
+                        rate,
+                        options.seconds,
+                        mix=MIXES[options.mix],
+                        with_redis="bridge" in options.roles,
+                    )
+                    figures = {name: round(figure, 1) for name, figure in figures.items()}
+                    sent = rate * (WARM_UP + options.seconds)
+                    cpu = {n: round(one / sent * 1e6) for n, one in machine.spent().items()}
+                    print(json.dumps(figures | {"us": cpu, "load": os.getloadavg()[0]}), flush=True)
         finally:
             await stack.stop()
 

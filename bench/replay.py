@@ -25,7 +25,8 @@ from typing import Any
 import asyncpg
 import psutil
 
-from bench.latency import GRAPHS, measure
+from bench.apply_cpu import GRAPHS
+from bench.latency import measure
 from execstream import devstack
 from execstream.kafka.admin import apply_topics
 from execstream.kafka.producer import BulkProducer
