@@ -16,7 +16,8 @@ from execstream.agents.alerts import timers
 from execstream.agents.apply import apply_commands
 from execstream.agents.bridge import bridge_to_redis
 from execstream.agents.runtime import probes
-from execstream.agents.runtime.faust_app import App, Fetching, OneEventPerFetch, Transport
+from execstream.agents.runtime.faust_app import App, OneEventPerFetch, Transport
+from execstream.agents.runtime.fetch_waits import Fetching
 from execstream.agents.runtime.local_hosts import answer_local_hosts
 from execstream.agents.runtime.probe_port import is_free
 from execstream.agents.runtime.waits import TableManager, Worker

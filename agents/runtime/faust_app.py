@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import faust
 import structlog
@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
+from execstream.agents.runtime.fetch_waits import Fetching, wait_longer_when_idle
 from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
@@ -41,14 +42,6 @@ REFUSAL_RETRY = 1.0  # seconds
 STOP_PATIENCE = 5.0  # seconds for what is under way at the end
 
 
-class Fetching(NamedTuple):
-    """How long the broker holds a fetch back: until there are `min_bytes`, but at most `max_wait`
-    milliseconds. Faust's 1,500 would let a quiet partition wait that long."""
-
-    min_bytes: int = 1
-    max_wait: int = 50
-
-
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Runs in a thread and loop of its own; so does everything named `_…` here."""
 
@@ -62,6 +55,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await _until_broker_answers(super().on_start)
+        fetcher = self._ensure_consumer()._fetcher
+        wait_longer_when_idle(fetcher, cast(App, self.app).fetching)
 
     def _create_worker_consumer(self, *args: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(*args)

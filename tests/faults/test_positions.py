@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from execstream.agents.runtime.faust_app import Fetching
+from execstream.agents.runtime.fetch_waits import Fetching
 from execstream.devstack import Addresses
 from execstream.streams.topics import COMMANDS
 from tests.faults.patience import reached
