@@ -17,7 +17,7 @@ from fastapi.security import HTTPBearer
 
 from execstream.config.settings import is_loopback
 from execstream.dashboard.problems import ProblemError, not_found
-from execstream.dashboard.quotas import Quota
+from execstream.dashboard.quotas import Caller
 from execstream.dashboard.services import Services, services
 
 # What proxies add, of which each adds at least one as it is delivered.
@@ -45,7 +45,7 @@ class Viewer:
     """Whose runs are visible, everybody's when `user_id` is None; and how much may be asked."""
 
     user_id: str | None
-    quota: Quota
+    caller: Caller
 
     def restrict_to_own(self, user_id: str | None) -> str | None:
         """The user to ask for when `user_id` is asked for."""
@@ -62,11 +62,11 @@ def _viewer(
     tokens = parse_tokens(served.settings.http_token or "")
     if not tokens:
         _check_local(request)
-        return _counted(Viewer(None, served.quotas.of(None)))
+        return _counted(Viewer(None, _caller(request, served, None)))
     secret = getattr(shown, "credentials", "")
     for token in tokens:
         if _matches(token, secret):
-            return _counted(Viewer(token.user_id, served.quotas.of(token.secret)))
+            return _counted(Viewer(token.user_id, _caller(request, served, token.secret)))
     raise ProblemError(
         HTTPStatus.UNAUTHORIZED,
         "Send the server's token: Authorization: Bearer ….",
@@ -74,12 +74,16 @@ def _viewer(
     )
 
 
+def _caller(request: Request, served: Services, token: str | None) -> Caller:
+    return Caller(served.quotas.of(token), request.state.connection)
+
+
 def _matches(token: Token, secret: str) -> bool:
     return compare_digest(token.secret.encode(), secret.encode())
 
 
 def _counted(viewer: Viewer) -> Viewer:
-    viewer.quota.use()
+    viewer.caller.use()
     return viewer
 
 
@@ -98,7 +102,7 @@ CurrentViewer = Annotated[Viewer, Depends(_viewer)]
 
 
 async def _hold_large(viewer: CurrentViewer) -> AsyncIterator[None]:
-    async with viewer.quota.large():
+    async with viewer.caller.large():
         yield
 
 
@@ -115,10 +119,12 @@ Operator = Depends(_sees_everything)
 """For routes that tell of everybody's runs together."""
 
 
-async def _hold_public(served: Annotated[Services, Depends(services)]) -> AsyncIterator[None]:
-    quota = served.quotas.of(None)
-    quota.use()
-    async with quota.large():
+async def _hold_public(
+    request: Request, served: Annotated[Services, Depends(services)]
+) -> AsyncIterator[None]:
+    caller = _caller(request, served, None)
+    caller.use()
+    async with caller.large():
         yield
 
 

@@ -34,6 +34,6 @@ async def read_body(
             if len(body) > most:
                 raise too_large
             if len(body) > MAX_BODY and not is_held:
-                await held.enter_async_context(viewer.quota.large())
+                await held.enter_async_context(viewer.caller.large())
                 is_held = True
         yield bytes(body)

@@ -1,7 +1,8 @@
 """Connections with bounds on what one of them may cost, whoever opened it.
 
 h11 parses requests, since it bounds the bytes of an incomplete one. A request that arrives too
-slowly, and an answer that its reader does not take, end their connection. Where there are too many
+slowly, and an answer that its reader does not take, end their connection, sooner where others wait
+for their turn at large requests. Where there are too many
 connections, the one that has waited longest for a request makes room.
 """
 
@@ -25,6 +26,7 @@ MAX_HEADERS = 100
 HEADERS_WITHIN = 10.0  # seconds until the headers of a request are complete
 BODY_WITHIN = 30.0  # seconds until its body is complete
 STALLED_AFTER = 30.0  # seconds in which a reader takes nothing of its answer
+PROGRESS = 64 * 1024  # bytes of a body; of an answer it is what a transport buffers
 
 _REFUSALS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
@@ -44,10 +46,14 @@ class BoundedConnection(H11Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        # `request.state.connection` of each request
+        super().__init__(config, server_state, app_state | {"connection": self}, _loop)
         self.conn = self._parser = _BoundedParser()
         self.waiting_since: float | None = None  # loop time; None while a request is under way
         self._request: tuple[object, object] | None = None
+        self._paused_since: float | None = None
+        self._moved_at = self.loop.time()
+        self._received = 0  # bytes since
         self._arrival = _Timer(self.loop)
         self._departure = _Timer(self.loop)
 
@@ -71,6 +77,9 @@ class BoundedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
+        self._received += len(data)
+        if self._received >= PROGRESS:
+            self._move()
         super().data_received(data)
         self._watch()
 
@@ -87,12 +96,33 @@ class BoundedConnection(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for the reader, but not for ever."""
         super().pause_writing()
+        self._paused_since = self.loop.time()
         self._departure.start(STALLED_AFTER, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
         self._departure.cancel()
+        self._paused_since = None
         super().resume_writing()
+
+    @property
+    def waits_since(self) -> float | None:
+        """The loop's time since when the server waits for PROGRESS; None: it does not."""
+        if self.transport.is_closing():
+            return None
+        is_receiving = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        return self._moved_at if is_receiving else self._paused_since
+
+    def give_way(self) -> None:
+        """End the request, since others wait for its place."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body stalled while others waited.")
+        else:
+            self.transport.abort()
+
+    def _move(self) -> None:
+        self._moved_at = self.loop.time()
+        self._received = 0
 
     def _watch(self) -> None:
         """Time what the client still has to send: headers, a body, or nothing."""
@@ -108,6 +138,7 @@ class BoundedConnection(H11Protocol):
             self.waiting_since = self.loop.time()
             self._arrival.start(HEADERS_WITHIN, self._give_up)
         elif self.conn.their_state is h11.SEND_BODY:
+            self._move()
             self._arrival.start(BODY_WITHIN, self._give_up)
 
     def _give_up(self) -> None:

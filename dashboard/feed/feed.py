@@ -17,7 +17,7 @@ from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.feed.snapshots import Snapshot
 from execstream.dashboard.feed.stream import Stream
-from execstream.dashboard.quotas import Quota
+from execstream.dashboard.quotas import Caller
 from execstream.storage.log.reader import Scope
 
 
@@ -70,10 +70,10 @@ class Feed:
             self.open_streams -= 1
             metrics.STREAMS.set(self.open_streams)
 
-    def frames(self, scope: Scope, after: Position | None, quota: Quota) -> AsyncGenerator[bytes]:
-        """A stream of frames; see `Stream`. Its snapshot is a large request of `quota`."""
-        snapshot = self._snapshot(scope, quota)
-        return Stream(self.journal, self._reader, snapshot, scope, quota).frames(after)
+    def frames(self, scope: Scope, after: Position | None, caller: Caller) -> AsyncGenerator[bytes]:
+        """A stream of frames; see `Stream`. Its snapshot is a large request of `caller`."""
+        snapshot = self._snapshot(scope, caller)
+        return Stream(self.journal, self._reader, snapshot, scope, caller).frames(after)
 
     def end_streams(self) -> None:
         """Have all streams end, so that the server can stop."""

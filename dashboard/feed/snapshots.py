@@ -7,7 +7,7 @@ import asyncpg
 from execstream.dashboard.feed import frames
 from execstream.dashboard.feed.cursor import Position, encode
 from execstream.dashboard.feed.journal_pages import boundary
-from execstream.dashboard.quotas import Quota
+from execstream.dashboard.quotas import Caller
 from execstream.dashboard.streamed import answers
 from execstream.dashboard.streamed.values import SNAPSHOT_VALUE, Limit, joined
 from execstream.storage.log.reader import Scope
@@ -28,19 +28,21 @@ class Snapshot:
         position: where the frame that was sent last is from.
     """
 
-    def __init__(self, texts: asyncpg.Pool, topic_prefix: str, scope: Scope, quota: Quota) -> None:
+    def __init__(
+        self, texts: asyncpg.Pool, topic_prefix: str, scope: Scope, caller: Caller
+    ) -> None:
         self.position: Position = {}
         self._texts = texts
         self._topic_prefix = topic_prefix
         self._scope = scope
-        self._quota = quota
+        self._caller = caller
 
     def frame(self) -> AsyncIterator[bytes]:
         """Yield the frame in parts."""
         return joined(self._parts())
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        async with self._quota.large(LARGE_WITHIN), snapshot(self._texts) as connection:
+        async with self._caller.large(LARGE_WITHIN), snapshot(self._texts) as connection:
             self.position = await boundary(connection, self._topic_prefix)
             yield frames.begin("snapshot", encode(self.position))
             async for part in self._state(connection):

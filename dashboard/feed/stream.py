@@ -17,7 +17,7 @@ from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.feed.snapshots import LARGE_WITHIN, Snapshot
 from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
 from execstream.dashboard.problems import ProblemError
-from execstream.dashboard.quotas import Quota
+from execstream.dashboard.quotas import Caller
 from execstream.storage.connections import AWAY
 from execstream.storage.log.reader import Scope
 from execstream.streams.errors import reason_of
@@ -31,13 +31,13 @@ class Stream:
     """The frames of one stream."""
 
     def __init__(
-        self, journal: Journal, reader: Reader, snapshot: Snapshot, scope: Scope, quota: Quota
+        self, journal: Journal, reader: Reader, snapshot: Snapshot, scope: Scope, caller: Caller
     ) -> None:
         self._journal = journal
         self._reader = reader
         self._snapshot = snapshot
         self._scope = scope
-        self._quota = quota
+        self._caller = caller
         self._position: Position = {}
 
     async def frames(self, after: Position | None) -> AsyncGenerator[bytes]:
@@ -96,14 +96,16 @@ class Stream:
         pages = self._journal.pages(self._scope, self._position, until)
         while True:
             # A page may be megabytes, and is in memory until it is sent.
-            async with self._quota.large(LARGE_WITHIN):
+            async with self._caller.large(LARGE_WITHIN):
                 page = await anext(pages, None)
                 if page is None:
                     return
                 self._position = page.position
                 if page.events:
                     made = (frames.frame("event", sent.cursor, sent.json) for sent in page.events)
-                    yield b"".join(made)
+                    told = b"".join(made)
+                    page.events.clear()  # no second copy while the reader takes its time
+                    yield told
                 else:
                     yield frames.heartbeat(encode(page.position))
 

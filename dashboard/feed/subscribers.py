@@ -57,7 +57,9 @@ class Subscriber:
         self._changed.set()
 
     async def take(self, patience: float) -> bytes:
-        """All frames that are queued, as soon as there are any; none after `patience` seconds.
+        """The next frames that are queued, as soon as there are any; none after `patience` seconds.
+
+        They are not joined with those after them: streams share them in memory.
 
         Raises:
             Overtaken, Closed: nothing more comes.
@@ -69,11 +71,12 @@ class Subscriber:
             return b""
         if self._end is not None:
             raise self._end
-        batches, self._batches = self._batches, deque()
-        self._bytes = 0
-        self._changed.clear()
-        self.position = batches[-1].position
-        return b"".join(batch.frames for batch in batches)
+        batch = self._batches.popleft()
+        self._bytes -= len(batch.frames)
+        if not self._batches:
+            self._changed.clear()
+        self.position = batch.position
+        return batch.frames
 
     def _is_full(self, batch: Batch) -> bool:
         return len(self._batches) >= MOST_BATCHES or self._bytes + len(batch.frames) > MOST_BYTES

@@ -70,4 +70,4 @@ async def get_stream(
     if graph_exec_id is not None:
         run_id = str((await visible_run(served, viewer, graph_exec_id)).id)
     scope = Scope(viewer.restrict_to_own(user_id), graph_id, run_id, types)
-    return EventStream(served.feed, served.feed.frames(scope, after, viewer.quota))
+    return EventStream(served.feed, served.feed.frames(scope, after, viewer.caller))

@@ -1,6 +1,6 @@
 """Routes of runs: lists, one run, its steps, its children and its journal."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
 
 import asyncpg
@@ -223,7 +223,11 @@ async def get_journal(
             "as_of": now(),
         }
     )
-    return Response(body, media_type="application/json", headers={"ETag": etag})
+    return Streamed(_whole(body), {"ETag": etag})
+
+
+async def _whole(body: bytes) -> AsyncGenerator[bytes]:
+    yield body
 
 
 def _streamed(

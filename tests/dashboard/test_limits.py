@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.server import Server
 from tests.dashboard.serving import PATIENCE, SECRET, serving, site
 from tests.orders import Orders
-from tests.worker import Installation
+from tests.worker import Installation, until
 
 Socket = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 START = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
@@ -201,7 +201,7 @@ async def test_the_rate_of_a_token(place: Installation, sender: ExecutionClient)
 async def test_a_second_of_requests_may_come_together() -> None:
     """And what was not used before does not add up."""
     now = 0.0
-    quota = quotas.Quota(50, 4, asyncio.Semaphore(8), clock=lambda: now)
+    quota = quotas.Quota(50, 4, quotas.Places(8), clock=lambda: now)
 
     for now, count in ((0.0, 50), (0.125, 6), (100.0, 50)):  # noqa: B007 - the quota's clock
         for _ in range(count):
@@ -211,27 +211,36 @@ async def test_a_second_of_requests_may_come_together() -> None:
         assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
 
 
+class Prompt:
+    """A client that never keeps the server waiting."""
+
+    waits_since = None
+
+    def give_way(self) -> None:
+        raise AssertionError("it has not stalled")
+
+
 async def test_large_requests_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """One token holds its own part at most; all tokens together the server's."""
     monkeypatch.setattr(quotas, "LARGE_WITHIN", 0.01)
     every = quotas.Quotas(50, 4)
-    held = [every.of("a").large() for _ in range(4)]
+    held = [every.of("a").large(Prompt()) for _ in range(4)]
     for one in held:
         await one.__aenter__()
     with pytest.raises(ProblemError, match="at once") as refused:
-        async with every.of("a").large():
+        async with every.of("a").large(Prompt()):
             pass
     assert refused.value.status == 429
     assert refused.value.headers == {"Retry-After": "1"}
-    held += [every.of("b").large() for _ in range(4)]
+    held += [every.of("b").large(Prompt()) for _ in range(4)]
     for one in held[4:]:
         await one.__aenter__()
     with pytest.raises(ProblemError, match="8 large answers") as refused:
-        async with every.of("c").large():
+        async with every.of("c").large(Prompt()):
             pass
     assert refused.value.status == 503
     await held.pop().__aexit__(None, None, None)
-    async with every.of("c").large():
+    async with every.of("c").large(Prompt()):
         pass
     for one in held:
         await one.__aexit__(None, None, None)
@@ -262,3 +271,57 @@ async def test_a_large_body_counts_until_its_answer(
             taken = await http.post("/v1/commands", json=small)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
     assert taken.status_code == 202
+
+
+@pytest.fixture(scope="module")
+async def large_run(place: Installation, worker: object) -> Orders:
+    """A run whose one output is more than the buffers of both sides of a connection hold."""
+    orders = Orders(user_id="ada-stalls")
+    await place.put([orders.create(orders.node("a")), orders.emit("a", data="x" * 7_900_000)])
+    await place.drained()
+    return orders
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /v1/executions/%b HTTP/1.1\r\n",
+        b"GET /v1/executions/%b/journal HTTP/1.1\r\n",
+        b"GET /v1/stream?graph_exec_id=%b HTTP/1.1\r\nLast-Event-ID: 0\r\n",
+        (
+            b"POST /v1/commands HTTP/1.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100000\r\nX: %b\r\n"
+        ),
+    ],
+)
+async def test_who_stalls_gives_way(
+    server: Server,
+    http: httpx.AsyncClient,
+    large_run: Orders,
+    monkeypatch: pytest.MonkeyPatch,
+    request_line: bytes,
+) -> None:
+    """Clients that take or send nothing hold all places of the quota; a reader gets one of them
+    long before their connections end."""
+    within = 10 * PATIENCE
+    monkeypatch.setattr(quotas, "LARGE_WITHIN", within)
+    monkeypatch.setattr(connections, "STALLED_AFTER", 10 * PATIENCE)
+    monkeypatch.setattr(connections, "BODY_WITHIN", 10 * PATIENCE)
+    run_id = large_run.run_id
+    async with AsyncExitStack() as stack:
+        for _ in range(5):  # one more than there are places
+            reader, writer = await stack.enter_async_context(connected(server))
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(
+                request_line % run_id.encode() + b"Host: localhost\r\n\r\n" + b" " * 10_000
+            )
+
+        async def are_taken() -> bool:
+            return (await http.get("/v1/executions?user_id=nobody")).status_code == 429
+
+        monkeypatch.setattr(quotas, "LARGE_WITHIN", 0.01)
+        await until(are_taken)
+        monkeypatch.setattr(quotas, "LARGE_WITHIN", within)
+        answer = await http.get(f"/v1/executions/{run_id}", timeout=2 * PATIENCE)
+    assert answer.status_code == 200
+    assert answer.json()["node_executions"][0]["output_data"]["out"][0].count("x") == 7_900_000

@@ -22,14 +22,15 @@ MOST = 400 * MIB  # of resident memory
 OUTPUTS, SIZE = 60, 7_900_000
 PATIENCE = 120.0  # seconds
 READER, ATTACKER = "reader-of-the-tests", "attacker-of-the-tests"
+ACCOMPLICE = "accomplice-of-the-tests"
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {ATTACKER}\r\n"
 HALF_OPEN = 1_500
 READERS = 300  # that read nothing
 
-# Like the first output of the run, at later places of the log.
+# Like the first output of the run, of the same command.
 _COLUMNS = """graph_exec_id, seq + n, run_day, at, gen_random_uuid(), type, node_exec_id, name,
-    to_jsonb(repeat('x', $3::int)), detail, was, status, source_partition, source_offset + n,
-    source_index"""
+    to_jsonb(repeat('x', $3::int)), detail, was, status, source_partition, source_offset,
+    source_index + n"""
 _MORE = f"""
 insert into journal select {_COLUMNS} from journal, generate_series(1, $2::int) n
  where graph_exec_id = $1 and type = 'node.output_added'
@@ -51,7 +52,10 @@ async def large_run(place: Installation) -> str:
 @pytest.fixture
 async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[str, psutil.Process]]:
     """A server in a process of its own, with the usual quotas; its URL."""
-    usual = {"EXECSTREAM_HTTP_RATE": "50", "EXECSTREAM_HTTP_TOKEN": f"{READER},{ATTACKER}"}
+    usual = {
+        "EXECSTREAM_HTTP_RATE": "50",
+        "EXECSTREAM_HTTP_TOKEN": f"{READER},{ATTACKER},{ACCOMPLICE}",
+    }
     program = Program(tmp_path, place.settings.environment() | usual)
     async with program.running("serve", "--port", "0", "--json") as running:
         assert running.stdout is not None
@@ -94,6 +98,35 @@ async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_ru
     assert read >= OUTPUTS * SIZE
     assert peak(server) <= MOST, f"{peak(server) / MIB:.0f} MiB, {before / MIB:.0f} at first"
     print(f"peak {peak(server) / MIB:.0f} MiB, {before / MIB:.0f} MiB before; read {read} x")
+
+
+async def test_streams_that_catch_up(process: tuple[str, psutil.Process], large_run: str) -> None:
+    """Streams that are behind all large values, and take none, cost others neither memory nor
+    their turn, although they take all places that there are."""
+    url, server = process
+    before = peak(server)
+    path = f"/v1/stream?graph_exec_id={large_run}"
+    attacks = [
+        _read_nothing(
+            url, path, f"Host: localhost\r\nAuthorization: Bearer {token}\r\nLast-Event-ID: 0\r\n"
+        )
+        for _ in range(READERS // 2)
+        for token in (ATTACKER, ACCOMPLICE)
+    ]
+    attacking = [asyncio.create_task(_until_cancelled(one)) for one in attacks]
+    async with (
+        asyncio.timeout(PATIENCE),
+        httpx.AsyncClient(
+            base_url=url, timeout=60, headers={"Authorization": f"Bearer {READER}"}
+        ) as http,
+    ):
+        reads = [await _whole(http, f"/v1/executions/{large_run}") for _ in range(3)]
+    for task in attacking:
+        task.cancel()
+    await asyncio.wait(attacking)
+    assert min(reads) >= OUTPUTS * SIZE
+    assert peak(server) <= MOST, f"{peak(server) / MIB:.0f} MiB, {before / MIB:.0f} at first"
+    print(f"peak {peak(server) / MIB:.0f} MiB, {before / MIB:.0f} MiB before")
 
 
 async def _whole(http: httpx.AsyncClient, path: str) -> int:
@@ -139,12 +172,12 @@ async def _half_open(url: str) -> None:
         await asyncio.Event().wait()
 
 
-async def _read_nothing(url: str, path: str) -> None:
+async def _read_nothing(url: str, path: str, headers: str = HEADERS) -> None:
     while True:
         with suppress(OSError):
             async with _connected(url) as (reader, writer):
                 reader._transport.pause_reading()  # type: ignore[attr-defined]
-                writer.write(f"GET {path} HTTP/1.1\r\n{HEADERS}\r\n".encode())
+                writer.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
                 while not writer.transport.is_closing():
                     await asyncio.sleep(1)
                     writer.write(b" ")
