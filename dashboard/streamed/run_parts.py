@@ -74,7 +74,8 @@ class RunRows:
             f" where id = ${len(self._args) + 1}"
         )
         text = None if expression else row[column]
-        place = {"node_exec_id": None, "field": column, "pin": None, "seq": None}
+        seq = 1 if row["trimmed_at"] is None else None  # of `graph.created`
+        place = {"node_exec_id": None, "field": column, "pin": None, "seq": seq}
         return Value(text, statement, (*self._args, row["id"]), place)
 
     async def fields(self, row: Row, left_out: Sequence[str]) -> bytes:
@@ -156,9 +157,9 @@ class Interface:
 
     async def inputs(self, runs: RunRows, row: Row, limit: Limit) -> AsyncIterator[bytes]:
         """Yield the JSON of the inputs: the stored ones, else those of the steps."""
-        payload = [] if self._payload is None else [("payload", _placed(self._payload, "inputs"))]
+        payload = [] if self._payload is None else [_placed("inputs", "payload", self._payload)]
         if not row["has_inputs"]:
-            given = [(name, _placed(value, "inputs")) for name, value in self._inputs.items()]
+            given = [_placed("inputs", name, value) for name, value in self._inputs.items()]
             items = [(name, value) for name, value in given if name != "payload" or not payload]
             async for part in limit.object(self._connection, items + payload):
                 yield part
@@ -181,14 +182,14 @@ class Interface:
         async def items() -> AsyncIterator[tuple[str, Value]]:
             for name, values in self._outputs.items():
                 for value in values:
-                    yield name, _placed(value, "outputs")
+                    yield _placed("outputs", name, value)
 
         async for part in limit.lists(self._connection, items()):
             yield part
 
 
-def _placed(value: Value, field: str) -> Value:
-    return replace(value, place={**value.place, "field": field})
+def _placed(field: str, name: str, value: Value) -> tuple[str, Value]:
+    return name, replace(value, place=value.place | {"field": field, "name": name})
 
 
 async def parts_of_run(

@@ -31,6 +31,11 @@ select place, type, name, seq, {inline("data")} as text from (
 where type <> '{INPUT}' or seq = last_seq
 order by place, type, first_seq, seq
 """
+_GIVEN = """
+select max(seq) from journal
+ where graph_exec_id = $1 and run_day = $2 and node_exec_id = $3 and seq <= $4
+   and type in ('node.added', 'node.updated') and detail ? 'execution_data'
+"""
 _ENTRY = "select data from journal where graph_exec_id = $1 and run_day = $2 and seq = $3"
 
 HELD = 1024 * 1024  # bytes of a step's inputs; the others are read when they are sent
@@ -160,7 +165,7 @@ class StepReader:
             return None
         args = (self._steps.run_id, self._steps.run_day, row["id"], self._steps.until)
         place = {"node_exec_id": str(row["id"]), "field": "input_data", "pin": None, "seq": None}
-        return Value(row[column], self._steps.documents.format(column), args, place)
+        return Value(row[column], self._steps.documents.format(column), args, place, _GIVEN)
 
 
 def _made(value: object) -> Value:

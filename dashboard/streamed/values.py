@@ -38,12 +38,15 @@ class Value:
     Attributes:
         text: its JSON; None: it is large, or null, and `statement` with `args` selects it.
         place: where it is in the answer, for a list of values that were left out.
+        entry: a statement, with `args`, of the `seq` of its entry in the journal; empty where
+            `place` has that.
     """
 
     text: str | None
     statement: str
     args: Sequence[object]
     place: dict[str, Any]
+    entry: str = ""
 
     async def load(self, connection: asyncpg.Connection) -> str:
         """Return the whole text."""
@@ -55,7 +58,8 @@ class Value:
     def part(self, name: str, text: str | None = None) -> "Value":
         """Return a member of this object, whose text is `text` or not known."""
         place = self.place | {"pin": name}
-        return Value(text, f"select ({self.statement}) -> '{name}'", self.args, place)
+        statement = f"select ({self.statement}) -> '{name}'"
+        return Value(text, statement, self.args, place, self.entry)
 
     def without_text(self, most: int) -> "Value":
         """Return the value without a text of more characters, where a statement selects it."""
@@ -75,7 +79,10 @@ class Limit:
         if value.text is None and self.most is not None:
             size = await connection.fetchval(_SIZE.format(value.statement), *value.args)
             if size is not None and size > self.most:
-                self.left_out.append(value.place | {"bytes": size})
+                place = value.place | {"bytes": size}
+                if value.entry:
+                    place["seq"] = await connection.fetchval(value.entry, *value.args)
+                self.left_out.append(place)
                 yield exact_json.encode(left_out(size, "bytes"))
                 return
         text = await value.load(connection)

@@ -1,8 +1,9 @@
 // Parts that several views show: statuses, times, values, notices, lists with more to load.
 
 import { Problem } from "./api.js";
-import { fill, h } from "./dom.js";
-import { clock, number } from "./format.js";
+import { fill, h, setText } from "./dom.js";
+import { bytes, clock, number } from "./format.js";
+import { LeftOut } from "./left_out.js";
 import { LABELS } from "./statuses.js";
 
 const SHOWN = 2_000; // characters of a value before "show all"
@@ -34,6 +35,7 @@ export function time(value, shown = clock) {
 
 /** A value from a pin: text as text, anything else as JSON; long ones cut until asked for. */
 export function valueView(value) {
+  if (value instanceof LeftOut) return leftOutView(value);
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   const box = h(
     "pre",
@@ -48,6 +50,27 @@ export function valueView(value) {
   );
   more.addEventListener("click", () => (fill(box, text), more.remove()));
   return h("div", {}, box, more);
+}
+
+/** A button that loads the value and gives way to it. */
+function leftOutView(left) {
+  const place = h("div", { class: "left-out" });
+  if (left.isLoaded) return fill(place, valueView(left.value));
+  const offer = `Load ${bytes(left.place.bytes)}`;
+  const button = h("button", { type: "button", class: "quiet" }, offer);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    setText(button, "Loading…");
+    try {
+      await left.load();
+      fill(place, valueView(left.value));
+    } catch (error) {
+      button.disabled = false;
+      setText(button, offer);
+      fill(place, failure(error, "this value"), button);
+    }
+  });
+  return fill(place, button);
 }
 
 /** Pins with one value, or a list of values, each. */

@@ -3,6 +3,7 @@
 
 import { blockType } from "../lib/names.js";
 import { instant } from "../lib/format.js";
+import { markLeftOut } from "../lib/left_out.js";
 import { isEnded } from "../lib/statuses.js";
 
 // The reader's name of each figure and text of a run's stats, and the one it is stored under.
@@ -24,7 +25,9 @@ export class RunState {
     this.reset(snapshot);
   }
 
-  reset({ node_executions: steps, outputs, ...run }) {
+  reset(snapshot) {
+    markLeftOut(snapshot);
+    const { node_executions: steps, outputs, ...run } = snapshot;
     this.seq = 0;
     this.run = run;
     this.firstOutputs = outputs;

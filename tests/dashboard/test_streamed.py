@@ -200,8 +200,32 @@ async def test_large_values_of_a_snapshot(
     assert by_field.keys() == {"input_data", "output_data", "inputs"}
     place_of = by_field["output_data"]
     assert (place_of["pin"], place_of["index"]) == ("out", 1)
-    for field in ("input_data", "output_data"):
+    for field, name in (("input_data", "data"), ("output_data", "data"), ("inputs", "inputs")):
         seq = by_field[field]["seq"]
         entry = await got(http, f"/{orders.run_id}/journal", after=seq - 1, limit=1)
-        assert entry["data"][0]["data"] == large
-    assert (await got(http, f"/{orders.run_id}"))["inputs"] == {"text": large}
+        assert entry["data"][0][name] == ({"text": large} if field == "inputs" else large)
+
+
+async def test_large_documents_of_a_snapshot(
+    server: Server, http: httpx.AsyncClient, place: Installation, kinds: None
+) -> None:
+    """Inputs and outputs of a run that come from a document of a step name its entry."""
+    orders = Orders(user_id="ada-documents")
+    document = {"name": "answer", "value": "x" * SNAPSHOT_VALUE}
+    end = orders.node("end", block_id="streamed-out")
+    sent = [
+        orders.create(end),
+        orders.start(),
+        orders.move_step("end", "RUNNING", execution_data=document),
+    ]
+    await place.put(sent)
+    await place.drained()
+    async with Subscription(server.url, graph_exec_id=orders.run_id) as stream:
+        state = (await stream.next("snapshot")).data
+    by_field = {left["field"]: left for left in state["left_out"]}
+    assert by_field.keys() == {"input_data", "outputs"}
+    output = by_field["outputs"]
+    assert (output["name"], output["pin"], output["index"]) == ("answer", "value", 0)
+    for left in by_field.values():
+        entry = await got(http, f"/{orders.run_id}/journal", after=left["seq"] - 1, limit=1)
+        assert entry["data"][0]["execution_data"] == document

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from execstream.dashboard.server import Server
+from execstream.dashboard.streamed.values import SNAPSHOT_VALUE
 from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus
 from tests.dashboard.page.browser import Tab
 from tests.orders import Order, Orders
@@ -306,3 +307,51 @@ async def test_shows_values_exactly_and_as_text(
     strange = "main :is(script, img, iframe, style, svg[onload], b, [href^=javascript])"
     assert await tab.run(f"document.querySelectorAll({strange!r}).length") == 0
     assert await tab.run("window.hits") == 0
+
+
+async def test_loads_large_values_when_asked(tab: Tab, server: Server, place: Installation) -> None:
+    """Those that the snapshot leaves out stand as buttons: of the run, and of its steps' pins,
+    documents and outputs. One that cannot be had says so, and may be tried again."""
+    await place.db.execute(
+        "insert into block values ('large-out', 'AgentOutputBlock', 'OUTPUT')"
+        " on conflict do nothing"
+    )
+    run = Orders()
+    filler = "x" * SNAPSHOT_VALUE
+    await _given(
+        place,
+        run.create(
+            run.node("a", inputs={"in": f"of-a-pin {filler}"}),
+            run.node("end", block_id="large-out"),
+            inputs={"text": f"of-the-run {filler}"},
+        ),
+        run.start(),
+        run.move_step("a", "RUNNING"),
+        run.emit("a", data="small"),
+        run.emit("a", data=f"of-an-output {filler}"),
+        run.move_step(
+            "end", "RUNNING", execution_data={"name": "answer", "value": f"of-a-document {filler}"}
+        ),
+    )
+    await _open(tab, server, run)
+    await tab.click("[aria-label=Inputs] .left-out button", "Load")
+    await tab.shows("of-the-run xxx")
+    await tab.click("[aria-label=Outputs] .left-out button", "Load")
+    await tab.shows("of-a-document xxx")
+
+    await tab.click(".step:nth-of-type(1)")
+    await tab.shows("small")
+    await tab.screenshot("left-out")
+    await tab.click(".drawer .left-out button", "Load")
+    await tab.shows("of-a-pin xxx")
+    lost = "from journal where graph_exec_id = $1 and type = 'node.output_added' and seq > $2"
+    seq = await place.db.fetchval(f"select min(seq) {lost}", run.run_id, 0)
+    kept = await place.db.fetchrow(f"select * {lost}", run.run_id, seq)
+    await place.db.execute(f"delete {lost}", run.run_id, seq)
+    await tab.click(".drawer .left-out button", "Load")
+    await tab.shows("The journal no longer has this value.")
+    places = ", ".join(f"${number}" for number in range(1, len(kept) + 1))
+    await place.db.execute(f"insert into journal values ({places})", *kept.values())
+    await tab.click(".drawer .left-out button", "Load")
+    await tab.shows("of-an-output xxx")
+    assert await tab.run("document.querySelectorAll('[role=alert]').length") == 0
