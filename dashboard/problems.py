@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from execstream.dashboard.feed.cursor import InvalidPosition
@@ -88,6 +89,7 @@ def register_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _bad_request)
     for wrong, status in _OF_THE_PAST.items():
         app.add_exception_handler(wrong, _telling(status))
+    app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(UnreadableRow, _unreadable)
     app.add_exception_handler(asyncpg.DataError, _not_storable)
     for unavailable in (
@@ -132,6 +134,11 @@ def _telling(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Res
         return problem(status, str(error))
 
     return tell
+
+
+async def _disconnected(_: Request, __: Exception) -> Response:
+    """For the metrics alone: nobody is there to read it."""
+    return problem(HTTPStatus.BAD_REQUEST, "The body ended before it was complete.")
 
 
 async def _not_storable(_: Request, __: Exception) -> Response:

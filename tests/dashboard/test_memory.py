@@ -15,15 +15,16 @@ from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation
 
-pytestmark = pytest.mark.usefixtures("worker")
+pytestmark = [pytest.mark.usefixtures("worker"), pytest.mark.timeout(300)]
 
 MIB = 1024 * 1024
 MOST = 400 * MIB  # of resident memory
 OUTPUTS, SIZE = 60, 7_900_000
-PATIENCE = 120.0  # seconds
+PATIENCE = 200.0  # seconds
 READER, ATTACKER = "reader-of-the-tests", "attacker-of-the-tests"
 ACCOMPLICE = "accomplice-of-the-tests"
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {ATTACKER}\r\n"
+BEHIND = HEADERS.replace(ATTACKER, ACCOMPLICE) + "Last-Event-ID: 0\r\n"
 HALF_OPEN = 1_500
 READERS = 300  # that read nothing
 
@@ -51,7 +52,7 @@ async def large_run(place: Installation) -> str:
 
 @pytest.fixture
 async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, with the usual quotas; its URL."""
+    """A server in a process of its own, with the usual quotas; its URL. It foresees all of this."""
     usual = {
         "EXECSTREAM_HTTP_RATE": "50",
         "EXECSTREAM_HTTP_TOKEN": f"{READER},{ATTACKER},{ACCOMPLICE}",
@@ -59,8 +60,11 @@ async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[st
     program = Program(tmp_path, place.settings.environment() | usual)
     async with program.running("serve", "--port", "0", "--json") as running:
         assert running.stdout is not None
+        assert running.stderr is not None
         url = json.loads(await running.stdout.readline())["url"]
+        log = asyncio.create_task(running.stderr.read())
         yield url, psutil.Process(running.pid)
+    assert b"unforeseen" not in await log
 
 
 def peak(process: psutil.Process) -> int:
@@ -70,15 +74,18 @@ def peak(process: psutil.Process) -> int:
 
 
 async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_run: str) -> None:
-    """The server stays below MOST bytes, answers others, and drops nothing of a large answer."""
+    """The server stays below MOST bytes, answers others, and drops nothing of a large answer,
+    although the attackers' two tokens take all places for such that there are."""
     url, server = process
     before = peak(server)
+    stream = f"/v1/stream?graph_exec_id={large_run}"
     attacks = [
         *(_endless_headers(url) for _ in range(3)),
         *(_half_open(url) for _ in range(HALF_OPEN)),
         *(_read_nothing(url, f"/v1/executions/{large_run}") for _ in range(10)),
         *(_read_nothing(url, f"/v1/executions/{large_run}/journal?limit=1000") for _ in range(10)),
-        *(_read_nothing(url, f"/v1/stream?graph_exec_id={large_run}") for _ in range(READERS)),
+        *(_read_nothing(url, stream) for _ in range(READERS)),
+        *(_read_nothing(url, stream, BEHIND) for _ in range(READERS)),
         *(_large_body(url, "/v1/commands") for _ in range(10)),
         *(_large_body(url, "/v1/dead-letters/1/redrive") for _ in range(10)),
     ]
@@ -96,35 +103,6 @@ async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_ru
     await asyncio.wait(attacking)
     assert alive.status_code == 200
     assert read >= OUTPUTS * SIZE
-    assert peak(server) <= MOST, f"{peak(server) / MIB:.0f} MiB, {before / MIB:.0f} at first"
-    print(f"peak {peak(server) / MIB:.0f} MiB, {before / MIB:.0f} MiB before; read {read} x")
-
-
-async def test_streams_that_catch_up(process: tuple[str, psutil.Process], large_run: str) -> None:
-    """Streams that are behind all large values, and take none, cost others neither memory nor
-    their turn, although they take all places that there are."""
-    url, server = process
-    before = peak(server)
-    path = f"/v1/stream?graph_exec_id={large_run}"
-    attacks = [
-        _read_nothing(
-            url, path, f"Host: localhost\r\nAuthorization: Bearer {token}\r\nLast-Event-ID: 0\r\n"
-        )
-        for _ in range(READERS // 2)
-        for token in (ATTACKER, ACCOMPLICE)
-    ]
-    attacking = [asyncio.create_task(_until_cancelled(one)) for one in attacks]
-    async with (
-        asyncio.timeout(PATIENCE),
-        httpx.AsyncClient(
-            base_url=url, timeout=60, headers={"Authorization": f"Bearer {READER}"}
-        ) as http,
-    ):
-        reads = [await _whole(http, f"/v1/executions/{large_run}") for _ in range(3)]
-    for task in attacking:
-        task.cancel()
-    await asyncio.wait(attacking)
-    assert min(reads) >= OUTPUTS * SIZE
     assert peak(server) <= MOST, f"{peak(server) / MIB:.0f} MiB, {before / MIB:.0f} at first"
     print(f"peak {peak(server) / MIB:.0f} MiB, {before / MIB:.0f} MiB before")
 
