@@ -7,12 +7,14 @@ reader cannot read is read by its plain one, with what is no UTF-8 written as `\
 aiokafka unpacks a compressed batch whole, whatever size it then has. Here one that may have more
 than MAX_RECORD_BYTES is read piece by piece (`kafka/large_batches.py`), and of no partition more
 than MAX_TAKEN bytes are taken at a time; of all partitions together not more than MAX_FETCHED,
-where a `fetch_budget` is set. Batches of the message formats before Kafka 0.11, which brokers of
+where a `fetch_budget` is set. There, unpacking a large batch takes turns with all else that the
+event loop has to do. Batches of the message formats before Kafka 0.11, which brokers of
 today do not write any more, are read as aiokafka reads them.
 """
 
+import asyncio
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,7 +26,13 @@ from aiokafka.record.default_records import (
 )
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 
-from execstream.kafka.large_batches import MAX_RECORD_BYTES, LargeBatch, SteppedOver, uncompressed
+from execstream.kafka.large_batches import (
+    MAX_RECORD_BYTES,
+    PAUSE,
+    LargeBatch,
+    SteppedOver,
+    uncompressed,
+)
 from execstream.kafka.unpacking import most_unpacked, pieces, unpacked
 from execstream.streams.omitted import OmittedValue
 
@@ -34,10 +42,14 @@ MAX_FETCHED = 8 * 1024 * 1024  # bytes of all partitions, but for the last recor
 
 
 class FetchBudget:
-    """How many bytes one fetch may still take, over all partitions."""
+    """How many bytes one fetch may still take, over all partitions.
 
-    def __init__(self) -> None:
+    `go_on` is called soon after a fetch pauses in the middle of a batch.
+    """
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
         self.left = MAX_FETCHED
+        self.go_on = go_on
 
 
 # That of the fetch of the current context; without one, each partition has MAX_TAKEN.
@@ -95,7 +107,12 @@ class _Batch:
 
 def _large(batch: LargeBatch) -> Iterator[Any]:
     last = None
-    for segment, omitted in batch.segments():
+    for found in batch.segments():
+        if found is None:
+            if fetch_budget.get() is not None:
+                yield batch.pause()
+            continue
+        segment, omitted = found
         raw = memoryview(segment)
         for record in _tolerant(DefaultRecordBatch(raw), raw):
             last = record.offset
@@ -152,19 +169,23 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
     def getall(self, max_records: int | None = None) -> list[Any]:
         """The next records, in order: at most `max_records` and about MAX_TAKEN, and none when
         others have taken what the fetch may have."""
-        budget = fetch_budget.get() or FetchBudget()
-        if budget.left <= 0:
+        budget = fetch_budget.get()
+        if budget is not None and budget.left <= 0:
             return []
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken, size = self._take(max_records)
-        budget.left -= size
+        if budget is not None:
+            budget.left -= size
         return taken
 
     def _take(self, max_records: int | None) -> tuple[list[Any], int]:
         taken: list[Any] = []
         size = 0
         for record in self._partition_records:
+            if record.value is PAUSE:
+                self._pause(taken)
+                return taken, size
             taken.append(record)
             size += _size(record)
             if size >= MAX_TAKEN or len(taken) == max_records:
@@ -173,6 +194,17 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
         self._update_position()
         self._partition_records = None
         return taken, size
+
+    def _pause(self, taken: list[Any]) -> None:
+        """Go on behind the last record, although the reader takes a pause for one."""
+        state = self._assignment.state_value(self._topic_partition)
+        self._partition_records.next_fetch_offset = (
+            taken[-1].offset + 1 if taken else state.position
+        )
+        self._update_position()
+        budget = fetch_budget.get()
+        if budget is not None:
+            asyncio.get_running_loop().call_soon(budget.go_on)
 
 
 def _size(record: Any) -> int:

@@ -5,9 +5,9 @@ So are all records behind the first MAX_BATCH_BYTES of a batch, which are not ev
 record stands for them, and whoever wants them sets `most_bytes` and reads again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBase
@@ -23,6 +23,7 @@ most_bytes: ContextVar[int] = ContextVar("most_bytes", default=MAX_BATCH_BYTES)
 MAX_KEY_BYTES = 64 * 1024  # of a record that is stepped over; so much of headers too
 
 _SEGMENT = 1024 * 1024  # bytes of records that are read together
+_TURN = 32 * 1024 * 1024  # bytes that are unpacked between two pauses, some 0.1 s of CPU
 _LONGEST = 32  # bytes of a record before its key, at most
 _HEADER = DefaultRecordBase.HEADER_STRUCT
 
@@ -33,6 +34,10 @@ class Segment(NamedTuple):
 
     batch: bytes
     omitted: OmittedValue | None = None
+
+
+Result = TypeVar("Result")
+Pausing = Generator[None, None, Result]
 
 
 class SteppedOver(NamedTuple):
@@ -46,6 +51,9 @@ class SteppedOver(NamedTuple):
     key: bytes | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     checksum: None = None
+
+
+PAUSE: Final = OmittedValue(None, 0)  # the value of what is no record
 
 
 def uncompressed(
@@ -73,10 +81,12 @@ class LargeBatch:
         self._most = most_bytes.get()
         self._held = bytearray()  # unpacked, and not given away
         self._passed = 0  # bytes that were given away, or stepped over
+        self._turn_ends = _TURN  # when so many have passed
         self.is_cut = False  # whether `segments` ended before the batch
 
-    def segments(self) -> Iterator[Segment]:
-        """The records up to MAX_BATCH_BYTES, in order; large ones without their values."""
+    def segments(self) -> Iterator[Segment | None]:
+        """The records up to MAX_BATCH_BYTES, in order; large ones without their values. None is a
+        pause, in which the reader may do something else: the next segment takes a while."""
         place = records = 0  # of what is held: bytes and records of the next segment
         for _ in range(self._count):
             self._hold(place + _LONGEST)
@@ -85,10 +95,11 @@ class LargeBatch:
             is_over = self._passed + begin + length > self._most
             if records and (is_large or is_over or place >= _SEGMENT):
                 yield self._segment(place, records)
+                yield from self._pause()
                 begin -= place
                 place = records = 0
             if is_large:
-                yield self._large(begin, length, is_last=is_over)
+                yield (yield from self._large(begin, length, is_last=is_over))
             if is_over:
                 self.is_cut = True
                 return
@@ -100,6 +111,10 @@ class LargeBatch:
         self._hold(1)
         if self._held:
             raise CorruptRecordException("There are bytes behind the last record of a batch")
+
+    def pause(self) -> SteppedOver:
+        """What stands for a pause among the records: a PAUSE at the last offset of the batch."""
+        return SteppedOver(self._last, self._timestamp, self._timestamp_type, PAUSE)
 
     def unread(self, after: int | None) -> Iterator[SteppedOver]:
         """One record, the last, that stands for all behind the one with offset `after`; None: for
@@ -115,7 +130,7 @@ class LargeBatch:
         self._drop(size)
         return made
 
-    def _large(self, begin: int, length: int, *, is_last: bool) -> Segment:
+    def _large(self, begin: int, length: int, *, is_last: bool) -> Pausing[Segment]:
         """The record of `length` bytes from `begin` on, as one without a value. When it `is_last`,
         nothing behind its key is needed."""
         self._drop(begin)
@@ -132,36 +147,36 @@ class LargeBatch:
         if key_size > MAX_KEY_BYTES and is_last:
             body += _NO_BYTES
         else:
-            body += self._bounded(key_size)
+            body += yield from self._bounded(key_size)
             self._hold(_LONGEST)
             value_size, place = self._varint(0, -1)
             self._drop(place)
             size = value_size if value_size > MAX_RECORD_BYTES else length
             if not is_last:
-                self._skip(max(value_size, 0))
-                headers = self._rest(end - self._passed)
+                yield from self._skip(max(value_size, 0))
+                headers = yield from self._rest(end - self._passed)
         body += _NO_BYTES + headers
         record = _varint(len(body)) + body
         omitted = OmittedValue(size, MAX_RECORD_BYTES)
         return Segment(uncompressed(self._header, record, 1), omitted)
 
-    def _bounded(self, size: int) -> bytes:
+    def _bounded(self, size: int) -> Pausing[bytes]:
         """The next `size` bytes with their length in front, as a record has them; none where they
         are too many."""
         if size < 0:
             return _NO_BYTES
         if size > MAX_KEY_BYTES:
-            self._skip(size)
+            yield from self._skip(size)
             return _NO_BYTES
         return _varint(size) + self._take(size)
 
-    def _rest(self, size: int) -> bytes:
+    def _rest(self, size: int) -> Pausing[bytes]:
         """The headers of a record, which have the last `size` bytes of it; none where they are too
         many."""
         if size < 1:
             raise CorruptRecordException("Invalid record size: its value goes beyond its end")
         if size > MAX_KEY_BYTES:
-            self._skip(size)
+            yield from self._skip(size)
             return b"\0"
         return self._take(size)
 
@@ -200,12 +215,18 @@ class LargeBatch:
         del self._held[:size]
         self._passed += size
 
-    def _skip(self, size: int) -> None:
+    def _skip(self, size: int) -> Pausing[None]:
         while size > len(self._held):
             size -= len(self._held)
             self._drop(len(self._held))
+            yield from self._pause()
             self._need(1)
         self._drop(size)
+
+    def _pause(self) -> Pausing[None]:
+        if self._passed >= self._turn_ends:
+            self._turn_ends = self._passed + _TURN
+            yield None
 
 
 def _varint(number: int) -> bytes:

@@ -89,7 +89,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self._seek_wait(self._ensure_consumer(), positions)
 
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
-        budget = fetch_budget.set(FetchBudget())
+        budget = fetch_budget.set(FetchBudget(self._go_on))
         try:
             fetched: Any = await super()._fetch_records(*args, **options)
         finally:
@@ -108,6 +108,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 if stamp:
                     self._cursors[tp] = (stamp, records[-1].offset + 1)
         return fetched
+
+    def _go_on(self) -> None:
+        """Have the fetch look again at what it holds, as when a broker has answered."""
+        for waiter in tuple(self._ensure_consumer()._fetcher._fetch_waiters):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def ends(self, tp: TP) -> Ends | None:
         """See `Consumer.ends`. Called from the main thread: whatever is looked at may be gone."""

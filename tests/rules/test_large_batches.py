@@ -1,5 +1,6 @@
 """Record batches: ordinary ones as aiokafka reads them, large ones in bounded memory."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka import codec as codecs
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
@@ -350,7 +352,7 @@ def test_of_all_partitions_little_is_taken_at_a_time() -> None:
     few = MAX_FETCHED // MAX_TAKEN
     partitions = [results(consumed(b"x" * MAX_TAKEN), consumed(b"y")) for _ in range(2 * few)]
     for expected in ([1] * few + [0] * few, [1] * 2 * few):
-        token = fetch_budget.set(FetchBudget())
+        token = fetch_budget.set(FetchBudget(lambda: None))
         assert [len(partition.getall()) for partition in partitions] == expected
         fetch_budget.reset(token)
 
@@ -371,3 +373,48 @@ def test_of_a_partition_little_is_taken_at_a_time() -> None:
     assert [[one.offset for one in some] for some in taken] == [[0, 1], [2], [3], [4, 5, 6], [7, 8]]
     assert not fetched.has_more()
     assert fetched.getall() == []
+
+
+async def test_unpacking_takes_turns() -> None:
+    """A fetch pauses within a large record, and is told to go on soon. The records are the same,
+    and none is taken twice by whoever begins anew at the position."""
+    raw = bytes(squeezed([(b"k", b"first"), (b"k", 200 * MIB), (b"k", b"last")]).build())
+    turns: list[int] = []
+    taken: list[ConsumerRecord] = []
+    position = 0
+    fetched: BoundedFetchResult | None = None
+
+    def go_on() -> None:
+        turns.append(len(taken))
+
+    while fetched is None or fetched.has_more():
+        if len(turns) == 2:
+            fetched = None  # it is fetched anew, from the middle of the batch
+        fetched = fetched or fetched_from(raw, position)
+        token = fetch_budget.set(FetchBudget(go_on))
+        taken += fetched.getall()
+        fetch_budget.reset(token)
+        position = fetched._assignment.state_value(None).position
+        assert position == taken[-1].offset + 1
+        await asyncio.sleep(0)
+
+    assert [one.offset for one in taken] == [0, 1, 2]
+    assert [one.value for one in taken] == [b"first", b"", b"last"]
+    assert taken[1].value.size == 200 * MIB
+    assert len(turns) > 5
+    assert set(turns) == {1}  # so many records were taken
+
+
+def fetched_from(raw: bytes, position: int) -> BoundedFetchResult:
+    """What a fetch from `position` on has found."""
+    state = SimpleNamespace(paused=False, position=position)
+    state.consumed_to = lambda place: setattr(state, "position", place)
+    about = (None, position, None, None, True, READ_UNCOMMITTED)
+    return BoundedFetchResult(
+        ("topic", 1),
+        assignment=SimpleNamespace(active=True, state_value=lambda _: state),
+        partition_records=PartitionRecords(
+            TopicPartition("topic", 1), TolerantRecords(raw), *about
+        ),
+        backoff=0,
+    )
