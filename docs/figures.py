@@ -74,7 +74,14 @@ SCHEMAS: dict[str, list[Figure]] = {
             _seconds(TALLY, DURATIONS_FOR),
         )
     ],
-    "BlockError": [Figure("count", "the last 24 hours, by whole hours", _TOTALS, _BEHIND)],
+    "BlockError": [
+        Figure(
+            "count",
+            "the last 24 hours, by whole hours; texts beyond 200 of an hour together, as `other`",
+            _TOTALS,
+            _BEHIND,
+        )
+    ],
     "BlockErrors": [
         Figure(
             "total_executions failed_executions error_rate",

@@ -43,7 +43,7 @@ _STATUSES = [
     ExecutionStatus.REVIEW,
 ]
 
-_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 
 
 async def commit_tally(
@@ -82,6 +82,8 @@ async def commit_tally(
             for (partition, user_id, day), user in tally.users.items()
         ],
         _error_rows(tally),
+        [error.latest for error in tally.errors.values()],
+        [error.is_bounded for error in tally.errors.values()],
         _total_rows(
             tally.block_places,
             ((key[:-1], time_of(key[-1]), block.totals) for key, block in tally.blocks.items()),

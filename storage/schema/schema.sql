@@ -583,6 +583,55 @@ create aggregate sum_counts(jsonb) (
     sfunc = add_counts, stype = jsonb, initcond = '{}', parallel = safe, combinefunc = add_counts
 );
 
+-- Errors of a batch in the order in which each came first; `latest`: their order by when each came
+-- last. Of a block, hour and source partition, the first 200 fingerprints have a row each. Those
+-- behind them, where they are bounded, count as `other`.
+create function add_errors(errors block_error[], latest integer[], are_bounded boolean[])
+returns void language plpgsql as $$
+begin
+    with given as (
+        select * from unnest(errors, latest, are_bounded) with ordinality as e
+            (hour, source_partition, block_id, fingerprint, class, masked, failures,
+             graph_exec_id, node_exec_id, last_at, last_place, is_bounded, place)
+    ), new as (
+        select hour, source_partition, block_id, fingerprint,
+               row_number() over (partition by hour, source_partition, block_id order by place)
+                   as number
+          from given g
+         where not exists (select from block_error t
+                            where t.hour = g.hour and t.source_partition = g.source_partition
+                              and t.block_id = g.block_id and t.fingerprint = g.fingerprint)
+    ), stored as (
+        select hour, source_partition, block_id,
+               (select count(*) from block_error t
+                 where t.hour = n.hour and t.source_partition = n.source_partition
+                   and t.block_id = n.block_id and t.fingerprint <> 'other') as fingerprints
+          from (select distinct hour, source_partition, block_id from new) as n
+    ), placed as (
+        select g.*, coalesce(g.is_bounded and s.fingerprints + n.number > 200, false) as is_other
+          from given g
+          left join new n using (hour, source_partition, block_id, fingerprint)
+          left join stored s using (hour, source_partition, block_id)
+    )
+    insert into block_error as t
+    select hour, source_partition, block_id,
+           case when is_other then 'other' else fingerprint end,
+           case when is_other then 'other' else class end,
+           case when is_other then 'other errors' else masked end,
+           sum(failures),
+           (array_agg(graph_exec_id order by last_place desc))[1],
+           (array_agg(node_exec_id order by last_place desc))[1],
+           (array_agg(last_at order by last_place desc))[1]
+      from placed
+     group by 1, 2, 3, 4, 5, 6
+     order by 1, 2, 3, 4
+    on conflict (hour, source_partition, block_id, fingerprint) do update
+       set failures = t.failures + excluded.failures,
+           graph_exec_id = excluded.graph_exec_id,
+           node_exec_id = excluded.node_exec_id,
+           last_at = excluded.last_at;
+end $$;
+
 -- One batch of events and the offsets after it. The published position of the consumer is the
 -- source of the last event that was counted: what is not greater was counted before.
 create function commit_tally(
@@ -594,6 +643,8 @@ create function commit_tally(
     graphs graph_minute[],
     users user_day[],
     errors block_error[],
+    latest integer[],
+    are_bounded boolean[],
     block_totals block_total[],
     node_totals node_total[]
 ) returns boolean language plpgsql as $$
@@ -660,12 +711,7 @@ begin
            cost = t.cost + excluded.cost,
            tokens = t.tokens + excluded.tokens;
 
-    insert into block_error as t select * from unnest(errors)
-    on conflict (hour, source_partition, block_id, fingerprint) do update
-       set failures = t.failures + excluded.failures,
-           graph_exec_id = excluded.graph_exec_id,
-           node_exec_id = excluded.node_exec_id,
-           last_at = excluded.last_at;
+    perform add_errors(errors, latest, are_bounded);
 
     insert into block_total as t select * from unnest(block_totals)
     on conflict (source_partition, block_id) do update

@@ -122,13 +122,20 @@ class UserDay(Struct):
 
 
 class BlockError(Struct):
-    """Failures of a block with one fingerprint in an hour, and the last of them as a sample."""
+    """Failures of a block with one fingerprint in an hour, and the last of them as a sample.
+
+    Attributes:
+        is_bounded: whether it counts as `other` when there are many fingerprints before it.
+        latest: the number of the last of these failures among those of the tally.
+    """
 
     fault: Fault
-    graph_exec_id: str
-    node_exec_id: str
-    at: datetime
+    is_bounded: bool
+    graph_exec_id: str = ""
+    node_exec_id: str = ""
+    at: datetime = _EPOCH
     failures: int = 0
+    latest: int = 0
 
 
 CURRENT = Definitions()
@@ -139,12 +146,13 @@ class Tally:
 
     Keys begin with the source partition; `blocks`: and block, minute; `nodes`: and graph, node,
     day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
-    fingerprint. `block_places` and `node_places` tell the last source that touched a block or a
-    node.
+    fingerprint, in the order in which these came first. `block_places` and `node_places` tell the
+    last source that touched a block or a node.
     """
 
     def __init__(self, definitions: Definitions = CURRENT) -> None:
         self._definitions = definitions
+        self._faults = 0
         self.blocks: dict[tuple[int, str, int], BlockMinute] = {}
         self.nodes: dict[tuple[int, str, str, int], Totals] = {}
         self.graphs: dict[tuple[int, str, int, str], int] = {}
@@ -222,8 +230,10 @@ class Tally:
         key = (fact.source[0], fact.block_id, hour, fault.fingerprint)
         error = self.errors.get(key)
         if error is None:
-            error = BlockError(fault, fact.graph_exec_id, fact.node_exec_id, ended)
-            self.errors[key] = error
+            is_bounded = self._definitions.of(fact.source).bounds_fingerprints
+            error = self.errors[key] = BlockError(fault, is_bounded)
+        self._faults += 1
+        error.latest = self._faults
         error.failures += 1
         error.graph_exec_id, error.node_exec_id = fact.graph_exec_id, fact.node_exec_id
         error.at = ended

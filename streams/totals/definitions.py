@@ -21,7 +21,7 @@ from execstream.streams.totals.error_classes import (
 
 # 1: all failed steps are failures of their block, and none counts as the caller's. 2: neither those
 # that the cascade ended nor those of a failed child are, and the caller's are counted
-# beside, as are steps that ended at a skewed time.
+# beside, as are steps that ended at a skewed time. Fingerprints of a block and hour are bounded.
 VERSION = 2
 
 _CASCADED = frozenset(map(cascade_error, ENDED))
@@ -46,6 +46,11 @@ class Definition:
     def leaves_out(self, *, is_skewed: bool) -> bool:
         """Whether the end of a step counts as `skewed` only; version 1 counted all of them."""
         return is_skewed and self.version > 1
+
+    @property
+    def bounds_fingerprints(self) -> bool:
+        """Whether only so many fingerprints of a block and hour are kept; version 1 kept all."""
+        return self.version > 1
 
     def is_of_caller(self, fault: Fault | None) -> bool:
         """Whether the fault counts as the caller's, which version 1 did not count."""

@@ -1,7 +1,9 @@
 """Totals that were counted by one definition after another are recounted by those that held."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 from uuid import uuid4
 
 import msgspec
@@ -45,6 +47,7 @@ async def tally(place: Installation, rules: Path) -> None:
     """Have a worker count all events there are, with the rules of `rules`."""
     worker = await place.start_worker("tally", class_rules_file=str(rules))
     await place.drained()
+    await place.events()  # they follow the commit
     await counted(place)
     assert await worker.stop() == 0
 
@@ -121,6 +124,47 @@ async def test_skewed_steps_are_recounted_as_such(stack: Addresses, tmp_path: Pa
     assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
     assert [tuple(row) for row in figures] == [(1, 0, 0, 2)] * 3
     assert [row["type"] for row in marked] == ["node.updated", "graph.updated", "node.updated"]
+
+
+async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
+    stack: Addresses, tmp_path: Path
+) -> None:
+    """The first 200 of a block and hour are kept, whoever counts them and in whichever batches;
+    those behind them count together, with the last step that failed so."""
+    rules = tmp_path / "none.toml"
+    rules.touch()
+    orders = Orders(run_id=str(uuid4()))
+    names = ["".join(letters) for letters in product(ascii_lowercase, repeat=2)][:230]
+    # The last step fails as the first of its batch does.
+    texts = {name: name for name in names} | {names[220]: names[-1]}
+    at = {"at": (datetime.now(UTC).replace(minute=30) - timedelta(hours=1)).isoformat()}
+    async with installation(stack, tmp_path) as place, place.worker():
+        await place.put([orders.create(*map(orders.node, names), **at), orders.start(**at)])
+        await place.put([orders.move_steps(names, "RUNNING", **at)])
+        for some in (names[:150], names[150:220], reversed(names[220:])):
+            await place.put(
+                orders.move_step(name, "FAILED", stats={"error": f"odd {texts[name]}"}, **at)
+                for name in some
+            )
+            await tally(place, rules)
+        report = await verify(place.settings, Asked(), untold)
+        schemas = [f"{place.settings.schema_}_{name}" for name in ("journal", "topics")]
+        rebuilt = [
+            await replayed(place, schema, asked)
+            for schema, asked in zip(schemas, (FROM_JOURNAL, FROM_TOPICS), strict=True)
+        ]
+        errors = await place.db.fetch("select * from block_error order by failures, fingerprint")
+        await drop(place.db, *schemas)
+
+    *kept, other = errors
+    assert {one.kind for one in report.differences} <= UNPUBLISHED
+    assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
+    assert {row["masked"] for row in kept} == {f"odd {name}" for name in names[:200]}
+    assert (other["fingerprint"], other["class"], other["failures"]) == ("other", "other", 30)
+    assert (other["masked"], str(other["node_exec_id"])) == (
+        "other errors",
+        orders.named(names[220]),
+    )
 
 
 async def test_what_0_1_counted_stays_right(stack: Addresses, tmp_path: Path) -> None:
