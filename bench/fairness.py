@@ -7,14 +7,17 @@ all partitions, first alone, then beside one user who sends `--megabytes` per se
 creations of `--size` bytes with as many entries as are legal. A command's latency runs from the
 time at which it was meant to be sent until its partition's position has passed it, polled every
 millisecond; the first seconds are left out. Printed are p50, p99 and max of the others' commands in
-milliseconds, on that user's partition and elsewhere, and load average beside them.
+milliseconds, on that user's partition and elsewhere, and load average beside them. What is not
+applied after GRACE seconds more counts as it stands then.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import os
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -35,6 +38,7 @@ from execstream.streams.growth import MAX_ENTRIES, MAX_PINS
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, EVENTS
 
+GRACE = 20.0  # seconds
 THEIRS = 0  # the partition of the user with the largest commands
 COMMANDS_OF_A_RUN = 10
 _ROOM = 700  # bytes of a creation beside its values, and what a pin takes beside its own
@@ -148,6 +152,7 @@ async def _watch(
     connection = await asyncpg.connect(
         stack.postgres_dsn, server_settings={"search_path": "execstream"}
     )
+    ends = math.inf
     while not (feeding.done() and all(meter.idle for meter in meters.values())):
         rows = await connection.fetch(
             "select partition, next_offset from consumer_offset where consumer = 'apply'"
@@ -156,6 +161,11 @@ async def _watch(
         for partition, position in rows:
             if partition in meters:
                 meters[partition].passed({partition: position}, now)
+        if feeding.done():
+            ends = min(ends, now + GRACE)
+        if now > ends:
+            for partition, meter in meters.items():
+                meter.passed({partition: sys.maxsize}, now)
         await asyncio.sleep(POLL)
     feeding.result()
     await connection.close()
