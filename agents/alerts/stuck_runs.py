@@ -5,7 +5,8 @@ queued, or has no history to be measured against, is stuck after a fixed time on
 """
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -22,6 +23,7 @@ from execstream.storage.alerts.records import Alert, Finding
 from execstream.streams.totals.alert_rules import Kind, Rules, Severity, chance_of_longer, is_stuck
 
 MOST_STUCK = 100  # alerts that may be open for stuck runs; more of them say nothing more
+MOST_OF_USER = 20  # of these, so that one user's runs, or clock, leave room for the others'
 DURATIONS_FOR = 300.0  # seconds that durations are good for
 
 _Durations = Mapping[int, int]
@@ -68,8 +70,7 @@ class StuckRuns:
                     await records.close_alert(
                         connection, opened[subject].id, has_webhook=has_webhook
                     )
-            new = [finding for subject, finding in found.items() if subject not in opened]
-            new = new[: max(0, MOST_STUCK - len(opened))]
+            new = _chosen(runs, opened, found)
             for finding in new:
                 await records.raise_alert(connection, finding, has_webhook=has_webhook)
             return new
@@ -81,7 +82,7 @@ class StuckRuns:
         if not is_stuck(self._rules, chance.value, chance.seconds):
             return None
         return Finding(
-            subject=f"run:{run.graph_exec_id}",
+            subject=_subject(run),
             kind=Kind.STUCK,
             severity=Severity.WARNING,
             block_id=chance.block_id,
@@ -123,6 +124,26 @@ class StuckRuns:
     def _forget(self) -> None:
         oldest = time.monotonic() - DURATIONS_FOR
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
+
+
+def _subject(run: SilentRun) -> str:
+    return f"run:{run.graph_exec_id}"
+
+
+def _chosen(
+    runs: Iterable[SilentRun], opened: Collection[str], found: Mapping[str, Finding]
+) -> list[Finding]:
+    """Those of `found` that are raised beside the alerts that are open, by subject."""
+    users = {_subject(run): run.user_id for run in runs}
+    of_user = Counter(users[subject] for subject in opened if subject in users)
+    chosen: list[Finding] = []
+    for subject in found:
+        if subject in opened:
+            continue
+        if len(opened) + len(chosen) < MOST_STUCK and of_user[users[subject]] < MOST_OF_USER:
+            of_user[users[subject]] += 1
+            chosen.append(found[subject])
+    return chosen
 
 
 async def _look_again(connection: asyncpg.Connection, alert: Alert, finding: Finding) -> None:

@@ -15,13 +15,15 @@ from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.
 LOOK_BACK = timedelta(days=1)
+MOST_ERROR = 2_000  # characters
 
 _PageCursor = tuple[datetime, UUID, UUID]
 _decode_cursor = msgspec.json.Decoder(_PageCursor).decode
 
 
 class BlockStep(BaseModel):
-    """A step of a block, without its values; `walltime` in seconds, as its producer reported it.
+    """A step of a block, without its values; `walltime` in seconds, as its producer reported it;
+    of `error` the first MOST_ERROR characters.
 
     `child_graph_exec_id`: the run that it started, where its stats name one.
     """
@@ -60,7 +62,8 @@ async def list_block_steps(
     rows = await db.fetch(
         f"""select step.id::text as node_exec_id, step.graph_exec_id::text as graph_exec_id,
                 run.graph_id, run.graph_version, run.user_id, step.status, step.added_time,
-                step.started_time, step.ended_time, step.stats ->> 'error' as error,
+                step.started_time, step.ended_time,
+                left(step.stats ->> 'error', {MOST_ERROR}) as error,
                 step.stats ->> 'child_graph_exec_id' as child_graph_exec_id,
                 case jsonb_typeof(step.stats -> 'walltime')
                     when 'number' then (step.stats ->> 'walltime')::numeric end as walltime

@@ -99,7 +99,7 @@ select run.*, (run.created_at at time zone 'UTC')::date as run_day, graph.name a
 """
 _ENTRIES = """
 select seq, at, command_id, type, node_exec_id, name, was, status,
-       detail -> 'stats' ->> 'error' as error,
+       left(detail -> 'stats' ->> 'error', 2000) as error,
        detail -> 'stats' ->> 'child_graph_exec_id' as child,
        coalesce((detail -> 'is_shared')::boolean, false) as is_shared,
        coalesce((detail -> 'hard')::boolean, false) as hard, detail -> 'skipped' as skipped,

@@ -19,7 +19,7 @@ from execstream.streams.totals.alert_rules import SPANS, Counts, Rules, Spans
 from execstream.streams.totals.error_classes import CALLER, ErrorClass
 from execstream.streams.totals.histogram import bucket_of, merge
 
-MOST_SILENT = 1_000  # runs, those first that have been silent longest
+MOST_SILENT = 1_000  # runs: of each user in turn the one that has been silent longest
 USUAL_MINUTES = 24 * 60  # before the longest span: how a block usually fares
 DURATION_DAYS = 7
 # Silence that no run reaches without an alert before: a longer one is what a sender's clock says.
@@ -142,6 +142,7 @@ class SilentRun:
 
     graph_exec_id: str
     graph_id: str
+    user_id: str
     silent_since: datetime
     silent: float
     seconds: float | None
@@ -153,7 +154,7 @@ _MAY_BE = f"now() - interval '{MOST_DAYS_SILENT} days'"
 _SILENT = f"""
 select run.*, step.id::text as node_exec_id, step.block_id,
        extract(epoch from now() - step.started_time)::float8 as step_seconds
-  from (select id, graph_id, created_at, updated_at,
+  from (select id, graph_id, user_id, created_at, updated_at,
                extract(epoch from now() - updated_at)::float8 as silent,
                case when started_at > {_MAY_BE}
                     then extract(epoch from now() - started_at)::float8 end as seconds
@@ -163,7 +164,8 @@ select run.*, step.id::text as node_exec_id, step.block_id,
            and (updated_at > {_MAY_BE}
                 or id in (select graph_exec_id from alert
                            where kind = 'stuck' and closed_at is null))
-         order by updated_at limit $2) as run
+         order by row_number() over (partition by user_id order by updated_at), updated_at
+         limit $2) as run
   left join node_execution step on step.graph_exec_id = run.id and step.status = 'RUNNING'
        and step.run_day = (run.created_at at time zone 'UTC')::date
        and step.started_time > {_MAY_BE}
@@ -173,7 +175,7 @@ select run.*, step.id::text as node_exec_id, step.block_id,
 
 async def load_silent(connection: asyncpg.Connection, least_silence: float) -> list[SilentRun]:
     """Runs that are queued or run and have been silent for so many seconds, with the steps that
-    run; MOST_SILENT at most.
+    run; MOST_SILENT at most, of users in turn.
 
     Neither runs nor steps are measured by times that lie MOST_DAYS_SILENT back: a run that has been
     silent for so long has an open alert, or its sender's clock was wrong."""
@@ -181,8 +183,8 @@ async def load_silent(connection: asyncpg.Connection, least_silence: float) -> l
     for row in await connection.fetch(_SILENT, least_silence, MOST_SILENT):
         run_id = str(row["id"])
         if run_id not in runs:
-            about = (row["graph_id"], row["updated_at"], row["silent"], row["seconds"])
-            runs[run_id] = SilentRun(run_id, *about)
+            silence = (row["updated_at"], row["silent"], row["seconds"])
+            runs[run_id] = SilentRun(run_id, row["graph_id"], row["user_id"], *silence)
         if row["node_exec_id"] is not None:
             step = RunningStep(row["node_exec_id"], row["block_id"], row["step_seconds"])
             runs[run_id].steps.append(step)

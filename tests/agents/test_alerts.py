@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from execstream.agents.alerts.delivery import LONGEST_PAUSE, Channel, pause_after
+from execstream.agents.alerts.stuck_runs import MOST_OF_USER
 from execstream.devstack import Addresses
 from execstream.storage.alerts.outbox import mark_published, take_unpublished
 from execstream.storage.alerts.records import acknowledge, list_alerts, silence
@@ -373,6 +374,47 @@ async def test_stuck_runs_are_told_of_and_over_when_they_move(
     assert figures["at_open"]["probability"] == pytest.approx(1 / 10_002, rel=0.01)
     assert figures["node_exec_id"] == runs["known"].named("a")
     assert [message["type"] for message in told] == ["alert.opened", "alert.closed"]
+
+
+async def test_what_a_sender_dates_back_raises_nothing(place: Installation, tally: Worker) -> None:
+    """It counts where it is dated, and nowhere else."""
+    then = datetime.now(UTC) - timedelta(days=41)
+    await end_steps(place, "back", ["boom"] * 20, then)
+    await end_steps(place, "brittle", ["boom"] * 10)
+    rows = await opened(place)
+    minutes = await place.db.fetch(
+        "select * from block_minute where block_id = 'back' and ended > 0"
+    )
+
+    assert [row["block_id"] for row in rows] == ["brittle"]
+    assert sum(row["failed"] for row in minutes) == 20
+    assert max(row["minute"] for row in minutes) < then + timedelta(hours=1)
+
+
+async def test_one_users_stuck_runs_leave_room_for_others(
+    place: Installation, tally: Worker
+) -> None:
+    """A run of somebody else is told of although many runs have been silent for longer: those of a
+    user whose clock is wrong, of which some are told of."""
+    await history(place, "known", ended=10_000, failed=0, classes={})
+    others = Orders(run_id=str(uuid4()))
+    many = [Orders(run_id=str(uuid4()), user_id="eve") for _ in range(MOST_OF_USER + 5)]
+    for orders in (*many, others):
+        silent = timedelta(hours=1) if orders is others else timedelta(days=3)
+        then = {"at": (datetime.now(UTC) - silent).isoformat()}
+        await place.put([orders.create(orders.node("a", block_id="known"), **then)])
+        await place.put([orders.start(**then), orders.move_step("a", "RUNNING", **then)])
+
+    async def are_all_raised() -> bool:
+        found = await place.db.fetchval("select count(*) from alert where kind = 'stuck'")
+        return bool(found > MOST_OF_USER)
+
+    await until(are_all_raised)
+    raised = await place.db.fetch("select graph_exec_id::text as run from alert")
+    await place.put([orders.move("TERMINATED") for orders in (*many, others)])
+
+    assert others.run_id in {row["run"] for row in raised}
+    assert len(raised) == MOST_OF_USER + 1
 
 
 async def test_no_run_is_stuck_for_its_senders_clock(place: Installation, tally: Worker) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.reads import live_blocks
+from execstream.dashboard.reads.block_steps import MOST_ERROR
 from tests.dashboard.serving import site
 from tests.orders import Orders
 from tests.worker import Installation, Worker, until
@@ -70,7 +71,8 @@ async def test_whose_failure_it_is(
     http: httpx.AsyncClient, place: Installation, tally: Worker
 ) -> None:
     """Steps that the end of their run ended are beside all figures; one that failed with its child
-    names that, and is no failure; one by the caller's input has a rate of its own."""
+    names that, and is no failure; one by the caller's input has a rate of its own. Of its error,
+    which is long, the beginning is told."""
     block_id, child = "block-blamed", str(uuid4())
     failing = {"error": "its run failed", "child_graph_exec_id": child}
     orders = Orders()
@@ -80,7 +82,8 @@ async def test_whose_failure_it_is(
     await place.put([orders.create(*nodes, **now), orders.start(**now)])
     await place.put([orders.move_steps(names, "RUNNING", **now)])
     await place.put([orders.move_step("a", "FAILED", stats=failing, **now)])
-    await place.put([orders.move_step("b", "FAILED", stats={"error": "invalid url"}, **now)])
+    long = {"error": "invalid url" + 5_000 * "x"}
+    await place.put([orders.move_step("b", "FAILED", stats=long, **now)])
     await place.put([orders.move("TERMINATED", **now)])
 
     async def counted() -> Any:
@@ -99,6 +102,7 @@ async def test_whose_failure_it_is(
     assert (window["error_rate"], window["caller_error_rate"]) == (50.0, 50.0)
     assert {one["class"] for one in block["fingerprints"]} == {"child", "input"}
     assert [step["child_graph_exec_id"] for step in failed.json()["data"]].count(child) == 1
+    assert max(len(step["error"]) for step in failed.json()["data"]) == MOST_ERROR
     [counts] = steps.json()["data"]
     assert counts == {
         "graph_exec_id": orders.run_id,
