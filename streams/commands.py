@@ -7,7 +7,6 @@ bytes of JSON that are stored and forwarded without being parsed. Names, types a
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, NamedTuple, TypeVar, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -190,15 +189,21 @@ COMMAND_TYPES: dict[str, type[Command]] = {
 }
 
 
-# A command's time is asked for when it is checked and when it is applied, batches of them between.
-@lru_cache(maxsize=32_768)
+def _read_time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(text.upper())  # a small z is none of Python's
+
+
+# Not cached: to look a text up among many takes longer than to read it again.
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time as an aware datetime in UTC, without what is below a microsecond.
 
     Raises ValueError when there is no such moment.
     """
     try:
-        time = datetime.fromisoformat(text.upper())
+        time = _read_time(text)
         if time.tzinfo is not UTC:
             time = time.astimezone(UTC)
     except OverflowError as error:  # 0001-01-01 east of Greenwich, 9999-12-31 west of it

@@ -303,10 +303,10 @@ def _check_key(command: Command, key: bytes | None) -> Dead | None:
 def _check_numbers(command: Command, size: int) -> Dead | None:
     """The dead letter when Postgres cannot hold a number, or all numbers would take too much."""
     kind = command.__class__
-    payloads = []
-    for name in _PAYLOADS[kind]:
+    payloads = [raw for name in _DOCUMENTS[kind] if (raw := getattr(command, name)) is not UNSET]
+    for name in _VALUES[kind]:
         raw = getattr(command, name)
-        if raw is not UNSET and memoryview(raw)[0] != _STRING:
+        if memoryview(raw)[0] != _STRING:
             payloads.append(raw)
     if command.__class__ is CreateGraph:
         for node in command.starting_nodes:

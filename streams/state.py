@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
+
 from execstream.streams.outcomes import Applied
 from execstream.streams.statuses import ExecutionStatus
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct, gc=False):
     """One node execution. `added_seq` orders the steps of a run."""
 
     id: str
@@ -24,7 +25,7 @@ class Step:
     queued_time: datetime | None = None
     started_time: datetime | None = None
     ended_time: datetime | None = None
-    pins: set[str] = field(default_factory=set)
+    pins: set[str] = set()
     stats: bytes | None = None
 
     def takes(self, pin: str) -> bool:

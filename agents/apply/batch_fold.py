@@ -6,6 +6,7 @@ Pure but for the states it is given: nothing here waits, so a batch is folded in
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from execstream.agents.apply.dead_letters import dead_letter
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords
@@ -30,7 +31,13 @@ from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.log.run_partitions import is_foreign
 from execstream.storage.schema.day_partitions import far_dated
 from execstream.streams.append_time import append_time, is_skewed
-from execstream.streams.commands import Command, RunCommand, SetKeyValue, type_of
+from execstream.streams.commands import (
+    COMMAND_TYPES,
+    Command,
+    RunCommand,
+    SetKeyValue,
+    type_of,
+)
 from execstream.streams.decoding import asks, decode
 from execstream.streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from execstream.streams.fold import fold
@@ -55,6 +62,9 @@ _TRACE_HEADERS = ("traceparent", "tracestate")
 MAX_TRACE = 8 * 1024  # bytes of them; each event of a command carries them
 
 _UNREAD = {Dead: "dead", SetAside: "quarantined"}
+
+# Looked up, since isinstance asks the metaclass of structs, which takes longer.
+_OF_RUNS = frozenset(one for one in COMMAND_TYPES.values() if issubclass(one, RunCommand))
 
 Decoded = list[list[Command | Dead | SetAside]]  # by partition batch, by record
 
@@ -120,12 +130,11 @@ def emit_events(
     outbound: OutboundRecords, record: Record, run: Run, entries: Sequence[Entry]
 ) -> None:
     """Tell what `record` did to `run` as events, which are published after the commit."""
-    offset = record.offset + outbound.owned.base
-    key = run.id.encode()
-    trace = _trace(record)
+    partition, offset = record.partition, record.offset + outbound.owned.base
+    trace = _trace(record) if record.headers else ()
     for index, entry in enumerate(entries):
-        event = run_event(run, entry, (record.partition, offset, index))
-        outbound.events.append(OutboundRecord((offset, index), key, encode_event(event), trace))
+        event = encode_event(run_event(run, entry, (partition, offset, index)))
+        outbound.events.append(OutboundRecord((offset, index), record.key, event, trace))
 
 
 def fold_batch(
@@ -186,7 +195,7 @@ class _Folder:
                 records = records_of(record.value)
                 self._add_dead_letter(record, outcome)
             outcomes[command.__class__, outcome.__class__] += records
-            if not isinstance(command, Command) or command.reply_to is not None:
+            if command.__class__ in _UNREAD or cast(Command, command).reply_to is not None:
                 self._answer(record, command, outcome)
         if count:
             self.offset_commit.next = self.part.records[count - 1].offset + 1
@@ -195,7 +204,7 @@ class _Folder:
         return count
 
     def _apply(self, record: Record, command: Command | Dead | SetAside) -> Outcome:
-        if isinstance(command, RunCommand):
+        if command.__class__ in _OF_RUNS:
             return self._apply_to_run(record, command)
         if isinstance(command, SetKeyValue):
             return self._apply_key_value(record, command)
@@ -211,16 +220,16 @@ class _Folder:
                 return wrong_partition(run.partition, record.partition)
             run = None
         result = fold(run, command, record.partition)
-        if isinstance(result, Refused):
-            return self._refuse(record, command, result)
-        if isinstance(result, Duplicate):
+        if not isinstance(result, tuple):
+            if isinstance(result, Refused):
+                return self._refuse(record, command, result)
             return result
         if run is None:
             self.cache.put(result[0], self.folded.number)  # weighed again after the batch
             self.write_set.add_begun_run(result[0], append_time(record))
             self.folded.foreign += is_foreign(result[0].id, record.partition)
         run, entries = result
-        if is_skewed(command.time, record):
+        if is_skewed(entries[0].at, record):
             mark_skewed(entries)
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from msgspec import Struct
 
 from execstream.agents.runtime.metrics import PUBLISHED
 from execstream.agents.runtime.partition_buffer import AssignedPartition
@@ -31,8 +32,7 @@ BACKLOG = 8  # batches
 BACKLOG_BYTES = 64 * 1024 * 1024  # of values in them
 
 
-@dataclass(slots=True)
-class OutboundRecord:
+class OutboundRecord(Struct, gc=False):
     """One event or dead letter; `place` is (offset, index) of its source."""
 
     place: tuple[int, int]

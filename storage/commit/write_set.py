@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.quarantine_rows import QuarantineRows, write_quarantine
@@ -41,13 +41,13 @@ MAX_BYTES = 8 * 1024 * 1024  # of values and details
 @dataclass(slots=True)
 class _RunChange:
     run: Run
+    day: date
     created: Detail | None = None
     stats: str | None = None
     erased: bool = False
 
 
-@dataclass(slots=True)
-class _StepChange:
+class _StepChange(Struct, gc=False):
     step: Step
     execution_data: str | None = None
     stats: str | None = None
@@ -93,7 +93,7 @@ class WriteSet:
         """`entry` happened to `run`, which has evolved by it."""
         change = self._runs.get(run.id)
         if change is None:
-            change = self._runs[run.id] = _RunChange(run)
+            change = self._runs[run.id] = _RunChange(run, run_day(run))
         detail = entry.detail
         if entry.node_exec_id is not None:
             if entry.data is None:
@@ -111,10 +111,10 @@ class WriteSet:
             (
                 run.id,
                 entry.seq,
-                run_day(run),
+                change.day,
                 entry.at,
                 entry.command_id,
-                entry.type.value,
+                entry.type,
                 entry.node_exec_id,
                 entry.name,
                 data,
@@ -215,7 +215,7 @@ class WriteSet:
         """Make the rows of runs and steps, in the order of their ids: no deadlocks."""
         self.run_rows = [_run_row(self._runs[run_id]) for run_id in sorted(self._runs)]
         self.step_rows = [
-            _step_row(self._runs[key[0]].run, self._steps[key]) for key in sorted(self._steps)
+            _step_row(self._runs[key[0]], self._steps[key]) for key in sorted(self._steps)
         ]
 
 
@@ -263,12 +263,12 @@ def _run_row(change: _RunChange) -> Row:
     )
 
 
-def _step_row(run: Run, change: _StepChange) -> Row:
+def _step_row(run_change: _RunChange, change: _StepChange) -> Row:
     step = change.step
     return (
         step.id,
-        run.id,
-        run_day(run),
+        run_change.run.id,
+        run_change.day,
         step.node_id,
         step.block_id,
         step.status,
