@@ -37,8 +37,8 @@ def enforcing(kind: Any) -> Any:
         return kind
     origin = get_origin(kind)
     if origin is Annotated:
-        noted = [Meta(pattern=note.pattern) for note in parts[1:] if isinstance(note, Form)]
-        return Annotated[(enforcing(parts[0]), *parts[1:], *noted)]
+        notes = [Meta(pattern=it.pattern) if isinstance(it, Form) else it for it in parts[1:]]
+        return Annotated[(enforcing(parts[0]), *notes)]
     enforced = tuple(map(enforcing, parts))
     return reduce(or_, enforced) if origin in (Union, UnionType) else origin[enforced]
 
@@ -89,16 +89,16 @@ class _Texts:
 _Getter = Callable[[Command], tuple[str | None, ...]]
 
 
-def _forms_in(hint: Any) -> Iterator[Form]:
-    """The forms of a field and of all that is in it."""
+def forms_in(hint: Any) -> Iterator[Form]:
+    """The forms that are noted in a type, and in all that is in it."""
     if isinstance(hint, Form):
         yield hint
     elif isinstance(hint, type) and issubclass(hint, Struct):
         for inner in get_type_hints(hint, include_extras=True).values():
-            yield from _forms_in(inner)
+            yield from forms_in(inner)
     else:
         for part in get_args(hint):
-            yield from _forms_in(part)
+            yield from forms_in(part)
 
 
 def _getters() -> Iterator[tuple[type[Command], tuple[_Getter, _Getter]]]:
@@ -110,7 +110,7 @@ def _getters() -> Iterator[tuple[type[Command], tuple[_Getter, _Getter]]]:
             [name for name, hint in hints.items() if hint in (kind, kind | None)]
             for kind in (Uuid, Name)
         )
-        others = [form for hint in hints.values() for form in _forms_in(hint)]
+        others = [form for hint in hints.values() for form in forms_in(hint)]
         if len(others) == len(ids) + len(names) + 1:  # that of its time
             ids.remove("id")
             yield command, (_getter(ids), _getter(names))

@@ -3,9 +3,11 @@
 Which bad record gets which reason is tested on whole workers, `tests/whole/test_bad_records`.
 """
 
+import importlib
 import json
+import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +15,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from execstream.streams import decoding
+from execstream import streams
+from execstream.streams import commands, decoding
 from execstream.streams.commands import (
     COMMAND_TYPES,
     AddNodeOutput,
@@ -26,6 +29,7 @@ from execstream.streams.commands import (
 )
 from execstream.streams.decoding import asks, decode
 from execstream.streams.errors import NOT_READABLE
+from execstream.streams.forms import forms_in
 from execstream.streams.omitted import OmittedValue
 from execstream.streams.outcomes import Dead, DeadReason, detail_json, wrong_partition
 from execstream.streams.statuses import ExecutionStatus
@@ -430,3 +434,25 @@ def test_most_commands_need_no_strict_decoder(monkeypatch: pytest.MonkeyPatch) -
     types = {command_of(order).type for order in some}
 
     assert types == set(COMMAND_TYPES) - with_lists
+
+
+def test_a_form_that_is_only_noted_is_enforced() -> None:
+    """Structs have the types that note forms where a decoder of commands checks them, and only
+    there: elsewhere msgspec would take any text for an id."""
+    for module in pkgutil.walk_packages(streams.__path__, f"{streams.__name__}."):
+        importlib.import_module(module.name)
+
+    noting = {
+        one.__module__
+        for one in _subclasses(Struct)
+        if one.__module__.startswith(streams.__name__) and any(forms_in(one))
+    }
+
+    assert noting == {commands.__name__, decoding.__name__}
+
+
+def _subclasses(kind: type[Struct]) -> Iterator[type[Struct]]:
+    one: type[Struct]
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
