@@ -24,6 +24,7 @@ from execstream.storage.log.reader import (
     read_rows,
 )
 from execstream.storage.log.run_states import DAY_OF_RUN
+from execstream.storage.unreadable_rows import note
 from execstream.streams.events import Event, SourceOffset, encode_event
 from execstream.streams.topics import COMMANDS
 
@@ -92,8 +93,9 @@ class Journal:
         return await boundary(self._pool, self._topic_prefix)
 
     async def pages(self, scope: Scope, after: Position, until: Position) -> AsyncIterator[Page]:
-        """What happened in `scope` from `after` up to `until`, which covers it, page by page."""
-        event_builder = EventBuilder()
+        """What happened in `scope` from `after` up to `until`, which covers it, page by page.
+        Runs that cannot be read are left out."""
+        event_builder = EventBuilder(note)
         while not covers(after, until):
             async with self._snapshot() as connection:
                 page = await self._page(connection, scope, after, until, event_builder)

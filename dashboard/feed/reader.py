@@ -21,6 +21,7 @@ from execstream.dashboard.feed.subscribers import Batch, Closed, Subscriber
 from execstream.storage.connections import AWAY
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import Scope
+from execstream.storage.unreadable_rows import note
 from execstream.streams.errors import reason_of
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
@@ -40,7 +41,7 @@ class Reader:
     def __init__(self, journal: Journal) -> None:
         self.position: Position = {}
         self._journal = journal
-        self._event_builder = EventBuilder()
+        self._event_builder = EventBuilder(note)
         self._subscribers: defaultdict[Scope, set[Subscriber]] = defaultdict(set)
         self._look = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []

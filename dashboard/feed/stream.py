@@ -60,14 +60,20 @@ class Stream:
             log.warning("stream.ended", error=reason_of(error))
 
     async def _begin(self, after: Position | None) -> AsyncIterator[bytes]:
-        yield frames.RETRY
+        begin = frames.RETRY
         if after is not None and await self._reader.reaches(after):
             self._position = after
+            yield begin
             return
         if after is not None:
-            yield frames.resync(encode(after), "unknown_cursor")
+            begin += frames.resync(encode(after), "unknown_cursor")
+        if self._scope.graph_exec_id is None:
+            yield begin
+            begin = b""
+        # What is wrong with the only run is the answer, as long as nothing was sent.
         async for part in self._snapshot.frame():
-            yield part
+            yield begin + part
+            begin = b""
         self._position = self._snapshot.position
         await self._reader.reaches(self._position)
 

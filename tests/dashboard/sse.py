@@ -1,7 +1,7 @@
 """A reader of server-sent events that can be as slow and as rude as any browser."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -33,6 +33,7 @@ class Subscription:
             self._headers["Authorization"] = f"Bearer {secret}"
         self.last_id = last_id
         self._begun = b""
+        self.decode: Callable[[bytes], Any] = _decode
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection(
@@ -58,7 +59,7 @@ class Subscription:
         """The next frame, of these kinds if any are named."""
         async with asyncio.timeout(PATIENCE):
             while True:
-                frame = _frame(await self._text())
+                frame = _frame(await self._text(), self.decode)
                 if frame is not None:
                     self.last_id = frame.id
                     if not events or frame.event in events:
@@ -82,9 +83,9 @@ class Subscription:
             yield await self.next()
 
 
-def _frame(text: bytes) -> Frame | None:
+def _frame(text: bytes, decode: Callable[[bytes], Any]) -> Frame | None:
     """None for what carries nothing, such as the time to wait before coming back."""
     fields = dict(line.split(": ", 1) for line in text.decode().splitlines() if line)
     if "event" not in fields:
         return None
-    return Frame(fields["id"], fields["event"], _decode(fields["data"]))
+    return Frame(fields["id"], fields["event"], decode(fields["data"].encode()))
