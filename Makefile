@@ -34,7 +34,7 @@ test-install: $(READY) ## Builds the wheel and sdist and tries them in clean env
 test-upgrade: $(READY) ## Continues a state directory of the release before with this code
 	$(BIN)/pytest -m upgrade tests/upgrade
 
-test-attacks: $(READY) ## Sends every field of every command at its extremes, and known attacks
+test-attacks: $(READY) ## Sends every field of every command at its extremes and known attacks, and plants unreadable rows
 	$(BIN)/pytest -m attacks tests/attacks --numprocesses 2 --dist loadfile
 
 attacks: $(READY) ## The same, one after the other, on an idle machine: fails when others wait for long

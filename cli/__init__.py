@@ -86,6 +86,8 @@ _COMMANDS = {
     "config": _Command("The settings: show."),
     "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
 }
+# They go on whatever a row is, log it, and export how many there were.
+_SERVING = ("up", "demo", "worker", "serve")
 for _name, _command in _COMMANDS.items():
     _function = "list_runs" if _name == "list" else _name
     app.command(f"execstream.cli.{_name}:{_function}", name=_name, help=_command.help)
@@ -121,10 +123,23 @@ def _run() -> int:
     if inspect.iscoroutine(ended):
         ended = asyncio.run(ended)
     sys.stdout.flush()
-    return ended if isinstance(ended, int) else 0
+    code = ended if isinstance(ended, int) else 0
+    return code if command.__name__ in _SERVING else _tell_left_out(code)
+
+
+def _tell_left_out(code: int) -> int:
+    """Say what a command has left out because a stored row cannot be read; the exit code."""
+    rows = sys.modules.get("execstream.storage.unreadable_rows")  # unless nothing was read
+    if rows is None or (sentence := rows.left_out()) is None:
+        return code
+    from execstream.cli.terminal import err  # noqa: PLC0415 - see above
+
+    err.print(sentence, soft_wrap=True)
+    return code or 1
 
 
 def _end_with_error(error: Exception) -> NoReturn:
+    _tell_left_out(1)  # which may be why nothing was found
     if isinstance(error, ExecstreamError):
         _end_with(str(error))
     if isinstance(error, ImportError):

@@ -1,6 +1,5 @@
 """`execstream export`: what is known of some runs, in one file to pass on."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -56,10 +55,10 @@ async def export(
     if exported.commands_gone:
         err.print("Retention of the topic took the first commands: the journal has their effects.")
     if json:
-        document = {"runs": len(run), **_counts(exported), "redacted": dict(redaction.found)}
+        document = {"runs": exported.runs, **_counts(exported), "redacted": dict(redaction.found)}
         print_json(document | {"bytes": size, "commands_gone": exported.commands_gone})
     else:
-        _print(run, exported, redaction, out_, size)
+        _print(exported, redaction, out_, size)
 
 
 def _counts(exported: Export) -> dict[str, int]:
@@ -70,9 +69,7 @@ def _counts(exported: Export) -> dict[str, int]:
     }
 
 
-def _print(
-    run: Sequence[UUID], exported: Export, redaction: Redaction, file: Path, size: int | None
-) -> None:
+def _print(exported: Export, redaction: Redaction, file: Path, size: int | None) -> None:
     if redaction.found:
         rows = table("redacted", "values")
         for path, count in sorted(redaction.found.items()):
@@ -80,4 +77,4 @@ def _print(
         out.print(rows)
     counts = ", ".join(f"{count:,} {name}" for name, count in _counts(exported).items())
     where = "nothing written" if size is None else f"{size:,} bytes in {file}"
-    out.print(f"{len(run):,} runs, {counts}: {where}.", soft_wrap=True)
+    out.print(f"{exported.runs:,} runs, {counts}: {where}.", soft_wrap=True)

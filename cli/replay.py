@@ -20,6 +20,12 @@ from execstream.recovery.replay.schema_hashes import NO_PARTITION, Sum
 from execstream.recovery.replay.shadow_schema import JOURNAL
 from execstream.streams.errors import Fatal
 
+_NOT_SWAPPED = "Not swapped, because rows differ; --force swaps all the same."
+_NOT_SWAPPED_WITHOUT = (
+    "Not swapped, because a swap would lose the runs that were left out: replay from the topics, "
+    "or mend them first."
+)
+
 
 class NothingToDo(Fatal):
     """The command line does not say what to replay."""
@@ -124,7 +130,7 @@ async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bo
     else:
         _print(report)
     if swap and not report.swapped:
-        err.print("Not swapped, because rows differ; --force swaps all the same.")
+        err.print(_NOT_SWAPPED_WITHOUT if report.unreadable else _NOT_SWAPPED)
     return 0 if report.is_good else 1
 
 
@@ -137,6 +143,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "swapped": report.swapped,
         "equal": None,
         "left_out": report.left_out,
+        "unreadable": report.unreadable,
     }
     if report.proof is None:
         return fields

@@ -4,18 +4,18 @@ Columns come from the registry of tables and from Postgres' own catalogue, so th
 planted without a word here.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import zip_longest
-from typing import NamedTuple
+from itertools import groupby, zip_longest
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from execstream.storage.reads.share_tokens import hash_share_token
 from execstream.storage.schema.tables import TABLES, Table
-from tests.exploring import IS_LONG
+from tests.orders import Orders
 
 DEEP = "[" * 128 + "]" * 128
-LARGE = 40_000_000  # characters
 # Expressions of SQL by type of column; all are values that the column takes.
 VALUES = {
     "jsonb": (
@@ -28,6 +28,7 @@ VALUES = {
     "date": ("'9999-12-31'::date",),
 }
 # Values of 40 MB, which are stored compressed.
+LARGE = 40_000_000  # characters
 LARGE_VALUES = {
     "jsonb": (f"to_jsonb(repeat('x', {LARGE}))", f"jsonb_build_object('a', repeat('x', {LARGE}))"),
     "text": (f"repeat('x', {LARGE})",),
@@ -37,6 +38,54 @@ select column_name as name, data_type as type, is_nullable = 'YES' as is_nullabl
   from information_schema.columns
  where table_schema = current_schema() and table_name = $1 order by ordinal_position
 """
+
+HEALTHY, BROKEN = "healthy", "broken"  # users
+TOKEN = "a-token-that-nobody-guesses"  # noqa: S105 - of the tests only
+OWNER_COLUMNS = ("graph_exec_id", "user_id", "block_id", "graph_id")
+# Tables without a column that names the owner: the column that names the row.
+NAMES = {"graph_execution": "id", "block": "id", "graph": "id", "dead_letter": "id"}
+
+
+def life(orders: Orders) -> Iterator[Any]:
+    """A run with everything that a run can have."""
+    graph = {"graph_id": f"graph-{orders.user_id}", "inputs": {"a": 1}}
+    masks = {"nodes_input_masks": {"a": {"in": 1}}, "preset_id": "preset"}
+    credentials = {"credential_inputs": {"a": {"id": "1", "provider": "p", "type": "api_key"}}}
+    block = {"block_id": f"block-{orders.user_id}"}
+    yield orders.create(
+        orders.node("a", inputs={"name": "n"}, **block), **graph, **masks, **credentials
+    )
+    yield orders.start()
+    yield orders.give("b", data={"x": [1]}, **block)
+    yield orders.move_step("a", "RUNNING", stats={"walltime": 1.5})
+    yield orders.emit("a", data={"answer": 42})
+    yield orders.move_step("a", "FAILED", stats={"error": f"no {orders.user_id}", "cost": 3})
+    yield orders.move_step("b", "QUEUED", execution_data={"x": 1})
+    yield orders.order("graph.share", is_shared=True, share_token_hash=share_hash(orders))
+    yield orders.start()  # refused
+    yield orders.order("graph.update", stats={"cost": 3, "walltime": 2.5})
+    yield orders.keep(data={"v": 1})
+    yield orders.raw(b"no json")
+
+
+def share_hash(orders: Orders) -> str:
+    return hash_share_token(f"{TOKEN}-{orders.user_id}")
+
+
+def rows_of(table: Table, columns: Collection[str], values: Mapping[str, object]) -> str:
+    """The condition on rows of `table`, which has these columns, that belong to the owner whose
+    ids are in `values`, or on all rows."""
+    if table.name in NAMES:
+        column = NAMES[table.name]
+        owner = {
+            "graph_execution": "graph_exec_id",
+            "block": "block_id",
+            "graph": "graph_id",
+            "dead_letter": "dead_letter_id",
+        }[table.name]
+        return f"{column} = '{values[owner]}'"
+    owner = next((one for one in OWNER_COLUMNS if one in columns), "")
+    return f"{owner} = '{values[owner]}'" if owner else "true"
 
 
 class Plant(NamedTuple):
@@ -50,15 +99,33 @@ class Plant(NamedTuple):
         return f"{self.table.name}.{self.column} = {self.value[:60]}"
 
 
-async def plants(db: asyncpg.Pool, values: dict[str, tuple[str, ...]] = VALUES) -> list[Plant]:
-    """One of the values of each column, NULL among them; in the long form of the tests, all."""
-    found = []
-    for table in TABLES:
-        for number, row in enumerate(await db.fetch(_COLUMNS, table.name)):
-            several = list(_values(row, values))
-            chosen = several if IS_LONG else several[number % len(several) :][:1] if several else []
-            found += [Plant(table, row["name"], value) for value in chosen]
-    return found
+async def plants(db: asyncpg.Pool) -> list[Plant]:
+    """All values of each column, NULL among them where it may be."""
+    return [
+        Plant(table, row["name"], value)
+        for table in TABLES
+        for row in await db.fetch(_COLUMNS, table.name)
+        for value in (*["null"] * row["is_nullable"], *VALUES.get(row["type"], ()))
+    ]
+
+
+async def large_plants(db: asyncpg.Pool) -> list[Plant]:
+    """The same with values of 40 MB."""
+    return [
+        Plant(table, row["name"], value)
+        for table in TABLES
+        for row in await db.fetch(_COLUMNS, table.name)
+        for value in LARGE_VALUES.get(row["type"], ())
+    ]
+
+
+def one_of_each(everything: Iterable[Plant]) -> list[Plant]:
+    """One of the values of each column, each time another one."""
+    chosen = []
+    for number, (_, some) in enumerate(groupby(everything, key=lambda one: one[:2])):
+        several = list(some)
+        chosen.append(several[number % len(several)])
+    return chosen
 
 
 async def columns_of_tables(db: asyncpg.Pool) -> dict[str, set[str]]:
@@ -69,17 +136,13 @@ async def columns_of_tables(db: asyncpg.Pool) -> dict[str, set[str]]:
     }
 
 
-def _values(row: asyncpg.Record, values: dict[str, tuple[str, ...]]) -> Iterator[str]:
-    if row["is_nullable"] and values is VALUES:
-        yield "null"
-    yield from values.get(row["type"], ())
-
-
-def rounds(everything: Iterable[Plant]) -> list[list[Plant]]:
-    """Plants of different tables together, which takes a tenth of the time."""
-    by_table: dict[Table, list[Plant]] = {}
+def rounds(everything: Iterable[Plant], *, each_alone: Collection[Table] = ()) -> list[list[Plant]]:
+    """Plants of different tables together, which takes a fraction of the time; but of the tables
+    `each_alone` one at a time."""
+    by_table: dict[Table | None, list[Plant]] = {}
     for plant in everything:
-        by_table.setdefault(plant.table, []).append(plant)
+        group = None if plant.table in each_alone else plant.table
+        by_table.setdefault(group, []).append(plant)
     return [[one for one in some if one] for some in zip_longest(*by_table.values())]
 
 

@@ -10,6 +10,7 @@ from execstream.agents.apply.state_cache import RunCache
 from execstream.storage.commit.consumer_offsets import CREATED_ELSEWHERE, FENCED
 from execstream.storage.connections import Session, sqlstate
 from execstream.storage.log.run_states import load_key_values, load_runs
+from execstream.storage.unreadable_rows import UnreadableRun, note
 from execstream.streams.commands import RunCommand, SetKeyValue
 from execstream.streams.outcomes import Dead, DeadReason
 
@@ -47,15 +48,21 @@ def is_answer(error: Exception) -> bool:
     return sqlstate(error) == FENCED or is_stale(error) or is_unstorable(error)
 
 
+def _note_and_raise(error: UnreadableRun) -> None:
+    note(error)
+    raise error
+
+
 async def load_states(session: Session, cache: RunCache, decoded: Decoded, number: int) -> None:
     """Bring in what batch `number` asks about and the cache does not hold; nothing when the cache
-    was dropped meanwhile."""
+    was dropped meanwhile. Raises UnreadableRun, which is noted."""
     commands = [command for part in decoded for command in part]
     run_ids = {c.graph_exec_id for c in commands if isinstance(c, RunCommand)}
     key_values = [c for c in commands if isinstance(c, SetKeyValue)]
     generation = cache.generation
     if missing := cache.hold(run_ids, number):
-        loaded = await load_runs(await session.get(), missing, with_stats=True)
+        connection = await session.get()
+        loaded = await load_runs(connection, missing, unreadable=_note_and_raise, with_stats=True)
         if generation == cache.generation:
             for run in loaded.values():
                 cache.put(run, number)

@@ -15,11 +15,13 @@ from execstream.storage.connections import (
     sqlstate,
 )
 from execstream.storage.log.run_partitions import NEWEST, PARTITIONER, count_foreign
+from execstream.storage.reads.unreadable_runs import find_unreadable
 from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
 OLDEST = 17  # major version that is tested
 PATIENCE = 10.0  # seconds
 MOST_FAR = 10_000  # runs in the default partition that are counted
+MOST_NAMED = 5  # runs whose rows cannot be read
 
 _postgres = Examined("postgres")
 
@@ -140,6 +142,7 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         yield await _quarantine(connection)
     if may_see.get("graph_execution"):
         yield await _foreign_runs(connection)
+        yield await _unreadable_runs(connection)
     if may_see.get("journal"):
         yield await _far_dates(connection)
 
@@ -200,6 +203,25 @@ async def _far_dates(connection: asyncpg.Connection) -> Finding:
         f"{found}; {ahead:,} are dated ahead",
         "Set the clocks of the senders: no live figure and no alert has steps that are dated more "
         "than an hour ahead.",
+    )
+
+
+async def _unreadable_runs(connection: asyncpg.Connection) -> Finding:
+    """Whether a row of the newest runs cannot be read, and which command shows what is wrong."""
+    examined = await find_unreadable(connection)
+    found = list(examined.unreadable.values())
+    if not found:
+        return _postgres.ok("rows", f"those of the newest {examined.runs:,} runs can be read")
+    named = [f"{one.graph_exec_id} ({one.cell})" for one in found[:MOST_NAMED]]
+    if len(found) > MOST_NAMED:
+        named.append("others")
+    return _postgres.failed(
+        "rows",
+        f"some of {len(found):,} of the newest {examined.runs:,} runs cannot be read: "
+        f"{', '.join(named)}",
+        f"Run `execstream verify {found[0].graph_exec_id}`, and `execstream verify --all --mend` "
+        "to have the commands topic mend what it still tells; then `execstream quarantine list` "
+        "names the runs whose commands wait for that.",
     )
 
 

@@ -8,6 +8,7 @@ from execstream.cli.diagnosis.database import examine_postgres
 from execstream.cli.diagnosis.finding import Finding, State
 from execstream.cli.diagnosis.machine import examine_machine, examine_settings
 from execstream.cli.diagnosis.standstill import examine_consumers
+from execstream.cli.diagnosis.workers import examine_workers
 from execstream.config.settings import Settings
 
 
@@ -23,3 +24,5 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     if are_well:  # else consumers stand still for a reason that is told already
         async for finding in examine_consumers(settings):
             yield finding
+    async for finding in examine_workers(settings):
+        yield finding

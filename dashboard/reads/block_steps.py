@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from execstream.storage.querying import Where
 from execstream.storage.reads.read_errors import InvalidCursor
-from execstream.storage.unreadable_rows import readable, reading
+from execstream.storage.schema.tables import STEPS
+from execstream.storage.unreadable_rows import Cell, readable, reading
 from execstream.streams.statuses import ExecutionStatus
 
 # No index knows blocks; a day's steps are looked through, found by when they were added.
@@ -78,7 +79,7 @@ async def list_block_steps(
 
 
 def _step(row: asyncpg.Record) -> BlockStep:
-    with reading(row["graph_exec_id"]):
+    with reading(row["graph_exec_id"], Cell(STEPS.name, f"step {row['node_exec_id']}")):
         return BlockStep(**row)
 
 

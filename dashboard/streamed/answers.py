@@ -15,7 +15,6 @@ from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.querying import snapshot
 from execstream.storage.reads import as_of, cursors
 from execstream.storage.reads.as_of import Past
-from execstream.storage.reads.read_errors import PastIsGone
 from execstream.storage.reads.run_detail import GET_RUN, GET_SHARED_RUN
 from execstream.storage.reads.share_tokens import hash_share_token
 from execstream.storage.reads.steps import STEP_COLUMNS, STEP_ORDER
@@ -129,7 +128,7 @@ async def run(
     if row is None:
         return None
     if row["status"] is None:
-        raise PastIsGone(str(run_id), None)
+        raise as_of.without_past(str(run_id), row["trimmed_at"])
     if past is None:
         day = row["created_at"].astimezone(UTC).date()
         steps = live_steps(run_id, day, await connection.fetch(_LIVE_IDS, run_id, day))

@@ -3,7 +3,9 @@
 Connections must hand JSON over as text, as those of `execstream.storage.lines` do.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
@@ -17,20 +19,24 @@ from execstream.recovery.bundles.lines import (
     RefusalLine,
 )
 from execstream.storage.commit.write_set import WriteSet, commit
-from execstream.storage.log.run_states import entry_of
+from execstream.storage.log.run_states import entry_cell, entry_of
 from execstream.storage.schema.tables import BLOCKS, GRAPHS, REFUSALS
+from execstream.storage.unreadable_rows import Cell, UnreadableRun, note, reading
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry, EntryType
 from execstream.streams.state import Run
 
-_RUNS = "select id::text from graph_execution where id = any ($1::uuid[])"
+_RUNS = """
+select id::text, trimmed_at is null and not is_deleted as is_whole
+  from graph_execution where id = any ($1::uuid[])
+"""
 _ENTRIES = """
 select entry.* from journal entry
   join graph_execution run on run.id = entry.graph_exec_id
    and entry.run_day = (run.created_at at time zone 'UTC')::date
  where run.id = $1 order by entry.seq
 """
-_REFUSALS = "select * from refusal where graph_exec_id = any ($1::uuid[]) order by 1, 2"
+_REFUSALS = "select * from refusal where graph_exec_id = $1 order by 1, 2"
 _BLOCKS = """
 select * from block where id in (
     select block_id from node_execution where graph_exec_id = any ($1::uuid[])
@@ -43,9 +49,9 @@ select distinct g.* from graph g
 """
 
 
-async def known_runs(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> set[str]:
-    """Those of `run_ids` that there are."""
-    return {row["id"] for row in await connection.fetch(_RUNS, run_ids)}
+async def known_runs(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> dict[str, bool]:
+    """Those of `run_ids` that there are, and whether their journals must be whole."""
+    return dict(await connection.fetch(_RUNS, run_ids))
 
 
 async def entries_of(connection: asyncpg.Connection, run_id: UUID) -> list[EntryLine]:
@@ -69,10 +75,14 @@ async def entries_of(connection: asyncpg.Connection, run_id: UUID) -> list[Entry
     ]
 
 
-async def refusals_of(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> list[RefusalLine]:
-    """What was refused of these runs, by partition and offset."""
-    return [
-        RefusalLine(
+async def refusals_of(connection: asyncpg.Connection, run_id: UUID) -> list[RefusalLine]:
+    """What was refused of a run, by partition and offset. Raises UnreadableRun."""
+    return [_refusal(row) for row in await connection.fetch(_REFUSALS, run_id)]
+
+
+def _refusal(row: asyncpg.Record) -> RefusalLine:
+    with reading(row["graph_exec_id"], Cell(REFUSALS.name)):
+        return RefusalLine(
             source=(row["source_partition"], row["source_offset"]),
             command_id=str(row["command_id"]),
             graph_exec_id=str(row["graph_exec_id"]),
@@ -82,8 +92,6 @@ async def refusals_of(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -
             detail=Raw(row["detail"].encode()),
             at=row["at"],
         )
-        for row in await connection.fetch(_REFUSALS, run_ids)
-    ]
 
 
 async def catalogue_of(
@@ -102,22 +110,53 @@ def _raw(text: str | None) -> Raw | UnsetType:
 async def write_runs(
     connection: asyncpg.Connection, topic: str, entries: Iterable[EntryLine]
 ) -> int:
-    """Fold entries, run by run and each in order, into rows; how many runs there were."""
-    write_set, runs = WriteSet(), dict[str, Run]()
-    for line in entries:
-        entry = _entry(line)
-        if entry.type is EntryType.GRAPH_CREATED:
-            runs[line.graph_exec_id] = new_run(line.graph_exec_id, entry, line.source[0])
-        run = runs[line.graph_exec_id]
-        evolve(run, entry)
-        write_set.add_entry(run, entry, *line.source)
+    """Fold entries, run by run and each in order, into rows; how many runs there were. Those that
+    cannot be read are left out, and noted."""
+    write_set, runs = WriteSet(), 0
+    for _, group in groupby(entries, key=attrgetter("graph_exec_id")):
+        lines = list(group)
+        try:
+            check(lines)
+        except UnreadableRun as error:
+            note(error)
+            continue
+        runs += 1
+        for run, entry, line in folded(lines):
+            write_set.add_entry(run, entry, *line.source)
     write_set.build_rows()
     await commit(connection, "apply", topic, [], write_set)
-    return len(runs)
+    return runs
 
 
-def _entry(line: EntryLine) -> Entry:
-    columns: Mapping[str, object] = {
+def check(lines: Iterable[EntryLine]) -> None:
+    """Raise UnreadableRun where the journal of a run cannot be folded from its beginning."""
+    for _ in folded(lines):
+        pass
+
+
+def folded(lines: Iterable[EntryLine]) -> Iterator[tuple[Run, Entry, EntryLine]]:
+    """Fold the journal of a run: after each entry the run as it is then. Raises UnreadableRun."""
+    run: Run | None = None
+    for line in lines:
+        columns = _columns(line)
+        with reading(line.graph_exec_id, entry_cell(columns)):
+            entry = entry_of(columns)
+            entry.data = None if line.data is UNSET else line.data
+            if run is None:
+                run = _begun(entry, line)
+            evolve(run, entry)
+        yield run, entry, line
+
+
+def _begun(entry: Entry, line: EntryLine) -> Run:
+    if entry.type is not EntryType.GRAPH_CREATED:
+        raise LookupError("the journal does not begin with the creation")
+    return new_run(line.graph_exec_id, entry, line.source[0])
+
+
+def _columns(line: EntryLine) -> Mapping[str, object]:
+    """The line as a row of the journal."""
+    return {
         "seq": line.seq,
         "type": line.type,
         "at": line.at,
@@ -128,9 +167,6 @@ def _entry(line: EntryLine) -> Entry:
         "status": line.status,
         "detail": None if line.detail is UNSET else bytes(line.detail),
     }
-    entry = entry_of(columns)
-    entry.data = None if line.data is UNSET else line.data
-    return entry
 
 
 async def write_others(connection: asyncpg.Connection, lines: Iterable[AnyLine]) -> None:

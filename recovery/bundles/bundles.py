@@ -19,6 +19,7 @@ from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.config.settings import Settings
 from execstream.recovery.bundles.bundle_rows import (
     catalogue_of,
+    check,
     entries_of,
     has_runs,
     known_runs,
@@ -46,6 +47,8 @@ from execstream.recovery.republish.journal_sources import reaches
 from execstream.storage import connections
 from execstream.storage.connections import REPLAY
 from execstream.storage.schema.migrate import migrate
+from execstream.storage.schema.tables import CONSUMER_OFFSETS, JOURNAL
+from execstream.storage.unreadable_rows import Cell, UnreadableRun, note, reading, reading_row
 from execstream.streams.errors import Fatal
 from execstream.streams.events import NOWHERE
 from execstream.streams.journal import EntryType
@@ -65,8 +68,10 @@ class SchemaInUse(Fatal):
 
 @dataclass
 class Export:
-    """What was taken out. `commands_gone`: retention of the topic took some of them."""
+    """What was taken out of `runs` runs. `commands_gone`: retention of the topic took some of
+    them."""
 
+    runs: int = 0
     lines: list[AnyLine] = field(default_factory=list)
     commands_gone: bool = False
 
@@ -80,27 +85,47 @@ async def export_runs(
     redaction: Redaction,
     report_progress: ProgressCallback,
 ) -> Export:
-    """Everything about these runs, redacted.
+    """Everything about these runs, redacted; those that cannot be read are left out, and noted.
+    Raises NotExportable; UnreadableRun when it is the only one.
 
     Of their commands those between the first and the last that had an effect or were refused.
     """
     export = Export()
     async with connections.connection(settings.postgres, settings.schema_, REPLAY) as connection:
         known = await known_runs(connection, run_ids)
+        exported = []
         for run_id in run_ids:
             if str(run_id) not in known:
                 raise NotExportable(
                     f"There is no run {run_id}: `execstream list` shows those there are."
                 )
-            entries = await entries_of(connection, run_id)
-            if not entries or entries[0].type != EntryType.GRAPH_CREATED:
-                raise NotExportable(f"The journal of run {run_id} was erased or trimmed.")
-            export.lines += entries
-        export.lines += await refusals_of(connection, run_ids)
-        export.lines += await catalogue_of(connection, run_ids)
+            try:
+                export.lines += await _lines_of(connection, run_id, is_whole=known[str(run_id)])
+                exported.append(run_id)
+            except UnreadableRun as error:
+                if len(run_ids) == 1:
+                    raise
+                note(error)
+        export.runs = len(exported)
+        export.lines += await catalogue_of(connection, exported)
         await _add_commands(settings, connection, export, report_progress)
     export.lines = Redactor(redaction).redacted(export.lines)
     return export
+
+
+async def _lines_of(
+    connection: asyncpg.Connection, run_id: UUID, *, is_whole: bool
+) -> list[AnyLine]:
+    """Journal and refusals of a run. Raises NotExportable, UnreadableRun."""
+    entries = await entries_of(connection, run_id)
+    has_beginning = bool(entries) and entries[0].type == EntryType.GRAPH_CREATED
+    if not has_beginning and not is_whole:
+        raise NotExportable(f"The journal of run {run_id} was erased or trimmed.")
+    with reading(run_id, Cell(JOURNAL.name)):
+        if not entries:
+            raise LookupError("there is no entry")
+    check(entries)
+    return [*entries, *await refusals_of(connection, run_id)]
 
 
 async def _add_commands(
@@ -114,7 +139,8 @@ async def _add_commands(
     topic = await describe(settings.kafka, name)
     parts, ends = [], {}
     for number, (first, last) in _sources(export.lines).items():
-        base = reach[number].base
+        with reading_row(CONSUMER_OFFSETS.name):
+            base = reach[number].base
         begin = max(first - base, topic.first[number])
         export.commands_gone |= begin > first - base
         ends[number] = min(last - base + 1, topic.end[number])

@@ -10,6 +10,7 @@ from execstream.recovery.explain.evidence import (
     Happened,
     RecordPosition,
     RefusedOne,
+    telling,
 )
 from execstream.recovery.explain.record import Sent, id_in
 from execstream.recovery.explain.sentences import (
@@ -22,6 +23,7 @@ from execstream.recovery.explain.sentences import (
     step_name,
     why_dead,
 )
+from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
 from execstream.streams.commands import Command
 from execstream.streams.decoding import asks, decode
 from execstream.streams.journal import EntryType
@@ -66,7 +68,8 @@ def find_command(evidence: Evidence, command_id: str) -> Known | None:
 
 
 def command_story(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
-    """Its story; what the topic no longer keeps is said to be missing."""
+    """Its story; what the topic no longer keeps is said to be missing. Raises
+    UnreadableRun."""
     # What was understood once may be beyond a bound of today.
     bounded = bool(known.letters)
     key = evidence.run_id.encode()
@@ -77,7 +80,7 @@ def command_story(evidence: Evidence, known: Known, sent: Sent) -> list[Paragrap
         for about, text in (
             ("asked", _asked(evidence, known, command, sent)),
             ("found", _found(evidence, known, command)),
-            *(("rule", text) for text in _rules(known)),
+            *(("rule", text) for text in _rules(evidence.run_id, known)),
             *(("outcome", text) for text in _outcomes(evidence, known)),
             ("followed", _followed(evidence, known)),
             ("again", _again(sent)),
@@ -126,9 +129,10 @@ def _status(entries: list[Happened], step_id: str | None) -> ExecutionStatus | N
     return found[-1] if found else None
 
 
-def _rules(known: Known) -> Iterator[str]:
+def _rules(run_id: str, known: Known) -> Iterator[str]:
     for one in known.refusals:
-        yield rule(one.reason, one.detail)
+        with telling(run_id, REFUSALS):
+            yield rule(one.reason, one.detail)
     moved = next((one for one in known.entries if one.was and one.status), None)
     if moved is not None and moved.was:
         yield f"{moves(moved.was)}; {moved.status} is among that."
@@ -136,10 +140,9 @@ def _rules(known: Known) -> Iterator[str]:
 
 def _outcomes(evidence: Evidence, known: Known) -> Iterator[str]:
     for letter in known.letters:
-        yield (
-            f"Dead: {why_dead(Dead(letter.reason, dict(letter.detail)))}. "
-            f"It is kept as dead letter {letter.id}."
-        )
+        with telling(evidence.run_id, DEAD_LETTERS):
+            why = why_dead(Dead(letter.reason, dict(letter.detail)))
+        yield f"Dead: {why}. It is kept as dead letter {letter.id}."
     for refusal in known.refusals:
         yield f"Refused, {refusal.reason}: nothing changed."
     if known.entries:

@@ -4,13 +4,17 @@ Values of pins, inputs and stats stay where they are; of stats only the error is
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from execstream.storage.log.run_states import entry_cell
 from execstream.storage.querying import parse_id, snapshot
+from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS, Table
+from execstream.storage.unreadable_rows import Cell, reading
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.statuses import ExecutionStatus
@@ -101,8 +105,8 @@ _ENTRIES = """
 select seq, at, command_id, type, node_exec_id, name, was, status,
        left(detail -> 'stats' ->> 'error', 2000) as error,
        detail -> 'stats' ->> 'child_graph_exec_id' as child,
-       coalesce((detail -> 'is_shared')::boolean, false) as is_shared,
-       coalesce((detail -> 'hard')::boolean, false) as hard, detail -> 'skipped' as skipped,
+       coalesce(detail -> 'is_shared' = 'true', false) as is_shared,
+       coalesce(detail -> 'hard' = 'true', false) as hard, detail -> 'skipped' as skipped,
        source_partition, source_offset
   from journal where graph_exec_id = $1 and run_day = $2 order by seq
 """
@@ -138,6 +142,8 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
         db: the pool of `execstream.storage.connections`.
         topic: the commands topic, as Kafka knows it.
         run_id: the run, also of records that name one that there never was.
+
+    Raises UnreadableRun.
     """
     async with snapshot(db) as connection:
         bases: dict[int, int] = dict(await connection.fetch(_BASES, topic))
@@ -156,33 +162,34 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
     return Evidence(
         run_id,
         run,
-        [_happened(row, at_kafka(row)) for row in entries],
-        [_refused(row, at_kafka(row)) for row in refusals],
-        [_dead(row) for row in letters],
+        [_happened(run_id, row, at_kafka(row)) for row in entries],
+        [_refused(run_id, row, at_kafka(row)) for row in refusals],
+        [_dead(run_id, row) for row in letters],
         [_held(row) for row in held],
         {str(row["id"]): Step(row["node_id"], row["block"]) for row in steps},
     )
 
 
-def _happened(row: asyncpg.Record, place: RecordPosition) -> Happened:
+def _happened(run_id: str, row: asyncpg.Record, place: RecordPosition) -> Happened:
     seq, at, command_id, kind, step_id, name, was, status, error, *others = row
     child, is_shared, hard, skipped, *_ = others
-    return Happened(
-        seq,
-        at,
-        str(command_id),
-        EntryType(kind),
-        step_id and str(step_id),
-        name,
-        was and ExecutionStatus(was),
-        status and ExecutionStatus(status),
-        error,
-        None if child is None or parse_id(child) is None else child,
-        is_shared,
-        hard,
-        skipped,
-        place,
-    )
+    with reading(run_id, entry_cell(row)):
+        return Happened(
+            seq,
+            at,
+            str(command_id),
+            EntryType(kind),
+            step_id and str(step_id),
+            name,
+            was and ExecutionStatus(was),
+            status and ExecutionStatus(status),
+            error,
+            None if child is None or parse_id(child) is None else child,
+            is_shared,
+            hard,
+            skipped and dict(skipped),
+            place,
+        )
 
 
 def _held(row: asyncpg.Record) -> HeldOne:
@@ -190,11 +197,20 @@ def _held(row: asyncpg.Record) -> HeldOne:
     return HeldOne(at, command_id and str(command_id), error, (place[0], place[1]))
 
 
-def _refused(row: asyncpg.Record, place: RecordPosition) -> RefusedOne:
+def _refused(run_id: str, row: asyncpg.Record, place: RecordPosition) -> RefusedOne:
     at, command_id, user_id, command_type, reason, detail, *_ = row
-    return RefusedOne(at, str(command_id), user_id, command_type, Refusal(reason), detail, place)
+    with telling(run_id, REFUSALS):
+        known = Refusal(reason)
+        return RefusedOne(at, str(command_id), user_id, command_type, known, dict(detail), place)
 
 
-def _dead(row: asyncpg.Record) -> DeadOne:
+def _dead(run_id: str, row: asyncpg.Record) -> DeadOne:
     at, letter_id, reason, detail, value, partition, offset = row
-    return DeadOne(at, str(letter_id), DeadReason(reason), detail, value, (partition, offset))
+    with telling(run_id, DEAD_LETTERS):
+        known = DeadReason(reason)
+        return DeadOne(at, str(letter_id), known, dict(detail), value, (partition, offset))
+
+
+def telling(run_id: str, table: Table) -> AbstractContextManager[None]:
+    """Name `table` as the one of which a row about the run cannot be read."""
+    return reading(run_id, Cell(table.name))

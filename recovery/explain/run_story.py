@@ -13,6 +13,7 @@ from execstream.recovery.explain.evidence import (
     HeldOne,
     RecordPosition,
     RefusedOne,
+    telling,
 )
 from execstream.recovery.explain.sentences import (
     counted,
@@ -22,6 +23,7 @@ from execstream.recovery.explain.sentences import (
     step_name,
     why_dead,
 )
+from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Dead
 from execstream.streams.statuses import ExecutionStatus
@@ -41,11 +43,12 @@ class Line(NamedTuple):
 
 
 def run_story(evidence: Evidence) -> list[Line]:
-    """All that came for the run, refused and dead among it; runs of outputs are one line."""
+    """All that came for the run, refused and dead among it; runs of outputs are one line. Raises
+    UnreadableRun."""
     lines = [
         *_applied(evidence),
-        *(_refused(one) for one in evidence.refusals),
-        *(_dead(one) for one in evidence.letters),
+        *(_refused(evidence.run_id, one) for one in evidence.refusals),
+        *(_dead(evidence.run_id, one) for one in evidence.letters),
         *(_held(one) for one in evidence.held),
     ]
     return sorted(lines, key=lambda line: line.place)
@@ -157,16 +160,17 @@ def _named(entries: list[Happened], evidence: Evidence) -> str:
     return listed((step_name(evidence.steps, one.node_exec_id) for one in entries), "and")
 
 
-def _refused(one: RefusedOne) -> Line:
-    text = (
-        f"{one.command_type} of {one.user_id} was refused, {one.reason}. "
-        f"{rule(one.reason, one.detail)}"
-    )
+def _refused(run_id: str, one: RefusedOne) -> Line:
+    with telling(run_id, REFUSALS):
+        why = rule(one.reason, one.detail)
+    text = f"{one.command_type} of {one.user_id} was refused, {one.reason}. {why}"
     return Line(one.at, one.place, "refused", one.command_id, None, text)
 
 
-def _dead(one: DeadOne) -> Line:
-    text = f"A record became dead letter {one.id}: {why_dead(Dead(one.reason, dict(one.detail)))}."
+def _dead(run_id: str, one: DeadOne) -> Line:
+    with telling(run_id, DEAD_LETTERS):
+        why = why_dead(Dead(one.reason, dict(one.detail)))
+    text = f"A record became dead letter {one.id}: {why}."
     return Line(one.at, one.place, "dead", None, None, text)
 
 

@@ -15,11 +15,13 @@ from execstream.config.settings import Settings
 from execstream.recovery.replay.copy_loader import write
 from execstream.recovery.replay.shadow_schema import APPLY
 from execstream.recovery.replay.throttle import Cores, Throttle
+from execstream.recovery.replay.unreadable_runs import leave_out_runs, runs_left_out
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.commit.definitions import load_definitions
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.connections import Session
 from execstream.storage.schema.day_partitions import Days, own_days
+from execstream.storage.unreadable_rows import UnreadableRun, note
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.aggregation import Tally
 from execstream.streams.totals.definitions import Definitions, definition
@@ -65,11 +67,20 @@ class Writer:
         self.throttle = Throttle(assignment.settings, assignment.schema, assignment.topic, Cores())
         self.definitions = Definitions()
         self.number = 0
+        self.unreadable: set[str] = set()  # runs of which nothing is rebuilt
         self._days: Days | None = None
 
     def limit(self) -> int:
         """Most records in the next batch."""
         return self.throttle.limit(self.assignment.batch_records)
+
+    async def leave_out(self, errors: Mapping[str, UnreadableRun]) -> None:
+        """Rebuild nothing of runs that cannot be read."""
+        for error in errors.values():
+            note(error)
+        self.unreadable |= errors.keys()
+        await leave_out_runs(await self.session.get(), errors)
+        self.cache.clear()  # other states have evolved by a batch that was not written
 
     async def claim(self) -> None:
         """Take the share's partitions over, to be counted as the live schema counts."""
@@ -88,6 +99,7 @@ class Writer:
             )
             for row in rows
         ]
+        self.unreadable = {str(one) for one in await runs_left_out(connection)}
         latest = definition(rules=self.assignment.settings.class_rules)
         self.definitions = await load_definitions(connection, latest, self.assignment.live)
 

@@ -110,6 +110,7 @@ on conflict (consumer, topic, partition) do update
  where (excluded.published_offset, excluded.published_index)
        > (c.published_offset, c.published_index)  -- what was counted may be trimmed since
 """
+_DROP = "drop table {new}.replay_copied, {new}.replay_kept, {new}.replay_unreadable"
 _EXCHANGE = """
 alter schema {live} rename to {aside};
 alter schema {new} rename to {live};
@@ -132,7 +133,7 @@ async def exchange(
             await _copy(connection, table, f"{names['new']}.{quoted(row['relname'])}")
         else:  # somebody's own, which stays with what is live
             await connection.execute(f"alter table {table} set schema {names['new']}")
-    await connection.execute("drop table {new}.replay_copied, {new}.replay_kept".format(**names))
+    await connection.execute(_DROP.format(**names))
     await connection.execute(_PLACES.format(**names))
     await connection.execute(_TALLY.format(**names), events, list(first), list(first.values()))
     await connection.execute(_EXCHANGE.format(**names))

@@ -2,7 +2,7 @@
 
 Entries are read in the order of their sources, partition by partition, so that the totals come
 out in the order in which they were counted. Of runs that were erased, or whose journal retention
-has dropped, what is left is copied.
+has dropped, what is left is copied. A run with an entry that cannot be read is left out.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,8 @@ from execstream.recovery.replay.truncated_runs import take_over_runs
 from execstream.storage.commit.consumer_offsets import FENCED, OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.connections import Session, sqlstate
-from execstream.storage.log.run_states import entry_of, load_runs
+from execstream.storage.log.run_states import entry_cell, entry_of, load_runs
+from execstream.storage.unreadable_rows import NOT_AS_WRITTEN, UnreadableRun, unreadable_run
 from execstream.streams.events import NOWHERE
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry, EntryType
@@ -71,11 +72,11 @@ async def _batches(
 
 
 async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offset: int) -> None:
-    writer.number += 1
-    write_set, tally = WriteSet(), Tally(writer.definitions)
-    await _load(writer, rows)
-    for row in rows:
-        _evolve(writer, row, write_set, tally)
+    unreadable: dict[str, UnreadableRun] = {}
+    write_set, tally = await _fold(writer, rows, unreadable)
+    if unreadable:  # runs depend on nothing but themselves: the others can be folded
+        await writer.leave_out(unreadable)
+        write_set, tally = await _fold(writer, rows, unreadable)
     write_set.build_rows()
     for run_id in write_set.run_ids():
         if run := writer.cache.get(run_id):
@@ -85,18 +86,43 @@ async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offse
     part.next = next_offset
 
 
-async def _load(writer: Writer, rows: Rows) -> None:
+async def _fold(
+    writer: Writer, rows: Rows, unreadable: dict[str, UnreadableRun]
+) -> tuple[WriteSet, Tally]:
+    """What `rows` come to, but for the runs that are left out; those that cannot be read are added
+    to `unreadable`."""
+    writer.number += 1
+    write_set, tally = WriteSet(), Tally(writer.definitions)
+    kept = [row for row in rows if str(row["graph_exec_id"]) not in writer.unreadable]
+    await _load(writer, kept, unreadable)
+    for row in kept:
+        run_id = str(row["graph_exec_id"])
+        if run_id in unreadable:
+            continue
+        try:
+            _evolve(writer, row, write_set, tally)
+        except NOT_AS_WRITTEN as error:
+            unreadable[run_id] = unreadable_run(run_id, error, entry_cell(row))
+    return write_set, tally
+
+
+async def _load(writer: Writer, rows: Rows, unreadable: dict[str, UnreadableRun]) -> None:
     """The runs that `rows` go on with; what has no beginning any more is copied instead."""
+
+    def leave_out(error: UnreadableRun) -> None:
+        unreadable[error.graph_exec_id] = error
+
     run_ids = dict.fromkeys(str(row["graph_exec_id"]) for row in rows)
     begun = {str(row["graph_exec_id"]) for row in rows if row["type"] == EntryType.GRAPH_CREATED}
     missing = [one for one in writer.cache.hold(run_ids, writer.number) if one not in begun]
     if not missing:
         return
     connection = await writer.session.get()
-    loaded = await load_runs(connection, missing)
+    loaded = await load_runs(connection, missing, unreadable=leave_out)
     for run in loaded.values():
         writer.cache.put(run, writer.number)
-    if erased := [run_id for run_id in missing if run_id not in loaded]:
+    known = loaded.keys() | unreadable.keys()
+    if erased := [run_id for run_id in missing if run_id not in known]:
         await take_over_runs(connection, writer.assignment.live, erased)
 
 

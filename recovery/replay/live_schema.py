@@ -11,8 +11,9 @@ import asyncpg
 import msgspec
 
 from execstream.storage.connections import quoted
-
-PAGE = 5_000  # rows
+from execstream.storage.log.run_history import ROWS_AT_ONCE
+from execstream.storage.schema.tables import DEAD_LETTERS
+from execstream.storage.unreadable_rows import readable, reading_row
 
 
 class LivePosition(NamedTuple):
@@ -81,7 +82,7 @@ async def entries(
             partition,
             begin,
             end,
-            prefetch=PAGE,
+            prefetch=ROWS_AT_ONCE,
         )
         async for row in rows:
             yield row
@@ -120,9 +121,17 @@ async def foreign_records(connection: asyncpg.Connection, live: str, topic: str)
     dead = await connection.fetch(_FOREIGN_DEAD.format(live=name), topic)
     early = await connection.fetch(_FOREIGN_EARLY.format(live=name), topic)
     return Foreign(
-        {(row[0], row[1]): msgspec.json.decode(row[2]) for row in dead},
+        dict(readable(dead, _foreign)),
         {(row[0], row[1]) for row in early},
     )
+
+
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _foreign(row: asyncpg.Record) -> tuple[tuple[int, int], dict[str, Any]]:
+    with reading_row(DEAD_LETTERS.name):
+        return (row["partition"], row["offset"]), _decode_detail(row["detail"])
 
 
 # Dead letters of another topic are those of one that was there before, set apart.

@@ -27,6 +27,7 @@ from execstream.recovery.replay.schema_hashes import (
 )
 from execstream.recovery.replay.shadow_schema import JOURNAL, places
 from execstream.recovery.replay.truncated_runs import lost_days
+from execstream.recovery.replay.unreadable_runs import runs_left_out
 from execstream.recovery.verify.recomputed_totals import Unknown
 from execstream.storage import connections
 from execstream.storage.connections import REPLAY
@@ -95,6 +96,10 @@ async def _prove(
     for side in (live, rebuilt):
         await side.limit(bounds, unknown)
     left_out = LeftOut(*map(set.union, await live.left_out(), await rebuilt.left_out()))
+    moved = len(left_out.moved)
+    unreadable = await runs_left_out(rebuilt.connection)
+    left_out.moved.update(unreadable)
+    left_out.erased.update(unreadable)
     for side in (live, rebuilt):
         await side.leave_out(left_out, (live.schema, rebuilt.schema))
     tables = [*FOLDS]
@@ -106,13 +111,16 @@ async def _prove(
         found.left_out.append(
             "totals and counts of outcomes, which the live schema has later ones of"
         )
-        found.left_out.append(f"{len(left_out.moved):,} runs that moved on afterwards")
+        found.left_out.append(f"{moved:,} runs that moved on afterwards")
     else:
         if rebuild.plan.needs_journal:
             found.left_out.append("counts of outcomes, of which the journal does not tell")
         else:
             tables += COUNTS
-        tables += await _totals(rebuild, live, at, found, unknown)
+        if unreadable:
+            found.left_out.append("totals, which count runs that cannot be read")
+        else:
+            tables += await _totals(rebuild, live, at, found, unknown)
     for done, compared in enumerate(tables):
         report_progress("Comparing", done, len(tables))
         await _compare(compared, live, rebuilt, found)

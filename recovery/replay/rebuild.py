@@ -48,6 +48,7 @@ from execstream.recovery.replay.shadow_schema import (
     stored_plan,
 )
 from execstream.recovery.replay.truncated_runs import take_over_trimmed
+from execstream.recovery.replay.unreadable_runs import UNREADABLE
 from execstream.recovery.stored_judgements import KeptJudgements
 from execstream.storage.connections import quoted
 from execstream.streams.errors import Transient
@@ -111,7 +112,7 @@ class Rebuild:
                 "times: say the same again to go on, or drop it "
                 f"(`drop schema {quoted(schema)} cascade`)."
             )
-        await connection.execute(KEPT)
+        await connection.execute(f"{KEPT}; {UNREADABLE}")
         return cls(settings, schema, connection, topic, chosen, bool(live))
 
     @property

@@ -7,8 +7,10 @@ from execstream.recovery.replay.bounds import Asked
 from execstream.recovery.replay.proof import Proof, prove
 from execstream.recovery.replay.rebuild import Rebuild
 from execstream.recovery.replay.swap import swap
+from execstream.recovery.replay.unreadable_runs import runs_left_out
 from execstream.storage import connections
 from execstream.storage.connections import REPLAY
+from execstream.storage.unreadable_rows import MOST_NOTED, noted
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 
@@ -21,7 +23,8 @@ class NotSwapped(Fatal):
 class Report:
     """What became of a replay. `replayed`: commands, by this call, in `seconds`; without `proof`
     there was no live schema to compare with. `left_out`: what is not as it was, or was not
-    compared."""
+    compared. `unreadable`: runs of which nothing was rebuilt, because a stored row cannot be
+    read."""
 
     schema: str
     replayed: int
@@ -29,10 +32,12 @@ class Report:
     proof: Proof | None
     swapped: bool
     left_out: list[str]
+    unreadable: list[str]
 
     @property
     def is_good(self) -> bool:
-        return self.swapped or self.proof is None or self.proof.is_equal
+        is_proven = self.swapped or self.proof is None or self.proof.is_equal
+        return is_proven and not self.unreadable
 
 
 async def replay_into(
@@ -45,7 +50,7 @@ async def replay_into(
     force: bool,
 ) -> Report:
     """Rebuild into `schema` and compare with the live schema. If told to, let it take its place:
-    when they are the same, or when forced.
+    when they are the same, or when forced; not when runs were left out.
 
     Raises OutOfReach, NotThatRebuild, NoLongerInTopic, TakenOver, NotSwapped or NotExchangeable.
     """
@@ -55,7 +60,10 @@ async def replay_into(
         rebuild = await Rebuild.prepare(settings, schema, asked, connection)
         await rebuild.run(report_progress)
         proof = await prove(rebuild, report_progress)
-        may_swap = swapping and (force or proof is None or proof.is_equal)
+        unreadable = sorted(map(str, await runs_left_out(connection)))
+        noted.update(unreadable[:MOST_NOTED])
+        # Not even by force: a swap would lose them.
+        may_swap = swapping and not unreadable and (force or proof is None or proof.is_equal)
         if may_swap:
             await swap(rebuild)
         left_out = [] if proof is None else proof.left_out
@@ -66,4 +74,5 @@ async def replay_into(
             proof=proof,
             swapped=may_swap,
             left_out=[*left_out, *rebuild.left_out()],
+            unreadable=unreadable,
         )

@@ -1,7 +1,7 @@
 """Commands about runs that began before the begin of a replay and whose journal is lost.
 
 Nothing tells how these runs stood at the begin. What the live schema made of them, and of each such
-command, is copied; everything else is folded.
+command, is copied; everything else is folded. Of runs that were left out, only judgements are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,23 +36,28 @@ class _Rest(PartitionBatch):
 async def without_lost(writer: Writer, batch: Batch, decoded: Decoded) -> tuple[Batch, Decoded]:
     """Batch and commands without those about lost runs, of which copies are made."""
     lost = await _lost(writer, batch, decoded)
-    if not lost:
+    unreadable = {
+        command.graph_exec_id: record.partition
+        for record, command in _records(batch, decoded)
+        if isinstance(command, RunCommand) and command.graph_exec_id in writer.unreadable
+    }
+    if not lost and not unreadable:
         return batch, decoded
     places = [
         (record.partition, record.offset)
         for record, command in _records(batch, decoded)
-        if _is_about(command, record, lost)
+        if _is_about(command, record, lost | unreadable)
     ]
     connection = await writer.session.get()
     live, bases = writer.assignment.live, {part.number: part.base for part in writer.parts}
-    await take_over_runs(connection, live, lost)
+    await take_over_runs(connection, live, lost.keys() - writer.unreadable)
     await take_over_judgements(connection, live, writer.assignment.topic, places, bases)
     rest, commands = Batch(), []
     for part, some in zip(batch, decoded, strict=True):
         kept = [
             (record, command)
             for record, command in zip(part.records, some, strict=True)
-            if not _is_about(command, record, lost)
+            if not _is_about(command, record, lost | unreadable)
         ]
         records = [record for record, _ in kept]
         rest.append(_Rest(part.owned, part.expected, records, part.next_offset))

@@ -12,6 +12,7 @@ import asyncpg
 from execstream.recovery.stored_judgements import Stored
 from execstream.recovery.verify.row_comparison import Differing, compare
 from execstream.storage.commit.write_set import Row, WriteSet
+from execstream.storage.log.run_history import ROWS_AT_ONCE
 from execstream.storage.log.run_states import entry_of
 from execstream.storage.schema.tables import (
     DEAD_LETTERS,
@@ -71,7 +72,8 @@ async def states_before(
             states.erased.add(run_id)
         elif first is not None:
             kept.append(run_id)
-    for record in await connection.fetch(_ENTRIES, kept, partition, offset):
+    entries = connection.cursor(_ENTRIES, kept, partition, offset, prefetch=ROWS_AT_ONCE)
+    async for record in entries:
         run_id, entry = str(record["graph_exec_id"]), entry_of(record)
         if entry.seq == 1:
             states.runs[run_id] = new_run(run_id, entry, partition)

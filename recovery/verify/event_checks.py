@@ -16,9 +16,10 @@ from execstream.recovery.verify.recomputed_totals import (
     RecomputedTotals,
     partly_kept,
 )
-from execstream.recovery.verify.report import REPUBLISH, Difference, Report
+from execstream.recovery.verify.report import REPUBLISH, Difference, Report, unreadable
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import read_partition
+from execstream.storage.unreadable_rows import UnreadableRun
 from execstream.streams import exact_json
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.events import NOWHERE, Event, SourceOffset, encode_event
@@ -96,13 +97,22 @@ class EventChecks:
         self._definitions = definitions
         self.compared = 0
         self.pending = 0
+        self.unreadable: set[str] = set()
+
+    def _leave_out(self, error: UnreadableRun) -> None:
+        """Report a run of which no events can be made, unless its rows are known to be wrong."""
+        run_id = error.graph_exec_id
+        self._report.unreadable.add(run_id)
+        if run_id not in self.unreadable | self._report.runs:
+            self._report.add(unreadable(error))
+        self.unreadable.add(run_id)
 
     async def check(
         self, partition: int, topic: Topic, end: int, published: SourceOffset
     ) -> AsyncIterator[int]:
         """Partition `partition` up to source offset `end`; of events above `published` it is not
         said that they are in the topic yet. Yields how many were looked at."""
-        event_builder = EventBuilder()
+        event_builder = EventBuilder(self._leave_out)
         await topic.open()
         async for rows in read_partition(self._connection, partition, end):
             sound = [row for row in rows if str(row["graph_exec_id"]) not in self._report.broken]
@@ -174,7 +184,8 @@ class EventChecks:
         run_ids = {one["graph_exec_id"] for _, _, one in fields if "graph_exec_id" in one}
         if not fields:
             return
-        excused = await partly_kept(self._connection, run_ids) | self._report.broken
+        excused = await partly_kept(self._connection, run_ids)
+        excused |= self._report.broken | self.unreadable
         users = {one.get("user_id", "") for _, _, one in fields if "seq" not in one}
         gone = await forgotten(self._connection, users)
         for place, value, one in fields:

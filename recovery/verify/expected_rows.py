@@ -5,18 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import msgspec
 from msgspec import Raw
 
 from execstream.recovery.verify.report import REBUILD, Difference
 from execstream.recovery.verify.soundness import flaw
 from execstream.storage.commit.write_set import Row, WriteSet
-from execstream.storage.log.run_states import entry_of
+from execstream.storage.log.run_states import entry_cell, entry_of
+from execstream.storage.unreadable_rows import NOT_AS_WRITTEN
 from execstream.streams.fold import evolve, new_run
 from execstream.streams.journal import Entry
 from execstream.streams.state import Run
 
 _SOME_VALUE = Raw(b"null")  # stands for a value, which no row depends on
+MOST_SAID = 200  # characters of what a value is
 
 # Columns of `graph_execution` that what is left of a journal cannot tell, by position.
 _ID, _STATS, _TRIMMED_AT = 0, 11, 22
@@ -38,6 +39,7 @@ class Rows:
     def __init__(self) -> None:
         self.flaws: list[Difference] = []
         self.broken: set[str] = set()
+        self.unreadable: set[str] = set()
         self.entries = 0
         self._write_set = WriteSet()
         self._run: Run | None = None
@@ -51,8 +53,18 @@ class Rows:
             return
         if self._run is None or self._run.id != run_id:
             self._run, self._last = None, (-1, -1)
-        entry = self._entry(run_id, row)
-        if entry is None or not self._is_sound(run_id, row, entry):
+        try:
+            self._fold(run_id, row)
+        except NOT_AS_WRITTEN as error:
+            found = f"{type(error).__name__}: {error}"[:MOST_SAID]
+            self._note(run_id, row, entry_cell(row).column or "*", "as commits write it", found)
+            self.unreadable.add(run_id)
+
+    def _fold(self, run_id: str, row: asyncpg.Record) -> None:
+        entry = entry_of(row)
+        if row["has_data"]:
+            entry.data = _SOME_VALUE
+        if not self._is_sound(run_id, row, entry):
             return
         if self._run is None:
             self._run = new_run(run_id, entry, row["source_partition"])
@@ -71,16 +83,6 @@ class Rows:
             [row for row in write_set.run_rows if row[_ID] not in self.broken],
             [row for row in write_set.step_rows if row[1] not in self.broken],
         )
-
-    def _entry(self, run_id: str, row: asyncpg.Record) -> Entry | None:
-        try:
-            entry = entry_of(row)
-        except (ValueError, msgspec.MsgspecError) as error:
-            self._note(run_id, row, "*", "an entry", str(error))
-            return None
-        if row["has_data"]:
-            entry.data = _SOME_VALUE
-        return entry
 
     def _is_sound(self, run_id: str, row: asyncpg.Record, entry: Entry) -> bool:
         wrong = flaw(self._run, entry)

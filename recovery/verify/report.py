@@ -12,6 +12,7 @@ import msgspec
 
 from execstream.recovery.verify.row_comparison import Differing
 from execstream.storage.schema.tables import RUNS, STEPS
+from execstream.storage.unreadable_rows import UnreadableRun
 
 MOST_LISTED = 1_000  # differences of a kind; the others are counted
 
@@ -45,11 +46,13 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     mended: int = 0
-    # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, ids of no run,
-    # and rows; of the journal those that the commands topic still tells.
+    # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, runs with rows
+    # that cannot be read, ids of no run, and rows; of the journal those that the commands topic
+    # still tells.
     runs: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     broken_users: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)
     key_values: list[Differing] = field(default_factory=list)
     totals: list[Differing] = field(default_factory=list)
@@ -103,6 +106,20 @@ _SOURCE = ("source_partition", "source_offset", "source_index")
 def _place(entry: Mapping[str, msgspec.Raw]) -> tuple[bytes, ...]:
     """The source of an entry of the journal, as JSON."""
     return tuple(bytes(entry[name]) for name in _SOURCE)
+
+
+def unreadable(error: UnreadableRun) -> Difference:
+    """What is reported of a run that cannot be loaded."""
+    cell = error.cell
+    return Difference(
+        kind=cell.table or RUNS.name,
+        field=cell.column or "*",
+        expected="as commits write it",
+        found=repr(error.__cause__)[:200],
+        mend=REBUILD,
+        graph_exec_id=error.graph_exec_id,
+        place={"row": cell.row} if cell.row else {},
+    )
 
 
 def mend_run(run_id: str) -> str:

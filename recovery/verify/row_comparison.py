@@ -12,9 +12,10 @@ import msgspec
 
 from execstream.storage.commit.write_set import Row
 from execstream.storage.connections import quoted
+from execstream.storage.log.run_history import ROWS_AT_ONCE
 from execstream.storage.schema.tables import KEY_VALUES, STEPS, Table
+from execstream.streams import exact_json
 
-ROWS_AT_A_TIME = 2_000
 MOST_DIFFERING = 10_000  # rows of one comparison that are looked at
 
 _as_columns = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -30,11 +31,11 @@ class Differing(NamedTuple):
     def value(self, column: str) -> Any:
         """Of a column that both sides have alike, such as the key's."""
         row = self.expected if self.expected is not None else self.found
-        return msgspec.json.decode((row or {})[column])
+        return exact_json.decode(bytes((row or {})[column]))
 
     def values(self, column: str) -> set[Any]:
         """Of a column in which the sides may differ."""
-        return {msgspec.json.decode(row[column]) for row in (self.expected, self.found) if row}
+        return {exact_json.decode(bytes(row[column])) for row in (self.expected, self.found) if row}
 
     def cells(self) -> list[tuple[str, Any, Any]]:
         """Column, expected and found value of each cell; `*` for a row on one side only."""
@@ -43,7 +44,7 @@ class Differing(NamedTuple):
             sides = (missing, there) if self.expected is None else (there, missing)
             return [("*", sides[0]["row"], sides[1]["row"])]
         cells: list[tuple[str, Any, Any]] = [
-            (column, msgspec.json.decode(value), msgspec.json.decode(self.found[column]))
+            (column, exact_json.decode(bytes(value)), exact_json.decode(bytes(self.found[column])))
             for column, value in self.expected.items()
             if bytes(value) != bytes(self.found[column])
         ]
@@ -125,7 +126,7 @@ async def all_entries(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.R
     """The whole journal without values, day by day, run by run, by `seq`."""
     for row in await connection.fetch(_PARTITIONS):
         statement = f"select {_ENTRY} from {row['name']} order by graph_exec_id, seq"
-        async for entry in connection.cursor(statement, prefetch=ROWS_AT_A_TIME):
+        async for entry in connection.cursor(statement, prefetch=ROWS_AT_ONCE):
             yield entry
 
 
@@ -135,7 +136,7 @@ async def entries_of(
     """The journals of some runs without values, run by run, by `seq`."""
     statement = f"""select {_ENTRY} from journal where graph_exec_id = any($1::uuid[])
                      order by graph_exec_id, seq"""
-    async for entry in connection.cursor(statement, list(run_ids), prefetch=ROWS_AT_A_TIME):
+    async for entry in connection.cursor(statement, list(run_ids), prefetch=ROWS_AT_ONCE):
         yield entry
 
 

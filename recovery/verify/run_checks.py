@@ -12,7 +12,14 @@ from typing import TypeVar
 import asyncpg
 
 from execstream.recovery.verify.expected_rows import Folded, Rows, rest_row
-from execstream.recovery.verify.report import MEND_ALL, REBUILD, Difference, Report, mend_run
+from execstream.recovery.verify.report import (
+    MEND_ALL,
+    REBUILD,
+    Difference,
+    Report,
+    mend_run,
+    unreadable,
+)
 from execstream.recovery.verify.row_comparison import (
     all_entries,
     compare,
@@ -24,9 +31,11 @@ from execstream.recovery.verify.row_comparison import (
 )
 from execstream.storage.log.run_states import load_runs
 from execstream.storage.schema.tables import RUNS, STEPS
+from execstream.storage.unreadable_rows import UnreadableRun
 from execstream.streams.progress import ProgressCallback
 
 ENTRIES_AT_ONCE = 10_000  # after the last of which a run ends
+BYTES_AT_ONCE = 64 * 1024 * 1024  # of details, likewise
 RUNS_AT_ONCE = 100
 _WHAT = "Runs"
 
@@ -43,10 +52,16 @@ class Piece:
     ids: list[str] = field(default_factory=list)
     rests: dict[str, list[asyncpg.Record]] = field(default_factory=dict)
     entries: int = 0
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.entries >= ENTRIES_AT_ONCE or self.size >= BYTES_AT_ONCE
 
     def add(self, row: asyncpg.Record) -> None:
         run_id = str(row["graph_exec_id"])
         self.entries += 1
+        self.size += len(row["detail"] or "")
         if not self.ids or self.ids[-1] != run_id:
             self.ids.append(run_id)
             if row["seq"] != 1:
@@ -105,6 +120,7 @@ class RunChecks:
         self.erased += folded.erased
         broken = piece.folding.broken
         self._report.broken |= broken
+        self._report.unreadable |= piece.folding.unreadable
         self._report.add(*piece.folding.flaws)
         sound = [run_id for run_id in piece.ids if run_id not in broken]
         differing = await compare(
@@ -140,7 +156,7 @@ async def _pieces(entries: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Piece
     last: str | None = None
     async for row in entries:
         run_id = str(row["graph_exec_id"])
-        if run_id != last and piece.entries >= ENTRIES_AT_ONCE:
+        if run_id != last and piece.is_full:
             yield piece
             piece = Piece()
         last = run_id
@@ -166,8 +182,13 @@ async def fold_piece(connection: asyncpg.Connection, piece: Piece, report: Repor
         return folded
     rows = await heads(connection, piece.rests)
     whole = [r for r in piece.rests if _is_gapless(piece, r, rows.get(r))]
-    loaded = await load_runs(connection, whole)
-    for run_id in whole:
+    errors: list[UnreadableRun] = []
+    loaded = await load_runs(connection, whole, unreadable=errors.append)
+    for error in errors:
+        piece.folding.broken.add(error.graph_exec_id)
+        piece.folding.unreadable.add(error.graph_exec_id)
+        piece.folding.flaws.append(unreadable(error))
+    for run_id in loaded:
         head, rest = rows[run_id], piece.rests[run_id]
         folded.rows.runs.append(rest_row(head, rest, loaded[run_id]))
         if rest[-1]["is_closing"]:
@@ -175,7 +196,7 @@ async def fold_piece(connection: asyncpg.Connection, piece: Piece, report: Repor
             folded.erased.append((rest[-1]["source_partition"], days[0], days[-1]))
         else:
             folded.trimmed.add(run_id)
-    report.checked["partly_kept_runs"] = report.checked.get("partly_kept_runs", 0) + len(whole)
+    report.checked["partly_kept_runs"] = report.checked.get("partly_kept_runs", 0) + len(loaded)
     return folded
 
 

@@ -75,6 +75,11 @@ async def verify(
         else:
             await checks.all()
     _distrust_broken(report)
+    if report.unreadable:
+        report.left_out.append(
+            f"{len(report.unreadable):,} runs, of which a stored row cannot be read: their other "
+            "rows and their events"
+        )
     if repairing:
         await mend(settings, report, report_progress)
     return report
@@ -221,13 +226,15 @@ class _Checks:
             "first_sources": begins,
         }
         if recomputed is not None:
-            await self._check_totals(recomputed, list(upto))
+            await self._check_totals(recomputed, list(upto), is_partial=bool(checks.unreadable))
 
-    async def _check_totals(self, recomputed: RecomputedTotals, partitions: Sequence[int]) -> None:
+    async def _check_totals(
+        self, recomputed: RecomputedTotals, partitions: Sequence[int], *, is_partial: bool
+    ) -> None:
         unknown = merged(
             [Unknown(*span) for span in self._runs.erased] + await trimmed_days(self._connection)
         )
-        if self._report.broken:
+        if self._report.broken or is_partial:
             self._report.left_out.append("the totals: journals differ, mend those first")
             return
         self._report.left_out += [

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import asyncpg
 
 from execstream.recovery.what_if.comparison import End
+from execstream.storage.schema.tables import RUNS, STEPS, Table
+from execstream.storage.unreadable_rows import Cell, UnreadableRun, note, reading
 from execstream.streams.statuses import ExecutionStatus
 
 # Of erased runs the tombstone has the status, and there are no steps.
@@ -25,12 +27,26 @@ async def trimmed_runs(connection: asyncpg.Connection, run_ids: Sequence[str]) -
     return {row["id"] for row in await connection.fetch(_TRIMMED, run_ids)}
 
 
-async def run_ends(connection: asyncpg.Connection, run_ids: Sequence[str]) -> dict[str, End]:
-    """The ends, up to now, of those of `run_ids` that there are."""
+async def run_ends(
+    connection: asyncpg.Connection, run_ids: Sequence[str]
+) -> tuple[dict[str, End], set[str]]:
+    """The ends, up to now, of those of `run_ids` that there are; and those that cannot be read,
+    which are noted."""
+    unreadable: set[str] = set()
+
+    def status(row: asyncpg.Record, table: Table) -> ExecutionStatus | None:
+        try:
+            with reading(row["id"], Cell(table.name, column="status")):
+                return ExecutionStatus(row["status"])
+        except UnreadableRun as error:
+            note(error)
+            unreadable.add(error.graph_exec_id)
+            return None
+
     steps: dict[str, dict[ExecutionStatus, int]] = {}
     for row in await connection.fetch(_STEPS, run_ids):
-        steps.setdefault(row["id"], {})[ExecutionStatus(row["status"])] = row["count"]
-    return {
-        row["id"]: End(ExecutionStatus(row["status"]), steps.get(row["id"], {}))
-        for row in await connection.fetch(_ENDS, run_ids)
-    }
+        if (known := status(row, STEPS)) is not None:
+            steps.setdefault(row["id"], {})[known] = row["count"]
+    rows = await connection.fetch(_ENDS, run_ids)
+    ends = {row["id"]: End(status(row, RUNS), steps.get(row["id"], {})) for row in rows}
+    return ends, unreadable

@@ -80,9 +80,9 @@ async def compare_with_stored(
             compared, commands_of(lambda: settings, against, report_progress, applied), against
         )
         run_ids = compared.run_ids()
-        stored = await run_ends(connection, run_ids)
+        stored, unreadable = await run_ends(connection, run_ids)
         trimmed = await trimmed_runs(connection, run_ids)
-    return compared, compared.differences(stored, trimmed)
+    return compared, compared.differences(stored, trimmed | unreadable)
 
 
 async def _fold(

@@ -6,6 +6,8 @@ import asyncpg
 import msgspec
 
 from execstream.storage.connections import quoted
+from execstream.storage.schema.tables import DEFINITIONS
+from execstream.storage.unreadable_rows import readable, reading_row
 from execstream.streams.totals.definitions import Definition, Definitions, Since, definition
 from execstream.streams.totals.error_classes import ErrorClass
 
@@ -26,12 +28,13 @@ async def load_definitions(
         f"""select source_partition, after_offset, after_index, version, rules::text as rules
               from {table}"""
     )
-    return Definitions(latest, map(_since, rows))
+    return Definitions(latest, readable(rows, _since))
 
 
 def _since(row: asyncpg.Record) -> Since:
-    known = definition(row["version"], _decode_rules(row["rules"]))
-    return Since(row["source_partition"], (row["after_offset"], row["after_index"]), known)
+    with reading_row(DEFINITIONS.name):
+        known = definition(row["version"], _decode_rules(row["rules"]))
+        return Since(row["source_partition"], (row["after_offset"], row["after_index"]), known)
 
 
 # Only who owns a partition counts it, so nobody else has counted since the stored place.

@@ -11,9 +11,17 @@ import asyncpg
 from msgspec import UNSET, Raw
 
 from execstream.storage.log.reader import Row, read_page
-from execstream.storage.log.run_states import Unreadable, entry_of, load_runs, refuse
+from execstream.storage.log.run_states import (
+    Unreadable,
+    entry_cell,
+    entry_of,
+    load_runs,
+    refuse,
+)
+from execstream.storage.schema.tables import REFUSALS
 from execstream.storage.unreadable_rows import (
     NOT_AS_WRITTEN,
+    Cell,
     UnreadableRun,
     note,
     unreadable_run,
@@ -54,7 +62,7 @@ class EventBuilder:
             except NOT_AS_WRITTEN as error:
                 left_out.add(run_id)
                 self._runs.pop(run_id, None)
-                self._unreadable(unreadable_run(run_id, error))
+                self._unreadable(unreadable_run(run_id, error, _cell(row)))
         self._trim(firsts)
         return events
 
@@ -123,6 +131,10 @@ async def events_after(
         events = await EventBuilder(note).events(connection, rows)
     last = (rows[-1]["source_offset"], rows[-1]["source_index"]) if rows else None
     return EventPage([_stored_event(one) for one in events], last)
+
+
+def _cell(row: Row) -> Cell:
+    return entry_cell(row) if row["seq"] is not None else Cell(REFUSALS.name)
 
 
 def _entry_event(runs: dict[str, Run], row: Row) -> Event:

@@ -10,9 +10,17 @@ from datetime import datetime
 import asyncpg
 from msgspec import Raw
 
-from execstream.storage.log.run_states import Unreadable, entry_of, load_runs, refuse
+from execstream.storage.log.run_states import (
+    Unreadable,
+    entry_cell,
+    entry_of,
+    load_runs,
+    refuse,
+)
+from execstream.storage.schema.tables import RUNS
 from execstream.storage.unreadable_rows import (
     NOT_AS_WRITTEN,
+    Cell,
     UnreadableRun,
     unreadable_run,
 )
@@ -57,7 +65,7 @@ async def load_heads(
         try:
             heads[str(row["id"])] = head_of(row)
         except NOT_AS_WRITTEN as error:
-            unreadable(unreadable_run(str(row["id"]), error))
+            unreadable(unreadable_run(str(row["id"]), error, Cell(RUNS.name)))
     return heads
 
 
@@ -120,7 +128,7 @@ async def earlier_events(
                 event = next_event(run, entry, _UNRECORDED)
             except (*NOT_AS_WRITTEN, UnreadableRun) as error:
                 broken = run_id
-                unreadable(unreadable_run(run_id, error))
+                unreadable(unreadable_run(run_id, error, entry_cell(row)))
                 continue
             if event is not None:
                 yield event

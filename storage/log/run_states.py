@@ -7,7 +7,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from execstream.storage.unreadable_rows import NOT_AS_WRITTEN, UnreadableRun, unreadable_run
+from execstream.storage.schema.tables import JOURNAL, RUNS
+from execstream.storage.unreadable_rows import (
+    NOT_AS_WRITTEN,
+    Cell,
+    UnreadableRun,
+    unreadable_run,
+)
 from execstream.streams.fold import evolve, keep_stats, new_run
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
 from execstream.streams.key_values import KeyValues
@@ -93,7 +99,8 @@ async def load_runs(
             if stats is not None and stats.startswith("{"):
                 keep_stats(loading.runs[run_id], step, stats.encode())
             else:
-                loading.fail(run_id, TypeError("the stats of a step are no object"))
+                cell = Cell(JOURNAL.name, f"entry {seq}", "detail")
+                loading.fail(run_id, TypeError("the stats of a step are no object"), cell)
     for error in loading.errors.values():
         unreadable(error)
     return loading.runs
@@ -116,7 +123,7 @@ class _Loading:
             try:
                 self._add(run_id, entry_of(record), has_stats=record["has_stats"])
             except NOT_AS_WRITTEN as error:
-                self.fail(run_id, error)
+                self.fail(run_id, error, entry_cell(record))
 
     def _add(self, run_id: str, entry: Entry, *, has_stats: bool | None) -> None:
         run = self.runs.get(run_id)
@@ -138,7 +145,7 @@ class _Loading:
                 self.runs[run_id] = _without_journal(row, self._rests.get(run_id, ()))
             self.runs[run_id].trimmed_at = row["trimmed_at"]
         except NOT_AS_WRITTEN as error:
-            self.fail(run_id, error)
+            self.fail(run_id, error, Cell(RUNS.name))
 
     def stats(self) -> Iterator[tuple[Step, str, int]]:
         """Steps that are not over and have stats, their run, and the entry with the newest."""
@@ -148,9 +155,9 @@ class _Loading:
             if step is not None and step.status not in FINAL:
                 yield step, run_id, seq
 
-    def fail(self, run_id: str, error: BaseException) -> None:
+    def fail(self, run_id: str, error: BaseException, cell: Cell) -> None:
         """Leave the run out, because of `error`."""
-        self.errors[run_id] = unreadable_run(run_id, error)
+        self.errors[run_id] = unreadable_run(run_id, error, cell)
         self.runs.pop(run_id, None)
 
 
@@ -169,6 +176,26 @@ def entry_of(record: Mapping[str, Any]) -> Entry:
         status=None if status is None else ExecutionStatus(status),
         detail=NO_DETAIL if detail is None else _decode_detail(detail),
     )
+
+
+_READ = {
+    "type": EntryType,
+    "was": ExecutionStatus,
+    "status": ExecutionStatus,
+    "detail": _decode_detail,
+}
+
+
+def entry_cell(record: Mapping[str, Any]) -> Cell:
+    """An entry, and the first column for which `entry_of` fails, if it fails for one by itself."""
+    cell = Cell(JOURNAL.name, f"entry {record['seq']}")
+    for column, read in _READ.items():
+        try:
+            if (value := record.get(column)) is not None:
+                read(value)
+        except NOT_AS_WRITTEN:
+            return cell._replace(column=column)
+    return cell
 
 
 def _without_journal(row: asyncpg.Record, rest: Iterable[Entry]) -> Run:

@@ -19,7 +19,8 @@ from execstream.storage.models.values import (
     GraphInput,
     NodesInputMasks,
 )
-from execstream.storage.unreadable_rows import reading
+from execstream.storage.schema.tables import RUNS
+from execstream.storage.unreadable_rows import Cell, reading
 from execstream.streams.statuses import ExecutionStatus
 
 # Stats that readers know by another name than they are stored under.
@@ -92,7 +93,7 @@ class GraphExecutionMeta(BaseModel):
     @classmethod
     def from_db(cls, record: Mapping[str, Any]) -> Self:
         """Build a run from its row. Raises UnreadableRun."""
-        with reading(record["id"]):
+        with reading(record["id"], _cell(record)):
             return cls(**_columns(record))
 
 
@@ -113,7 +114,7 @@ class GraphExecution(GraphExecutionMeta):
 
         Raises UnreadableRun.
         """
-        with reading(record["id"]):
+        with reading(record["id"], _cell(record)):
             return cls(**_columns(record) | _interface(record, steps, block_types))
 
 
@@ -130,7 +131,7 @@ class GraphExecutionWithNodes(GraphExecution):
         block_types: BlockTypes = _NO_BLOCKS,
     ) -> Self:
         """Build a run from its row and all its steps in their order. Raises UnreadableRun."""
-        with reading(record["id"]):
+        with reading(record["id"], _cell(record)):
             return cls(
                 **_columns(record) | _interface(record, steps, block_types),
                 node_executions=list(steps),
@@ -150,6 +151,11 @@ class GraphExecutionWithNodes(GraphExecution):
             nodes_input_masks=compiled_nodes_input_masks,
             execution_context=execution_context,
         )
+
+
+def _cell(record: Mapping[str, Any]) -> Cell:
+    """The table that the row comes from: as of a moment it is the journal."""
+    return Cell(record.get("told_by", RUNS.name))
 
 
 def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +184,9 @@ def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
 def _interface(
     record: Mapping[str, Any], steps: Sequence[NodeExecutionResult], block_types: BlockTypes
 ) -> dict[str, Any]:
+    stored = record["inputs"]
+    is_readable = stored is None or isinstance(stored, dict)
     return {
-        "inputs": run_inputs(record["inputs"], steps, block_types),
+        "inputs": run_inputs(stored, steps, block_types) if is_readable else stored,
         "outputs": run_outputs(steps, block_types),
     }

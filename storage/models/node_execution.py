@@ -10,7 +10,8 @@ from execstream.storage.models.context import ExecutionContext
 from execstream.storage.models.queue_entries import NodeExecutionEntry
 from execstream.storage.models.stats import NodeExecutionStats, stats_from_db
 from execstream.storage.models.values import BlockInput, CompletedBlockOutput
-from execstream.storage.unreadable_rows import reading
+from execstream.storage.schema.tables import STEPS
+from execstream.storage.unreadable_rows import Cell, reading
 from execstream.streams.statuses import ExecutionStatus
 
 
@@ -45,7 +46,8 @@ class NodeExecutionResult(BaseModel):
         `inputs` are the stored ones, which count only when the row has no `execution_data`. Raises
         UnreadableRun.
         """
-        with reading(record["graph_exec_id"]):
+        cell = Cell(record.get("told_by", STEPS.name), f"step {record['id']}")
+        with reading(record["graph_exec_id"], cell):
             return cls(**_columns(record, inputs or {}, outputs or {}))
 
     def to_node_execution_entry(self, execution_context: ExecutionContext) -> NodeExecutionEntry:

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from execstream.storage.models.derived import BlockTypes, run_outputs
 from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.models.values import CompletedBlockOutput
-from execstream.storage.unreadable_rows import reading
+from execstream.storage.schema.tables import RUNS
+from execstream.storage.unreadable_rows import Cell, reading
 from execstream.streams.statuses import ExecutionStatus
 
 
@@ -34,7 +35,7 @@ class SharedExecutionResponse(BaseModel):
 
         Raises UnreadableRun.
         """
-        with reading(record["id"]):
+        with reading(record["id"], Cell(RUNS.name)):
             return cls(
                 id=str(record["id"]),
                 graph_name=record["graph_name"] or "Untitled Agent",

@@ -24,7 +24,8 @@ from execstream.storage.reads import cursors
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
 from execstream.storage.reads.steps import STEP_ORDER, build_steps
-from execstream.storage.unreadable_rows import readable
+from execstream.storage.schema.tables import JOURNAL
+from execstream.storage.unreadable_rows import Cell, UnreadableRun, readable, unreadable_run
 from execstream.streams.moments import Moment
 from execstream.streams.statuses import ExecutionStatus
 
@@ -42,7 +43,8 @@ _DAY = "(run.created_at at time zone 'UTC')::date"
 _SAME = """run.id, run.user_id, run.graph_id, run.graph_version, run.inputs,
     run.credential_inputs, run.nodes_input_masks, run.preset_id, run.dry_run, run.created_at,
     run.trimmed_at"""
-_THEN = "past.status, past.stats, past.started_at, past.ended_at, past.is_shared"
+_THEN = """past.status, past.stats, past.started_at, past.ended_at, past.is_shared,
+    'journal' as told_by"""
 
 # What a run's own entries up to `reached.seq` made of it.
 _PAST = f"""
@@ -96,6 +98,15 @@ async def find_past(db: asyncpg.Pool, execution_id: str, moment: Moment) -> Past
     return Past(run["id"], run["user_id"], run["run_day"], seq) if seq and seq > 0 else None
 
 
+def without_past(execution_id: str, trimmed_at: datetime | None) -> PastIsGone | UnreadableRun:
+    """Return why the entries of a run do not tell its status: retention came in between, or they
+    cannot be read."""
+    if trimmed_at is not None:
+        return PastIsGone(execution_id, trimmed_at)
+    cell = Cell(JOURNAL.name, column="status")
+    return unreadable_run(execution_id, LookupError("no entry with a status"), cell)
+
+
 RUN = f"""
 select {_SAME}, {_THEN}
   from graph_execution run, (select $2::bigint as seq) reached, {_PAST}
@@ -108,7 +119,8 @@ async def get_graph_execution_as_of(
 ) -> GraphExecutionWithNodes | None:
     """A user's run with all its steps as `get_graph_execution` would have told it at `moment`.
 
-    None when there was no such run then. Raises NotYetHappened, PastIsGone.
+    None when there was no such run then. Raises NotYetHappened, PastIsGone,
+    UnreadableRun.
     """
     past = await find_past(db, execution_id, moment)
     if past is None or past.user_id != user_id:
@@ -118,7 +130,7 @@ async def get_graph_execution_as_of(
         if run is None:
             return None
         if run["status"] is None:
-            raise PastIsGone(execution_id, None)
+            raise without_past(execution_id, run["trimmed_at"])
         rows = await connection.fetch(f"{STEPS} {STEP_ORDER}", *past, 1, None)
         steps = await build_steps(connection, rows, INPUTS_AND_OUTPUTS, past.seq)
         kinds = {row["block_id"]: row["block_type"] for row in rows if row["block_type"]}
@@ -129,7 +141,8 @@ async def get_graph_execution_as_of(
 
 # Of all steps, or of those of the given ids, which were added from entry $5 on.
 STEPS = """
-select step.*, run.user_id, run.graph_id, run.graph_version, block.block_type
+select step.*, run.user_id, run.graph_id, run.graph_version, block.block_type,
+       'journal' as told_by
   from graph_execution run
   join (
     select graph_exec_id, run_day, node_exec_id as id, min(seq) as added_seq,

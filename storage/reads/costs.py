@@ -5,7 +5,8 @@ from datetime import datetime
 import asyncpg
 
 from execstream.storage.models.summaries import DayCost, GraphCost, RunCost, UserCostSummary
-from execstream.storage.unreadable_rows import readable, reading
+from execstream.storage.schema.tables import RUNS
+from execstream.storage.unreadable_rows import Cell, readable, reading
 
 TOP_RUNS = 10
 
@@ -70,5 +71,5 @@ async def get_user_cost_summary(
 
 
 def _run_cost(row: asyncpg.Record) -> RunCost:
-    with reading(row["graph_exec_id"]):
+    with reading(row["graph_exec_id"], Cell(RUNS.name)):
         return RunCost(**row)

@@ -16,11 +16,14 @@ from execstream.storage.log.run_history import (
     next_event,
     whole_entry,
 )
+from execstream.storage.log.run_states import entry_cell
 from execstream.storage.querying import Where
 from execstream.storage.redis.buses.scope import EVERY, Scope
 from execstream.storage.redis.messages.run_views import RunViews
+from execstream.storage.schema.tables import RUNS
 from execstream.storage.unreadable_rows import (
     NOT_AS_WRITTEN,
+    Cell,
     UnreadableRun,
     note,
     readable,
@@ -121,7 +124,7 @@ class History:
 
 
 def _seq_range(row: asyncpg.Record) -> _SeqRange:
-    with reading(row["id"]):
+    with reading(row["id"], Cell(RUNS.name)):
         return _SeqRange(str(row["id"]), head_of(row), row["first"], row["last"])
 
 
@@ -152,7 +155,7 @@ async def _messages(
                 run = run or await begun(connection, seq_range.run_id, entry)
                 message = _message(run, entry, _source(row), first, seq_range.head, views)
             except NOT_AS_WRITTEN as error:
-                raise unreadable_run(seq_range.run_id, error) from error
+                raise unreadable_run(seq_range.run_id, error, entry_cell(row)) from error
             if message is not None:
                 yield entry.seq, message
         seq = rows[-1]["seq"]

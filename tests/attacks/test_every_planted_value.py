@@ -1,0 +1,39 @@
+"""Every value that cannot be read, in every column, and everybody who reads; see
+`tests/dashboard/test_planted_rows.py`."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from execstream.storage.schema.tables import JOURNAL, RUNS, STEPS
+from tests.planted_reads import SLOW, everything_failing, tried
+from tests.planted_site import Site, planted_site
+from tests.planting import large_plants, plants
+from tests.worker import Installation
+
+OF_RUNS = (RUNS, STEPS, JOURNAL)  # which reads of a run read together
+pytestmark = [pytest.mark.attacks, pytest.mark.timeout(1_500)]
+
+
+@pytest.fixture(scope="module")
+async def planting(place: Installation) -> AsyncIterator[Site]:
+    async with planted_site(place) as site:
+        assert await everything_failing(site, leaving_out=()) == []
+        yield site
+
+
+async def test_every_value(planting: Site) -> None:
+    """Nulls, other types, the deepest, the longest numbers, far times and unknown statuses."""
+    everything = await plants(planting.place.db)
+    trial = await tried(planting, everything, each_alone=OF_RUNS, leaving_out=SLOW)
+    print(f"\n{trial}")
+    assert not trial.wrong, "\n".join(trial.wrong)
+    assert trial.combinations > 0.8 * len(everything)
+
+
+async def test_values_of_40_megabytes(planting: Site) -> None:
+    """Documents and texts that are larger than any command."""
+    trial = await tried(planting, await large_plants(planting.place.db), leaving_out=SLOW)
+    print(f"\n{trial}")
+    assert not trial.wrong, "\n".join(trial.wrong)
+    assert trial.combinations > 0
