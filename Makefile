@@ -11,7 +11,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply big check check-all clean compose-check demo docs faults fmt help lint page setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults fmt help lint page setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,9 +57,19 @@ check-all: check ## That, and installations and upgrades: what CI runs
 	$(MAKE) test-clients
 	$(MAKE) test-attacks
 
-bench: $(READY) ## Measures latency and throughput, and the machine's load beside them
-	$(BIN)/python -m bench.latency
-	$(BIN)/python -m bench.throughput
+bench: $(READY) ## Measures execstream beside its contenders, in 10 minutes, and writes docs/performance.md
+	$(BIN)/python -m bench.compare --save >/dev/null
+	$(BIN)/python -m bench.report
+	$(BIN)/python -m docs.generate
+
+bench-long: $(READY) ## The same with at least 300,000 commands each; then growth, readers, idling, replay
+	$(BIN)/python -m bench.compare --long --save >/dev/null
+	$(BIN)/python -m bench.growth --long --save >/dev/null
+	$(BIN)/python -m bench.readers --save >/dev/null
+	$(BIN)/python -m bench.idle --save >/dev/null
+	$(BIN)/python -m bench.replay --save >/dev/null
+	$(BIN)/python -m bench.report
+	$(BIN)/python -m docs.generate
 
 bench-apply: $(READY) ## Compares the CPU of applying a command with that of an older commit
 	$(BIN)/python -m bench.apply_cpu

@@ -38,6 +38,7 @@ import asyncpg
 import msgspec
 
 from bench.apply_figures import Batches, Pair, print_pair, print_report, report
+from bench.stage import GRAPHS, MIXES
 from execstream.devstack import postgres
 from execstream.devstack.password import ensure_password
 from execstream.devstack.ports import free_ports
@@ -47,10 +48,8 @@ from execstream.workload.simulation import Mix, load_graphs, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = Path(__file__).with_name("apply_side.py")
-GRAPHS = ROOT / "examples" / "graphs"
 BATCH = 2_000  # records
 WARM_UP = 2  # batches that do not count
-MIXES = {"documented": Mix(), "field": Mix.field(), "fixed": Mix(payload_bytes=460)}
 
 
 @dataclass(frozen=True)

@@ -174,10 +174,10 @@ async def apply_all(options: argparse.Namespace, answers: TextIO) -> None:
 
 def _read(file: Path, topic: str) -> list[list[ConsumerRecord]]:
     batches = msgspec.msgpack.decode(file.read_bytes())
-    return [[_record(topic, *fields) for fields in batch] for batch in batches]
+    return [[as_record(topic, *fields) for fields in batch] for batch in batches]
 
 
-def _record(
+def as_record(
     topic: str, partition: int, offset: int, timestamp: int, key: bytes, value: bytes
 ) -> ConsumerRecord:
     return ConsumerRecord(

@@ -30,7 +30,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from bench.latency import POLL, WARM_UP, Meter, worker
+from bench.latency import POLL, WARM_UP, Meter
 from execstream import devstack
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
@@ -206,6 +206,17 @@ async def main() -> None:
             await process.wait()
         finally:
             await stack.stop()
+
+
+async def worker(stack: devstack.Stack) -> asyncio.subprocess.Process:
+    """Start a worker of role `apply` on the servers of `stack`."""
+    environment = os.environ | {
+        "EXECSTREAM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
+        "EXECSTREAM_POSTGRES_DSN": stack.postgres_dsn,
+        "EXECSTREAM_REDIS_URL": stack.redis_url,
+    }
+    command = (sys.executable, "-m", "execstream", "worker", "--role", "apply")
+    return await asyncio.create_subprocess_exec(*command, env=environment)
 
 
 if __name__ == "__main__":

@@ -18,26 +18,20 @@ import itertools
 import json
 import os
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from bench.apply_cpu import GRAPHS, MIXES
-from bench.drain import PORTS, Machine, until
-from execstream import devstack
+from bench.machine import Machine
+from bench.rounds import until
+from bench.stage import GRAPHS, MIXES, installation, servers
 from execstream.cli.supervisor import ROLES, SERVER, Supervisor, child_of
-from execstream.config.settings import read_settings
-from execstream.devstack.ports import free_ports
-from execstream.kafka.admin import apply_topics
+from execstream.config.settings import Settings
 from execstream.storage.redis.positions import RedisPositions, open_redis
-from execstream.storage.schema.migrate import migrate
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, EVENTS
 from execstream.workload.simulation import Mix, Sent, load_graphs, simulate
@@ -84,7 +78,7 @@ class Meter:
 
 
 async def measure(
-    stack: devstack.Stack,
+    settings: Settings,
     rate: float,
     seconds: float,
     until: asyncio.Future[Any] | None = None,
@@ -99,7 +93,7 @@ async def measure(
     simulation = simulate(graphs, runs=count, seed=int(rate), start=datetime.now(UTC), mix=mix)
     commands = list(itertools.islice(simulation, count))
     producer = AIOKafkaProducer(
-        bootstrap_servers=stack.kafka_bootstrap,
+        bootstrap_servers=settings.kafka,
         acks="all",
         enable_idempotence=True,
         max_request_size=EVENTS.max_message_bytes,
@@ -108,10 +102,11 @@ async def measure(
     begun = time.monotonic()
     committed, bridged = Meter(begun + WARM_UP), Meter(begun + WARM_UP)
     meters = (committed, bridged) if with_redis else (committed,)
-    feeding = asyncio.create_task(_feed(producer, commands, begun, rate, meters, until))
-    watching = [_watch(stack, feeding, committed)]
+    topic = settings.topic_prefix + COMMANDS.name
+    feeding = asyncio.create_task(_feed(producer, topic, commands, begun, rate, meters, until))
+    watching = [_watch(settings, feeding, committed)]
     if with_redis:
-        watching.append(_watch_redis(stack, feeding, committed, bridged))
+        watching.append(_watch_redis(settings, feeding, committed, bridged))
     await asyncio.gather(*watching)
     await producer.stop()
     figures = {"rate": rate, "commands": len(committed.latencies), **committed.figures()}
@@ -122,13 +117,14 @@ async def measure(
 
 async def _feed(
     producer: AIOKafkaProducer,
+    topic: str,
     commands: list[Sent],
     begun: float,
     rate: float,
     meters: Sequence[Meter],
     until: asyncio.Future[Any] | None,
 ) -> None:
-    partitions = len(await producer.partitions_for(COMMANDS.name))
+    partitions = len(await producer.partitions_for(topic))
     deliveries = []
     for number, (key, value) in enumerate(commands):
         if until is not None and until.done():
@@ -137,7 +133,7 @@ async def _feed(
         if (ahead := intended - time.monotonic()) > 0:
             await asyncio.sleep(ahead)
         partition = partition_of(key, partitions)
-        delivery = await producer.send(COMMANDS.name, value, key, partition=partition)
+        delivery = await producer.send(topic, value, key, partition=partition)
         for meter in meters:
             delivery.add_done_callback(
                 lambda done, m=meter, p=partition, at=intended: m.sent(p, done.result().offset, at)
@@ -146,9 +142,9 @@ async def _feed(
     await asyncio.gather(*deliveries)
 
 
-async def _watch(stack: devstack.Stack, feeding: asyncio.Task[None], meter: Meter) -> None:
+async def _watch(settings: Settings, feeding: asyncio.Task[None], meter: Meter) -> None:
     connection = await asyncpg.connect(
-        stack.postgres_dsn, server_settings={"search_path": "execstream"}
+        settings.postgres, server_settings={"search_path": settings.schema_}
     )
     while not (feeding.done() and meter.idle):
         rows = await connection.fetch(
@@ -161,10 +157,10 @@ async def _watch(stack: devstack.Stack, feeding: asyncio.Task[None], meter: Mete
 
 
 async def _watch_redis(
-    stack: devstack.Stack, feeding: asyncio.Task[None], committed: Meter, bridged: Meter
+    settings: Settings, feeding: asyncio.Task[None], committed: Meter, bridged: Meter
 ) -> None:
-    redis = open_redis(stack.redis_url)
-    positions = RedisPositions(redis, "", EVENTS.name)
+    redis = open_redis(settings.redis)
+    positions = RedisPositions(redis, settings.redis_prefix, settings.topic_prefix + EVENTS.name)
     idle_at: float | None = None
     while not bridged.idle or not feeding.done():
         found = await positions.load()
@@ -179,10 +175,10 @@ async def _watch_redis(
     await redis.aclose()
 
 
-async def _have_begun(stack: devstack.Stack, roles: Collection[str]) -> None:
+async def have_begun(settings: Settings, roles: Collection[str]) -> None:
     """Return when workers have taken all partitions over."""
     connection = await asyncpg.connect(
-        stack.postgres_dsn, server_settings={"search_path": "execstream"}
+        settings.postgres, server_settings={"search_path": settings.schema_}
     )
     wanted = len({"apply", "tally"}.intersection(roles)) * COMMANDS.partitions
 
@@ -201,48 +197,27 @@ async def main() -> None:
     parser.add_argument("--mix", choices=MIXES, default="field")
     parser.add_argument("--roles", nargs="*", default=[*ROLES, SERVER])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as state:
-        stack = await devstack.start(Path(state))
-        try:
-            settings = read_settings().at(
-                kafka_bootstrap=stack.kafka_bootstrap,
-                postgres_dsn=stack.postgres_dsn,
-                redis_url=stack.redis_url,
+    machine = Machine()
+    children = map(child_of, options.roles)
+    async with (
+        servers() as (addresses, folder),
+        installation(addresses, "latency") as settings,
+        Supervisor(settings, children, folder / "logs", machine.announce),
+    ):
+        await have_begun(settings, options.roles)
+        for rate in options.rate:
+            machine.begin()
+            figures = await measure(
+                settings,
+                rate,
+                options.seconds,
+                mix=MIXES[options.mix],
+                with_redis="bridge" in options.roles,
             )
-            ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
-            settings = settings.model_copy(update=dict(ports))
-            await migrate(stack.postgres_dsn)
-            await apply_topics(stack.kafka_bootstrap)
-            machine = Machine()
-            children = map(child_of, options.roles)
-            async with Supervisor(settings, children, Path(state, "logs"), machine.announce):
-                await _have_begun(stack, options.roles)
-                for rate in options.rate:
-                    machine.begin()
-                    figures = await measure(
-                        stack,
-                        rate,
-                        options.seconds,
-                        mix=MIXES[options.mix],
-                        with_redis="bridge" in options.roles,
-                    )
-                    figures = {name: round(figure, 1) for name, figure in figures.items()}
-                    sent = rate * (WARM_UP + options.seconds)
-                    cpu = {n: round(one / sent * 1e6) for n, one in machine.spent().items()}
-                    print(json.dumps(figures | {"us": cpu, "load": os.getloadavg()[0]}), flush=True)
-        finally:
-            await stack.stop()
-
-
-async def worker(stack: devstack.Stack) -> asyncio.subprocess.Process:
-    """Start a worker of role `apply` on the servers of `stack`."""
-    environment = os.environ | {
-        "EXECSTREAM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
-        "EXECSTREAM_POSTGRES_DSN": stack.postgres_dsn,
-        "EXECSTREAM_REDIS_URL": stack.redis_url,
-    }
-    command = (sys.executable, "-m", "execstream", "worker", "--role", "apply")
-    return await asyncio.create_subprocess_exec(*command, env=environment)
+            figures = {name: round(figure, 1) for name, figure in figures.items()}
+            sent = rate * (WARM_UP + options.seconds)
+            cpu = {name: round(one / sent * 1e6) for name, one in machine.spent().items()}
+            print(json.dumps(figures | {"us": cpu, "load": os.getloadavg()[0]}), flush=True)
 
 
 if __name__ == "__main__":

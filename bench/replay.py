@@ -1,6 +1,6 @@
 """How fast everything is rebuilt from the topics, and what the live side feels of it.
 
-    python -m bench.replay [--commands 1000000] [--rate 200]
+    python -m bench.replay [--commands 1000000] [--rate 200] [--alone] [--save]
 
 Starts servers of its own, puts that many simulated commands on the topic, and starts workers; how
 fast these apply them is told as `live`. Then `execstream replay` rebuilds them twice: `beside` is
@@ -25,9 +25,11 @@ from typing import Any
 import asyncpg
 import psutil
 
-from bench.apply_cpu import GRAPHS
+from bench import results
 from bench.latency import measure
+from bench.stage import GRAPHS
 from execstream import devstack
+from execstream.config.settings import read_settings
 from execstream.kafka.admin import apply_topics
 from execstream.kafka.producer import BulkProducer
 from execstream.storage.schema.migrate import migrate
@@ -104,23 +106,35 @@ async def _most_memory(root: psutil.Process) -> int:
 
 
 async def compare(
-    stack: devstack.Stack, environment: dict[str, str], count: int, rate: float
-) -> None:
-    """Wait until all is applied, and replay it; tell all figures."""
+    stack: devstack.Stack, environment: dict[str, str], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """Wait until all is applied, and replay it; all figures."""
+    settings = read_settings().at(
+        kafka_bootstrap=stack.kafka_bootstrap,
+        postgres_dsn=stack.postgres_dsn,
+        redis_url=stack.redis_url,
+    )
+    count, found = options.commands, {}
     live = await applied(stack, count)
-    tell("live", {"commands": count, "commands_per_second": round(count / live)})
+    found["live"] = tell("live", {"commands": count, "commands_per_second": count / live})
     await asyncio.sleep(SETTLING)
-    tell("latency without", await measure(stack, rate, WITHOUT))
-    replaying = asyncio.create_task(replay(environment))
-    tell("latency beside", await measure(stack, rate, MOST, replaying))
-    tell("beside", await replaying)
-    tell("alone", await replay(environment))
+    if not options.alone:
+        before = await measure(settings, options.rate, WITHOUT)
+        found["latency without"] = tell("latency without", before)
+        replaying = asyncio.create_task(replay(environment))
+        beside = await measure(settings, options.rate, MOST, replaying)
+        found["latency beside"] = tell("latency beside", beside)
+        found["beside"] = tell("beside", await replaying)
+    found["alone"] = tell("alone", await replay(environment))
+    return found
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=1_000_000)
     parser.add_argument("--rate", type=float, default=200, help="commands/s beside the replay")
+    parser.add_argument("--alone", action="store_true", help="no replay beside other commands")
+    parser.add_argument("--save", action="store_true", help="keep the figures for the manual")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         stack = await devstack.start(Path(state))
@@ -137,7 +151,9 @@ async def main() -> None:
             for role in ("apply", "tally"):
                 command = (sys.executable, "-m", "execstream", "worker", "--role", role)
                 workers.append(await asyncio.create_subprocess_exec(*command, env=environment))
-            await compare(stack, environment, options.commands, options.rate)
+            figures = await compare(stack, environment, options)
+            if options.save:
+                results.save("replay", figures)
         finally:
             for worker in workers:
                 worker.terminate()
@@ -145,9 +161,12 @@ async def main() -> None:
             await stack.stop()
 
 
-def tell(what: str, figures: dict[str, Any]) -> None:
+def tell(what: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """Print figures, rounded; the same."""
     rounded = {name: round(figure, 1) for name, figure in figures.items()}
-    print(json.dumps({"what": what, **rounded, "load": round(os.getloadavg()[0], 1)}), flush=True)
+    found = {"what": what, **rounded, "load": round(os.getloadavg()[0], 1)}
+    print(json.dumps(found), flush=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
+from bench import report
 from docs.figures import figures_table
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.config.settings import Settings, variable
@@ -183,7 +184,14 @@ def _listed(statuses: Iterable[ExecutionStatus]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-PAGES = ("figures.md", "metrics.md", "producing.md", "settings.md", "state_machine.md")
+PAGES = (
+    "figures.md",
+    "metrics.md",
+    "performance.md",
+    "producing.md",
+    "settings.md",
+    "state_machine.md",
+)
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings_table,
     "command_fields": command_fields,
@@ -195,6 +203,14 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "moves": moves_table,
     "moves_as_sentences": moves_as_sentences,
     "consequences": consequences,
+    "bench_comparison": report.comparison_table,
+    "bench_aims": report.aims_table,
+    "bench_latency": report.latency_table,
+    "bench_sizing": report.sizing,
+    "bench_growth": report.growth_table,
+    "bench_readers": report.readers_table,
+    "bench_replay": report.replay_table,
+    "bench_idle": report.idle_table,
 }
 
 
