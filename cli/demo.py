@@ -23,6 +23,7 @@ from execstream.cli.stack import (
     prepare,
     running_here,
     servers,
+    until_it_answers,
     with_free_ports,
     workers,
 )
@@ -120,6 +121,7 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         works = any(name.startswith(WORKER) for name in others)
         roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
         await running.enter_async_context(workers(settings, stack, roles, url))
+        await until_it_answers(url)
         yield settings, url
 
 

@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 import structlog
 
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
     from execstream.devstack import Stack
 
 SERVER_POLL = 0.5  # seconds between looks whether a server has ended
+ANSWER_WITHIN = 30.0  # seconds that the HTTP server may take; on a busy machine it takes several
+ANSWER_POLL = 0.2  # seconds
 # Below those that systems give to outgoing connections: one of these could take a port that its
 # server is about to come back to.
 PORTS = range(20_000, 32_000)
 LOGS = LOCAL_STATE / "logs"
 
+_direct = build_opener(ProxyHandler({}))  # no proxy stands before our own machine
 _marks: list[socket.socket] = []  # of ports that this process chose
 
 log = structlog.get_logger(__name__)
@@ -156,6 +161,25 @@ def check_http(settings: Settings) -> None:
 def http_url(settings: Settings) -> str:
     """Where the HTTP server answers this machine."""
     return url_of(settings.http_host, settings.http_port)
+
+
+async def until_it_answers(url: str) -> None:
+    """Return when the HTTP server at `url` answers, or after ANSWER_WITHIN seconds: its log tells
+    why it does not."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_WITHIN):
+            while not await asyncio.to_thread(_answers, url):  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(ANSWER_POLL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _direct.open(f"{url}/livez", timeout=ANSWER_POLL):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
 
 
 async def _keep(stack: "Stack") -> None:

@@ -12,6 +12,7 @@ from execstream.cli.stack import (
     http_url,
     prepare,
     servers,
+    until_it_answers,
     with_free_ports,
     workers,
 )
@@ -56,6 +57,8 @@ async def up(
         url = http_url(local) if serve_too else None
         roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
         await running.enter_async_context(workers(local, stack, roles, url))
+        if url is not None:
+            await until_it_answers(url)
         stop = stop_signals()
         _announce(local, url, json=json)
         return await stop

@@ -26,6 +26,7 @@ from tests.agents.retold import Json, exactly
 from tests.names import Names
 
 TOPIC = "events"
+REDIS_PASSWORD = "of-the-own-redis"  # noqa: S105 - it guards nothing
 
 
 class Bridging:

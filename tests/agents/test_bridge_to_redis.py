@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ from msgspec import Raw
 from redis.asyncio import Redis
 
 from execstream.devstack import Addresses
-from execstream.devstack.ports import free_ports
-from execstream.devstack.redis import prepare
 from execstream.devstack.redis import url as url_of
 from execstream.devstack.server import Server
 from execstream.storage.redis.buses.missed_events import History
@@ -21,7 +18,6 @@ from execstream.storage.redis.channels import MAX_MESSAGE_BYTES
 from execstream.storage.redis.messages.run_views import RunViews
 from execstream.storage.redis.messages.view_loading import recall
 from execstream.storage.redis.positions import Publication, RedisPosition
-from execstream.storage.schema.migrate import migrate
 from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
@@ -34,21 +30,12 @@ from execstream.streams.commands import (
 )
 from execstream.streams.events import encode_event
 from execstream.streams.statuses import ExecutionStatus
-from tests.agents.bridging import Bridging, Listener, batch_of, store, trim
+from tests.agents.bridging import REDIS_PASSWORD, Bridging, Listener, batch_of, store, trim
 from tests.agents.commands import BLOCK_TYPES, STEP_IDS, common, creation, events_of
 from tests.agents.retold import exactly, payload
 from tests.names import Names
 
 STEP = STEP_IDS[0]
-PASSWORD = "of-the-own-redis"  # noqa: S105 - it guards nothing
-
-
-@pytest.fixture
-async def bridging(stack: Addresses, names: Names) -> AsyncIterator[Bridging]:
-    await migrate(stack.postgres_dsn, names.schema)
-    new = Bridging(stack.postgres_dsn, stack.redis_url, names)
-    yield new
-    await new.close()
 
 
 @pytest.fixture
@@ -58,17 +45,6 @@ async def listener(stack: Addresses, names: Names) -> AsyncIterator[Listener]:
         Listener(redis, names.redis_prefix) as listening,
     ):
         yield listening
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncIterator[Server]:
-    """A Redis that a test may kill."""
-    [port] = free_ports(1)
-    server = await prepare(tmp_path, tmp_path, port, PASSWORD)
-    server.spawn()
-    await server.wait_ready()
-    yield server
-    await server.kill()
 
 
 def life_of_an_output_step() -> list[RunCommand]:
@@ -281,7 +257,7 @@ async def test_many_messages_go_out_in_order(bridging: Bridging, listener: Liste
 @pytest.mark.usefixtures("bridging")  # which makes the tables
 async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Server) -> None:
     """What comes while Redis is down is told when it is back, though Redis forgot everything."""
-    url = url_of(own_redis.ports[0], PASSWORD)
+    url = url_of(own_redis.ports[0], REDIS_PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = events_of(life_of_an_output_step())
     await over_there.forward(events[:2])
@@ -304,7 +280,7 @@ async def test_no_message_without_a_subscriber(
 ) -> None:
     """Of a run without a subscriber, one message is published per batch. A client that subscribes
     in its middle gets the whole state with the next one."""
-    url = url_of(own_redis.ports[0], PASSWORD)
+    url = url_of(own_redis.ports[0], REDIS_PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = await store(over_there.session, life_of_an_output_step())
     before = await _published(over_there)

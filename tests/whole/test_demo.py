@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -81,6 +82,8 @@ async def test_up(lost_program: Program) -> None:
         assert up.stdout
         addresses = json.loads(await up.stdout.readline())
         assert set(addresses) == {"kafka", "postgres", "redis", "http"}
+        async with httpx.AsyncClient() as http:  # it is told when it answers
+            assert (await http.get(addresses["http"])).status_code == 200
         described = lost_program.directory / ".execstream" / "stack.json"
         pids = await until(lambda: _pids(described, {}))
         workers = {f"worker-{role}" for role in ROLES}
