@@ -1,0 +1,179 @@
+"""Figures that come from the totals of the tally, beside what the rows have."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from execstream.storage.reads.block_figures import get_block_figures, get_top_errors
+from tests.dashboard.counted_rows import SINCE, Counts, Json, Step, Told, Witness, counted
+
+
+def _rates(counts: Mapping[str, Json]) -> Json:
+    ended = counts["ended"]
+    share = {"error_rate": counts["failed"], "caller_error_rate": counts["caller_failed"]}
+    return {name: pytest.approx(n / ended * 100) if ended else None for name, n in share.items()}
+
+
+def _window(steps: list[Step], first: datetime, last: datetime) -> dict[str, Json]:
+    """Of the steps that ended from one minute to another."""
+    within = [step for step in steps if step.is_over and first <= step.minute <= last]
+    counts = counted(within)._asdict()
+    return {
+        name: counts[name] for name in ("ended", "failed", "caller_failed", "cascaded", "skewed")
+    }
+
+
+def _live_block(told: Json, steps: list[Step]) -> Told:
+    minutes = {datetime.fromisoformat(minute): rest for minute, *rest in told["minutes"]}
+    now = max(minutes)
+    spans = {"1m": 1, "5m": 5, "1h": 60, "24h": 60 * 24}
+    own, rows = {}, {}
+    for name, window in told["windows"].items():
+        span = timedelta(minutes=spans[name])
+        here, before = _window(steps, now - span, now), _window(steps, now - 2 * span, now - span)
+        rows[name] = here | _rates(here), before if name in ("1h", "24h") else None
+        own[name] = (
+            {key: window[key] for key in rows[name][0]},
+            ({key: window["before"][key] for key in before} if rows[name][1] else None),
+        )
+    by_minute = Counter(step.minute for step in steps if step.has_ended)
+    failed = Counter(step.minute for step in steps if step.has_failed)
+    expected = {minute: [by_minute[minute], failed[minute]] for minute in minutes}
+    return (own, minutes), (rows, expected)
+
+
+async def live_blocks(it: Witness) -> Told:
+    blocks = await it.steps()
+    listed = {one["block_id"]: one for one in await it.listed("/v1/blocks/live")}
+    pairs = {name: _live_block(one, blocks[name]) for name, one in listed.items()}
+    ended = {name for name, steps in blocks.items() if any(step.is_over for step in steps)}
+    return (
+        (set(listed), {name: told for name, (told, _) in pairs.items()}),
+        (ended, {name: rows for name, (_, rows) in pairs.items()}),
+    )
+
+
+async def one_live_block(it: Witness) -> Told:
+    told, rows = {}, {}
+    for name, steps in (await it.steps()).items():
+        block = await it.get("/v1/block", block_id=name)
+        (_, told[name]), (_, rows[name]) = _live_block(block, steps)
+    return told, rows
+
+
+def _quantile(steps: list[Step], share: float) -> Json:
+    ran = sorted(
+        (step.row["ended_time"] - step.row["started_time"]) / timedelta(milliseconds=1)
+        for step in steps
+        if step.has_ended and step.row["started_time"] is not None
+    )
+    return pytest.approx(ran[int(share * (len(ran) - 1))], rel=0.025) if ran else None
+
+
+async def durations(it: Witness) -> Told:
+    told = {one["block_id"]: one["duration_ms"] for one in await it.listed("/v1/blocks/live")}
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    rows = {
+        block_id: {"window": "1h"} | {name: _quantile(steps, n) for name, n in shares.items()}
+        for block_id, steps in (await it.steps()).items()
+    }
+    return told, {name: one if one["p50"] is not None else None for name, one in rows.items()}
+
+
+def _failures(steps: list[Step]) -> int:
+    """Those of child runs are errors, too."""
+    return sum(step.has_ended and step.row["status"] == "FAILED" for step in steps)
+
+
+async def block_error(it: Witness) -> Told:
+    told, rows = {}, {}
+    for name, steps in (await it.steps()).items():
+        errors = (await it.get("/v1/block", block_id=name))["fingerprints"]
+        told[name], rows[name] = sum(one["count"] for one in errors), _failures(steps)
+    return told, rows
+
+
+async def block_figures(it: Witness) -> Told:
+    end = datetime.now(UTC)
+    told, rows = {}, {}
+    blocks = await it.steps()
+    for one in await get_block_figures(it.reads, end - SINCE, end + timedelta(minutes=1)):
+        told[one.block_id] = one.model_dump(exclude={"name", "start", "end", "error_classes"})
+        told[one.block_id]["errors"] = sum(one.error_classes.values())
+    for name, steps in blocks.items():
+        late = [step for step in steps if not step.is_skewed]  # others are of a minute ahead
+        rows[name] = counted(steps)._asdict() | {
+            "block_id": name,
+            "skewed": 0,
+            "cost": sum(step.row["cost"] for step in late if step.is_over),
+            "tokens": sum(step.row["tokens"] for step in late if step.is_over),
+            "errors": _failures(steps),
+            **{f"p{p}_ms": _quantile(steps, p / 100) for p in (50, 95, 99)},
+        }
+    return told, rows
+
+
+async def top_errors(it: Witness) -> Told:
+    end = datetime.now(UTC)
+    told: Counter[str] = Counter()
+    for one in await get_top_errors(it.reads, end - SINCE, end + timedelta(hours=1)):
+        told[one.block_id] += one.failures
+    rows = Counter({name: _failures(steps) for name, steps in (await it.steps()).items()})
+    return +told, +rows
+
+
+async def live_tables(it: Witness) -> Told:
+    """Of all workers of role tally that are this installation's."""
+    told: dict[str, Json] = {}
+    rows: dict[str, Json] = {}
+    for table, key in (("blocks", "block_id"), ("nodes", "node_id")):
+        answer = await it.get(f"/v1/live/{table}")
+        parts = [*Counts._fields, "added_failed", "cost", "tokens", "duration_ms"]
+        told[table] = (
+            answer["missing"],
+            {
+                one[key]: {part: one[part] for part in parts}
+                | {
+                    "recent": sum(
+                        ended for _, ended, _ in one["minutes" if "minutes" in one else "days"]
+                    )
+                }
+                for one in answer["data"]
+            },
+        )
+        steps: dict[str, list[Step]] = defaultdict(list)
+        for step in (step for block in (await it.steps()).values() for step in block):
+            steps[step.row[key]].append(step)
+        rows[table] = [], {name: _live(some) for name, some in steps.items()}
+    return told, rows
+
+
+def _live(steps: list[Step]) -> Json:
+    ran = [
+        step.row["ended_time"] - step.row["started_time"]
+        for step in steps
+        if step.has_ended and step.row["started_time"] is not None
+    ]
+    return counted(steps)._asdict() | {
+        "added_failed": sum(step.row["status"] == "FAILED" for step in steps),
+        "cost": sum(step.row["cost"] for step in steps if step.is_over),
+        "tokens": sum(step.row["tokens"] for step in steps if step.is_over),
+        "duration_ms": sum(one // timedelta(milliseconds=1) for one in ran),
+        "recent": sum(step.has_ended for step in steps),
+    }
+
+
+async def alerts(it: Witness) -> Told:
+    """Of the failing block, which one must be open."""
+    listed = await it.listed("/v1/alerts")
+    [alert] = [one for one in listed if one["error_class"] is None]
+    now = alert["figures"]["now"]
+    last = datetime.now(UTC).replace(second=0, microsecond=0)
+    steps = (await it.steps())[alert["block_id"]]
+    rows = _window(steps, last - timedelta(minutes=now["minutes"]), last)
+    return (
+        {name: now[name] for name in ("ended", "failed")} | {"least_rate": now["least_rate"] > 0},
+        {name: rows[name] for name in ("ended", "failed")} | {"least_rate": True},
+    )
