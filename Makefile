@@ -58,21 +58,13 @@ check-all: check ## That, and installations and upgrades: what CI runs
 	$(MAKE) test-attacks
 
 bench: $(READY) ## Measures execstream beside its contenders, in 10 minutes, and writes docs/performance.md
-	$(BIN)/python -m bench.compare --save >/dev/null
-	$(BIN)/python -m bench.report
-	$(BIN)/python -m docs.generate
+	@failed=0; $(BIN)/python -m bench.compare --save >/dev/null || failed=1; \
+		$(BIN)/python -m bench.report && $(BIN)/python -m docs.generate && exit $$failed
 
 bench-long: $(READY) ## The same with at least 300,000 commands each; then growth, readers, idling, replay
-	$(BIN)/python -m bench.compare --long --save >/dev/null
-	$(BIN)/python -m bench.growth --long --save >/dev/null
-	$(BIN)/python -m bench.readers --save >/dev/null
-	$(BIN)/python -m bench.idle --save >/dev/null
-	$(BIN)/python -m bench.replay --save >/dev/null
-	$(BIN)/python -m bench.report
-	$(BIN)/python -m docs.generate
-
-bench-apply: $(READY) ## Compares the CPU of applying a command with that of an older commit
-	$(BIN)/python -m bench.apply_cpu
+	@failed=0; for measured in "compare --long" "growth --long" readers idle replay; do \
+		$(BIN)/python -m bench.$$measured --save >/dev/null || failed=1; done; \
+		$(BIN)/python -m bench.report && $(BIN)/python -m docs.generate && exit $$failed
 
 big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
 	$(BIN)/python -m bench.big

@@ -242,7 +242,13 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
                 verify = options.long and number == 0 and name == "everything"
                 await comparison.measure(name, contender, verify=verify)
                 longest[name] = max(longest.get(name, 0), time.monotonic() - now)
-        found = [] if options.only else await latencies(settings, folder, RATES)
+        found: list[Any] = []
+        if not options.only:
+            try:
+                found = await latencies(settings, folder, RATES)
+            except Exception as error:  # noqa: BLE001 - the rounds still count
+                traceback.print_exc()
+                failed["latency"] = f"{type(error).__name__}: {error}"
     return {
         "seed": options.seed,
         "begun": circumstances,

@@ -166,7 +166,9 @@ async def series(options: argparse.Namespace, dsn: str) -> dict[str, list[dict[s
         if options.only and name not in options.only:
             continue
         measured: dict[int, list[dict[str, float]]] = {value: [] for value in values}
-        for _ in range(options.rounds):
+        # Ten million rows are not filled in three times.
+        once = options.long and name == "rows in the tables"
+        for _ in range(1 if once else options.rounds):
             for value, rounds in measured.items():
                 rows = value if name == "rows in the tables" else 0
                 made = batches(_enough(name, value, count), **_shape(name, value))

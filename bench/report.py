@@ -60,7 +60,7 @@ def compared() -> Any | None:
 def comparison_table() -> Iterator[str]:
     """Rates and CPU of all contenders."""
     saved = compared()
-    if saved is None:
+    if saved is None or "everything" not in saved["figures"]["rounds"]:
         yield "Not measured yet: `make bench`."
         return
     found, rounds = saved["figures"], saved["figures"]["rounds"]
