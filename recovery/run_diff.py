@@ -52,10 +52,17 @@ def _of_step(before: RunDocument | None, after: RunDocument | None) -> Iterator[
 
 def _fields(before: RunDocument, after: RunDocument) -> Iterator[tuple[str, Any, Any]]:
     """(field, value before, value after) of all that differ; what has no value is None."""
+    for name, was, is_now in _differing(before, after):
+        if name in _NESTED:
+            for item, old, new in _differing(was or {}, is_now or {}):
+                yield f"{name}.{item}", old, new
+        else:
+            yield name, was, is_now
+
+
+def _differing(before: RunDocument, after: RunDocument) -> Iterator[tuple[str, Any, Any]]:
+    """Items that differ, whatever their names are."""
     for name in dict.fromkeys((*after, *before)):
         was, is_now = before.get(name), after.get(name)
-        if name in _NESTED:
-            for item, old, new in _fields(was or {}, is_now or {}):
-                yield f"{name}.{item}", old, new
-        elif was != is_now:
+        if was != is_now:
             yield name, was, is_now

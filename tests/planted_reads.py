@@ -189,7 +189,9 @@ async def _all_events(stream: Subscription, run_id: str) -> None:
 LAST_ENTRY = 11  # of `life`
 CRASHES = "crashes with"
 # What is said of a run that is another's, hidden, trimmed or nothing of which waits any more.
-ABSENT = re.compile("^(There (is|was) no |Nothing of |Retention dropped)", re.MULTILINE)
+ABSENT = re.compile(
+    "^(There (is|was) no |Nothing (of|is recorded of) |Retention dropped)", re.MULTILINE
+)
 
 
 async def commands_failing(site: Site, *, leaving_out: tuple[str, ...]) -> list[str]:
