@@ -27,12 +27,6 @@ VALUES = {
     "timestamp with time zone": ("'9999-12-31 23:59:59.999999+00'::timestamptz",),
     "date": ("'9999-12-31'::date",),
 }
-# Values of 40 MB, which are stored compressed.
-LARGE = 40_000_000  # characters
-LARGE_VALUES = {
-    "jsonb": (f"to_jsonb(repeat('x', {LARGE}))", f"jsonb_build_object('a', repeat('x', {LARGE}))"),
-    "text": (f"repeat('x', {LARGE})",),
-}
 _COLUMNS = """
 select column_name as name, data_type as type, is_nullable = 'YES' as is_nullable
   from information_schema.columns
@@ -106,16 +100,6 @@ async def plants(db: asyncpg.Pool) -> list[Plant]:
         for table in TABLES
         for row in await db.fetch(_COLUMNS, table.name)
         for value in (*["null"] * row["is_nullable"], *VALUES.get(row["type"], ()))
-    ]
-
-
-async def large_plants(db: asyncpg.Pool) -> list[Plant]:
-    """The same with values of 40 MB."""
-    return [
-        Plant(table, row["name"], value)
-        for table in TABLES
-        for row in await db.fetch(_COLUMNS, table.name)
-        for value in LARGE_VALUES.get(row["type"], ())
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from execstream.storage.schema.tables import JOURNAL, RUNS, STEPS
 from tests.planted_reads import SLOW, everything_failing, tried
 from tests.planted_site import Site, planted_site
-from tests.planting import large_plants, plants
+from tests.planting import plants
 from tests.worker import Installation
 
 OF_RUNS = (RUNS, STEPS, JOURNAL)  # which reads of a run read together
@@ -29,11 +29,3 @@ async def test_every_value(planting: Site) -> None:
     print(f"\n{trial}")
     assert not trial.wrong, "\n".join(trial.wrong)
     assert trial.combinations > 0.8 * len(everything)
-
-
-async def test_values_of_40_megabytes(planting: Site) -> None:
-    """Documents and texts that are larger than any command."""
-    trial = await tried(planting, await large_plants(planting.place.db), leaving_out=SLOW)
-    print(f"\n{trial}")
-    assert not trial.wrong, "\n".join(trial.wrong)
-    assert trial.combinations > 0
