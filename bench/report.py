@@ -1,4 +1,4 @@
-"""The measured parts of docs/performance.md: tables made of `bench/results`.
+"""The measured parts of docs/performance.md: tables made of `bench/measured`.
 
 `make docs` writes them with the other generated parts; `python -m bench.report` writes the picture.
 """

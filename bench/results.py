@@ -11,7 +11,7 @@ import msgspec
 import execstream
 from bench.machine import described
 
-FOLDER = Path(__file__).with_name("results")
+FOLDER = Path(__file__).with_name("measured")
 
 
 def save(name: str, figures: Any) -> None:
