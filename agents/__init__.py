@@ -1,1 +1,1 @@
-"""What moves it: the Faust app, chunked consuming, and one agent per file."""
+"""The workers: the Faust app, consumption in batches, and one agent per file."""

@@ -27,17 +27,16 @@ from execstream.config.settings import Settings
 from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
 
-# What each role declares.
+# The agents that each role declares.
 ROLES: dict[str, tuple[Callable[[App, Settings], None], ...]] = {
     "apply": (apply_commands.declare, read_catalogue.declare),
     "bridge": (bridge_to_redis.declare,),
     "tally": (tally_stats.declare, timers.declare),
 }
-# When there is not enough of the machine for all, applying comes first: what it has committed
-# the others can catch up with.
+# When CPU is scarce, applying comes first: the others can catch up with its commits.
 NICENESS = {"apply": 0, "tally": 10, "bridge": 10}
-# A batch of one event costs the tally as much as one of hundreds, and who looks at its figures does
-# not see a tenth of a second: at 200 commands/s it takes an eighth of the CPU so.
+# A batch of one event costs the tally as much as one of hundreds, and a reader of its figures does
+# not notice a tenth of a second: at 200 commands/s this takes an eighth of the CPU.
 FETCHING = {"tally": Fetching(min_bytes=64 * 1024, max_wait=100)}
 HEARTBEATS = 3  # per session timeout, at least
 
@@ -47,9 +46,9 @@ METADATA_AGE = 5_000  # milliseconds until added partitions are noticed
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How soon a worker that does nothing is noticed, in seconds. `session_timeout`: without a
-    heartbeat until others take over. `stall_after`: of lag without progress until it counts as not
-    alive."""
+    """Delays until an idle worker is noticed, in seconds. `session_timeout`: without a heartbeat
+    until others take over. `stall_after`: of lag without progress until it counts as not alive.
+    """
 
     session_timeout: float = 10.0
     stall_after: float = 30.0

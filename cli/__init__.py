@@ -24,7 +24,7 @@ from execstream.cli.endings import (
 from execstream.streams.errors import ExecstreamError
 from execstream.streams.text import escape_controls
 
-# Whoever types a command gets a sentence about a server that does not do its part.
+# The user of a command gets a sentence about a server that does not do its part.
 _CLIENT_LIBRARIES = ("aiokafka", "asyncpg", "redis")
 _HINTS = {"UndefinedTableError": ". Run `execstream migrate` first."}
 
@@ -47,13 +47,13 @@ app.register_install_completion_command()
 
 
 class _Command(NamedTuple):
-    """What a command is for, and the extra it needs."""
+    """The help of a command, and the extra it needs."""
 
     help: str
     extra: str | None = None
 
 
-# Told here, so that `execstream --help` need not import everything.
+# Listed here, so that `execstream --help` need not import everything.
 _COMMANDS = {
     "up": _Command("Run everything on this machine until Ctrl-C.", "local"),
     "demo": _Command("Watch real agent graphs run, and get a receipt.", "local"),
@@ -128,7 +128,7 @@ def _run() -> int:
 
 
 def _tell_left_out(code: int) -> int:
-    """Say what a command has left out because a stored row cannot be read; the exit code."""
+    """Print which unreadable rows a command has left out; return the exit code."""
     rows = sys.modules.get("execstream.storage.unreadable_rows")  # unless nothing was read
     if rows is None or (sentence := rows.left_out()) is None:
         return code
@@ -159,7 +159,7 @@ def _tell_extra(error: ImportError) -> None:
     """End with a sentence if a package is missing that belongs to an extra of the command."""
     name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     extra = _COMMANDS[name].extra if name in _COMMANDS else None
-    missing = error.__cause__ or error  # cyclopts raises its own from what it gets
+    missing = error.__cause__ or error  # cyclopts raises its own error from the original one
     package = ((isinstance(missing, ModuleNotFoundError) and missing.name) or "").split(".")[0]
     if extra and package not in ("", "execstream"):
         sys.exit(

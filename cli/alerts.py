@@ -1,4 +1,4 @@
-"""`execstream alerts`: what fails or is stuck, and what people do about it."""
+"""`execstream alerts`: blocks that fail, runs that are stuck, and their acknowledgement."""
 
 import getpass
 from collections.abc import Sequence
@@ -69,12 +69,12 @@ def _table(found: Sequence[Alert]) -> Table:
 
 @alerts.command(name="acknowledge")
 async def acknowledge_(alert_id: Id, /, *, by: str | None = None, json: Json = False) -> None:
-    """Say that somebody has seen an alert.
+    """Acknowledge an alert.
 
     Parameters
     ----------
     by
-        Who; your name on this machine when not given.
+        The user; your name on this machine when not given.
     """
     settings = start()
     async with opened(settings) as db:
@@ -89,7 +89,7 @@ async def silence_(
     minutes: Annotated[int, Parameter(validator=Number(gte=1, lte=MOST_MINUTES))] = 60,
     json: Json = False,
 ) -> None:
-    """Have the webhook hear nothing of what an alert is about, for some time.
+    """Silence the subject of an alert on the webhook, for some time.
 
     Parameters
     ----------

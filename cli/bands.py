@@ -20,7 +20,7 @@ class Share(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where a column of the table stands."""
+    """The position of a column of the table."""
 
     column: int
     width: int
@@ -37,7 +37,7 @@ def width_of(shares: Sequence[Share]) -> int:
 def bands_of(shares: Sequence[Share], width: int) -> Bands:
     """Put each column behind the one before, or into a new band when it does not fit there.
 
-    Free text gets what its band has left.
+    Free text gets the rest of its band.
     """
     bands: list[list[int]] = [[]]
     left = [width]

@@ -1,4 +1,4 @@
-"""`execstream check`: what a worker would do with commands that were not sent yet."""
+"""`execstream check`: the outcome that a worker would give to commands that were not sent yet."""
 
 import sys
 from collections import Counter
@@ -48,12 +48,12 @@ async def check(
     Parameters
     ----------
     file
-        Where the commands are, one JSON object per line; - for stdin.
+        File of commands, one JSON object per line; - for stdin.
     keys
-        Each line begins with the record's key and a tab. Without, the key is what the command
-        names.
+        Each line begins with the record's key and a tab. Without, the command names
+        the key.
     partitions
-        How many partitions the commands topic has.
+        Number of partitions of the commands topic.
     """
     report_unknown_variables()
     limit = read_settings().max_command_bytes

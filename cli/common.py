@@ -1,4 +1,4 @@
-"""What commands share: settings, tables, options, and JSON on stdout."""
+"""Helpers that commands share: settings, tables, options, and JSON on stdout."""
 
 import asyncio
 import re
@@ -47,7 +47,7 @@ _SPAN = re.compile(r"(\d{1,5})([smhd])")
 
 
 class NoSince(Fatal):
-    """What `--since` says cannot be read."""
+    """The value of `--since` cannot be read."""
 
 
 def start() -> Settings:
@@ -63,7 +63,7 @@ def start() -> Settings:
 async def require_sessions(settings: Settings) -> None:
     """Raise SettingsNotApplied if a pooler answers instead of Postgres.
 
-    A Postgres that is away is waited for by those who use it.
+    Later callers wait for a Postgres that is unavailable.
     """
     with suppress(*AWAY):
         async with (
@@ -106,7 +106,7 @@ def print_json(value: Any) -> None:
 
 
 def print_more() -> None:
-    """Say that a list was cut."""
+    """Print that a list was cut."""
     err.print("There are more: raise --limit.")
 
 

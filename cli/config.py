@@ -1,4 +1,4 @@
-"""`execstream config`: what the settings are, and where to change them."""
+"""`execstream config`: the settings, and where to change them."""
 
 from cyclopts import App
 

@@ -64,13 +64,13 @@ async def demo(
     Parameters
     ----------
     runs
-        How many runs, besides the child runs they start; without it until Ctrl-C.
+        Number of runs, besides the child runs they start; without it until Ctrl-C.
     rate
         Commands per second; 0 for as fast as it goes.
     seed
         The same seed makes the same runs; another one each time by default.
     exit
-        End after the receipt, and after 100 runs unless told otherwise, instead of keeping
+        End after the receipt, and after 100 runs by default, instead of keeping
         servers that were started running until Ctrl-C.
     graphs
         Directory of graphs to run.

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: counters per status and the last events, live."""
+"""The live display of the demo: counters per status and the last events."""
 
 import asyncio
 import math
@@ -66,7 +66,7 @@ class View:
         return grid
 
     def _event(self, message: bytes) -> Text:
-        """What happened where, in words rather than ids."""
+        """An event, described in words rather than ids."""
         try:
             return self._line_of(_decode(message)["payload"])
         except UNREADABLE:  # others may publish anything
@@ -111,7 +111,7 @@ async def _print_lines(view: View) -> None:
 
 
 async def _listen(view: View, settings: Settings) -> None:
-    """Take what Redis tells; without it the figures must do."""
+    """Take messages from Redis; without it the figures must do."""
     channel = execution_channel(settings.redis_prefix, "*", "*", "*")
     with suppress(RedisError, OSError):
         async with Redis.from_url(settings.redis) as redis, redis.pubsub() as pubsub:

@@ -1,4 +1,4 @@
-"""`execstream diff`: what changed in a run between two moments."""
+"""`execstream diff`: the changes of a run between two moments."""
 
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ async def diff(
     *,
     json: Json = False,
 ) -> None:
-    """Show what changed in a run between two moments.
+    """Show the changes of a run between two moments.
 
     Parameters
     ----------

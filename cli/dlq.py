@@ -59,7 +59,7 @@ class NoSuchLetter(Fatal):
 
 
 class NothingNamed(Fatal):
-    """Nobody said which letters are meant."""
+    """The command names no letters."""
 
 
 class WrongOption(Fatal):
@@ -96,7 +96,7 @@ async def list_letters(
 async def show(
     dead_letter_id: Annotated[str, Parameter(name="ID")], /, *, json: Json = False
 ) -> None:
-    """Show one dead letter, and what it would be if it were redriven now."""
+    """Show one dead letter, and the result of redriving it now."""
     settings = start()
     async with opened(settings) as db:
         letter = await get_letter(db, dead_letter_id)
@@ -130,18 +130,18 @@ async def redrive(
     again: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Put dead letters back on the commands topic, and say what became of each.
+    """Put dead letters back on the commands topic, and print the outcome of each.
 
     A letter is redriven once. Exit code 1 when one is dead again or nothing was heard of it.
 
     Parameters
     ----------
     ids
-        Which ones; or name a reason or a time.
+        Ids of letters; or name a reason or a time.
     dry_run
-        Only say what would become of them.
+        Only print the outcome that each would have.
     set_
-        Set a field first, as in status=FAILED or stats.cost=1; a value that is no JSON is a text.
+        Set a field first, as in status=FAILED or stats.cost=1; a value that is not JSON is a text.
     editor
         Change the value of each in $EDITOR first.
     rate
@@ -174,9 +174,10 @@ async def redrive(
 async def _chosen(
     db: asyncpg.Pool, wanted: Filter, *, again: bool, can_do_without: bool = False
 ) -> list[str]:
-    """Ids of the letters to redrive; says which of the named ones were redriven already. Those
+    """Ids of the letters to redrive; prints which of the named ones were redriven already. Those
     whose value is not kept are left out, or refused when they are named, unless it is possible to
-    do without."""
+    do without.
+    """
     if not (wanted.ids or again):
         wanted = wanted._replace(is_redriven=False)
     all_found = await find_letters(db, wanted, MOST + 1)
@@ -208,7 +209,7 @@ async def _chosen(
 async def _edited(
     db: asyncpg.Pool, ids: Sequence[str], changes: Mapping[str, bytes], *, editor: bool
 ) -> dict[str, bytes | None]:
-    """The values that are not what they were."""
+    """The changed values."""
     values: dict[str, bytes | None] = {}
     for letter_id in ids if changes or editor else ():
         letter = await _letter(db, letter_id)

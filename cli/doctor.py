@@ -1,4 +1,4 @@
-"""`execstream doctor`: what is wrong with the surroundings, and what to do about it."""
+"""`execstream doctor`: faults of the surroundings, and their remedies."""
 
 from collections import Counter
 

@@ -32,7 +32,7 @@ async def emit(
     raw: Annotated[bool, Parameter(negative="")] = False,
     _json: Json = False,  # it is always JSON
 ) -> int:
-    """Send commands, one JSON object per line, and say how many Kafka has.
+    """Send commands, one JSON object per line, and print how many Kafka has.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _is_object(value: bytes) -> bool:
 
 
 def _key_in(value: bytes) -> bytes | None:
-    """The key, as far as it can be read out of what may be no JSON."""
+    """The key, as far as it can be read out of a value that may not be JSON."""
     if _is_object(value):
         return named_key(value)
     found = _GRAPH_EXEC_ID.search(value)

@@ -1,4 +1,4 @@
-"""How the program ends when its reader has gone, and that Ctrl-C leaves no traceback."""
+"""The end of the program: when its reader has gone, and on Ctrl-C, without a traceback."""
 
 import os
 import select
@@ -13,9 +13,9 @@ INTERRUPTED = 128 + signal.SIGINT
 def end_without_reader() -> NoReturn:
     """End silently with exit code 141, as programs do that SIGPIPE ends.
 
-    SIGPIPE itself stays ignored: it would also end a process whose server closes a connection.
+    SIGPIPE itself stays ignored: it would also end a process when a server closes a connection.
     """
-    # What is still in a buffer must not fail once more when Python ends.
+    # The rest of a buffer must not fail again when Python ends.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -23,7 +23,7 @@ def end_without_reader() -> NoReturn:
 
 
 def reader_has_gone() -> bool:
-    """Tell a reader of our output that has gone from a server that has."""
+    """Return whether the reader of our output has gone, rather than a server."""
     outputs = select.poll()
     for stream in (sys.stdout, sys.stderr):
         outputs.register(stream.fileno(), 0)
@@ -31,12 +31,12 @@ def reader_has_gone() -> bool:
 
 
 def end_at_once_on_interrupt() -> None:
-    """From now on Ctrl-C ends this process without more ado: there is nothing to tidy up."""
+    """From now on Ctrl-C ends this process at once: there is nothing to tidy up."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def raise_on_interrupt() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, or cancels what `asyncio.run` runs."""
+    """Have Ctrl-C raise KeyboardInterrupt, or cancel the task of `asyncio.run`."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,12 +32,12 @@ async def explain(
     *,
     json: Json = False,
 ) -> None:
-    """Tell the story of a run, or of one command: what was asked, found, decided, and followed.
+    """Explain a run, or one command: its request, the state it met, the decision and its effects.
 
     Parameters
     ----------
     command_id
-        Only what became of this command; its record is shown while the topic keeps it.
+        Only the outcome of this command; its record is shown while the topic keeps it.
     """
     settings = start()
     topic = settings.topic_prefix + COMMANDS.name

@@ -1,4 +1,4 @@
-"""`execstream export`: what is known of some runs, in one file to pass on."""
+"""`execstream export`: all data of some runs, in one file to pass on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,7 @@ async def export(
     plain
         Redact only values below keys that --redact names.
     dry_run
-        Only show what would be redacted.
+        Only show the values to be redacted.
     """
     settings = start()
     patterns = [*(() if plain else PATTERNS), *(redact or ())]

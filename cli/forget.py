@@ -26,7 +26,7 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
     user
         The user's id.
     dry_run
-        Only tell what there is.
+        Only print the number of rows.
     yes
         Do not ask.
     """

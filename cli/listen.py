@@ -1,7 +1,7 @@
-"""`execstream listen`: what happens to runs and steps, as Redis tells it.
+"""`execstream listen`: changes of runs and steps, from Redis.
 
-Message by message as they are said, which the event buses do not show; so what is said while Redis
-cannot be heard is missing here, and that is told.
+It prints message by message as they are published, which the event buses do not show; messages
+published while Redis cannot be reached are missing here, and it prints a note.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ RECONNECT = 0.5  # seconds
 async def listen(
     *, user: str = "*", graph: str = "*", execution: str = "*", json: Json = False
 ) -> None:
-    """Print updates until Ctrl-C; what happened before is not told.
+    """Print updates until Ctrl-C, without earlier ones.
 
     Parameters
     ----------
@@ -59,8 +59,9 @@ def _payload(message: bytes) -> dict[str, Any]:
 
 
 async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
-    """What is said on `channel`, without an end. Raises a RedisError or OSError when Redis is away
-    from the beginning."""
+    """Yield the messages on `channel`, without an end. Raises a RedisError or OSError when Redis is
+    unavailable from the beginning.
+    """
     is_first = True
     while True:
         subscription = Subscription(redis_url, channel, is_pattern=True)

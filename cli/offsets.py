@@ -41,7 +41,7 @@ async def _servers() -> AsyncIterator[_Servers]:
     settings = start()
     redis = open_redis(settings.redis)
     try:
-        # What an open transaction holds back is lag, too.
+        # Records held back by an open transaction are lag, too.
         everything = consumer(settings.kafka, isolation_level="read_uncommitted")
         async with opened(settings) as db, everything as reader:
             yield _Servers(settings, db, redis, reader)
@@ -51,7 +51,9 @@ async def _servers() -> AsyncIterator[_Servers]:
 
 @offsets.command
 async def show(*, json: Json = False) -> int:
-    """Show where each consumer is and what its topic holds; exit code 1 when one is outside."""
+    """Show the position of each consumer and the range of its topic; exit code 1 when one is
+    outside.
+    """
     async with _servers() as servers:
         positions = await servers.positions()
     _print(positions, json=json)
@@ -68,8 +70,8 @@ async def rebase_command(
 ) -> None:
     """Have the consumers of a topic that was lost and made again begin at its beginning.
 
-    Stop the workers first. Sources of new commands go on above the old ones, so nobody takes new
-    events for repeats; dead letters of the old topic are set apart.
+    Stop the workers first. Sources of new commands continue above the old ones, so no consumer
+    takes new events for repeats; dead letters of the old topic are set apart.
 
     Parameters
     ----------
@@ -92,9 +94,9 @@ async def rebase_command(
 
 @offsets.command(name="skip")
 async def skip_command(topic: Name, /, *, json: Json = False) -> None:
-    """Have the consumers that a topic's retention overtook go on with what is left of it.
+    """Move consumers that a topic's retention overtook to the first record that is left.
 
-    Stop the workers first. What was deleted before it was read is lost: producers have to send
+    Stop the workers first. Records deleted before they were read are lost: producers have to send
     these commands again.
 
     Parameters

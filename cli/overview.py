@@ -1,4 +1,4 @@
-"""What `execstream watch` shows, looked up all at once: runs, rates, lag, blocks, alerts."""
+"""The data of `execstream watch`, loaded at once: runs, rates, lag, blocks, alerts."""
 
 import time
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ MOST_ALERTS = 5
 
 
 class Overview(BaseModel):
-    """How everything fares.
+    """The state of the installation.
 
     Attributes:
-        runs: how many there are, by status.
-        commands: what became of all that were read.
+        runs: their number, by status.
+        commands: outcomes of all that were read, counted.
         commands_per_second: the same within the last `seconds`; None at the first look.
         lag: records that each consumer has yet to read; None while Kafka does not answer.
         blocks: those that fail most within the last hour.
-        alerts: the newest that are open; `open_alerts`: how many there are, up to 100.
+        alerts: the newest that are open; `open_alerts`: their number, up to 100.
     """
 
     at: datetime
@@ -70,7 +70,7 @@ class Overviewer:
         self._before: tuple[float, dict[str, int]] | None = None
 
     async def look(self) -> Overview:
-        """How everything fares now. Raises what asyncpg raises while Postgres is away."""
+        """The state now. Raises asyncpg's errors while Postgres is unavailable."""
         counted = await count_by_status(self._db, None, None, None, None, None)
         commands = dict(await self._db.fetchrow(_OUTCOMES))
         rates, seconds = self._rates(commands)

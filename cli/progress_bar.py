@@ -1,4 +1,4 @@
-"""How far long work is: a bar at a terminal, else a line now and then."""
+"""Progress of long work: a bar at a terminal, else a line now and then."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def counted(*, quiet: bool = False) -> Iterator[ProgressCallback]:
-    """Show on stderr what the given function is told; nothing of it where `quiet`."""
+    """Show on stderr the progress reported to the given function; nothing where `quiet`."""
     if quiet:
         yield lambda what, done, total: None  # noqa: ARG005 - named as callers read them
     elif err.is_terminal:

@@ -24,7 +24,7 @@ Name = Annotated[str, Parameter(name="KEY", help="A run, a user, or PARTITION/OF
 
 @quarantine.command(name="list")
 async def list_quarantine(*, limit: Limit = 25, json: Json = False) -> None:
-    """List what is in quarantine, by run or user, the oldest first."""
+    """List records in quarantine, by run or user, the oldest first."""
     settings = start()
     async with opened(settings) as db:
         found = await list_held(db, _topic(settings), limit + 1)
@@ -73,7 +73,7 @@ async def show(name: Name, /, *, json: Json = False) -> None:
 
 @quarantine.command
 async def retry(name: Name, /, *, json: Json = False) -> int:
-    """Apply all records of a run or user, in order, and say what became of each.
+    """Apply all records of a run or user, in order, and print the outcome of each.
 
     Ends at a record that fails again, with exit code 1.
     """

@@ -1,4 +1,4 @@
-"""`execstream replay`: everything once more from what the log has."""
+"""`execstream replay`: rebuild everything from the log."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ _NOT_SWAPPED_WITHOUT = (
 
 
 class NothingToDo(Fatal):
-    """The command line does not say what to replay."""
+    """The command line does not name the data to replay."""
 
 
 class NotTogether(Fatal):
@@ -53,9 +53,9 @@ async def replay(
 ) -> int:
     """Rebuild everything into a schema beside the live one, and prove that both are the same.
 
-    The live side goes on meanwhile. Interrupted, the same command goes on where it was. With a
-    BUNDLE its runs are rebuilt for looking at, by default into the schema `bundle`; with --events
-    nothing is rebuilt, but events are told once more.
+    The live schema stays in use meanwhile. After an interruption, the same command continues at its
+    last position. With a BUNDLE its runs are rebuilt for looking at, by default into the schema
+    `bundle`; with --events nothing is rebuilt, but events are published again.
 
     Parameters
     ----------
@@ -64,23 +64,23 @@ async def replay(
     into
         The schema to rebuild into; it is made.
     source
-        What to read: the commands in their topic, or the journal of the live schema.
+        Source: the commands in their topic, or the journal of the live schema.
     from_
-        Where to begin: earliest, a time (Kafka's), or offsets like 0:1200,1:950. What came before
+        Where to begin: earliest, a time (Kafka's), or offsets like 0:1200,1:950. Earlier state
         is taken from the journal of the live schema.
     until
-        Where to end: a time, or offsets; without it wherever the live schema is.
+        Where to end: a time, or offsets; by default the position of the live schema.
     swap
         Let the rebuilt schema take the live one's place and name; only when both are the same.
     force
         Swap even when they differ, as they do when a rule was mended.
     events
-        Tell events once more from the journal, marked as replayed. --from and --until are times
+        Publish events again from the journal, marked as replayed. --from and --until are times
         of commands, or offsets of them.
     to_redis
-        Tell them on the channels of the runs.
+        Publish them on the channels of the runs.
     to_topic
-        Tell them on this topic, which must be there.
+        Publish them on this topic, which must be there.
     rate
         Events per second at most; 0: as fast as it goes.
     """
@@ -108,7 +108,7 @@ def _check(
     force: bool,
     events: bool,
 ) -> None:
-    """Refuse what would be ignored."""
+    """Refuse options that would be ignored."""
     if events and (into or swap or bundle):
         raise NotTogether("--events rebuilds nothing: no --into, no --swap, no bundle.")
     if bundle is not None and (swap or begin or end or source == JOURNAL):

@@ -9,7 +9,7 @@ from execstream.recovery.bundles.bundles import replay_bundle
 
 
 async def replay_file(bundle: Path, schema: str, *, json: bool) -> int:
-    """Fold the bundle's journal into a fresh schema, and say how to look at it."""
+    """Fold the bundle's journal into a fresh schema, and print how to look at it."""
     runs = await replay_bundle(start(), bundle, schema)
     if json:
         print_json({"schema": schema, "runs": runs})

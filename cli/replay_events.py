@@ -25,7 +25,7 @@ from execstream.streams.errors import Fatal
 
 
 class NowhereToTell(Fatal):
-    """The command line does not say where events shall go."""
+    """The command line names no destination of the events."""
 
 
 async def replay_events(
@@ -37,7 +37,7 @@ async def replay_events(
     rate: float,
     json: bool,
 ) -> int:
-    """Tell the events from `begin` to `until` on Redis, on a topic, or on both."""
+    """Publish the events from `begin` to `until` on Redis, on a topic, or on both."""
     if not (to_redis or to_topic):
         raise NowhereToTell("Say where events shall go: --to-redis, --to-topic TOPIC, or both.")
     settings = start()

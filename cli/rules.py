@@ -1,4 +1,4 @@
-"""`execstream rules`: what other rules would have made of the same commands."""
+"""`execstream rules`: the outcome of the same commands under other rules."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +24,13 @@ async def try_rules(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Say which runs would have ended differently under a changed transition table.
+    """List the runs that would have ended differently under a changed transition table.
 
     The file is run; its ALLOWED_FROM is like that of streams/statuses.py, with names or members:
     {"COMPLETED": {"RUNNING", "REVIEW"}, …}. Without a file, the rules of this version are compared
-    with what is stored, for rules that were changed in the code. Commands are folded from nothing:
-    of runs whose beginning is missing nothing is said. They are all held in memory, about 2 kB per
-    step. Exit code 1 when a run would have ended differently.
+    with the stored runs, for rules that were changed in the code. Commands are folded from nothing:
+    runs without their beginning are left out. They are all held in memory, about 2 kB per step.
+    Exit code 1 when a run would have ended differently.
     """
     changed: WhatIf | Compared
     with counted(quiet=json) as report_progress:

@@ -64,7 +64,9 @@ async def _run(db: asyncpg.Pool, graph_exec_id: str) -> GraphExecutionWithNodes:
 
 
 async def run_at(db: asyncpg.Pool, graph_exec_id: str, when: Moment) -> GraphExecutionWithNodes:
-    """The run as it was. Raises NoSuchRun, and what `get_graph_execution_as_of` raises."""
+    """Return the run at an earlier moment. Raises NoSuchRun, and the errors of
+    `get_graph_execution_as_of`.
+    """
     past = await find_past(db, graph_exec_id, when)
     run = past and await get_graph_execution_as_of(db, past.user_id, graph_exec_id, past.seq)
     if not run:

@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class NoStack(Fatal):
-    """The local stack cannot run; the message says why and what to do."""
+    """The local stack cannot run; the message has the reason and the remedy."""
 
 
 def running_here() -> Mapping[str, int]:
@@ -54,7 +54,7 @@ def running_here() -> Mapping[str, int]:
 
 
 def page_here() -> str | None:
-    """Where the HTTP server of that stack answers, if it has one."""
+    """The URL of the HTTP server of that stack, if it has one."""
     url: str | None = json.loads((LOCAL_STATE / "stack.json").read_text())["http_url"]
     return url
 
@@ -103,8 +103,8 @@ def workers(
     roles: Iterable[str] = ROLES,
     http_url: str | None = None,
 ) -> Supervisor:
-    """Workers that log below `.execstream/`; `stack` tells others about them. That of role apply
-    has as many processes as there are cores for, where no setting tells.
+    """Workers that log below `.execstream/`; `stack` announces them to other programs. Without a
+    setting, the worker of role apply has as many processes as there are cores for.
 
     `http_url`: where the HTTP server answers, when it is among the roles.
     """
@@ -134,14 +134,15 @@ def with_free_ports(settings: Settings, http_port: int | None = None) -> Setting
 
 
 def worker_urls(settings: Settings) -> dict[str, str]:
-    """Where the workers answer this machine, by role."""
+    """URLs of the workers on this machine, by role."""
     ports = {role: getattr(settings, f"{role}_port") for role in ROLES}
     return {role: url_of(settings.worker_host, port) for role, port in ports.items() if port}
 
 
 def _take(port: int) -> bool:
-    """Take the UDP port of that number until this process ends, which nobody else can take: two
-    stacks that start at once choose different ports, long before their servers listen."""
+    """Take the UDP port of that number until this process ends, which no other process can then
+    take: two stacks that start at once choose different ports, long before their servers listen.
+    """
     mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         mark.bind(("127.0.0.1", port))
@@ -159,13 +160,14 @@ def check_http(settings: Settings) -> None:
 
 
 def http_url(settings: Settings) -> str:
-    """Where the HTTP server answers this machine."""
+    """The URL of the HTTP server on this machine."""
     return url_of(settings.http_host, settings.http_port)
 
 
 async def until_it_answers(url: str) -> None:
-    """Return when the HTTP server at `url` answers, or after ANSWER_WITHIN seconds: its log tells
-    why it does not."""
+    """Return when the HTTP server at `url` answers, or after ANSWER_WITHIN seconds: its log has the
+    reason.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWER_WITHIN):
             while not await asyncio.to_thread(_answers, url):  # noqa: ASYNC110 - in another process

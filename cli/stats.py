@@ -25,7 +25,7 @@ async def blocks(
     watch: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Show for each block how many steps ended and failed, how long they took, what they cost.
+    """Show for each block the number of steps that ended and failed, their durations and costs.
 
     Steps that failed because their run ended are counted as cascaded only. Those that ended at a
     time more than an hour ahead of the broker's are counted as skewed only. By the caller: failures
@@ -39,7 +39,7 @@ async def blocks(
     watch
         Show it again every second until Ctrl-C.
     """
-    begin_of(since, datetime.now(UTC))  # tells what is wrong before anything is opened
+    begin_of(since, datetime.now(UTC))  # raises for a wrong value before anything is opened
     settings = start()
     async with opened(settings) as db:
         if watch and not json:

@@ -56,7 +56,7 @@ class Supervisor:
     """Runs its children while its context lasts.
 
     With `logs`, a directory, each child writes to a file there; else to this process's stderr.
-    `announce` is told the process ids by name, at the start and whenever they change.
+    `announce` is called with the process ids by name, at the start and whenever they change.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which tells its children
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops its children
             )
 
     def _log_of(self, child: Child) -> IO[bytes]:
@@ -151,7 +151,7 @@ def check_installed(roles: Iterable[str] = ROLES) -> None:
 
 
 def process_name(role: str) -> str:
-    """What the process of a role is called among others."""
+    """The name of the process of a role among others."""
     return role if role == SERVER else f"{WORKER}{role}"
 
 

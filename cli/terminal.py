@@ -19,7 +19,7 @@ WIDE = 1_000_000  # columns, where there is no terminal: a row is one line, for 
 
 
 class Text(text.Text):
-    """Rich's `Text`, whose own text is escaped; the only one for modules of the program."""
+    """Rich's `Text` that escapes its text; the only one for modules of the program."""
 
     def __init__(self, text: str = "", *arguments: Any, **options: Any) -> None:
         super().__init__(escape_controls(text), *arguments, **options)
@@ -41,7 +41,7 @@ class Terminal(console.Console):
     """A console that knows no markup, and lets no control character of a text through."""
 
     def on_broken_pipe(self) -> None:
-        """End as a program does whose reader has gone, instead of rich's exit code 1."""
+        """End like a program with a closed output, instead of rich's exit code 1."""
         end_without_reader()
 
     def render_str(self, text: str, **options: Any) -> text.Text:
@@ -52,7 +52,7 @@ class Terminal(console.Console):
     def render(
         self, renderable: console.RenderableType, options: console.ConsoleOptions | None = None
     ) -> Iterable[segment.Segment]:
-        """Render, and escape what came past `Text` and `render_str`."""
+        """Render, and escape text that did not pass `Text` and `render_str`."""
         for part in super().render(renderable, options):
             if part.control is None and not part.text.isprintable():
                 yield segment.Segment(escape_controls(part.text, is_block=True), part.style)
@@ -61,7 +61,7 @@ class Terminal(console.Console):
 
 
 class Table(table.Table):
-    """Rich's `Table`, the strings of whose cells are made `Text` at once.
+    """Rich's `Table`, with strings in cells made `Text` at once.
 
     Only columns of `free` text are cut. A row that does not fit at the terminal takes several
     lines, each with some of its columns, and so does the header.

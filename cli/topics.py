@@ -1,4 +1,4 @@
-"""`execstream topics`: what topics there are, and making the broker's like them."""
+"""`execstream topics`: list the topics, and bring those of the broker to their settings."""
 
 from cyclopts import App
 from msgspec.structs import asdict

@@ -31,8 +31,7 @@ async def up(
     http_port: Port | None = None,
     json: Json = False,
 ) -> int:
-    """Start Kafka, Postgres, Redis, the workers and the HTTP server; start again what ends; stop
-    on Ctrl-C.
+    """Run Kafka, Postgres, Redis, workers and HTTP server until Ctrl-C; restart those that end.
 
     Data and logs are kept below .execstream/.
 

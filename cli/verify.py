@@ -32,7 +32,7 @@ async def verify(
     mend: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Check that what is stored and published follows from the journal; exit code 1 when not.
+    """Check that stored and published data follow from the journal; exit code 1 when not.
 
     Without --all: rows of some runs against their journals. With it: all runs, key-values and
     totals, and journal, refusals, dead letters and events against the topics, as far as these
@@ -43,11 +43,11 @@ async def verify(
     graph_exec_ids
         Runs to check.
     runs
-        Check so many runs chosen by chance; 1,000 when nothing else is said.
+        Check so many runs chosen by chance; 1,000 by default.
     all_
         Check everything.
     mend
-        Rewrite from the journal what can be. Workers may go on meanwhile.
+        Rewrite different rows from the journal where possible. Workers may run meanwhile.
     """
     if sum((bool(graph_exec_ids), runs is not None, all_)) > 1:
         raise Contradiction("Say either which runs, or how many, or --all.")
@@ -86,7 +86,7 @@ def _print(report: Report) -> None:
 
 
 def _where(one: Difference) -> str:
-    """What names the row: its run, the `seq` of an entry, a step, a key."""
+    """The name of the row: its run, the `seq` of an entry, a step, a key."""
     ids = {"run": one.graph_exec_id, "step": one.node_exec_id}
     place = {name: value for name, value in ids.items() if value is not None}
     return _words(place | {name: one.place[name] for name in one.place if name not in _IDS})

@@ -1,4 +1,4 @@
-"""What `execstream watch` shows of an overview."""
+"""The display of an overview by `execstream watch`."""
 
 import math
 from collections import deque

@@ -1,4 +1,4 @@
-"""How runs, steps and their updates read at a terminal."""
+"""Texts of runs, steps and their updates at a terminal."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -49,7 +49,7 @@ def update_text(payload: Mapping[str, Any]) -> Text:
         run, what, pins = payload["graph_exec_id"], "step", payload["output_data"]
     place = "" if what == "run" else f"  {payload['node_exec_id']}"
     emitted = sum(len(values) for values in pins.values())
-    seq = "-" if payload["seq"] is None else payload["seq"]  # a state that somebody made by hand
+    seq = "-" if payload["seq"] is None else payload["seq"]  # a state that was published by hand
     line = Text(f"{run} {seq:>5}  {what:<4} ")
     line.append_text(status_text(payload["status"]))
     line.append(f"  {payload['user_id']}  {payload['graph_id']}{place}", "dim")

@@ -59,7 +59,7 @@ def worker(*, role: Role = "all", processes: Processes = None) -> int:
     end_with_supervisor()
     structlog.contextvars.bind_contextvars(role=role)
     if role == "apply" and (count := _count(settings)) > 1:
-        # It needs what only workers have.
+        # It imports modules that only workers have.
         from execstream.cli.worker_group import run_group  # noqa: PLC0415
 
         return asyncio.run(run_group(settings, role, count))

@@ -1,7 +1,7 @@
 """A worker of several processes, which are one to the outside: begun, probed and ended together.
 
-Each has a share of the partitions, as if they had been started one by one. What they answer at
-their sockets this process merges at the port of the role; it does nothing else.
+Each has a share of the partitions, as if they had been started one by one. This process merges the
+answers at their sockets and serves them at the port of the role; it does nothing else.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""What `ExecutionClient` raises when a command had no effect, or none that is known."""
+"""Errors of `ExecutionClient` for a command without an effect, or with an unknown one."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class _WithoutEffect(ExecstreamError):
 
 
 class CommandRefused(_WithoutEffect):
-    """The command was understood, but the rules say no."""
+    """The command was understood, and rejected by the rules."""
 
     @classmethod
     def _what_happened(cls, command_id: str) -> str:

@@ -1,8 +1,8 @@
-"""The client for producers: send commands, and learn what became of them.
+"""The client for producers: send commands, and receive their outcomes.
 
 `send` returns once Kafka has the command; `call` waits for its outcome; the named methods of
-`Writing` read like the functions they replace. One client serves any number of tasks of one
-event loop, and batches what they send at the same time.
+`Writing` read like the functions they replace. One client serves any number of tasks of one event
+loop, and batches the commands that they send at the same time.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _KEY_VALUE = type_of(SetKeyValue)
 
 
 class Sent(NamedTuple):
-    """Where Kafka has a command."""
+    """The position of a command in Kafka."""
 
     topic: str
     partition: int
@@ -57,9 +57,9 @@ class _Prepared(NamedTuple):
 class ExecutionClient(Writing):
     """Sends commands and waits for their outcomes; used as `async with ExecutionClient() as …`.
 
-    Addresses default to the settings of the environment, or to the local stack. Redis and
-    Postgres are connected to when they are first needed: `send` needs neither. Leaving the
-    context sends what somebody still waits for.
+    Addresses default to the settings of the environment, or to the local stack. Redis and Postgres
+    are connected to when they are first needed: `send` needs neither. Leaving the context sends the
+    commands that tasks still wait for.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ExecutionClient(Writing):
         redis_url: str | None = None,
     ) -> None:
         # Imported here: pydantic takes longer to import than all the rest of the client.
-        from execstream.config.settings import settings_at  # noqa: PLC0415 - as said above
+        from execstream.config.settings import settings_at  # noqa: PLC0415 - imported late, see above
 
         self._settings = settings_at(
             ("kafka_bootstrap",),
@@ -131,7 +131,7 @@ class ExecutionClient(Writing):
         *,
         headers: Mapping[str, bytes] | None = None,
     ) -> Outcome:
-        """Send a command and wait until it is known what became of it.
+        """Send a command and wait until its outcome is known.
 
         A `reply_to` that the command names is replaced by the client's own.
 
@@ -171,7 +171,7 @@ class ExecutionClient(Writing):
         return await self._results().pool()
 
     def _results(self) -> "ResultReader":
-        """What is read in Postgres."""
+        """Reads of results in Postgres."""
         if self._result_reader is None:
             from execstream.client.result_reader import (  # noqa: PLC0415 - `send` needs no Postgres
                 ResultReader,
@@ -216,7 +216,9 @@ class ExecutionClient(Writing):
     async def _outcome(
         self, command: Command, sent: Sent, reply: asyncio.Future[Outcome]
     ) -> Outcome:
-        """The reply or, when it stays away, what Postgres recorded, whichever comes first."""
+        """Return the reply or, when it stays away, the outcome recorded in Postgres, whichever
+        comes first.
+        """
         listening = self._listener is not None and self._listener.listening
         patience = FIRST_LOOK if listening else LOOK_INTERVAL_WITHOUT_REPLIES
         while not (await asyncio.wait([reply], timeout=patience))[0]:

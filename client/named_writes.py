@@ -1,7 +1,8 @@
-"""The original's writing functions by their names, as commands whose outcome is waited for.
+"""The writing functions of the original data layer by their names, as commands with awaited
+outcomes.
 
-Each returns what the original returns, read back after the command took effect; a command that
-took effect before, by its id, counts as well. `at` is when it happened, now by default.
+Each returns the result of the original, read back after the command took effect; a command that
+took effect before, by its id, counts as well. `at` is the time of the change, now by default.
 """
 
 from abc import ABC, abstractmethod
@@ -43,7 +44,7 @@ class Writing(ABC):
 
     @abstractmethod
     def _results(self) -> "ResultReader":
-        """What is read in Postgres."""
+        """Reads of results in Postgres."""
 
     async def create_graph_execution(
         self,
@@ -225,7 +226,7 @@ class Writing(ABC):
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> None:
-        """Append a value to what a step has emitted on a pin."""
+        """Append a value to the output of a step on a pin."""
         await self._effect(
             "node.output",
             (at, command_id, timeout),

@@ -1,7 +1,7 @@
-"""How a client hears what became of its commands: from Redis at once, else from Postgres.
+"""Outcomes of a client's commands: from Redis at once, else from Postgres.
 
-A reply on Redis is said once and kept nowhere, so it may be missed. What Postgres recorded stays,
-for as long as the journal of the run does.
+A reply on Redis is published once and stored nowhere, so it may be missed. Outcomes recorded in
+Postgres stay, for as long as the journal of the run does.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ class ReplyListener:
     """The reply channel of one client.
 
     Attributes:
-        name: what commands name in `reply_to`.
-        listening: whether replies arrive now; not while Redis is away.
+        name: the value of `reply_to` in commands.
+        listening: whether replies arrive now; not while Redis is unavailable.
     """
 
     def __init__(self, redis_url: str, redis_prefix: str) -> None:
@@ -64,7 +64,7 @@ class ReplyListener:
     async def expected(self, command_id: str) -> AsyncIterator[asyncio.Future[Outcome]]:
         """The outcome of a command, when its reply comes.
 
-        Ids are unique in a run only and replies do not name the run, so whoever expects an id
+        Ids are unique in a run only and replies do not name the run, so a second call for an id
         that is expected already waits for its turn.
         """
         while other := self._expected.get(command_id):
@@ -105,7 +105,7 @@ class ReplyListener:
 
 
 def _outcome(reply: dict[str, Any]) -> Outcome:
-    """What `execstream.streams.outcomes.reply` put into a message."""
+    """The outcome that `execstream.streams.outcomes.reply` put into a message."""
     detail = reply.get("detail", {})
     if reply["outcome"] == "refused":
         return Refused(Refusal(reply["reason"]), detail)

@@ -1,4 +1,4 @@
-"""Reads in Postgres for the client: recorded outcomes, and what named writes return.
+"""Reads in Postgres for the client: recorded outcomes, and the results of named writes.
 
 Imported when the first of them is needed: asyncpg and the models take longer to import than all
 the rest of the client, and a producer that only sends has no use for them.

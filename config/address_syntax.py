@@ -1,6 +1,6 @@
 """The form of addresses with a password, checked before a client library reads them.
 
-The libraries take what is unreadable for a port or an option and repeat it in their errors, and it
+The libraries take an unreadable part for a port or an option and repeat it in their errors, and it
 may be a part of the password: one with `/` ends the host.
 """
 

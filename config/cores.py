@@ -1,4 +1,4 @@
-"""How much of the machine this process may use."""
+"""The share of the machine that this process may use."""
 
 import os
 from contextlib import suppress

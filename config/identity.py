@@ -1,7 +1,7 @@
 """Which installation a process belongs to, for those that ask it over HTTP.
 
 Two installations on one machine may listen at ports that are each other's. Cluster, schema and
-topic prefix tell them apart.
+topic prefix distinguish them.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Installation:
 
 
 class Identity:
-    """What a process says of itself.
+    """The identity that a process reports.
 
     Attributes:
         installation: the one that the process belongs to.
@@ -66,13 +66,13 @@ class Identity:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of a metric that tells it."""
+        """The identity as labels of a metric."""
         installation = {name: value or "" for name, value in asdict(self.installation).items()}
         return {**installation, "version": __version__, "role": self._role}
 
     @property
     def members(self) -> dict[str, Any]:
-        """The members of a JSON answer that tell it."""
+        """The identity as members of a JSON answer."""
         return {
             "installation": asdict(self.installation),
             "version": __version__,

@@ -1,6 +1,6 @@
 """Logging: a short event name plus fields; columns at a terminal, JSON lines otherwise.
 
-What libraries say through `logging` comes out in the same form. Everything goes to stderr.
+Log records of libraries through `logging` have the same form. Everything goes to stderr.
 """
 
 import logging
@@ -12,7 +12,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from execstream.config.settings import Settings
 from execstream.streams.text import escape_controls
 
-# They tell every request, reconnection or rebalance at INFO, and whole records at DEBUG.
+# They log every request, reconnection or rebalance at INFO, and whole records at DEBUG.
 _TALKATIVE = ("aiokafka", "asyncio", "faust", "kafka", "mode")
 
 

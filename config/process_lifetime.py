@@ -27,15 +27,16 @@ def _watch(parent: int) -> None:
 
 
 def cancel_on_sigterm() -> None:
-    """From now on SIGTERM cancels the task that says so, as Ctrl-C does by itself; whoever runs it
-    sees asyncio's CancelledError."""
+    """From now on SIGTERM cancels the calling task, as Ctrl-C does by itself; its runner sees
+    asyncio's CancelledError.
+    """
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _this_task().cancel)
 
 
 def stop_signals() -> asyncio.Future[int]:
     """Done when this process is asked to end: the exit code, 130 for Ctrl-C and 0 for SIGTERM.
 
-    A second signal cancels the task that asks here, which then waits no longer for what ends.
+    A second signal cancels the task that called this, which then stops waiting for the end.
     """
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
@@ -43,7 +44,7 @@ def stop_signals() -> asyncio.Future[int]:
 
     def ask(code: int) -> None:
         if asked.cancelled():
-            return  # Ctrl-C came just before somebody listened here, and asyncio heeds it
+            return  # Ctrl-C came just before this callback was installed, and asyncio heeds it
         if asked.done():
             task.cancel()
             return

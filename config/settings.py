@@ -35,7 +35,7 @@ PREFIX = "EXECSTREAM_"
 LOCAL_STATE = Path(".execstream")
 SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
 
-# What a value must look like, for people; the patterns below say it to machines.
+# The form of a value in words, for messages; the patterns below check it.
 _FORMS = {
     "kafka_bootstrap": "host:port, or several of them with commas between",
     "postgres_dsn": POSTGRES_FORM,
@@ -62,7 +62,7 @@ _OPEN = frozenset(
 )
 _ADDRESSES = frozenset(("postgres_dsn", "redis_url", "tally_urls"))
 _UNREADABLE = "unreadable_address"
-# Variables with the prefix that are no settings, and what those of tests begin with.
+# Variables with the prefix that are not settings, and the prefixes of those of tests.
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
 _OTHERS = frozenset((SUPERVISOR, PROBE_SOCKET, f"{PREFIX}IMAGE"))
@@ -78,7 +78,7 @@ _TOKENS = rf"^{_ONE}(?:,{_ONE})*$"
 
 
 class Settings(BaseSettings):
-    """Where the servers are, how things are called on them, limits, and logging."""
+    """Addresses of the servers, names of our objects on them, limits, and logging."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
@@ -232,7 +232,9 @@ class Settings(BaseSettings):
 
     @property
     def kafka_security(self) -> Security:
-        """How to get in at the brokers; NotConfigured when SASL lacks a user or a password."""
+        """The security settings for the brokers; NotConfigured when SASL lacks a user or a
+        password.
+        """
         security = Security(
             self.kafka_security_protocol,
             self.kafka_sasl_mechanism,
@@ -269,7 +271,7 @@ class Settings(BaseSettings):
         return self.shown().items()
 
     def shown(self) -> dict[str, object]:
-        """All values by variable; of those that may hold a password, only what may be shown."""
+        """All values by variable; those that may hold a password are masked."""
         return {
             variable(name): _shown(name, getattr(self, name)) for name in type(self).model_fields
         }
@@ -292,7 +294,7 @@ def read_settings() -> Settings:
 def load_settings() -> Settings:
     """Settings from the environment, with the servers of the local stack when none is named.
 
-    Says on stderr when it is the local stack; NotConfigured when there is none either.
+    Prints on stderr when it uses the local stack; NotConfigured when there is none either.
     """
     settings = read_settings()
     if names_servers(settings):
@@ -320,7 +322,7 @@ def read_rules(path: str | None) -> list[Rule]:
 
 
 def names_servers(settings: Settings) -> bool:
-    """Whether at least one server is named."""
+    """Return whether at least one server is named."""
     return any(getattr(settings, server) is not None for server in SERVERS)
 
 
@@ -330,7 +332,7 @@ def variable(field: str) -> str:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    """What is wrong with one field; only open values are repeated."""
+    """The error of one field as a sentence; only public values are repeated."""
     name = variable(str(error["loc"][0]).removeprefix(PREFIX))
     field = {variable(field): field for field in Settings.model_fields}[name]
     found = f" is {os.environ.get(name)!r} and" if field in _OPEN else ""

@@ -1,4 +1,4 @@
-"""Who asks, and what they may see.
+"""Authentication of callers, and the runs that they may see.
 
 Without tokens each client of the port sees everything. The server is bound to loopback then; it
 answers only to loopback's names, so that no web page can reach it under a name of its own, and no
@@ -20,7 +20,7 @@ from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.quotas import Caller
 from execstream.dashboard.services import Services, services
 
-# What proxies add, of which each adds at least one as it is delivered.
+# Headers of proxies, of which each adds at least one as it is delivered.
 _FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 _bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when it is set.")
@@ -28,7 +28,7 @@ _bearer = HTTPBearer(auto_error=False, description="EXECSTREAM_HTTP_TOKEN, when 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Lets in every request that shows it; bound to a user, it shows what is that user's."""
+    """A token that admits requests; bound to a user, it shows only runs of that user."""
 
     secret: str = field(repr=False)
     user_id: str | None = None
@@ -42,7 +42,7 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose runs are visible, everybody's when `user_id` is None; and how much may be asked."""
+    """The owner of the visible runs, None for all owners; and the caller's quotas."""
 
     user_id: str | None
     caller: Caller
@@ -88,7 +88,9 @@ def _counted(viewer: Viewer) -> Viewer:
 
 
 def _check_local(request: Request) -> None:
-    """A proxy on this machine comes from loopback, for callers who do not."""
+    """Reject callers through a proxy: one on this machine connects from loopback for remote
+    callers.
+    """
     is_forwarded = any(name in request.headers for name in _FORWARDED)
     if is_forwarded or not is_loopback(request.url.hostname or ""):
         raise ProblemError(

@@ -1,4 +1,6 @@
-"""The application: routes, errors, headers, the page; and what lives as long as it does."""
+"""The application: routes, errors, headers, the page; and the services that live as long as it
+does.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

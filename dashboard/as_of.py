@@ -1,4 +1,4 @@
-"""Runs as they were at an earlier moment: what `?as_of=` of the routes of runs asks for."""
+"""Point-in-time reads: runs as of an earlier moment, for `?as_of=` of the routes of runs."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ AsOfTime = Annotated[
 
 
 async def reached(served: Services, run: Run, as_of: str) -> Past:
-    """How far the run had come; a problem if there was none."""
+    """Return the progress of the run at that moment; a problem if there was none."""
     past = await find_past(served.db, str(run.id), parse_moment(as_of))
     if past is None:
         raise not_found(f"run {run.id} as of {as_of}")

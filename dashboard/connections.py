@@ -1,4 +1,4 @@
-"""Connections with bounds on what one of them may cost, whoever opened it.
+"""Connections with bounds on the cost of each, whoever opened it.
 
 h11 parses requests, since it bounds the bytes of an incomplete one. A request that arrives too
 slowly, and an answer that its reader does not take, end their connection, sooner where others wait
@@ -26,7 +26,7 @@ MAX_HEADERS = 100
 HEADERS_WITHIN = 10.0  # seconds until the headers of a request are complete
 BODY_WITHIN = 30.0  # seconds until its body is complete
 STALLED_AFTER = 30.0  # seconds in which a reader takes nothing of its answer
-PROGRESS = 64 * 1024  # bytes of a body; of an answer it is what a transport buffers
+PROGRESS = 64 * 1024  # bytes of a body; of an answer, the bytes that a transport buffers
 
 _REFUSALS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
@@ -76,7 +76,7 @@ class BoundedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse received data."""
         self._received += len(data)
         if self._received >= PROGRESS:
             self._move()
@@ -125,7 +125,7 @@ class BoundedConnection(H11Protocol):
         self._received = 0
 
     def _watch(self) -> None:
-        """Time what the client still has to send: headers, a body, or nothing."""
+        """Time the part that the client still has to send: headers, a body, or nothing."""
         if self.transport.is_closing():
             return
         request = (self.cycle, self.conn.their_state)
@@ -190,7 +190,7 @@ class _BoundedParser(h11.Connection):
         self.refusal = int(HTTPStatus.BAD_REQUEST)
 
     def next_event(self) -> Any:
-        """As h11, which bounds incomplete headers; here complete ones are bounded too."""
+        """Like h11, which bounds incomplete headers; here complete ones are bounded too."""
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
@@ -227,7 +227,7 @@ class _Timer:
 
 
 def _max_connections() -> int:
-    """As many as the limit of open files allows."""
+    """The number that the limit of open files allows."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - RESERVED_FILES
     return max(1, min(MAX_CONNECTIONS, allowed))

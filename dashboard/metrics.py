@@ -1,11 +1,10 @@
-"""What the server counts of itself, for Prometheus. No ids of users, graphs or runs: labels would
-never end."""
+"""Metrics of the server. No ids of users, graphs or runs: labels would never end."""
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
 from execstream.storage import unreadable_metric
 
-# When a counter began is of no use to anybody.
+# The creation times of counters have no use here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 INSTALLATION = Info("execstream_server", "The installation of the server, and its version.")

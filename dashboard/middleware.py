@@ -1,4 +1,4 @@
-"""What holds for every request: security headers, being counted, and a bounded body."""
+"""Middleware for every request: security headers, counters, and a bounded body."""
 
 import asyncio
 import time
@@ -65,8 +65,8 @@ class EveryAnswer:
 class BoundedBodies:
     """Refuses bodies over MAX_BODY bytes.
 
-    Routes that take a larger one read it themselves: FastAPI reads a body before it looks at who
-    sends it.
+    Routes that accept a larger one read it themselves: FastAPI reads a body before it authenticates
+    the sender.
     """
 
     def __init__(self, app: ASGIApp) -> None:

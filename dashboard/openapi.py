@@ -1,4 +1,4 @@
-"""What openapi.json tells beyond what the routes' own types tell."""
+"""Additions to openapi.json beyond the routes' own types."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def _without_false_items(schema: Any) -> Any:
 
 
 def describe(app: FastAPI) -> None:
-    """Have `app` tell of events and problems in its openapi.json."""
+    """Have `app` describe events and problems in its openapi.json."""
 
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:

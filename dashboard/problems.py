@@ -1,6 +1,6 @@
-"""Errors as `application/problem+json` (RFC 9457): what is wrong, in a sentence, and no more.
+"""Errors as `application/problem+json` (RFC 9457): the fault, in a sentence, and no more.
 
-Neither payloads nor what servers said go into them.
+They contain neither payloads nor error texts of servers.
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,7 +38,7 @@ _OF_THE_PAST: dict[type[Exception], HTTPStatus] = {
 
 
 class Problem(BaseModel):
-    """An error. Some carry further members, which the route tells."""
+    """An error. Some carry further members, which the route describes."""
 
     type: str = "about:blank"
     title: str
@@ -64,7 +64,7 @@ class ProblemError(Exception):
 
 
 def not_found(what: str) -> ProblemError:
-    """One answer for what does not exist, was deleted, or belongs to somebody else."""
+    """One answer for a thing that does not exist, was deleted, or belongs to another user."""
     return ProblemError(HTTPStatus.NOT_FOUND, f"There is no {what}.")
 
 
@@ -74,7 +74,7 @@ def problem(
     headers: dict[str, str] | None = None,
     **members: object,
 ) -> Response:
-    """The answer that tells a problem."""
+    """The response with a problem."""
     problem_body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
     body = exact_json.encode(problem_body.model_dump(exclude_none=True) | members)
     return Response(body, status, headers, MEDIA_TYPE)
@@ -115,7 +115,7 @@ async def _http(_: Request, error: Any) -> Response:
 
 
 async def _invalid(_: Request, error: Any) -> Response:
-    """Which parameters are wrong; what was sent is not repeated."""
+    """Name the wrong parameters; their values are not repeated."""
     wrong = [
         {"in": where, "name": ".".join(map(str, path)), "message": one["msg"]}
         for one in error.errors()
@@ -137,12 +137,12 @@ def _telling(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Res
 
 
 async def _disconnected(_: Request, __: Exception) -> Response:
-    """For the metrics alone: nobody is there to read it."""
+    """For the metrics alone: the client has gone."""
     return problem(HTTPStatus.BAD_REQUEST, "The body ended before it was complete.")
 
 
 async def _not_storable(_: Request, __: Exception) -> Response:
-    """Such as U+0000 in a text, or a number beyond what Postgres has."""
+    """A value such as U+0000 in a text, or a number beyond the range of Postgres."""
     return problem(HTTPStatus.BAD_REQUEST, "A parameter is nothing that can be looked for.")
 
 

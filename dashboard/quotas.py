@@ -39,8 +39,9 @@ class Client(Protocol):
 
 
 class Places:
-    """Places for large requests. Where all are taken and somebody waits for one, the client that
-    has stalled for longest, STALLED_AFTER seconds or more, gives way."""
+    """Places for large requests. Where all are taken and a request waits for one, the client that
+    has stalled for longest, STALLED_AFTER seconds or more, gives way.
+    """
 
     def __init__(self, most: int) -> None:
         self._free = asyncio.Semaphore(most)
@@ -48,7 +49,7 @@ class Places:
 
     @property
     def are_taken(self) -> bool:
-        """Whether the next one has to wait."""
+        """Return whether the next one has to wait."""
         return self._free.locked()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Answers: JSON with exact numbers, lists with a cursor, and what has not changed since."""
+"""Responses: JSON with exact numbers, lists with a cursor, and unchanged content."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -68,7 +68,7 @@ class Streamed(Response):
         self._parts = parts
 
     async def __call__(self, _: Connection, receive: Receive, send: Send) -> None:
-        """Send parts until either side ends. What goes wrong before the first one is raised."""
+        """Send parts until either side ends. Errors before the first part are raised."""
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         try:
@@ -86,7 +86,7 @@ class Streamed(Response):
             start = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **start})
             while part:
-                # What the connection copies is bounded so; streams share the parts themselves.
+                # This bounds the copies of the connection; streams share the parts themselves.
                 for begin in range(0, len(part), PIECE):
                     piece = part[begin : begin + PIECE]
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -113,7 +113,7 @@ def now() -> datetime:
 
 
 def unchanged(request: Request, etag: str) -> Response | None:
-    """The answer to who has this version already."""
+    """The answer to a client that has this version already."""
     known = [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]
     if etag in known or "*" in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})

@@ -1,4 +1,4 @@
-"""The HTTP server: the application on a socket, until it is told to stop."""
+"""The HTTP server: the application on a socket, until it is stopped."""
 
 import socket
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class PortTaken(Fatal):
-    """Somebody else listens there."""
+    """Another process listens there."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
@@ -33,7 +33,7 @@ class PortTaken(Fatal):
 
 
 class TokenMissing(Fatal):
-    """Everybody could come in."""
+    """Without a token, the server would be open to everyone."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -49,7 +49,7 @@ def require_token(host: str, settings: Settings) -> None:
 
 
 def url_of(host: str, port: int) -> str:
-    """Where this machine reaches what listens there."""
+    """The URL at which this machine reaches a server on that host and port."""
     reached = _LOOPBACK_OF.get(host, host)
     return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
@@ -100,7 +100,7 @@ class _Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Whoever runs the server listens to signals."""
+        """The program that runs the server handles signals."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What routes work with, made once per server."""
+"""Services that routes use, made once per server."""
 
 from dataclasses import dataclass
 from typing import Annotated, Protocol, cast
@@ -19,7 +19,7 @@ from execstream.streams.redriving import Redriven
 
 
 class Sent(Protocol):
-    """Where Kafka has a command."""
+    """The position of a command in Kafka."""
 
     @property
     def partition(self) -> int: ...
@@ -54,7 +54,7 @@ class CommandSender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Of one running server.
+    """The services of one running server.
 
     Attributes:
         texts: connections that hand JSON over as text, for answers of any size.
@@ -73,7 +73,7 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """Those of the server that the request came to."""
+    """The services of the server that received the request."""
     return cast(Services, request.app.state.services)
 
 

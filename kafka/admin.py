@@ -1,7 +1,7 @@
-"""Making the topics on a broker what `topics.yaml` says they are.
+"""Bring the topics on a broker to the settings of `topics.yaml`.
 
-Creates what is missing and mends settings. What would lose or move records, a change of
-partitions, is refused; so is a change of replication, which is the operator's tool's work.
+Missing topics are created and settings corrected. A change of partitions would lose or move records
+and is refused; so is a change of replication, which is a task for the operator's tools.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ SETTLE_POLL = 0.05  # seconds
 SETTLE_POLLS = 300
 
 _SET_FOR_TOPIC = 1  # where a setting comes from, in Kafka's numbers
-_TOPIC_ALREADY_EXISTS = 36  # somebody else's `apply` was quicker
+_TOPIC_ALREADY_EXISTS = 36  # a concurrent `apply` was quicker
 _MISSING = "topic"
 _UNCHANGEABLE = {
     "partitions": "keys would move to other partitions; make a topic of another version instead",
@@ -33,7 +33,9 @@ _UNCHANGEABLE = {
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One thing about a topic that is not as `topics.yaml` says; None: there is no such topic."""
+    """One setting of a topic that differs from `topics.yaml`; `found` is None if the topic is
+    missing.
+    """
 
     topic: str
     what: str
@@ -42,7 +44,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class TopicRefused(Fatal):
-    """A topic cannot be made, or not be made into what it should be."""
+    """A topic cannot be created or changed as required."""
 
 
 class BrokerUnreachable(Transient):
@@ -50,7 +52,7 @@ class BrokerUnreachable(Transient):
 
 
 class TopicNotReady(Transient):
-    """A topic was made or changed, but brokers do not say so yet."""
+    """A topic was created or changed, but brokers do not report it yet."""
 
 
 async def find_differences(
@@ -64,7 +66,7 @@ async def find_differences(
 async def apply_topics(
     bootstrap: str, prefix: str = "", replication: int | None = None
 ) -> list[Difference]:
-    """Create what is missing and mend settings; what was different before.
+    """Create missing topics and correct settings; return the differences found before.
 
     Raises TopicRefused, before anything is changed, when a difference cannot be mended.
     """
@@ -82,10 +84,10 @@ async def apply_topics(
 
 
 async def describe(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[str, Any]]:
-    """What the broker says of topics, those that are missing included.
+    """Metadata of topics from the broker, missing topics included.
 
-    The client's own question would have brokers make them, with one partition, where
-    auto.create.topics.enable is what it is by default.
+    The client's own request would make the broker create them, with one partition, if
+    auto.create.topics.enable has its default.
     """
     question = MetadataRequest(topics, allow_auto_topic_creation=False)
     answer = await admin._send_request(question)  # noqa: SLF001 - see above
@@ -193,7 +195,8 @@ async def _create(
 async def _configure(admin: AIOKafkaAdminClient, names: set[str], prefix: str) -> None:
     if not names:
         return
-    # Kafka forgets what an alteration does not name: what an operator has set is set again.
+    # Kafka resets settings that an alteration does not name, so the operator's settings are sent
+    # again.
     kept = await _configs(admin, names, only_of_topic=True)
     changes = [
         ConfigResource(
@@ -211,9 +214,9 @@ async def _configure(admin: AIOKafkaAdminClient, names: set[str], prefix: str) -
 
 
 async def _settled(admin: AIOKafkaAdminClient, prefix: str, replication: int | None) -> None:
-    """Return when every broker asked says what was told, and every partition has a leader.
+    """Return when every broker asked reports the settings sent, and every partition has a leader.
 
-    Changes reach brokers one after the other. What somebody else made meanwhile is judged, too.
+    Changes reach brokers one after the other. Concurrent changes by others are judged, too.
     """
     for _ in range(SETTLE_POLLS):
         differences = await _differences(admin, prefix, replication)

@@ -1,6 +1,6 @@
-"""What Kafka itself knows: where topics begin and end, and who is in which consumer group.
+"""Facts from Kafka itself: where topics begin and end, and the members of consumer groups.
 
-Connects when it is first asked. Answers are good for a second: everybody who watches asks.
+Connects on first use. Answers are kept for a second, because every open page asks for them.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from execstream.streams.topics import TOPICS
 
 PATIENCE = 3.0  # seconds for Kafka to answer
 KEPT_FOR = 1.0  # seconds an answer is good for
-COMMITTED, ALL = "read_committed", "read_uncommitted"  # workers read what is committed
+COMMITTED, ALL = "read_committed", "read_uncommitted"  # workers read committed records only
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +43,7 @@ class Range(NamedTuple):
 
 
 class AllBounds(NamedTuple):
-    """Those of all partitions, read after `asked_at`."""
+    """Bounds of all partitions, read after `asked_at`."""
 
     asked_at: datetime
     of: dict[PartitionKey, Bounds]
@@ -78,7 +78,7 @@ class Brokers:
         self._bounds_until = float("-inf")
 
     async def bounds(self) -> AllBounds:
-        """Of all our topics that exist."""
+        """Return the bounds of all our topics that exist."""
         async with self._asking:
             if time.monotonic() >= self._bounds_until:
                 asked_at = datetime.now(UTC)
@@ -89,9 +89,10 @@ class Brokers:
     async def first_times(
         self, ranges: Mapping[PartitionKey, Range], *, committed: bool = True
     ) -> dict[PartitionKey, int]:
-        """Kafka's times, in milliseconds, of the first record in each range; of those only that
-        have one, and not just what transactions leave behind. Unless `committed`, what an open
-        transaction holds back counts, and its own records do."""
+        """Return the append time of the first record in each range, in milliseconds. Ranges without
+        a record, or with only the markers of transactions, are left out. Unless `committed`,
+        records of open transactions, and those behind them, count too.
+        """
         if not ranges:
             return {}
         isolation = COMMITTED if committed else ALL
@@ -99,7 +100,7 @@ class Brokers:
             return await self._ask(lambda: self._load_first_times(ranges, isolation))
 
     async def open_transactions(self) -> list[OpenTransaction]:
-        """Those that hold our topics back, by topic and partition."""
+        """Return the transactions that hold our topics back, by topic and partition."""
         held = [at for at, bounds in (await self.bounds()).of.items() if bounds.stable < bounds.end]
         async with self._asking:
             return await self._ask(lambda: self._load_open_transactions(held)) if held else []
@@ -134,7 +135,8 @@ class Brokers:
             for one in described["partitions"]
         ]
         parts.sort(key=lambda tp: tp.partition)
-        # The stable offsets first: what is committed between the two questions is no transaction.
+        # The stable offsets first: a commit between the two requests must not look like an open
+        # transaction.
         stable = await consumer.end_offsets(parts)
         begins, ends = await asyncio.gather(
             every.beginning_offsets(parts), every.end_offsets(parts)

@@ -2,7 +2,7 @@ r"""Reading record batches that aiokafka reads badly, or not at all.
 
 Producers may put any bytes into the names of headers, and the broker does not look. aiokafka's
 decoder raises at such a record, and so at its partition, for ever. Here a batch that its fast
-reader cannot read is read by its plain one, with what is no UTF-8 written as `\\xff`.
+reader cannot read is read by its plain one, with bytes that are not UTF-8 written as `\\xff`.
 
 aiokafka unpacks a compressed batch whole, whatever size it then has. Here one that may have more
 than MAX_RECORD_BYTES is read piece by piece (`kafka/large_batches.py`), and of no partition more
@@ -42,7 +42,7 @@ MAX_FETCHED = 8 * 1024 * 1024  # bytes of all partitions, but for the last recor
 
 
 class FetchBudget:
-    """How many bytes one fetch may still take, over all partitions.
+    """The bytes that one fetch may still take, over all partitions.
 
     `go_on` is called soon after a fetch pauses in the middle of a batch.
     """
@@ -151,7 +151,7 @@ def _plain(raw: memoryview) -> Iterator[Any]:
 
 
 class _TolerantBuffer(bytearray):
-    """Bytes whose slices decode whatever they hold."""
+    """Bytes whose slices always decode."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -168,7 +168,8 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """The next records, in order: at most `max_records` and about MAX_TAKEN, and none when
-        others have taken what the fetch may have."""
+        other partitions have used up the budget of the fetch.
+        """
         budget = fetch_budget.get()
         if budget is not None and budget.left <= 0:
             return []
@@ -208,7 +209,7 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
 
 
 def _size(record: Any) -> int:
-    """The bytes of a record, also of what was stepped over: unpacking it took as long."""
+    """The size of a record in bytes, also of one that was skipped: unpacking it took as long."""
     value = record.value
     size = len(value or b"")
     if record.headers:

@@ -2,7 +2,7 @@
 
 A record over MAX_RECORD_BYTES is stepped over: its value is an `OmittedValue`, which has its size.
 So are all records behind the first MAX_BATCH_BYTES of a batch, which are not even unpacked: one
-record stands for them, and whoever wants them sets `most_bytes` and reads again.
+record stands for them, and a caller that needs them sets `most_bytes` and reads again.
 """
 
 from collections.abc import Generator, Iterator
@@ -15,7 +15,7 @@ from aiokafka.record.util import decode_varint, encode_varint
 
 from execstream.streams.omitted import OmittedValue
 
-# Above what any of our topics takes: events may have 20 MiB.
+# More than any of our topics accepts: events may have 20 MiB.
 MAX_RECORD_BYTES = 24 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024 * 1024  # unpacked: seconds of CPU
 # Of a batch, for reads of the current context.
@@ -53,7 +53,7 @@ class SteppedOver(NamedTuple):
     checksum: None = None
 
 
-PAUSE: Final = OmittedValue(None, 0)  # the value of what is no record
+PAUSE: Final = OmittedValue(None, 0)  # the value of a record that stands for a pause
 
 
 def uncompressed(
@@ -87,7 +87,7 @@ class LargeBatch:
     def segments(self) -> Iterator[Segment | None]:
         """The records up to MAX_BATCH_BYTES, in order; large ones without their values. None is a
         pause, in which the reader may do something else: the next segment takes a while."""
-        place = records = 0  # of what is held: bytes and records of the next segment
+        place = records = 0  # in the held bytes: bytes and records of the next segment
         for _ in range(self._count):
             self._hold(place + _LONGEST)
             length, begin = self._varint(place)
@@ -113,7 +113,7 @@ class LargeBatch:
             raise CorruptRecordException("There are bytes behind the last record of a batch")
 
     def pause(self) -> SteppedOver:
-        """What stands for a pause among the records: a PAUSE at the last offset of the batch."""
+        """The placeholder of a pause: a PAUSE at the last offset of the batch."""
         return SteppedOver(self._last, self._timestamp, self._timestamp_type, PAUSE)
 
     def unread(self, after: int | None) -> Iterator[SteppedOver]:
@@ -181,7 +181,7 @@ class LargeBatch:
         return self._take(size)
 
     def _varint(self, place: int, least: int = 0) -> tuple[int, int]:
-        """The number at `place` of what is held, and the place behind it."""
+        """The number at `place` of the held bytes, and the place behind it."""
         try:
             number, end = decode_varint(self._held, place)
         except (IndexError, ValueError) as error:

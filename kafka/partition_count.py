@@ -2,7 +2,7 @@
 
 Kafka lets an operator add partitions. Keys would then move to other ones, and with them commands of
 runs that began before: each would be a dead letter, or overtake others on the old partition. So
-workers stop, and clients send nothing, until the topic is what it was.
+workers stop, and clients send nothing, until the topic has its partitions again.
 """
 
 from execstream.streams.errors import Fatal

@@ -28,7 +28,7 @@ INTERVAL_ALONE = 0.005  # seconds between requests at least, for a record that n
 INTERVAL = 0.015  # seconds between requests at least, for all others
 BATCH_BYTES = 512 * 1024
 TOPIC_PATIENCE = 5.0  # seconds until a topic that no broker knows counts as missing
-LAST_PATIENCE = 2.0  # seconds at the end for records whose senders have given up
+LAST_PATIENCE = 2.0  # seconds at the end for records whose callers have given up
 
 
 async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
@@ -68,11 +68,11 @@ class _Waiting(NamedTuple):
 
 
 class Producer:
-    """Sends records of one topic and tells where each one is.
+    """Send records of one topic and return the partition and offset of each.
 
-    Records that come within some milliseconds share a request. `close` sends what somebody still
-    waits for. A record whose sender gives up, cancelled, is dropped unless it is under way: while
-    a broker is away, nothing piles up.
+    Records that come within some milliseconds share a request. `close` sends records whose callers
+    still wait. A record whose caller is cancelled is dropped unless it is in flight, so nothing
+    piles up while a broker is unavailable.
     """
 
     def __init__(self, bootstrap: str, topic: str) -> None:
@@ -98,7 +98,7 @@ class Producer:
         try:
             async with asyncio.timeout(LAST_PATIENCE):
                 await self._producer.stop()
-        except TimeoutError:  # the broker is away, and nobody waits for what it has not got
+        except TimeoutError:  # the broker is unavailable, and no caller waits for the rest
             await self._producer.client.close()
 
     async def send(
@@ -231,7 +231,7 @@ class BulkProducer:
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Take a record for the partition of its key, unless another one is told.
+        """Take a record for the partition of its key, unless `partition` names another.
 
         Raises aiokafka's KafkaError when an earlier batch of the partition was not accepted.
         """
@@ -245,7 +245,7 @@ class BulkProducer:
 
     @property
     def partitions(self) -> int:
-        """How many partitions the topic has."""
+        """The number of partitions of the topic."""
         return len(self._filling)
 
     async def flush(self) -> None:

@@ -20,7 +20,7 @@ FETCH_BYTES = 1024 * 1024  # one larger record still comes
 
 @dataclass(slots=True)
 class Extent:
-    """What a topic holds, by partition: offsets from `first` up to `end`."""
+    """The offsets that a topic holds, by partition: from `first` up to `end`."""
 
     first: dict[int, int] = field(default_factory=dict)
     end: dict[int, int] = field(default_factory=dict)
@@ -28,8 +28,9 @@ class Extent:
 
 @asynccontextmanager
 async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group that reads what is committed, unless `options`, which are
-    aiokafka's, say otherwise."""
+    """A consumer without a group that reads committed records, unless aiokafka's `options` change
+    that.
+    """
     header_decoding.install()
     made = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -47,7 +48,7 @@ async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaCons
 
 
 async def extent(reader: AIOKafkaConsumer, topic: str) -> Extent:
-    """What `topic` holds now; nothing when there is no such topic."""
+    """Return the extent of `topic` now; empty if there is no such topic."""
     # Not `partitions_for_topic`, which forgets topics that nothing is assigned of.
     cluster = await reader._client.fetch_all_metadata()  # noqa: SLF001
     numbers = cluster.partitions_for_topic(topic) or ()
@@ -65,8 +66,9 @@ async def extent(reader: AIOKafkaConsumer, topic: str) -> Extent:
 async def unlimited(
     reader: AIOKafkaConsumer, topic: str, partition: int, offsets: range
 ) -> AsyncIterator[list[ConsumerRecord]]:
-    """Records at `offsets`, also those behind the limit of a batch; unpacking what is before them
-    takes seconds."""
+    """Records at `offsets`, also those behind the limit of a batch; unpacking the ones before them
+    takes seconds.
+    """
     found = records(reader, topic, partition, offsets.start, offsets.stop)
     while True:
         token = large_batches.most_bytes.set(sys.maxsize)
@@ -88,7 +90,7 @@ async def records(
     tp = TopicPartition(topic, partition)
     reader.assign([tp])
     reader.seek(tp, begin)
-    # The position passes markers of transactions too, which no record tells of.
+    # The position passes transaction markers too, of which no record is returned.
     while await reader.position(tp) < end:
         for found in (await reader.getmany(tp, timeout_ms=_POLL)).values():
             if some := [record for record in found if record.offset < end]:

@@ -12,17 +12,17 @@ from execstream.streams.errors import Fatal
 
 
 class CertificatesUnusable(Fatal):
-    """Files for TLS are not what they should be."""
+    """Files for TLS cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What brokers want of their clients, in Kafka's own words.
+    """Security settings of the brokers, named as Kafka names them.
 
     Attributes:
         protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
         mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; of SASL.
-        ca_file: whose certificates to trust (PEM); None: the authorities this machine trusts.
+        ca_file: certificate authorities to trust (PEM); None: those that this machine trusts.
         cert_file: a certificate of our own (PEM), where brokers ask for one.
         key_file: its key; None: it is in `cert_file`.
     """
@@ -40,7 +40,7 @@ class Security:
         return self.protocol.startswith("SASL_")
 
     def context(self) -> ssl.SSLContext | None:
-        """What TLS needs to know; None without TLS."""
+        """The TLS context; None without TLS."""
         if not self.protocol.endswith("SSL"):
             return None
         try:
@@ -54,7 +54,7 @@ class Security:
 
 
 class _Process:
-    """What all connections of this process have in common."""
+    """Settings that all connections of this process share."""
 
     options: ClassVar[dict[str, Any]] = {}
 
@@ -63,7 +63,7 @@ def configure_security(security: Security) -> None:
     """Have all clients that are made from now on get in like this.
 
     Raises:
-        CertificatesUnusable: one of the files is missing, or not what it should be.
+        CertificatesUnusable: one of the files is missing or unusable.
     """
     options = {"security_protocol": security.protocol, "ssl_context": security.context()}
     if security.is_sasl:
@@ -81,7 +81,7 @@ def client_options() -> dict[str, Any]:
 
 
 def no_broker(bootstrap: str) -> str:
-    """The sentence when no connection to a broker succeeds; only one by hand tells why."""
+    """The message when no connection to a broker succeeds; `doctor` finds the reason."""
     return (
         f"No Kafka broker answers at {bootstrap}, or none lets this client in: "
         "`execstream doctor` finds the reason."

@@ -34,15 +34,16 @@ _XERIAL_HEADER = 16  # bytes
 
 
 def most_unpacked(compression: int, packed: Packed) -> int:
-    """How many bytes `packed` can be at most once it is unpacked. What is malformed counts up to
-    where it is: nothing behind it is unpacked either."""
+    """The most bytes that `packed` can unpack to. Malformed data counts up to the fault: nothing
+    behind it is unpacked either.
+    """
     if compression == GZIP:
         return len(packed) * _DEFLATE_RATIO
     if compression == SNAPPY:
         return sum(size for _, size in _snappy_blocks(packed))
     if compression in (LZ4, ZSTD):
         return _most_in_frames(packed, _lz4_frame if compression == LZ4 else _zstd_frame)
-    return 0  # aiokafka knows no other, and says so
+    return 0  # aiokafka raises for any other
 
 
 def unpacked(compression: int, packed: Packed, limit: int) -> bytes | None:
@@ -59,7 +60,7 @@ def unpacked(compression: int, packed: Packed, limit: int) -> bytes | None:
 
 
 def pieces(compression: int, packed: Packed) -> Iterator[bytes]:
-    """What `packed` holds, in order.
+    """Yield the unpacked content of `packed`, in order.
 
     Raises:
         CorruptRecordException: it is malformed, or ends too soon.
@@ -73,7 +74,7 @@ def pieces(compression: int, packed: Packed) -> Iterator[bytes]:
 
 
 def _most_in_frames(packed: Packed, frame: Callable[[Packed, int], tuple[int, int]]) -> int:
-    """The sum over all frames; `frame` tells what one can hold, and where it ends."""
+    """The sum over all frames; `frame` returns the most that one can hold, and where it ends."""
     most = place = 0
     magic = _ZSTD_MAGIC if frame is _zstd_frame else _LZ4_MAGIC
     while place < len(packed):
@@ -124,7 +125,7 @@ def _number(packed: Packed, place: int, width: int) -> int:
 
 
 def _snappy_blocks(packed: Packed) -> Iterator[tuple[Packed, int]]:
-    """The blocks, each with the size that it says it has; one that is malformed is the last."""
+    """The blocks, each with the size that it declares; a malformed one is the last."""
     place, end = 0, len(packed)
     is_framed = codec._detect_xerial_stream(packed)  # noqa: SLF001 - so that both see the same
     if is_framed:
@@ -167,8 +168,9 @@ def _gzip_pieces(packed: Packed) -> Iterator[bytes]:
 
 
 def _piped(decompress_into: Callable[[Packed, Any], Any], packed: Packed) -> Iterator[bytes]:
-    """What `decompress_into` writes. cramjam has no decompressor that stops half-way; but it writes
-    into files, and a pipe holds a thread of it back until its reader has come so far."""
+    """Yield the bytes that `decompress_into` writes. cramjam has no decompressor that stops
+    half-way; but it writes into files, and a pipe blocks its thread until the reader has caught up.
+    """
     outlet, inlet = os.pipe()
     ends: list[str | None] = []
     writer = threading.Thread(
@@ -191,7 +193,7 @@ def _write(
     inlet: int,
     ends: list[str | None],
 ) -> None:
-    """Unpack into the pipe; adds to `ends` None, or what went wrong."""
+    """Unpack into the pipe; adds to `ends` None, or the error."""
     try:
         try:
             sink = codec.cramjam.File(f"/dev/fd/{inlet}", read=False, write=True, truncate=False)

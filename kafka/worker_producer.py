@@ -40,6 +40,6 @@ class LazyProducer:
             return self._producer
 
     async def close(self) -> None:
-        """Send what is under way, and let go."""
+        """Send the records in flight, and close."""
         if self._producer is not None:
             await self._producer.stop()

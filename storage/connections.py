@@ -27,8 +27,8 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What is raised while Postgres does not answer."""
 
 
-# What statements and texts of values mean must not depend on a setting of the database, the role
-# or the DSN: where hours and days begin, and how times, spans and floats are read and written.
+# The meaning of statements and of values as text must not depend on a setting of the database, the
+# role or the DSN: where hours and days begin, and how times, spans and floats are read and written.
 _MEANING = {
     "timezone": "UTC",
     "datestyle": "ISO, MDY",
@@ -240,7 +240,7 @@ class Session:
         return self._connection
 
     def terminate(self) -> None:
-        """Drop the connection, whose state is unknown."""
+        """Drop the connection, because its state is unknown."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

@@ -1,4 +1,4 @@
-"""What all reads share: optional conditions, ids as callers spell them, one moment to look at."""
+"""Helpers that all reads share: optional conditions, ids as callers spell them, snapshots."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ class Where:
         return f"${len(self.args)}"
 
     def add(self, condition: str, value: object) -> None:
-        """Ask for `condition`, whose `{}` stands for `value`; None asks for nothing."""
+        """Add `condition`, whose `{}` stands for `value`; None adds nothing."""
         if value is not None:
             self._conditions.append(condition.format(self.arg(value)))
 
@@ -38,7 +38,7 @@ class Where:
 
 
 def parse_id(text: str) -> UUID | None:
-    """The id, or None for what cannot be one: `id = NULL` is true of no row."""
+    """The id, or None for an invalid one: `id = NULL` is true of no row."""
     try:
         return UUID(text)
     except ValueError:
@@ -54,7 +54,7 @@ def at_least_one(**values: int) -> None:
 
 @asynccontextmanager
 async def snapshot(db: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A connection whose statements all see the tables as they were at the first of them."""
+    """A connection whose statements all see the tables as of the first of them."""
     async with (
         db.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),

@@ -35,8 +35,9 @@ noted: set[str] = set()
 
 
 class Cell(NamedTuple):
-    """A value of a run: its table, the row within the run such as `entry 3`, and the column; what
-    is not known is empty."""
+    """A value of a run: its table, the row within the run such as `entry 3`, and the column;
+    unknown parts are empty.
+    """
 
     table: str
     row: str = ""
@@ -102,7 +103,7 @@ def _completed(cell: Cell, error: BaseException) -> Cell:
 
 @contextmanager
 def reading(graph_exec_id: object, cell: Cell = UNKNOWN_CELL) -> Iterator[None]:
-    """Raise UnreadableRun for the run in place of what its rows raise in the context."""
+    """Raise UnreadableRun for the run in place of the errors of its rows in the context."""
     try:
         yield
     except NOT_AS_WRITTEN as error:
@@ -111,7 +112,7 @@ def reading(graph_exec_id: object, cell: Cell = UNKNOWN_CELL) -> Iterator[None]:
 
 @contextmanager
 def reading_row(table: str) -> Iterator[None]:
-    """Raise UnreadableRow in place of what a row of `table`, which is of no run, raises."""
+    """Raise UnreadableRow in place of the errors of a row of `table`, which belongs to no run."""
     try:
         yield
     except NOT_AS_WRITTEN as error:
@@ -119,7 +120,7 @@ def reading_row(table: str) -> Iterator[None]:
 
 
 def note(error: UnreadableRow) -> None:
-    """Log what is left out, the first time, and count it."""
+    """Log a row that is left out, the first time, and count it."""
     if error.subject in noted:
         return
     if len(noted) < MOST_NOTED:
@@ -145,7 +146,7 @@ def readable(rows: Iterable[Row], build: Callable[[Row], Item]) -> list[Item]:
 
 
 def left_out() -> str | None:
-    """What was noted since the process started, as a sentence with the way out."""
+    """The rows left out since the process started, as a sentence with the way out."""
     if not noted:
         return None
     runs = sorted(one for one in noted if parse_id(one) is not None)

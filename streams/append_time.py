@@ -1,4 +1,4 @@
-"""When the broker appended a record, as opposed to the times that its producer names.
+"""The append time of a record, as opposed to the times that its producer names.
 
 Whatever costs something or asks for attention goes by the append time. A topic that was made
 before its broker kept append times has producers' times in its records, which count as unknown.
@@ -28,8 +28,9 @@ def append_time(record: Timed) -> datetime | None:
 
 
 def is_skewed(at: datetime, record: Timed) -> bool:
-    """Whether `at`, a time that the producer of `record` names, is more than an hour after the
-    append time; false where that is unknown."""
+    """Return whether `at`, a time named by the producer of `record`, is more than an hour after the
+    append time; false if that is unknown.
+    """
     # Seconds rounded alike, so that they compare as the times do; without making a time of them.
     return (
         record.timestamp_type == _APPENDED

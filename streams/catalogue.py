@@ -1,4 +1,4 @@
-"""Catalogue entries: what blocks and graphs are called (`execution.catalogue.v1`).
+"""Catalogue entries: the names of blocks and graphs (`execution.catalogue.v1`).
 
 Keys are `block:<block_id>` and `graph:<graph_id>:<version>`; a null value takes an entry away.
 """
@@ -59,13 +59,13 @@ _DIGITS = re.compile(r"[0-9]{1,10}")  # as many as the greatest version has
 
 
 class NotInCatalogue(ValueError):
-    """A record that defines nothing, or something else than its key says."""
+    """A record that defines nothing, or another entry than its key names."""
 
 
 def decode_catalogue(
     key: bytes | None, value: bytes | None
 ) -> tuple[CatalogueKey, Definition | None]:
-    """What a record says about which entry; None: the entry is taken away."""
+    """Return the entry that a record names and its definition; None: the entry is removed."""
     named = _decode_key(key)
     if value is None:
         return named, None
@@ -90,7 +90,9 @@ def key_of(definition: Definition) -> CatalogueKey:
 
 
 def _decode_key(key: bytes | None) -> CatalogueKey:
-    """The key alone says which entry a null value takes away, so it is judged as fields are."""
+    """Decode a key. For a null value the key alone names the entry, so it is validated as fields
+    are.
+    """
     kind, _, rest = (key or b"").decode(errors="replace").partition(":")
     graph_id, _, version = rest.rpartition(":")
     try:

@@ -1,8 +1,8 @@
 """Commands: requests of producers (`execution.commands.v1`).
 
-The wire form is one JSON object per command, told apart by `type`. Payloads stay `msgspec.Raw`,
+The wire form is one JSON object per command, distinguished by `type`. Payloads stay `msgspec.Raw`,
 bytes of JSON that are stored and forwarded without being parsed. Names, types and effects:
-`docs/contract.md`, section 2. Validation of what msgspec cannot express is in `decoding`.
+`docs/contract.md`, section 2. Checks that msgspec cannot express are in `decoding`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TIME = (
     r"(?:\.[0-9]{1,9})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
 )
 _SHA256 = r"^[0-9a-f]{64}\Z"
-# What a sender is to write, by the pattern that checks it.
+# The message to a sender, by the pattern that checks the text.
 FORMS = {
     UUID: "Expected a lower-case UUID with hyphens",
     NAME: "Expected 1 to 128 of A-Z a-z 0-9 _ . : @ | -",
@@ -32,7 +32,7 @@ FORMS = {
 
 
 class Form(NamedTuple):
-    """Of a text: the pattern that it must match.
+    """The pattern that a text must match.
 
     msgspec does not look at it, since a pattern of its own costs a regular expression per field.
     `forms` has the check of commands, and `enforcing` for all other uses of the types below.
@@ -198,7 +198,7 @@ def _read_time(text: str) -> datetime:
 
 # Not cached: to look a text up among many takes longer than to read it again.
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 time as an aware datetime in UTC, without what is below a microsecond.
+    """An RFC 3339 time as an aware datetime in UTC, cut to microseconds.
 
     Raises ValueError when there is no such moment.
     """

@@ -1,9 +1,8 @@
-"""From a record's bytes to a command, or to the reason why it is a dead letter.
+"""Decoding: from the bytes of a record to a command, or to the reason why it is a dead letter.
 
-The common case costs one pass of msgspec and checks that are cheap; only what fails one of them is
-judged in full and looked at closely, to tell the first reason of the contract's order.
-`wrong_partition`, and data that Postgres refuses for another cause than its numbers, are found
-elsewhere.
+The common case costs one pass of msgspec and checks that are cheap; only records that fail one of
+them are checked in full, to find the first reason in the contract's order. `wrong_partition`, and
+data that Postgres refuses for another cause than its numbers, are found elsewhere.
 """
 
 from contextlib import suppress
@@ -46,7 +45,7 @@ _OBJECT, _NULL, _STRING = b'{n"'  # with which values begin
 
 
 def _fields_of(kind: object) -> dict[type[Command], tuple[str, ...]]:
-    """By command, the names of its fields of one type."""
+    """The names of the fields of one type, by command."""
     return {
         command: tuple(
             one.name for one in msgspec.structs.fields(command) if hints[one.name] == kind
@@ -61,7 +60,7 @@ _VALUES = _fields_of(Raw)
 _PAYLOADS = {command: _DOCUMENTS[command] + _VALUES[command] for command in _DOCUMENTS}
 _PINS = _fields_of(Pin)
 
-# Of these nothing is read any more, not even who sent it.
+# Nothing is read from these any more, not even the sender.
 _UNREAD = (
     DeadReason.TOO_LARGE,
     DeadReason.BATCH_TOO_LARGE,
@@ -134,7 +133,7 @@ def _command_in(value: bytes, *, bounded: bool) -> Command | Dead:
 
 
 def _judged(value: bytes) -> Command:
-    """The command whose texts have their forms. Raises msgspec.DecodeError."""
+    """The command whose texts match their forms. Raises msgspec.DecodeError."""
     _strict.decode(value)
     command: Command = _command.decode(value)
     return command
@@ -158,8 +157,9 @@ def too_large(size: int | None, limit: int) -> Dead:
 
 
 def asks(value: bytes | None, dead: Dead) -> tuple[str, str] | None:
-    """What a record that is dead asks for: (reply_to, command id); None when it does not, or when
-    that cannot be read."""
+    """Return the reply that a dead record asks for: (reply_to, command id); None when it asks for
+    none, or when that cannot be read.
+    """
     if value is None or dead.reason in _UNREAD:
         return None
     try:
@@ -185,7 +185,7 @@ class Sender(NamedTuple):
 
 
 def read_sender(value: bytes | None) -> Sender:
-    """Read who sent a command, without its payloads."""
+    """Read the sender of a command, without its payloads."""
     try:
         found = _sender.decode(value or b"")
     except NOT_READABLE:
@@ -211,7 +211,7 @@ def _look_closely(value: bytes, *, bounded: bool) -> Command | Dead:
 
 
 def _read_header(value: bytes) -> dict[str, Raw] | Dead:
-    """The fields of an object whose version and type are known; else the dead letter."""
+    """The fields of an object with a known version and type; otherwise the dead letter."""
     try:
         value.decode()
         _any_json.decode(value)
@@ -236,7 +236,7 @@ def _unknown_type(kind: object) -> Dead:
 
 
 def _parsed(raw: Raw | None) -> Any:
-    """A small scalar of a header; None for what is no such thing."""
+    """A small scalar of a header; None for any other value."""
     try:
         return None if raw is None else msgspec.json.decode(raw)
     except msgspec.DecodeError:
@@ -244,7 +244,9 @@ def _parsed(raw: Raw | None) -> Any:
 
 
 def _check_fields(command: Command, value: bytes, *, bounded: bool) -> Dead | None:
-    """What types cannot say: real moments, objects where objects are meant; cleans the text."""
+    """Check rules that types cannot express (valid times, objects where objects are meant) and
+    clean the text.
+    """
     try:
         command.time  # noqa: B018 - the check is that it can be read
     except ValueError as error:
@@ -326,5 +328,5 @@ def _invalid(path: str, message: str) -> Dead:
 
 
 def _quoted(value: Any) -> str | None:
-    """What was sent, which may be of any size, as a text that fits into a header."""
+    """The value as a text that fits into a header, whatever its size."""
     return None if value is None else str(value)[:MAX_QUOTE]

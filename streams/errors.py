@@ -1,18 +1,18 @@
 """Errors hang on two bases: waiting may cure it, or nothing will.
 
-What is expected (a refusal, a duplicate, a dead letter) is an answer, not an error: `outcomes`.
+Expected outcomes (a refusal, a duplicate, a dead letter) are answers, not errors: see `outcomes`.
 """
 
 import re
 
 import msgspec
 
-# What msgspec raises on bytes that are no JSON, no UTF-8, or nested by the thousand.
+# The exceptions of msgspec for bytes that are not JSON, not UTF-8, or nested by the thousand.
 NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 _LONGEST_REASON = 300  # characters
-# Redis repeats what it was sent behind these words.
+# Redis repeats the arguments of a command behind these words.
 _REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 
@@ -26,7 +26,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class ExecstreamError(Exception):
-    """Says in a sentence what is wrong, with the offending value and the way out."""
+    """An error whose text names the fault, the offending value and the way out."""
 
 
 class Transient(ExecstreamError):
@@ -34,7 +34,7 @@ class Transient(ExecstreamError):
 
 
 class Fatal(ExecstreamError):
-    """Trying again will not help; somebody has to change something."""
+    """Retrying will not help; an operator or a sender has to change something."""
 
 
 class NotConfigured(Fatal):
@@ -56,7 +56,7 @@ class NotDelivered(Transient):
 
 
 class OutcomeUnknown(Transient):
-    """Kafka has the command, but nobody told in time what became of it.
+    """Kafka has the command, but no reply with its outcome came in time.
 
     It may still take effect. Sent again with the same id, it does so only once. `place`: its
     partition and offset.

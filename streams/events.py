@@ -20,9 +20,9 @@ from execstream.streams.topics import EVENTS
 Maybe = UnsetType  # absent from the wire
 
 
-# (partition, offset, index) of the command: its (rebased) offset in its partition, and which of
-# the command's events this is. Never decreasing in a partition of the topic, except that a
-# stretch may appear again after a crash: drop what is not greater than the last one seen.
+# (partition, offset, index) of the command: its (rebased) offset in its partition, and the number
+# of the event among those of the command. Never decreasing in a partition of the topic, except that
+# a stretch may appear again after a crash: drop events that are not greater than the last one seen.
 Source = tuple[int, int, int]
 SourceOffset = tuple[int, int]  # offset and index of a source in its partition
 
@@ -31,7 +31,7 @@ NOWHERE: SourceOffset = (-1, -1)
 
 
 class Event(Struct, omit_defaults=True, kw_only=True):
-    """The wire form. Which fields a type has is told by the contract; the rest are absent."""
+    """The wire form. The contract lists the fields of each type; the rest are absent."""
 
     type: str
     at: datetime
@@ -53,7 +53,7 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     queued_time: datetime | Maybe = UNSET
     started_time: datetime | Maybe = UNSET
     ended_time: datetime | Maybe = UNSET
-    # what changed
+    # the changed fields
     was: ExecutionStatus | Maybe = UNSET
     status: ExecutionStatus | Maybe = UNSET
     stats: Raw | Maybe = UNSET
@@ -86,7 +86,7 @@ decode_event = msgspec.json.Decoder(Event).decode
 
 
 def encode_event(event: Event) -> bytes:
-    """The wire form; one that the topic would not take is shortened, and says so."""
+    """The wire form; an event too large for the topic is shortened and has `truncated`."""
     json = _encode(event)
     if len(json) <= MAX_EVENT_BYTES:
         return json

@@ -1,7 +1,7 @@
-"""JSON whose numbers keep their value.
+"""JSON that keeps the value of numbers.
 
-A whole number is an `int`. Any other is a `float` where that stands for exactly what was written,
-and a `Decimal` where digits would be lost or it would become infinite or zero.
+A whole number is an `int`. Any other is a `float` where that has exactly the written value, and a
+`Decimal` where digits would be lost or the number would become infinite or zero.
 """
 
 import json
@@ -24,8 +24,9 @@ def decode(text: str | bytes) -> object:
 
 
 def encode(value: object) -> bytes:
-    """The value as JSON, models of ours among it; what pydantic writes itself has a string for a
-    Decimal."""
+    """The value as JSON, models of ours included; pydantic's own encoder writes a Decimal as a
+    string.
+    """
     return _encode(value)
 
 
@@ -42,7 +43,7 @@ def _number(text: str) -> Number:
 
 
 def _plain(value: object) -> object:
-    from pydantic import BaseModel  # noqa: PLC0415 - whoever has a model has it already
+    from pydantic import BaseModel  # noqa: PLC0415 - a caller with a model has imported it already
 
     if isinstance(value, BaseModel):
         return value.model_dump()

@@ -1,4 +1,4 @@
-"""The fold: a run's state is what its entries, one after the other, make of nothing.
+"""The fold: a run's state is the result of applying its entries, in order, to an empty state.
 
 `fold` applies a command: it decides, then evolves. `evolve` alone rebuilds a state from the
 journal. Both are the only way a state ever changes.
@@ -30,8 +30,9 @@ class GapInJournal(Fatal):
 def fold(
     run: Run | None, command: RunCommand, partition: int, table: Table = ALLOWED_FROM
 ) -> tuple[Run, list[Entry]] | Duplicate | Refused:
-    """Apply `command`, which came on `partition`: the run after it, and what happened. Other
-    tables than the one that holds are for asking what would happen."""
+    """Apply `command`, which came on `partition`; return the run after it, and its entries. Pass
+    another `table` than the one in force to ask for a hypothetical outcome.
+    """
     decision = decide(run, command, table)
     if not isinstance(decision, list):
         return decision

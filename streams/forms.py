@@ -1,7 +1,7 @@
 """The forms of texts in commands: types that enforce them, and a check that costs little.
 
-Texts that pass the check have their forms. Of those that do not, only decoding the command as the
-type that enforces forms tells whether one is missed, and which.
+Texts that pass the check have their forms. For the rest, only decoding the command as the type that
+enforces forms finds whether a text misses its form, and which.
 """
 
 import re
@@ -66,7 +66,7 @@ _ID_AND_TIME = re.compile(f"{UUID.removesuffix(_END)} {TIME.removeprefix('^')}")
 
 
 class _Texts:
-    """Tells texts of one form: those that were seen lately without looking at them again."""
+    """A check for texts of one form, which remembers texts that passed lately."""
 
     def __init__(self, form: str) -> None:
         self._has_form = re.compile(form).match
@@ -102,8 +102,9 @@ def forms_in(hint: Any) -> Iterator[Form]:
 
 
 def _getters() -> Iterator[tuple[type[Command], tuple[_Getter, _Getter]]]:
-    """By command, what gets its ids but its own, and its names; of those that have no other texts
-    with a form, nor lists of them."""
+    """By command, the getters of its ids (without its own) and of its names; only for commands that
+    have no other texts with a form, nor lists of them.
+    """
     for command in COMMAND_TYPES.values():
         hints = get_type_hints(command, include_extras=True)
         ids, names = (
@@ -125,8 +126,7 @@ _ids, _names = _Texts(UUID), _Texts(NAME)
 
 
 def has_forms(command: Command) -> bool:
-    """Whether the texts of `command` are known to have their forms; false does not say that one
-    has not."""
+    """Return whether the texts of `command` are known to have their forms; false means unknown."""
     getters = _GETTERS.get(command.__class__)
     return (
         getters is not None

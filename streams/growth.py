@@ -1,4 +1,4 @@
-"""Bounds on what one command grows into: entries of the journal, and bytes that it repeats.
+"""Bounds on the growth from one command: entries of the journal, and bytes that it repeats.
 
 Bytes that come in are bounded elsewhere. A pin of nine bytes becomes an entry, an event and a
 message, and one command about many steps repeats its stats for each. Documented in
@@ -22,14 +22,14 @@ GROWING = (CreateGraph, UpdateNodes)  # the commands that have bounds of their o
 
 
 class Excess(NamedTuple):
-    """Where a command grows beyond a bound, and a sentence about it."""
+    """The field where a command grows beyond a bound, and a sentence about it."""
 
     path: str
     message: str
 
 
 def more_entries(command: CreateGraph | UpdateNodes) -> int:
-    """How many entries of the journal `command` may make beyond the first."""
+    """The number of journal entries that `command` may make beyond the first."""
     if isinstance(command, UpdateNodes):
         return len(command.node_exec_ids) - 1
     nodes = command.starting_nodes
@@ -44,7 +44,7 @@ def more_bytes(command: CreateGraph | UpdateNodes) -> int:
 
 
 def has_many_values(json: bytes) -> bool:
-    """Whether the JSON of a command has more than MAX_VALUES; cheap, to be asked first."""
+    """Return whether the JSON of a command has more than MAX_VALUES; cheap, to be asked first."""
     if len(json) <= MAX_VALUES:
         return False
     # Most large commands are text, of which a count over all bytes, strings included, is enough.

@@ -1,7 +1,7 @@
-"""Journal entries: what happened to a run, in the order in which it happened.
+"""Journal entries: the changes of a run, in order.
 
-Entries are the truth. Rows are folds of them, events are their public form, and a run's state
-is what `fold.evolve` makes of them.
+Entries are the truth. Rows are folds of them, events are their public form, and a run's state is
+the result of `fold.evolve`.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class EntryType(StrEnum):
 
 
 class Detail(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What the fold needs of an entry beyond its columns; each type uses a few of these."""
+    """Fields of an entry that the fold needs beyond its columns; each type uses a few of these."""
 
     # graph.created
     user_id: str | UnsetType = UNSET

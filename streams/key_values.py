@@ -9,9 +9,9 @@ from execstream.streams.outcomes import Applied, Duplicate, Refusal, Refused
 
 @dataclass(slots=True)
 class KeyValues:
-    """What is known of the key-values that a batch touches.
+    """The stored state of the key-values that a batch touches.
 
-    `written[user_id, key]`: `at` of what is stored, None when nothing is; `applied`: the
+    `written[user_id, key]`: `at` of the stored value, None when there is none; `applied`: the
     (user_id, command id) pairs that had their effect.
     """
 
@@ -20,7 +20,7 @@ class KeyValues:
 
 
 def fold_key_value(known: KeyValues, command: SetKeyValue) -> Applied | Duplicate | Refused:
-    """Apply `command` to what is known; the value itself is for the caller to store."""
+    """Apply `command` to the known key-values; the caller stores the value itself."""
     command_key = (command.user_id, command.id)
     if command_key in known.applied:
         return Duplicate(Applied())

@@ -8,7 +8,7 @@ from execstream.streams.errors import Fatal
 # The `seq` of the last entry that counts, or a time: everything up to the last entry by then.
 Moment = int | datetime
 
-_MOST_DIGITS = 18  # what a bigint holds for sure
+_MOST_DIGITS = 18  # digits that a bigint always holds
 
 
 class NoMoment(Fatal):
@@ -23,7 +23,7 @@ def parse_moment(text: str) -> Moment:
 
 
 def parse_instant(text: str) -> datetime:
-    """An RFC 3339 time, which says its zone. Raises NoMoment."""
+    """An RFC 3339 time with its zone. Raises NoMoment."""
     try:
         if datetime.fromisoformat(text.upper()).tzinfo is not None:
             return parse_time(text)

@@ -5,10 +5,10 @@ class OmittedValue(bytes):
     """Stands for the value of such a record, and is empty.
 
     Attributes:
-        size: bytes of the value; of the record, where its key or its headers are what is large;
-            None where the record was not unpacked, because its batch is too large.
-        limit: how many bytes the reader takes, of a record or of a batch.
-        offsets: of records that were not unpacked, of which it stands for all.
+        size: bytes of the value, or of the record where its key or its headers are too large; None
+            where the record was not unpacked, because its batch is too large.
+        limit: the most bytes that the reader takes, of a record or of a batch.
+        offsets: of the records that were not unpacked and that this one stands for.
     """
 
     size: int | None
@@ -22,5 +22,5 @@ class OmittedValue(bytes):
 
 
 def records_of(value: bytes | None) -> int:
-    """How many records one with `value` stands for."""
+    """The number of records that a record with `value` stands for."""
     return len(value.offsets) if isinstance(value, OmittedValue) else 1

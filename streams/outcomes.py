@@ -1,4 +1,4 @@
-"""What became of a command: every command has exactly one outcome.
+"""Outcomes of commands: every command has exactly one.
 
 Refusals and dead letters are answers, not errors. Reasons and their order: `docs/contract.md`,
 section 2.
@@ -53,7 +53,7 @@ class QuarantineReason(StrEnum):
 
     FAULT = "fault"  # applying it alone fails each time
     PARKED = "parked"  # an earlier record of its key is in quarantine
-    COPY = "copy"  # one sent by `quarantine retry` whose original is not the first, or fails again
+    COPY = "copy"  # from `quarantine retry`; its original is not the first, or fails again
 
 
 class Applied(Struct, frozen=True, gc=False):
@@ -71,13 +71,13 @@ class Applied(Struct, frozen=True, gc=False):
 
 
 class Duplicate(Struct, frozen=True):
-    """This command was applied before; `first_outcome` is told again."""
+    """This command was applied before; the reply repeats `first_outcome`."""
 
     first_outcome: Applied
 
 
 class Refused(Struct, frozen=True):
-    """The rules say no. `detail` is a JSON object that helps the sender."""
+    """The rules reject the command. `detail` is a JSON object that helps the sender."""
 
     reason: Refusal
     detail: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +116,7 @@ def described(dead: Dead) -> str:
 
 
 def detail_json(detail: dict[str, Any]) -> bytes:
-    """`detail` as JSON; it may quote what a sender sent, so it is cleaned like it."""
+    """`detail` as JSON; it may quote text of the sender, so it is cleaned in the same way."""
     json = msgspec.json.encode(detail)
     return clean_json(json) if may_need_cleaning(json) else json
 

@@ -1,7 +1,5 @@
-"""How long work tells how far it is."""
+"""Progress reports of long work."""
 
 from collections.abc import Callable
 
-ProgressCallback = Callable[
-    [str, int, int], None
-]  # what is being done, how much of it is done, of how much
+ProgressCallback = Callable[[str, int, int], None]  # the activity, the amount done, and the total

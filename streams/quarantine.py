@@ -26,14 +26,14 @@ _OFFSET = re.compile(rb"-?[0-9]{1,18}")
 
 
 class Release(StrEnum):
-    """How a record leaves quarantine."""
+    """The ways in which a record leaves quarantine."""
 
     RETRY = "retry"  # applied again
     SKIP = "skip"  # as a dead letter
 
 
 class Origin(NamedTuple):
-    """What the headers of a copy name."""
+    """The fields named by the headers of a copy."""
 
     offset: int
     release: Release
@@ -56,7 +56,9 @@ def copy_headers(headers: Headers, offset: int, release: Release) -> list[tuple[
 
 
 def is_full(records: int, size: int) -> bool:
-    """Whether no more is parked behind the first of `records` in quarantine, of `size` bytes."""
+    """Return whether no more records are parked behind the first of `records` in quarantine, of
+    `size` bytes.
+    """
     return records > MOST_PARKED or size >= MOST_PARKED_BYTES
 
 
@@ -70,5 +72,5 @@ class SetAside(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits to be released; a copy does not, its original does."""
+        """Return whether it waits to be released; a copy does not, its original does."""
         return self.outcome.reason is not QuarantineReason.COPY

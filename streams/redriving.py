@@ -1,4 +1,4 @@
-"""Dead letters on their way back to the commands topic: what people change, and where they go.
+"""Dead letters on their way back to the commands topic: edits, and the target partition.
 
 A redriven record names in its headers the dead letter that it was. One that fails again is a new
 dead letter with these headers, so that the two are found from each other.
@@ -40,7 +40,7 @@ class NotKept(Fatal):
 
 
 class Record(Protocol):
-    """What Kafka holds."""
+    """A record as Kafka holds it."""
 
     @property
     def offset(self) -> int: ...
@@ -75,7 +75,7 @@ class Letter(NamedTuple):
 
 
 def is_omitted(reason: str, size: int) -> bool:
-    """Whether the value of a dead letter is not kept, `size` being the bytes of it that are."""
+    """Return whether the value of a dead letter was left out; `size` counts the bytes kept."""
     return not size and reason in (DeadReason.TOO_LARGE, DeadReason.BATCH_TOO_LARGE)
 
 
@@ -95,7 +95,7 @@ def read_again(letter: Letter, record: Record) -> Letter:
         key=record.key,
         value=record.value,
         headers=list(record.headers),
-        reason=DeadReason.NOT_JSON,  # which says nothing about where it belongs
+        reason=DeadReason.NOT_JSON,  # which does not name its partition
         detail={},
     )
 
@@ -120,11 +120,11 @@ class Redriven(NamedTuple):
 def redriven(letter: Letter, value: bytes | None) -> Redriven:
     """The record for `letter` with `value`, its own or an edited one.
 
-    It goes where it was, or to the partition of its run when it was on a wrong one. An edited one
-    gets the key that it names, and so does one whose key was the mistake.
+    It goes to its old partition, or to the partition of its run when it was on a wrong one. An
+    edited one gets the key that it names, and so does one whose key was the mistake.
 
     Raises:
-        NotKept: nobody has its value.
+        NotKept: its value is not stored anywhere.
     """
     if unread_offsets(letter) and not value:
         raise NotKept(
@@ -146,12 +146,12 @@ def redriven(letter: Letter, value: bytes | None) -> Redriven:
 
 
 def judge(record: Redriven, max_bytes: int) -> Command | Dead:
-    """What a worker will read in the record."""
+    """Decode the record as a worker will."""
     return decode(record.key, record.value, max_bytes)
 
 
 class _Named(msgspec.Struct):
-    """What says the key; of any type, because this is not the place to judge commands."""
+    """The fields that determine the key; of any type, because commands are not judged here."""
 
     type: Any = None
     graph_exec_id: Any = None
@@ -176,8 +176,8 @@ def named_key(value: bytes | None) -> bytes | None:
 def with_fields(value: bytes | None, changes: Mapping[str, bytes]) -> bytes:
     """`value` with fields replaced or added; all others keep their bytes.
 
-    `changes` are JSON by path; a dot leads into an object, which is made when it is missing.
-    Raises NotEditable where `value`, or what a path leads through, is no JSON object.
+    `changes` are JSON by path; a dot leads into an object, which is made when it is missing. Raises
+    NotEditable where `value`, or a value on a path, is not a JSON object.
     """
     for path, json in changes.items():
         value = _with_field(value or b"", path, path.split("."), json)

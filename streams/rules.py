@@ -1,8 +1,8 @@
-"""The rules: what a command does to a run in a given state.
+"""The rules: the effect of a command on a run in a given state.
 
-`decide` answers with the entries that follow, or says why nothing does. It changes nothing,
+`decide` returns the entries that follow, or the reason why there are none. It changes nothing,
 reads no clock and draws no random number: times come from the command, derived ids from its id.
-Where several reasons to refuse hold, the first of the contract's order (section 2) is told.
+Where several reasons to refuse hold, it returns the first in the contract's order (section 2).
 """
 
 from collections.abc import Callable
@@ -47,8 +47,9 @@ _as_raw_values = msgspec.json.Decoder(dict[str, Raw]).decode
 def decide(
     run: Run | None, command: RunCommand, table: Table = ALLOWED_FROM
 ) -> Entries | Duplicate | Refused:
-    """What `command` does to `run` (None for a run that does not exist), when the moves of `table`
-    are allowed."""
+    """Return the effect of `command` on `run` (None for a run that does not exist), when the moves
+    of `table` are allowed.
+    """
     kind = type(command)  # not isinstance, which asks the metaclass of structs and takes longer
     if kind is CreateGraph:
         return _create(run, cast(CreateGraph, command))

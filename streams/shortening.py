@@ -1,8 +1,8 @@
 """Shortening JSON that is over a limit, in the middle of its largest values.
 
-What is left is valid JSON of the same kind and says where something was left out, and how much:
-a string keeps its beginning and its end, an array or object as many items as fit, or the first
-and the last 50. Numbers keep their digits. Made for the rare value that is too large: it parses.
+The result is valid JSON of the same kind and marks each omission with its size: a string keeps its
+beginning and its end, an array or object as many items as fit, or the first and the last 50.
+Numbers keep their digits. Made for the rare value that is too large: it parses.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def _item_marker(items: list[tuple[bytes, bytes]], missing: int) -> tuple[bytes,
 def _cap(sizes: list[int], room: int) -> int:
     """The most bytes each value may take so that all of them fit into `room`.
 
-    Small values leave what they do not need to the large ones.
+    Small values leave the room that they do not need to the large ones.
     """
     left = len(sizes)
     for size in sorted(sizes):

@@ -29,7 +29,7 @@ class Step(Struct, gc=False):
     stats: bytes | None = None
 
     def takes(self, pin: str) -> bool:
-        """Whether it still waits for a value on `pin`."""
+        """Return whether it still waits for a value on `pin`."""
         return self.status is ExecutionStatus.INCOMPLETE and pin not in self.pins
 
 
@@ -58,7 +58,7 @@ class Run:
     trimmed_at: datetime | None = None
     steps: dict[str, Step] = field(default_factory=dict)
     outcomes: dict[str, Applied] = field(default_factory=dict)
-    extra: int = 0  # bytes, about, of what may be of any size: pins, stats, ids of skipped steps
+    extra: int = 0  # approximate bytes of the fields of any size: pins, stats, ids of skipped steps
     _by_node: dict[str, list[Step]] = field(default_factory=dict)
     _cursors: dict[tuple[str, str], int] = field(default_factory=dict)
 

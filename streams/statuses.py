@@ -45,7 +45,7 @@ def cascade_error(end: S) -> str:
 
 
 def is_allowed(was: S, to: S, table: Table = ALLOWED_FROM) -> bool:
-    """Whether the table lets something in status `was` become `to`."""
+    """Return whether the table allows a move from status `was` to `to`."""
     return was in table.get(to, ())
 
 

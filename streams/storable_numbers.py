@@ -12,7 +12,7 @@ from execstream.streams.scanning import outside_strings
 
 MAX_DIGITS = 131_072  # before the decimal point
 MAX_FRACTION_DIGITS = 16_383
-FREE_EXPONENTS = 1024 * 1024  # what exponents may sum up to in any command
+FREE_EXPONENTS = 1024 * 1024  # the most that the exponents of any command may sum up to
 EXPONENTS_PER_BYTE = 4  # and more than that, by the size of the command
 
 _OUT_OF_RANGE = {
@@ -49,7 +49,7 @@ def unstorable(payloads: bytes, size: int) -> dict[str, object] | None:
 
 
 def is_suspect(payloads: bytes, size: int) -> bool:
-    """Whether one of the numbers may be beyond a limit; cheap."""
+    """Return whether one of the numbers may be beyond a limit; cheap."""
     shape = payloads.translate(_SHAPE, _IRRELEVANT)
     return shape.find(_shape_of(size)) >= 0 or shape.find(_MANY_DIGITS) >= 0
 

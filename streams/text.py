@@ -1,4 +1,4 @@
-"""Control characters: taken out of what is stored, and escaped in what a terminal shows.
+"""Control characters: removed from stored text, and escaped in terminal output.
 
 Removed, since Postgres cannot hold U+0000: U+0000–0008, 000B, 000C, 000E–001F and 007F, in strings
 and in the keys of objects. Everything else stays as sent; JSON is rewritten as bytes, so numbers
@@ -64,8 +64,9 @@ def _escape(char: str) -> str:
 
 
 def may_need_cleaning(json: bytes) -> bool:
-    """Whether valid JSON `json` holds a control character; false for nearly everything, and
-    cheap."""
+    """Return whether valid JSON `json` holds a control character; false for nearly everything, and
+    cheap.
+    """
     # Bytes are looked for as numbers: of bytes in bytes Python first tries to make a number.
     if _DELETE in json:
         return True
@@ -92,7 +93,7 @@ def clean_json(json: bytes) -> bytes:
 
 
 def _without_low_escapes(json: bytes) -> bytes:
-    """Have Python decode the escapes below U+0020, and remove what comes of them.
+    """Have Python decode the escapes below U+0020, and remove the resulting characters.
 
     Of all ways without Python code per escape this is the fastest on texts full of escapes.
     """

@@ -12,7 +12,7 @@ _DAY = 24 * 60 * 60 * 1000  # milliseconds
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a topic is called and holds, and how Kafka shall keep it.
+    """A topic: its name and content, and how Kafka shall keep it.
 
     `key`, `record` and `meaning` are for people. `name` comes without the prefix of an
     installation. Compacted topics keep the newest record of a key for ever.

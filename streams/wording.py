@@ -55,7 +55,7 @@ _EXPECTED = re.compile(r"expected (.*)\Z")
 
 
 def describe_misfit(error: str) -> Complaint:
-    """Describe what msgspec found when a value does not fit the fields of its command."""
+    """Describe a value that does not fit the fields of its command, from the message of msgspec."""
     place = _PLACE.search(error)
     path, found = (place[1], error[: place.start()]) if place else ("$", error)
     if missing := _MISSING.match(found):

@@ -1,7 +1,7 @@
 """Deliver alerts to a Redis channel and to a webhook.
 
-What is to be told stands in Postgres until it has arrived. Both are tried again without end of the
-process: a restart goes on with what is left.
+Messages stay in Postgres until they have arrived. Both deliveries are retried without end, and a
+restart continues with the messages that are left.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Channel:
         self._channel = alert_channel(prefix)
 
     async def deliver(self, connection: asyncpg.Connection) -> None:
-        """Publish what nobody has."""
+        """Publish the unpublished messages."""
         async with connection.transaction(), asyncio.timeout(WITHIN):
             messages = await take_unpublished(connection)
             for message in messages:
@@ -60,7 +60,7 @@ class Webhook:
         self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, connection: asyncpg.Connection) -> None:
-        """Post what is due, and write down what has arrived."""
+        """Post the messages that are due, and record those that have arrived."""
         messages = await take_due(connection)
         errors = await asyncio.gather(*map(self._post, messages))
         for message, error in zip(messages, errors, strict=True):
@@ -76,7 +76,7 @@ class Webhook:
             await self._session.close()
 
     async def _post(self, message: Message) -> str | None:
-        """What went wrong, or None."""
+        """Return the error, or None."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WITHIN))
         try:
@@ -88,7 +88,7 @@ class Webhook:
             ) as answer:
                 return None if answer.ok and answer.status < 300 else f"HTTP {answer.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            # Not what it says: that may repeat the address, which may be a secret.
+            # Only its type: its text may repeat the address, which may be a secret.
             return type(error).__name__
 
 
@@ -98,7 +98,9 @@ def pause_after(tries: int) -> float:
 
 
 def headers(message: Message, secret: str | None, timestamp: int) -> dict[str, str]:
-    """Those of a request. The signature is HMAC-SHA256 over the timestamp, a dot and the body."""
+    """Return the headers of a request. The signature is HMAC-SHA256 over the timestamp, a dot and
+    the body.
+    """
     headers_sent = {
         "Content-Type": "application/json",
         "User-Agent": "execstream",

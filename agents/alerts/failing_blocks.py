@@ -37,8 +37,9 @@ Rates = Mapping[Rated, Spans]
 async def look_at_blocks(
     connection: asyncpg.Connection, rules: Rules, *, has_webhook: bool
 ) -> list[Finding]:
-    """Raise, change and close alerts of blocks that fail; what was raised. Looks at nothing while
-    somebody else does."""
+    """Raise, change and close alerts of blocks that fail; return the raised ones. Does nothing
+    while another worker judges.
+    """
     async with records.only_one(connection) as now:
         if now is None:
             return []
@@ -68,8 +69,9 @@ async def look_at_blocks(
 async def _load_rates(
     connection: asyncpg.Connection, rules: Rules, opened: Iterable[OpenAlert]
 ) -> Rates:
-    """Of blocks that have an alert or may need one, and of the classes of their errors: no class
-    fails where its block does not."""
+    """Load the rates of blocks that have an alert or may need one, and of the classes of their
+    errors: no class fails where its block does not.
+    """
     known = {one.alert.block_id for one in opened}
     blocks = {
         rated: spans
@@ -87,7 +89,7 @@ async def _look_again(
     *,
     has_webhook: bool,
 ) -> None:
-    """How an open alert fares by now, measured against the threshold it was raised by."""
+    """Update the figures of an open alert, measured against the threshold it was raised by."""
     alert, figures = one.alert, one.alert.figures
     spans = rates.get(Rated(str(alert.block_id), alert.error_class), _NOTHING)
     calm_since = (one.calm_since or now) if is_calm(spans, figures["threshold"]) else None
@@ -95,7 +97,7 @@ async def _look_again(
         await records.close_alert(connection, alert.id, has_webhook=has_webhook)
         return
     span = keeping_span(spans)
-    # It may get worse and then stays so, or it would be told of back and forth.
+    # It may get worse and then stays so; otherwise messages would go back and forth.
     level = max(alert.severity, severity(spans, span), key=list(Severity).index)
     seen = _figures(spans, span)
     worst = max(figures["worst"], seen, key=lambda one: one["least_rate"])
@@ -156,7 +158,7 @@ def _uncovered(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list
 
 
 def _subject(rated: Rated) -> str:
-    """What there can be one open alert of; no block's id has a slash."""
+    """The subject, which has at most one open alert; no block's id has a slash."""
     return "/".join(["block:" + rated.block_id, *filter(None, [rated.error_class])])
 
 

@@ -22,7 +22,7 @@ from execstream.storage.alerts.figures import (
 from execstream.storage.alerts.records import Alert, Finding
 from execstream.streams.totals.alert_rules import Kind, Rules, Severity, chance_of_longer, is_stuck
 
-MOST_STUCK = 100  # alerts that may be open for stuck runs; more of them say nothing more
+MOST_STUCK = 100  # open alerts of stuck runs; more of them would add nothing
 MOST_OF_USER = 20  # of these, so that one user's runs, or clock, leave room for the others'
 DURATIONS_FOR = 300.0  # seconds that durations are good for
 
@@ -31,7 +31,7 @@ _Durations = Mapping[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """How likely what has lasted for `seconds` is to do so: a step, or the run when none runs."""
+    """The probability that a step, or the run when none runs, lasts for `seconds`."""
 
     value: float
     samples: int
@@ -48,8 +48,9 @@ class StuckRuns:
         self._kept: dict[tuple[str, str], tuple[float, _Durations]] = {}
 
     async def look(self, connection: asyncpg.Connection, *, has_webhook: bool) -> list[Finding]:
-        """Raise and close alerts of runs; what was raised. Changes nothing while somebody else
-        does."""
+        """Raise and close alerts of runs; return the raised ones. Changes nothing while another
+        worker judges.
+        """
         self._forget()
         # Before the lock: durations of many blocks take their time.
         runs = await load_silent(connection, self._rules.least_silence)
@@ -65,7 +66,7 @@ class StuckRuns:
             }
             for subject in opened.keys() & found.keys():
                 await _look_again(connection, opened[subject], found[subject])
-            if len(runs) < MOST_SILENT:  # else who is missing may only have found no place
+            if len(runs) < MOST_SILENT:  # otherwise a missing run may only be beyond the limit
                 for subject in opened.keys() - found.keys():
                     await records.close_alert(
                         connection, opened[subject].id, has_webhook=has_webhook
@@ -97,7 +98,7 @@ class StuckRuns:
 
     async def _chances(self, connection: asyncpg.Connection, run: SilentRun) -> list[Chance]:
         """Return one probability per running step, or one for the run if no step is running."""
-        if not run.steps and run.seconds is None:  # queued: nothing tells how long that takes
+        if not run.steps and run.seconds is None:  # queued: no history of its length is known
             return [Chance(1.0, 0, run.silent)]
         if not run.steps:
             durations = await self._durations(connection, graph_id=run.graph_id)
@@ -133,7 +134,7 @@ def _subject(run: SilentRun) -> str:
 def _chosen(
     runs: Iterable[SilentRun], opened: Collection[str], found: Mapping[str, Finding]
 ) -> list[Finding]:
-    """Those of `found` that are raised beside the alerts that are open, by subject."""
+    """Those of `found` that are raised beside the open alerts, by subject."""
     users = {_subject(run): run.user_id for run in runs}
     of_user = Counter(users[subject] for subject in opened if subject in users)
     chosen: list[Finding] = []
@@ -147,7 +148,7 @@ def _chosen(
 
 
 async def _look_again(connection: asyncpg.Connection, alert: Alert, finding: Finding) -> None:
-    """How long it lasts by now, which is the worst so far; how it was when it was raised stays."""
+    """Update the duration, which is the worst so far; the figures at the raising stay."""
     figures = {**finding.figures, "at_open": alert.figures["at_open"]}
     await records.update_alert(connection, alert.id, figures, alert.severity, None)
 

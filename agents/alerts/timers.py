@@ -1,7 +1,7 @@
 """Timers that raise alerts and deliver them.
 
-They run in every worker of role `tally`, whose totals they look at. A lock in Postgres lets one
-look at a time, and what they find is kept there, so it does not matter which of them does.
+They run in every worker of role `tally`, whose totals they read. A lock in Postgres admits one at a
+time, and their findings are kept there, so any of them may do the work.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExclusiveJob:
-    """Work on a connection of its own, one at a time; what waiting may cure is left to the next."""
+    """Work on a connection of its own, one at a time; a transient failure ends the turn."""
 
     def __init__(self, settings: Settings) -> None:
         self._session = Session(settings.postgres, settings.schema_)

@@ -24,7 +24,7 @@ from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
 
 log = structlog.get_logger(__name__)
 
-SAVE_EVERY = 2.0  # seconds between saving published positions and telling Kafka how far we are
+SAVE_EVERY = 2.0  # seconds between saves of published positions and commits of Kafka offsets
 REPORT_EVERY = 10.0  # seconds
 
 
@@ -85,7 +85,7 @@ def declare(app: App, settings: Settings) -> None:
 
 
 async def _save_published(buffer: PartitionBuffer, session: Session) -> None:
-    """Keep a restart from saying again what was said long ago."""
+    """Save the published positions, so that a restart does not publish old events again."""
     published = {part.number: (part.epoch, part.published) for part in buffer.owned.values()}
     if not published:
         return

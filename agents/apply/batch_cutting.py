@@ -1,8 +1,8 @@
-"""Cutting batches by what they grow into, so that a commit is never long.
+"""Cutting of batches by the size of their result, so that a commit is never long.
 
-A batch ends before its entries or bytes are too many; what is left goes back to the buffer, ahead
-of what comes after it. Partitions are taken from the lightest to the heaviest, so that whoever
-sends little need not wait for whoever sends much; but one of which nothing was taken is the first
+A batch ends before its entries or bytes are too many; the remaining records go back to the buffer,
+ahead of later ones. Partitions are taken from the lightest to the heaviest, so that a partition
+with few records need not wait for one with many; but one of which nothing was taken is the first
 the next time.
 """
 
@@ -25,15 +25,16 @@ Decode = Callable[[Record], Command | Dead | SetAside]
 
 
 class BatchCutter:
-    """Cuts the batches of `buffer`, and puts what is left back into it."""
+    """Cuts the batches of `buffer`, and puts the rest back into it."""
 
     def __init__(self, buffer: PartitionBuffer) -> None:
         self._buffer = buffer
         self._passed_over: set[int] = set()  # partitions
 
     def decode(self, batch: Batch, decode: Decode) -> tuple[Batch, Decoded]:
-        """Return what of `batch` may be folded together, and its commands. Each record is decoded
-        once: what is put back was not looked at."""
+        """Return the part of `batch` that may be folded together, and its commands. Each record is
+        decoded once: records put back were not decoded.
+        """
         taken, rest = Batch(), Batch()
         decoded: Decoded = []
         entries, size = 0, 0

@@ -72,11 +72,12 @@ Decoded = list[list[Command | Dead | SetAside]]  # by partition batch, by record
 @dataclass(slots=True)
 class BatchResult:
     """A folded batch, ready to be committed. `generation` is the cache's that it was folded on:
-    when that has changed, it is worth nothing. `foreign`: runs that began on a partition that their
-    key does not choose. One that `is_bounded` ends when its write set is
-    full; then `batch` is what was folded, and `rest` what was not. `outbound` and `offset_commits`
-    are by partition. `early`: records, by partition and offset, that are known to have come before
-    another partition had their run."""
+    when that has changed, the result is invalid. `foreign`: runs that began on a partition that
+    their key does not choose. One that `is_bounded` ends when its write set is full; then `batch`
+    has the folded records, and `rest` the others. `outbound` and `offset_commits` are by partition.
+    `early`: records, by partition and offset, that are known to have come before another partition
+    had their run.
+    """
 
     batch: Batch
     number: int
@@ -98,7 +99,7 @@ class BatchResult:
     foreign: int = 0
 
     def count(self) -> None:
-        """Add what became of the batch to the worker's metrics."""
+        """Add the outcomes of the batch to the worker's metrics."""
         for (command, outcome), records in self.outcomes.items():
             name = type_of(command) if issubclass(command, Command) else _UNREAD[command]
             COMMANDS.labels(name, outcome.__name__.lower()).inc(records)
@@ -129,7 +130,7 @@ OnApplied = Callable[[OutboundRecords, Record, Run, Sequence[Entry]], None]
 def emit_events(
     outbound: OutboundRecords, record: Record, run: Run, entries: Sequence[Entry]
 ) -> None:
-    """Tell what `record` did to `run` as events, which are published after the commit."""
+    """Add the events for the effect of `record` on `run`, to be published after the commit."""
     partition, offset = record.partition, record.offset + outbound.owned.base
     trace = _trace(record) if record.headers else ()
     for index, entry in enumerate(entries):
@@ -210,7 +211,7 @@ class _Folder:
             return self._apply_key_value(record, command)
         if isinstance(command, SetAside):
             return command.outcome
-        assert isinstance(command, Dead)  # noqa: S101 - tells the type checker that none is left
+        assert isinstance(command, Dead)  # noqa: S101 - shows the type checker that none is left
         return command
 
     def _apply_to_run(self, record: Record, command: RunCommand) -> Outcome:

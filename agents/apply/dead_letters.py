@@ -6,8 +6,8 @@ from execstream.streams.outcomes import Dead, detail_json
 from execstream.streams.redriving import is_omitted
 from execstream.streams.topics import DEAD_LETTERS
 
-# Room is left for our own headers and Kafka's framing. A compressed record can be any size once
-# it is unpacked, so what the topic does not take stays in Postgres alone.
+# Room is left for our own headers and Kafka's framing. A compressed record can be any size once it
+# is unpacked, so a record too large for the topic stays in Postgres alone.
 MAX_BYTES = DEAD_LETTERS.max_message_bytes - 256 * 1024
 MAX_KEY_IN_HEADER = 64 * 1024  # bytes
 
@@ -16,8 +16,9 @@ Headers = list[tuple[str, bytes | None]]
 
 def dead_letter(record: Record, dead: Dead, base: int) -> OutboundRecord:
     """`record` for the dead-letter topic. When it is too large for it, only key and origin go
-    there, and the header `dlq.omitted` says how many bytes to look for in `dead_letter`. Of a
-    record that was too large to be unpacked it says how many there were, if that is known."""
+    there, and the header `dlq.omitted` holds the number of bytes stored in `dead_letter`. For a
+    record that was too large to be unpacked it holds its size, if that is known.
+    """
     place = (record.offset + base, 0)
     origin = _origin(record, dead)
     if is_omitted(dead.reason, len(record.value or b"")):
@@ -26,7 +27,7 @@ def dead_letter(record: Record, dead: Dead, base: int) -> OutboundRecord:
         return OutboundRecord(place, record.key or b"", None, [*record.headers, *origin, omitted])
     size = _size(record)
     if size <= MAX_BYTES:
-        # Our producer takes nothing that has neither; the header tells that there was no key.
+        # Our producer takes no record without both; the header marks that there was no key.
         key = b"" if record.key is None and record.value is None else record.key
         return OutboundRecord(place, key, record.value, [*record.headers, *origin])
     key = (record.key or b"")[:MAX_KEY_IN_HEADER]

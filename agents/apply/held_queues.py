@@ -1,4 +1,4 @@
-"""What is in quarantine on the partitions of this worker, and the records that it concerns.
+"""Records in quarantine on the partitions of this worker, and the records that they concern.
 
 A key with an open record holds back all later records of that key, in order; copies of the first
 one release it (`streams/quarantine.py`).
@@ -38,7 +38,7 @@ class Quarantine:
         self._count()
 
     async def load(self, session: Session, topic: str, partitions: Sequence[int]) -> None:
-        """Read what is open on `partitions`."""
+        """Read the open records on `partitions`."""
         rows = await open_records(await session.get(), topic, partitions)
         for place in [place for place in self._queues if place[0] in partitions]:
             del self._queues[place]
@@ -50,7 +50,7 @@ class Quarantine:
         self._count()
 
     def concerns(self, batch: Batch) -> bool:
-        """Whether the quarantine has to do with a record of `batch`."""
+        """Return whether the quarantine concerns a record of `batch`."""
         return bool(self._queues) and bool(self._concerned(batch, {}))
 
     def judge(self, batch: Batch, faults: Judged) -> Ruling:

@@ -1,6 +1,7 @@
 """Applying batches: load, fold, commit behind the fence, publish, answer.
 
-The commit of one batch overlaps with decoding and folding of the next. What a commit may answer:
+The commit of one batch overlaps with decoding and folding of the next. Possible answers to a
+commit:
 
 * done, or done before (its answer had got lost): publish and reply;
 * fenced: another worker owns a partition now, everything cached is dropped;
@@ -58,13 +59,14 @@ log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
 WARN_EVERY = 60.0  # seconds
-MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimate of what the states of runs may take
-# Each time somebody else was faster with another run of the batch; a fault of ours would never end.
+MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimated size of the states of runs
+# Each time another worker changed another run of the batch; without a limit, a bug would retry
+# forever.
 _FOLDINGS = 20
 
 
 class Applier:
-    """Holds what a worker of role `apply` keeps between batches."""
+    """The work of a worker of role `apply`, with its state between batches."""
 
     def __init__(
         self, settings: Settings, buffer: PartitionBuffer, publisher: Publisher, phases: Phases
@@ -93,7 +95,7 @@ class Applier:
         self._suspects.forget()
 
     async def close(self) -> None:
-        """Finish what is being committed; what is being folded is left to the next owner."""
+        """Finish the commit in flight; batches being folded are left to the next owner."""
         self._is_closing = True
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
@@ -133,7 +135,9 @@ class Applier:
     # ---- folding ---------------------------------------------------------------------------
 
     def _cut(self, batch: Batch) -> tuple[Batch, Decoded]:
-        """What of `batch` may be folded together, decoded; the rest is put back. Raises Fault."""
+        """Decode the part of `batch` that may be folded together; the rest is put back. Raises
+        Fault.
+        """
         judged = self._quarantine.judge(batch, self._suspects.faults).judged
         try:
             with self._phases.timed("decode"):
@@ -149,13 +153,14 @@ class Applier:
         folded = await self._fold(batch, decoded)
         await self._committed()
         while folded is not None and folded.generation != self._cache.generation:
-            folded = await self._fold(batch, decoded)  # what it was folded on has been dropped
+            folded = await self._fold(batch, decoded)  # its states have been dropped
         return folded
 
     async def _fold(self, batch: Batch, decoded: Decoded | None = None) -> BatchResult | None:
         """Fold on the states as they are after everything folded before; None when the batch is
-        left to whoever owns it next. What was `decoded` and cut before is folded as far as there
-        is room. Raises Fault."""
+        left to its next owner. A `decoded` batch, cut before, is folded as far as there is room.
+        Raises Fault.
+        """
         async with self._folding:
             return await self._suspects.guard(
                 "load", lambda: self._load_and_fold(batch, decoded), self._reading
@@ -239,7 +244,7 @@ class Applier:
             self._warns_at = now + WARN_EVERY
 
     async def _emit(self, folded: BatchResult) -> None:
-        """What follows from a commit."""
+        """Emit the consequences of a commit."""
         folded.batch.mark_committed()
         folded.count()
         if folded.ruling is not None:
@@ -274,7 +279,7 @@ class Applier:
             await self._settle(folded, foldings + 1)
 
     async def _split(self, batch: Batch, error: Exception) -> None:
-        """Commit `batch` in parts, so that what Postgres refuses harms nothing beside it."""
+        """Commit `batch` in parts, so that a record refused by Postgres harms no other."""
         if batch.size > 1:
             for half in batch.halves():
                 await self._suspects.apply(half)

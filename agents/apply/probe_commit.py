@@ -1,8 +1,8 @@
 """Probe commits: rows like those of any batch are written, and taken back, at the stored offsets.
 
-Between two tries of a suspect record one of them tells a fault of the record from an outage. Rows
-go to every table that commands are written to, by the code that folds commands, because an outage
-may concern one table only.
+Between two tries of a suspect record a probe commit distinguishes a fault of the record from an
+outage. Rows go to every table that commands are written to, by the code that folds commands,
+because an outage may concern one table only.
 """
 
 import json
@@ -32,7 +32,7 @@ class _TakenBackError(Exception):
 async def probe_commit(session: Session, consumer: str, batch: Batch) -> None:
     """Commit that the partitions of `batch` stand where they are.
 
-    Raises what a commit raises; among it that another worker has taken a partition over.
+    Raises the errors of a commit, also when another worker has taken a partition over.
     """
     connection = await session.get()
     topic = batch[0].owned.tp.topic
@@ -51,7 +51,9 @@ def _standing(part: PartitionBatch) -> OffsetCommit:
 
 
 def _sample(topic: str) -> WriteSet:
-    """Rows of a run of nobody: applied, refused and dead, on a partition that there is not."""
+    """Rows of a run without an owner: applied, refused and dead, on a partition that does not
+    exist.
+    """
     run_id, user_id, step = (str(uuid4()) for _ in range(3))
     node = {"node_id": "probe", "block_id": "probe", "inputs": {"in": 1}, "node_exec_id": step}
     about = {"graph_id": "probe", "graph_version": 1, "inputs": {}, "starting_nodes": [node]}

@@ -1,7 +1,7 @@
 """Publish committed events, in order, and dead letters, at least once.
 
 Each partition has at most one unacknowledged batch on its way: no batch can be lost between two
-that arrive. What is committed is always published, or the process exits and the next owner
+that arrive. Committed events are always published, or the process exits and the next owner
 publishes it from the journal.
 """
 
@@ -23,11 +23,11 @@ from execstream.kafka.worker_producer import LazyProducer
 
 log = structlog.get_logger(__name__)
 
-MAX_REQUEST = 21 * 1024 * 1024  # bytes; above what the largest command can become
+MAX_REQUEST = 21 * 1024 * 1024  # bytes; above the size of any command's event
 # Seconds until an acknowledgement must have come or failed; aiokafka gives up after 40, unless its
 # sending task has died: then nothing comes, and this ends the process.
 ACK_PATIENCE = 120.0
-# What may wait before committing waits too.
+# Limits of waiting records; beyond them, committing waits too.
 BACKLOG = 8  # batches
 BACKLOG_BYTES = 64 * 1024 * 1024  # of values in them
 
@@ -43,7 +43,7 @@ class OutboundRecord(Struct, gc=False):
 
 @dataclass(slots=True)
 class OutboundRecords:
-    """What a partition has to say, in order."""
+    """The outbound records of a partition, in order."""
 
     owned: AssignedPartition
     events: list[OutboundRecord] = field(default_factory=list)
@@ -51,12 +51,12 @@ class OutboundRecords:
 
     @property
     def bytes(self) -> int:
-        """Of the values."""
+        """The size of the values."""
         return sum([len(one.value or b"") for one in (*self.events, *self.dead_letters)])
 
 
 class Publisher:
-    """Publishes apart from the commits, merging what has gathered meanwhile."""
+    """Publishes independently of the commits, and merges the records gathered meanwhile."""
 
     def __init__(self, bootstrap: str, events: str, dead_letters: str, phases: Phases) -> None:
         self._events = events
@@ -148,7 +148,7 @@ class Publisher:
 
 
 def _append(box: Any, outbound_record: OutboundRecord) -> bool:
-    """Whether `outbound_record` still fitted into the batch that `box` builds."""
+    """Return whether `outbound_record` still fitted into the batch that `box` builds."""
     appended = box.append(
         key=outbound_record.key,
         value=outbound_record.value,
@@ -159,7 +159,7 @@ def _append(box: Any, outbound_record: OutboundRecord) -> bool:
 
 
 def _merge(merged: dict[int, OutboundRecords], outbound: OutboundRecords) -> None:
-    """By partition number: never two sends to one partition at a time."""
+    """Merge by partition number: never two sends to one partition at a time."""
     into = merged.get(outbound.owned.number)
     if into is None:
         merged[outbound.owned.number] = OutboundRecords(

@@ -36,7 +36,7 @@ class Rehearsal:
         self._pool: ProcessPoolExecutor | None = None
 
     async def rehearse(self, batch: Batch, ruling: Ruling) -> str | None:
-        """Apply `batch` and take it back; what ended the process, or None."""
+        """Apply `batch` and roll it back; return the reason why the process ended, or None."""
         if self._pool is None:
             context = get_context("spawn")
             self._pool = ProcessPoolExecutor(1, context, _begin, (os.getpid(),))

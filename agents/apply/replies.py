@@ -1,7 +1,7 @@
 """Publish outcomes on the Redis channels that commands name.
 
-A reply may get lost: Redis may be down, or the worker die between commit and reply. Whoever waits
-for one asks Postgres in the end (`ExecutionClient.call`).
+A reply may get lost: Redis may be down, or the worker die between commit and reply. A client that
+waits for one asks Postgres in the end (`ExecutionClient.call`).
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Republish events that earlier owners of a partition committed and may not have published.
 
-What was said is told by the last event in the partition of the events topic, and by the stored
-position where that topic has been emptied. Never given up half way: new events of the assignment
-wait for it, for a later event must not overtake an earlier one. Reading is tried again, publishing
-is not: a send that fails ends the process.
+The last event in the partition of the events topic shows how far publishing came, and the stored
+position does where that topic has been emptied. Never given up half way: new events of the
+assignment wait for it, for a later event must not overtake an earlier one. Reading is tried again,
+publishing is not: a send that fails ends the process.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ class Republisher:
     async def republish(
         self, owned: Sequence[AssignedPartition], before: Awaitable[Any] | None
     ) -> None:
-        """Publish what is missing of `owned`, after the republishing `before` is through."""
+        """Publish the missing events of `owned`, after the republishing `before` is through."""
         claimed = {part: part.done for part in owned}
         if before is not None:
             await before
@@ -52,8 +52,9 @@ class Republisher:
     async def _republish_one(
         self, part: AssignedPartition, after: tuple[int, int], until: int
     ) -> None:
-        """Page by page, events and dead letters of a page together: what is acknowledged moves
-        the position, and must not move it beyond what is still to be said."""
+        """Publish page by page, events and dead letters of a page together: an acknowledgement
+        moves the position, which must not pass records that are still to be published.
+        """
         dead = await self._read(self._dead_letters, part, until)
         letters = deque(dead_letter(record, record.dead, part.base) for record in dead)
         count = 0
@@ -75,7 +76,7 @@ class Republisher:
             log.info("republished", partition=part.number, events=count, dead=len(dead))
 
     async def _read(self, read: Callable[..., Awaitable[Read]], *about: Any) -> Read:
-        """What `read` tells about that, once it works."""
+        """Return the result of `read`, retried until it works."""
         return await retrying("republish", partial(read, *about), self._session)
 
     async def _dead_letters(self, part: AssignedPartition, until: int) -> list[DeadLetterRecord]:
@@ -95,8 +96,9 @@ class Republisher:
 
 
 def _place(partition: int, value: bytes | None) -> tuple[int, int]:
-    """Of which command the event `value` is, which stands at the end of `partition`. NOWHERE when
-    nobody of us wrote it: the stored position alone tells then."""
+    """Return the source of the event `value`, the last one of `partition`. NOWHERE when no worker
+    of ours wrote it: then only the stored position is known.
+    """
     try:
         number, *place = decode_event(value or b"").source
         if number == partition:

@@ -1,4 +1,4 @@
-"""What the quarantine makes of a batch: outcomes that are known before anything is folded."""
+"""The quarantine's ruling on a batch: outcomes that are known before the fold."""
 
 from collections import deque
 from collections.abc import Mapping

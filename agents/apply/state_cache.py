@@ -1,7 +1,7 @@
 """Cache of run states between batches, which saves loading them.
 
-Dropped as a whole when partitions are lost or a commit did not go as folded: what is cached is
-true only as long as everything folded is committed.
+Dropped as a whole when partitions are lost or a commit did not go as folded: the cached states are
+valid only as long as everything folded is committed.
 """
 
 from collections import OrderedDict
@@ -63,7 +63,7 @@ class RunCache:
 
     @property
     def has_many_key_values(self) -> bool:
-        """Whether `trim` forgets them once everything is committed."""
+        """Return whether `trim` forgets them once everything is committed."""
         known = self.key_values
         return len(known.written) + len(known.applied) > _KEY_VALUES
 
@@ -83,7 +83,7 @@ class RunCache:
             raise
 
     def trim(self, committed: int) -> None:
-        """Make room, but keep what batches after `committed` need."""
+        """Make room, but keep the states that batches after `committed` need."""
         while self.bytes > self._limit and self._slots:
             run_id, slot = next(iter(self._slots.items()))
             if slot.batch > committed:

@@ -1,4 +1,4 @@
-"""Bringing states into the cache that a batch asks about, and judging what Postgres says to it."""
+"""Loading of the states that a batch needs, and classification of Postgres' errors."""
 
 import asyncpg
 
@@ -14,22 +14,22 @@ from execstream.storage.unreadable_rows import UnreadableRun, note
 from execstream.streams.commands import RunCommand, SetKeyValue
 from execstream.streams.outcomes import Dead, DeadReason
 
-# What a commit may be answered with, beside what waiting cures.
+# Possible answers to a commit, beside errors that waiting cures.
 REFUSALS = (asyncpg.PostgresError, ClientDataError)
 
-_DATA = "22"  # what asyncpg cannot even encode counts as this
+_DATA = "22"  # the class of values that asyncpg cannot even encode
 _DATA_ERRORS = (_DATA, "23", "54")  # classes of SQLSTATE
 # A run came into being elsewhere, or an entry or key-value that the states did not know of.
 _STALE_STATES = (CREATED_ELSEWHERE, "23505")
 
 
 def is_stale(error: Exception) -> bool:
-    """Whether the states that a batch was folded on were not the newest."""
+    """Return whether the states that a batch was folded on were not the newest."""
     return sqlstate(error) in _STALE_STATES
 
 
 def is_unstorable(error: Exception) -> bool:
-    """Whether Postgres refuses something in the batch, and will refuse it again."""
+    """Return whether Postgres refuses a value in the batch, and will refuse it again."""
     return not is_stale(error) and (sqlstate(error) or _DATA)[:2] in _DATA_ERRORS
 
 
@@ -42,7 +42,7 @@ def not_storable(error: Exception) -> Dead:
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether Postgres judges the batch, rather than fails."""
+    """Return whether Postgres judges the batch, rather than fails."""
     if not isinstance(error, REFUSALS):
         return False
     return sqlstate(error) == FENCED or is_stale(error) or is_unstorable(error)
@@ -54,8 +54,9 @@ def _note_and_raise(error: UnreadableRun) -> None:
 
 
 async def load_states(session: Session, cache: RunCache, decoded: Decoded, number: int) -> None:
-    """Bring in what batch `number` asks about and the cache does not hold; nothing when the cache
-    was dropped meanwhile. Raises UnreadableRun, which is noted."""
+    """Load the states that batch `number` needs and the cache does not hold; nothing when the cache
+    was dropped meanwhile. Raises UnreadableRun, which is noted.
+    """
     commands = [command for part in decoded for command in part]
     run_ids = {c.graph_exec_id for c in commands if isinstance(c, RunCommand)}
     key_values = [c for c in commands if isinstance(c, SetKeyValue)]

@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 REPEATS = 3  # failures of a batch in a row, where waiting may help
 TRIES = 3  # of a record alone
 TAKEOVERS = 2  # in a row at one offset: a worker died, or was stopped, with the batch in hand
-# Milliseconds that a statement may take. What takes longer is halved, or fails.
+# Limits of a statement in milliseconds. A slower batch is halved; a slower record fails.
 PART_TIMEOUT = 3_000
 RECORD_TIMEOUT = 10_000
 
@@ -83,7 +83,7 @@ class Suspects:
         quarantine: Quarantine,
         apply_again: Callable[[Batch], Awaitable[None]],
     ) -> None:
-        self.faults: dict[RecordPosition, Dead | SetAside] = {}  # what is not to be applied
+        self.faults: dict[RecordPosition, Dead | SetAside] = {}  # records not to be applied
         self._consumer = consumer
         self._buffer = buffer
         self._quarantine = quarantine
@@ -174,7 +174,7 @@ class Suspects:
             await self.apply(batch)
 
     async def apply(self, batch: Batch) -> None:
-        """Apply `batch`, or what can be applied of it."""
+        """Apply `batch`, or those of its records that can be applied."""
         try:
             await self._apply_again(batch)
         except Fault as fault:
@@ -211,7 +211,7 @@ class Suspects:
         while self._buffer.owns(batch):
             try:
                 await probe_commit(self._session, self._consumer, batch)
-                if was_away:  # so what failed before may have failed for that
+                if was_away:  # which may have caused the earlier failures
                     await forget_tries(await self._session.get(), batch[0].owned.tp.topic)
                     forget_waiting("probe")
                 return True
@@ -255,7 +255,7 @@ class Suspects:
     async def _set_aside(self, batch: Batch, error: str, *, is_deadly: bool) -> None:
         record = batch[0].records[0]
         log.error("quarantined", partition=record.partition, offset=record.offset, error=error)
-        # What ends a process might do so where its sender is read, too.
+        # A record that ends a process might do so again when its sender is read.
         sender = Sender() if is_deadly else read_sender(record.value)
         outcome = Quarantined(QuarantineReason.FAULT, {"error": error, "tries": TRIES})
         position = (record.partition, record.offset)

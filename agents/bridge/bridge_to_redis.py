@@ -1,7 +1,7 @@
 """The agent that publishes events on Redis, together with its position.
 
 Reads `execution.events.v1`; writes Redis channels, and reads Postgres for runs whose beginning it
-has not seen. Redis may be down: it waits, and nothing else does.
+has not seen. If Redis is down, only the bridge waits.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from execstream.streams.topics import EVENTS
 
 log = structlog.get_logger(__name__)
 
-HINT_EVERY = 2.0  # seconds between telling Kafka how far we are
+HINT_EVERY = 2.0  # seconds between commits of Kafka offsets
 
 
 class PositionsInRedis:
@@ -41,7 +41,8 @@ class PositionsInRedis:
         if forgotten := earliest.keys() - stored.keys():
             committed = await self._committed(topic)
             stored |= {partition: committed.get(partition, -1) for partition in forgotten}
-        # Messages tell the whole state: when retention overtook us, the next one makes up for it.
+        # Messages contain the whole state: after records lost to retention, the next message makes
+        # up for them.
         return [
             Position(partition, max(stored[partition], first))
             for partition, first in earliest.items()

@@ -1,7 +1,7 @@
-"""From records of events to messages on Redis: in order, none left out that has a receiver.
+"""Forwarding of events to Redis: messages in order, none left out that has a subscriber.
 
-A message and the position after it are one step in Redis. While Redis or Postgres is away, the
-same step is tried again for as long as the partitions are ours. A message is made only for a run
+A message and the position after it are one step in Redis. While Redis or Postgres is unavailable,
+the same step is retried for as long as the partitions are ours. A message is made only for a run
 whose channel has a subscriber. Redis is asked after the batch was fetched, so a client that
 subscribed before an event was committed receives its message.
 """
@@ -61,12 +61,14 @@ class Step:
 
     @property
     def is_full(self) -> bool:
-        """Whether it should go out before anything is added."""
+        """Return whether it should go out before more is added."""
         return self._bytes >= MOST_BYTES or self._messages >= MOST_MESSAGES
 
 
 class Forwarder:
-    """Holds what the bridge keeps between batches. `owns` tells whether a batch is still ours."""
+    """The work of the bridge, with its state between batches. `owns` checks whether a batch is
+    still ours.
+    """
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Forwarder:
         self._sources = dict(sources)
 
     async def forward(self, batch: Batch) -> None:
-        """Publish what `batch` tells.
+        """Publish the messages of `batch`.
 
         Raises:
             NotOurs: a partition was taken away meanwhile; a part may have been published.
@@ -121,9 +123,9 @@ class Forwarder:
         self._views.trim()
 
     def _unpublished(self, part: PartitionBatch) -> Iterator[tuple[RedisPosition, Event | None]]:
-        """For each record the place after it, and the event if it is to be told.
+        """Yield for each record the position after it, and the event if it is to be published.
 
-        Not told are refusals, key-values, and what was told before.
+        Refusals, key-values and events published before are not published.
         """
         last = self._sources.get(part.owned.number)
         for record in part.records:
@@ -151,10 +153,10 @@ class Forwarder:
             unreadable.add(error.graph_exec_id)
             return None
 
-    # ---- what needs Postgres or Redis ------------------------------------------------------
+    # ---- access to Postgres or Redis -------------------------------------------------------
 
     async def _heard(self, batch: Batch, events: Sequence[Event]) -> Set[str]:
-        """The ids of those runs of `events` whose messages may have a receiver."""
+        """The ids of those runs of `events` whose channel may have a subscriber."""
         runs = {self._views.channel_of(event): cast(str, event.graph_exec_id) for event in events}
         channels = await self._insist(
             "subscriptions", batch, lambda: self._subscriptions.heard(runs)
@@ -167,8 +169,9 @@ class Forwarder:
         self._sources |= {part.partition: part.place.source for part in parts}
 
     async def _recall(self, batch: Batch, events: Sequence[Event]) -> set[str]:
-        """Bring in what was before `events`, of runs that are not known or not up to them; those
-        that cannot be read."""
+        """Load the past of `events`, for runs whose view is missing or behind; return the runs that
+        cannot be read.
+        """
         missing = self._views.missing(events)
         return await self._insist("recall", batch, lambda: self._replay(missing))
 
@@ -199,7 +202,9 @@ class Forwarder:
 
 
 def _understood(record: Record) -> Event | None:
-    """The event of `record`; None, and an error in the log, for what nobody of us wrote."""
+    """The event of `record`; None, and an error in the log, for a record that no worker of ours
+    wrote.
+    """
     try:
         return decode_event(record.value or b"")
     except NOT_READABLE as error:

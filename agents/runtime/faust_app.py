@@ -1,12 +1,12 @@
 """Faust carrying one event per fetch, and seeking to positions that we keep ourselves.
 
 Stock Faust costs some 225 µs of CPU per record and commits offsets that can run ahead of the
-effect. Two of its extension points, the scheduler and the schema, let it carry one event per
-fetch whose value is the fetched records; overriding `perform_seek` makes it start where the
-position store says. What Faust delivers is not trusted: each stretch of records is stamped, in
-the consumer's thread, with the seek it follows and the offset the fetch went on from.
+effect. Two of its extension points, the scheduler and the schema, let it carry one event per fetch
+whose value is the fetched records; overriding `perform_seek` makes it start where the position
+store says. Faust's deliveries are not trusted: each set of fetched records is stamped, in the
+consumer's thread, with the seek it follows and the offset the fetch went on from.
 
-`docs/architecture.md` tells why; a test asserts that the private names used here exist.
+`docs/architecture.md` explains why; a test asserts that the private names used here exist.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from execstream.kafka.partition_count import PartitionsChanged, check_partitions
 
 log = structlog.get_logger(__name__)
 
-# Services log by the name of their module; what ours say as Faust's goes where Faust's goes.
+# Services log by the name of their module; the logs of our subclasses go where Faust's go.
 _FAUST = logging.getLogger("faust")
 
 CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
 BROKER_RETRY = 1.0  # seconds
 REFUSAL_RETRY = 1.0  # seconds
-STOP_PATIENCE = 5.0  # seconds for what is under way at the end
+STOP_PATIENCE = 5.0  # seconds for work in flight at the end
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -75,12 +75,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        # Until our own seek, what is fetched is unstamped, and so is dropped.
+        # Until our own seek, fetched records are unstamped, and so are dropped.
         self._cursors.clear()
         return await super().seek_to_committed()
 
     async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
-        """Seek to `positions`; what is fetched from there carries `stamp`."""
+        """Seek to `positions`; records fetched from there carry `stamp`."""
         await self.call_thread(self._jump, positions, stamp)
 
     async def _jump(self, positions: Mapping[TP, int], stamp: int) -> None:
@@ -110,7 +110,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return fetched
 
     def _go_on(self) -> None:
-        """Have the fetch look again at what it holds, as when a broker has answered."""
+        """Have the fetch look again at the records it holds, as when a broker has answered."""
         for waiter in tuple(self._ensure_consumer()._fetcher._fetch_waiters):
             if not waiter.done():
                 waiter.set_result(None)
@@ -123,13 +123,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         _, read = self._cursors.get(tp, (0, None))
         if not state or read is None or state.lso is None or not state.has_valid_position:
             return None
-        # Beyond the last record may be the marker of a transaction, which nobody reads.
+        # Beyond the last record may be a transaction marker, which is never delivered.
         stable = read if state.position >= state.lso else state.lso
         return Ends(stable, state.highwater if state.highwater > state.lso else stable)
 
 
 class Consumer(driver.Consumer):
-    """Claims partitions in the position store and seeks to what it answers."""
+    """Claims partitions in the position store and seeks to the positions it returns."""
 
     logger = _FAUST
 
@@ -152,9 +152,10 @@ class Consumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: a full buffer holds the fetching back by itself. Faust would leave `tp` out of
-        the next fetch, which then waits for the other partitions, while aiokafka asks for none of
-        them until what it has of `tp` has lain there for 100 ms."""
+        """Do nothing: a full buffer delays fetches by itself. Faust would leave `tp` out of the
+        next fetch, which then waits for the other partitions, while aiokafka asks for none of them
+        until its records of `tp` are 100 ms old.
+        """
 
     async def perform_seek(self) -> None:
         """Faust gives this a time limit and then goes on; the claim goes on too."""
@@ -164,21 +165,20 @@ class Consumer(driver.Consumer):
         await self._thread.jump(positions, stamp)
 
     def ends(self, tp: TP) -> Ends | None:
-        """Where the topic ended at the last fetch; None before the first, or when it is not
-        ours."""
+        """The end of the topic at the last fetch; None before the first, or when it is not ours."""
         return self._thread.ends(tp)
 
     @property
     def fetched_at(self) -> float:
-        """When the last fetch returned, by `time.monotonic`."""
+        """The time at which the last fetch returned, by `time.monotonic`."""
         return self._thread.fetched_at
 
     async def reclaim(self) -> None:
-        """Claim anew what is assigned, as if it had just been."""
+        """Claim the assigned partitions again, as if they had just been assigned."""
         await self._acquire()
 
     async def _acquire(self) -> None:
-        """Claim what is assigned, until it works, the assignment is gone, or we stop."""
+        """Claim the assigned partitions, until it works, the assignment is gone, or we stop."""
         async with self.lock:
             try:
                 await self._retry_claim(self.app.consumer_generation_id)
@@ -204,7 +204,9 @@ class Consumer(driver.Consumer):
                 await asyncio.sleep(0.3)
 
     async def _check_partitions(self) -> None:
-        """Raise PartitionsChanged where a topic of ours does not have what keys were counted by."""
+        """Raise PartitionsChanged where the partitions of a topic of ours differ from the
+        configured count.
+        """
         counts = await self._thread.partition_counts()
         for topic in _buffers(self.app):
             if topic in counts:
@@ -237,7 +239,7 @@ class Consumer(driver.Consumer):
 
 
 class Producer(driver.Producer):
-    """Faust's own producer, for what tables write; made to confirm everything, in order."""
+    """Faust's own producer, for changelogs of tables; set to confirm everything, in order."""
 
     logger = _FAUST
 
@@ -307,7 +309,7 @@ def _buffers(app: Any) -> dict[str, PartitionBuffer]:
 
 
 class App(faust.App):
-    """A Faust app whose input topics are read through intakes."""
+    """A Faust app whose input topics are read through partition buffers."""
 
     logger = _FAUST
     identity: Identity
@@ -322,8 +324,9 @@ class App(faust.App):
         super().__init__(*args, **options)
 
     def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Let `close` finish what is under way when the app stops; nothing is fetched by then. All
-        such have STOP_PATIENCE together."""
+        """Have `close` finish the work in flight when the app stops; by then, fetching has ended.
+        All such calls have STOP_PATIENCE together.
+        """
         self._closers.append(close)
 
     async def on_stop(self) -> None:

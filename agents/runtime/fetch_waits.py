@@ -1,18 +1,19 @@
-"""How long brokers hold fetches back: briefly while records come, longer while none do.
+"""Maximum waits of fetches at brokers: short while records come, longer while none do.
 
-A fetch that waits keeps its broker from answering for partitions that it does not ask for, such as
-one whose records were not taken up yet; so while records come, fetches are short. When the last
-fetch brought nothing it can ask for all partitions: then a broker answers as soon as one has a
-record, however long it may wait, and an idle worker costs it and itself two fetches a second
-instead of twenty.
+A waiting fetch keeps its broker from answering for partitions that it does not ask for, such as one
+whose records are still buffered; so while records come, fetches are short. When the last fetch
+brought nothing it can ask for all partitions: then a broker answers as soon as one has a record,
+however long it may wait, and an idle worker costs it and itself two fetches a second instead of
+twenty.
 """
 
 from typing import Any, NamedTuple
 
 
 class Fetching(NamedTuple):
-    """How long the broker holds a fetch back: until there are `min_bytes`, but at most `max_wait`
-    milliseconds. Faust's 1,500 would let a quiet partition wait that long."""
+    """The wait of a fetch at the broker: until there are `min_bytes`, but at most `max_wait`
+    milliseconds. Faust's 1,500 would let a quiet partition wait that long.
+    """
 
     min_bytes: int = 1
     max_wait: int = 50

@@ -1,7 +1,7 @@
 """The probes of several processes of one worker, as one: asked at their sockets, merged, answered.
 
-The worker is alive when all of its processes are, and ready when all are. What they count is added
-up; so that a sum never falls when a process ends, the counts of those that ended stay in it.
+The worker is alive when all of its processes are, and ready when all are. Their counters are
+summed; so that a sum never falls when a process ends, the counts of ended processes stay in it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ SampleKey = tuple[str, tuple[tuple[str, str], ...]]  # name and labels
 
 
 class Answer(NamedTuple):
-    """What a process answered: HTTP status and body."""
+    """The answer of a process: HTTP status and body."""
 
     status: int
     body: str
@@ -125,7 +125,7 @@ async def _ask_one(session: aiohttp.ClientSession, path: str) -> Answer | None:
 
 
 def _start_of(socket: Path) -> int:
-    """When the process began to listen, in nanoseconds; 0 before the first time."""
+    """The time at which the process began to listen, in nanoseconds; 0 before the first time."""
     try:
         return socket.stat().st_mtime_ns
     except FileNotFoundError:
@@ -133,7 +133,9 @@ def _start_of(socket: Path) -> int:
 
 
 def merge_life(answers: Answers) -> dict[str, Any]:
-    """What `/livez` of the worker says; `silent` has the numbers of processes without an answer."""
+    """The answer to `/livez` of the worker; `silent` has the numbers of processes without an
+    answer.
+    """
     said = [json.loads(answer.body) for answer in answers.values() if answer]
     silent = [number for number, answer in answers.items() if answer is None]
     stalled = sorted({one for document in said for one in document["stalled"]})
@@ -148,7 +150,7 @@ def merge_life(answers: Answers) -> dict[str, Any]:
 
 
 def merge_readiness(answers: Answers) -> dict[str, Any]:
-    """What `/readyz` of the worker says; `waiting` names processes without an answer, too."""
+    """The answer to `/readyz` of the worker; `waiting` names processes without an answer, too."""
     said = [json.loads(answer.body) for answer in answers.values() if answer]
     silent = {f"process {number}": SILENT for number, one in answers.items() if one is None}
     is_ready = all(answer is not None and answer.is_well for answer in answers.values())
@@ -175,8 +177,9 @@ class Counts(Collector):
         self._family_of: dict[str, str] = {}  # by name of a sample
 
     def take(self, number: int, start: int, exposition: str | None) -> None:
-        """Take in what a process tells, which began at `start`; None when it is silent. Counts that
-        it told last stay, also when it is gone and another has its number."""
+        """Take in the metrics of a process that began at `start`; None when it is silent. Its last
+        counts stay, also when it is gone and another has its number.
+        """
         counted = {
             key: value for key, value in self._now.pop(number, {}).items() if self._is_count(key)
         }
@@ -188,7 +191,7 @@ class Counts(Collector):
         self._now[number] = counted if exposition is None else dict(self._read(exposition))
 
     def collect(self) -> Iterable[Metric]:
-        """The sums, in the order in which processes tell them."""
+        """The sums, in the order in which processes list them."""
         sums = dict(self._ended)
         for samples in self._now.values():
             for key, value in samples.items():

@@ -1,4 +1,4 @@
-"""What a worker counts of itself, for Prometheus. `docs/metrics.md` tells what each is good for.
+"""The metrics of a worker, for Prometheus. `docs/metrics.md` explains the use of each.
 
 Counted by batch, never by record. No ids of users, graphs, runs or blocks: labels would never end.
 """
@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_m
 
 from execstream.storage import unreadable_metric
 
-# When a counter began is of no use to anybody.
+# The creation times of counters have no use here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 COMMANDS = Counter(

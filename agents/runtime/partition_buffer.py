@@ -1,9 +1,9 @@
 """Partition buffer between Faust and an agent: gapless batches, or a seek back, or a stop.
 
-Which partitions are ours, where each stands, and what may be believed of a stretch of records:
+It knows the owned partitions, the position of each, and which fetched records are valid:
 
 * stamped by another seek than the partition's last one: fetched before it, dropped;
-* the fetch went on (`base`) above what is expected: something was lost on the way here, seek back;
+* the fetch went on (`base`) above what is expected: records were lost on the way here, seek back;
 * `base` fits but the first record is above: a real hole (transaction marker, compaction), stepped
   over after checking that the topic still begins below it;
 * the first record is below: trimmed.
@@ -30,16 +30,16 @@ from execstream.streams.events import NOWHERE
 
 log = structlog.get_logger(__name__)
 
-_stamps = itertools.count(1)  # what was fetched before our own seek carries 0
+_stamps = itertools.count(1)  # records fetched before our own seek carry 0
 MAX_RECORDS = 2_000  # in a batch
 MAX_BYTES = 8 * 1024 * 1024  # of values and headers in a batch, but for the last record's
-FENCED_PATIENCE = 5.0  # seconds to wait for Faust to say that a partition is not ours any more
+FENCED_PATIENCE = 5.0  # seconds to wait for Faust to revoke a partition that is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
 
 
 class Record(Protocol):
-    """What Kafka holds, or held; `timestamp` in milliseconds."""
+    """A record as Kafka holds it; `timestamp` in milliseconds."""
 
     @property
     def topic(self) -> str: ...
@@ -79,8 +79,9 @@ class FetchedRecords(list[Record]):
 
 @dataclass(slots=True)
 class Position:
-    """Where a partition stands, as its store tells at a claim. `base` is added to Kafka's offsets
-    in sources; `published`: (offset, index) of the last event known to be acknowledged."""
+    """The position of a partition, as its store returns it at a claim. `base` is added to Kafka's
+    offsets in sources; `published`: (offset, index) of the last event known to be acknowledged.
+    """
 
     partition: int
     next_offset: int
@@ -101,8 +102,9 @@ class PositionStore(Protocol):
     """Keeps positions: Postgres, together with the effects, or Redis."""
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
-        """Take partitions over from whoever held them. `earliest`: partition → the offset to
-        begin at when nothing is stored."""
+        """Take partitions over from their former owners. `earliest`: partition → the offset to
+        begin at when nothing is stored.
+        """
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +116,7 @@ class AssignedPartition:
     base: int
     published: tuple[int, int]
     next: int  # the offset to be read next
-    done: int  # the offset after the last one whose effects are written
+    done: int  # the offset after the last one with stored effects
     done_at: datetime | None = None  # when the broker appended that one; None: not known
     stamp: int = _NO_STAMP
 
@@ -137,7 +139,7 @@ class PartitionBatch:
 
     @property
     def bytes(self) -> int:
-        """Of values and headers."""
+        """The size of values and headers."""
         return sum([_size(record) for record in self.records])
 
     def cut(self, count: int) -> "tuple[PartitionBatch | None, PartitionBatch | None]":
@@ -174,8 +176,9 @@ class Batch(list[PartitionBatch]):
 
 
 class PartitionBuffer:
-    """What one agent reads. `on_owned` is told what is ours after each claim; `on_lost` is called
-    whenever nothing is ours any more."""
+    """The input of one agent. `on_owned` is called with the owned partitions after each claim;
+    `on_lost` whenever none is owned any more.
+    """
 
     def __init__(
         self,
@@ -195,12 +198,12 @@ class PartitionBuffer:
         self._losses = 0
 
     def stop(self) -> None:
-        """Deliver nothing more; what was delivered may still be committed."""
+        """Deliver nothing more; delivered batches may still be committed."""
         self._waiting.clear()
         self._stopped = True
 
     def ends(self) -> dict[int, Ends]:
-        """By owned partition, where the topic ended at the last fetch."""
+        """By owned partition, the end of the topic at the last fetch."""
         ends = {
             number: self._consumer.ends(partition.tp) for number, partition in self.owned.items()
         }
@@ -218,7 +221,7 @@ class PartitionBuffer:
         self._on_lost()
 
     async def claim(self, bounds: Mapping[TP, tuple[int, int]]) -> list[AssignedPartition]:
-        """Claim the partitions of `bounds`: what the topic holds, (earliest, end) of each."""
+        """Claim the partitions of `bounds`, which has (earliest, end) of each in the topic."""
         earliest = {tp.partition: low for tp, (low, _) in bounds.items()}
         positions = {p.partition: p for p in await self._store.claim(self.topic, earliest)}
         owned = []
@@ -247,8 +250,9 @@ class PartitionBuffer:
         return owned
 
     async def take_over(self, owned: list[AssignedPartition], consumer: Any) -> bool:
-        """Begin reading what was claimed; false when it was lost meanwhile. The consumer's lock is
-        held."""
+        """Begin reading the claimed partitions; false when they were lost meanwhile. The consumer's
+        lock is held.
+        """
         self._consumer = consumer
         losses = self._losses
         await self._jump(owned)
@@ -266,8 +270,9 @@ class PartitionBuffer:
         await self._consumer.jump({partition.tp: partition.next for partition in parts}, stamp)
 
     def release(self, batch: Batch) -> None:
-        """We were fenced off: somebody else owns a partition of `batch`. Faust will say so soon; if
-        it does not, nobody does, and the schema was exchanged for a rebuilt one."""
+        """Drop a fenced batch: another worker owns a partition of `batch`. Faust will revoke it
+        soon; if it does not, no other worker does, and the schema was swapped for a rebuilt one.
+        """
         if not self.owns(batch):
             return
         log.warning("fenced", partitions=[part.owned.number for part in batch])
@@ -276,7 +281,7 @@ class PartitionBuffer:
         asyncio.get_running_loop().call_later(FENCED_PATIENCE, self._reclaim, self._losses)
 
     def _reclaim(self, losses: int) -> None:
-        """Claim what is assigned to us once more, if Faust has said nothing since."""
+        """Claim the assigned partitions again, if Faust has revoked none since."""
         if self._losses == losses and not self.owned and not self._stopped:
             log.warning("reclaims", topic=self.topic)
             spawn(self._consumer.reclaim())
@@ -287,9 +292,10 @@ class PartitionBuffer:
         self._waiting.extend(fetches)
 
     async def poll_batch(self, queue: "asyncio.Queue[Any]", limit: int = MAX_RECORDS) -> Batch:
-        """A batch of at most `limit` records and about MAX_BYTES from what was received and what
-        stands in Faust's `queue`; empty when there is nothing."""
-        # No more than a batch needs: what stays in the queue holds the fetching back.
+        """A batch of at most `limit` records and about MAX_BYTES from the received records and
+        those in Faust's `queue`; empty when there are none.
+        """
+        # No more than a batch needs: records that stay in the queue delay the next fetch.
         while not queue.empty() and self._has_room(limit):
             self.receive(queue.get_nowait().value)
         parts: dict[int, PartitionBatch] = {}

@@ -1,4 +1,4 @@
-"""How the partitions of a worker move: lag, standstill, and what an open transaction holds back.
+"""Progress of a worker's partitions: lag, standstill, and delays by open transactions.
 
 All times are this machine's, because producers may have any. How long the oldest waiting record has
 been there follows from earlier looks at the end of its partition.
@@ -30,7 +30,7 @@ _GAUGES = (LAG_RECORDS, LAG_SECONDS, POSITION_TIMESTAMP, HELD_BACK_RECORDS)
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of a partition. Times are of `time.monotonic`.
+    """The observations of a partition. Times are of `time.monotonic`.
 
     Attributes:
         moved_at: when it last moved, or a fetch found nothing that it could have read.
@@ -64,8 +64,8 @@ class _Seen:
     def waiting(self, now: float) -> float:
         """Seconds that the oldest waiting record has been there at most.
 
-        What waited when the partition became ours is as old as by the append time
-        of the record before it; where that is not known, as old as our ownership.
+        Records that waited when the partition became ours are as old as the append time of the
+        record before them; where that is unknown, as old as our ownership.
         """
         seen_at, end = self.ends[0]
         if end <= self.owned.done:

@@ -10,7 +10,7 @@ LIVE, READY, METRICS = "/livez", "/readyz", "/metrics"
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens at `port`; a second worker of this machine goes without probes."""
+    """Return whether `port` is free; a second worker of this machine goes without probes."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
         try:

@@ -3,12 +3,12 @@
 Ready is a worker that could do its work now: its servers take writes where it writes, and no work
 has failed for some seconds and is tried again.
 
-Alive is who makes progress: a partition that has lag and whose position has not moved for half a
-minute, or of which nothing was heard for so long, makes the worker not alive, whatever the reason;
-so does what is assigned and not taken over for twice as long. Starting is recovering, so a restart
-does no harm when the reason is elsewhere, and helps when it is here. A partition that an
-open transaction holds back is named and does not make the worker dead: starting again would take
-the other partitions from it, too, and cure nothing.
+Liveness means progress: a partition that has lag and whose position has not moved for half a
+minute, or of which no fetch returned for so long, makes the worker not alive, whatever the reason;
+so does a partition that was assigned and not claimed for twice as long. A restart is a recovery, so
+it does no harm when the reason is elsewhere, and helps when it is here. A partition that an open
+transaction holds back is named and does not make the worker dead: a restart would take the other
+partitions from it, too, and cure nothing.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
         await _report_held_back(settings.kafka, held - reported)
         reported.clear()
         reported.update(held)
-        # A worker that waits for a broker does what it should, and so does one that refuses.
+        # A worker that waits for a broker works as intended, and so does one that refuses.
         if app.refusal or (progress.unsettled() and await servers.kafka_is_away()):
             progress.excuse()
 
@@ -128,7 +128,7 @@ class Servers:
         return dict(zip(("postgres", "kafka", "redis"), found, strict=True))
 
     async def kafka_is_away(self) -> bool:
-        """Whether no broker answers."""
+        """Return whether no broker answers."""
         return await _reason_of_failure(self._ask_kafka) is not None
 
     async def close(self) -> None:
@@ -144,7 +144,7 @@ class Servers:
 
 
 def _waits(app: App) -> dict[str, str]:
-    """Why the worker waits, by what for."""
+    """The reasons why the worker waits, by activity."""
     waits = {what: one.reason for what, one in waiting.items() if _is_lasting(one)}
     return waits if app.refusal is None else waits | {"partitions": app.refusal}
 
@@ -170,7 +170,7 @@ def _answer(web: Any, is_well: bool, document: dict[str, Any]) -> Any:
 
 
 def _is_lasting(one: Waiting) -> bool:
-    """Whether work has been tried again for so long that it is told."""
+    """Return whether work has been retried for so long that it is reported."""
     return time.monotonic() - one.since > READY_WITHIN
 
 

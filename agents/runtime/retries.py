@@ -1,6 +1,6 @@
 """Transient errors, which waiting may cure: their kinds, and attempts repeated after one.
 
-`waiting` is what this process waits for now, and why: `/readyz` reports it.
+`waiting` has the activities that this process waits for now, and why: `/readyz` reports it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ waiting: dict[str, Waiting] = {}
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help."""
+    """Return whether a retry may help."""
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)
         return state[:2] in _CURABLE_SQLSTATES or state == READ_ONLY
@@ -100,7 +100,7 @@ def tolerating(what: str, session: Session | None = None) -> Iterator[None]:
 
 
 def note_waiting(what: str, error: Exception) -> str:
-    """Record that `what` failed and is tried again; return the reason."""
+    """Record that `what` failed and is retried; return the reason."""
     reason = reason_of(error)
     before = waiting.get(what)
     waiting[what] = Waiting(time.monotonic() if before is None else before.since, reason)
@@ -108,12 +108,12 @@ def note_waiting(what: str, error: Exception) -> str:
 
 
 def forget_waiting(what: str) -> None:
-    """Record that `what` is not tried again any more."""
+    """Record that `what` is not retried any more."""
     waiting.pop(what, None)
 
 
 def note_retry(what: str, error: Exception, session: Session | None) -> None:
-    """Log and count that `what` failed, and drop the connection it may have spoilt."""
+    """Log and count a failure of `what`, and drop the connection it may have spoilt."""
     log.warning("retry", what=what, error=note_waiting(what, error))
     RETRIES.labels(what).inc()
     # An error of Redis leaves the connection to Postgres as it was.

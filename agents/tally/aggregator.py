@@ -1,8 +1,8 @@
 """Tallying batches: fold, commit behind the fence, show.
 
-The commit of one batch overlaps with the fold of the next: what a batch adds does not depend on
-what was before. An event that was counted before is known by its source, which is stored with the
-offset.
+The commit of one batch overlaps with the fold of the next: the additions of a batch do not depend
+on earlier totals. An event that was counted before is recognised by its source, which is stored
+with the offset.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ Attempt = Callable[[BatchTotals], Awaitable[None]]
 
 
 class Tallier:
-    """Holds what a worker of role `tally` keeps between batches."""
+    """The work of a worker of role `tally`, with its state between batches."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Tallier:
     async def _settle(self, folded: BatchTotals) -> None:
         if await self._insist("commit", folded, self._commit):
             folded.batch.mark_committed()
-            # Nothing else is committed between the two, so what is loaded has this batch in it.
+            # There is no other commit between the two, so the loaded totals include this batch.
             if await self._insist("live_nodes", folded, self._load_nodes):
                 self._live.add(folded.tally, folded.loaded)
 
@@ -106,7 +106,7 @@ class Tallier:
 
 
 def fold_batch(batch: Batch, definitions: Definitions = CURRENT) -> BatchTotals:
-    """What `batch` adds to the totals, and how far each partition then is."""
+    """The additions of `batch` to the totals, and the new position of each partition."""
     folded = BatchTotals(batch, Tally(definitions))
     for part in batch:
         owned = part.owned
@@ -120,8 +120,9 @@ def fold_batch(batch: Batch, definitions: Definitions = CURRENT) -> BatchTotals:
 
 
 def _count(tally: Tally, owned: AssignedPartition, record: Record) -> bool:
-    """Count the event of `record`, unless it was counted before. What nobody of us wrote is left
-    out, with an error in the log."""
+    """Count the event of `record`, unless it was counted before. A record that no worker of ours
+    wrote is left out, with an error in the log.
+    """
     try:
         fact = decode_fact(record.value or b"")
         if fact.source[0] == record.partition:

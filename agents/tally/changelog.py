@@ -1,11 +1,11 @@
 """Publishing the newest values of a live table, so that a restart knows which are missing.
 
 A partition's values go out in the order of their places, each batch acknowledged before the next
-one leaves. So the last record of a partition tells how far its values are published: values
-whose place is above it may be missing, all others are there. A worker that was stopped for long
-and took itself for the owner may append an old value after a newer one; the next owner finds that
-old place at the end and publishes everything above it again. Readers keep, for each key, the value
-with the greatest `position`.
+one leaves. So the last record of a partition is the end of its published values: values with a
+later place may be missing, all others are there. A worker that was stopped for long and took itself
+for the owner may append an old value after a newer one; the next owner finds that old place at the
+end and publishes everything above it again. Readers keep, for each key, the value with the greatest
+`position`.
 """
 
 import asyncio
@@ -53,7 +53,9 @@ class Changelog:
         )
 
     async def places(self, partitions: Sequence[int]) -> dict[int, SourceOffset]:
-        """The place of the last value in each of `partitions`; NOWHERE where that tells none."""
+        """The place of the last value in each of `partitions`; NOWHERE where there is none, or it
+        has none.
+        """
         values = await last_values(self._bootstrap, self.topic, partitions)
         return {number: _place(number, values.get(number)) for number in partitions}
 
@@ -72,8 +74,9 @@ class Changelog:
 
 
 def _place(partition: int, value: bytes | None) -> SourceOffset:
-    """How far `value` at the end of `partition` came. NOWHERE when it is no value of ours, or one
-    was taken away, as anybody may in a compacted topic: then all values are published again."""
+    """The place of `value`, the last one of `partition`. NOWHERE when it is not a value of ours, or
+    a tombstone, as anyone may write in a compacted topic: then all values are published again.
+    """
     if not value:
         return NOWHERE
     try:

@@ -1,7 +1,7 @@
-"""What the tally's worker itself tells over HTTP: its own partitions, as they stand now.
+"""HTTP pages of the tally's worker: live totals of its own partitions.
 
-A total is the sum over all partitions, so whoever wants one asks every worker
-of the role; `partitions` tells which of them this answer is about.
+A total is the sum over all partitions, so a complete one needs the answers of every worker of the
+role; `partitions` lists those of this answer.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
 """The Faust tables of the tally, which Postgres fills and nothing recovers.
 
-A table of Faust's recovers from its changelog what it held, record by record, before anything is
-processed; here Postgres has it, exact, and in one query. So these tables are not given to Faust's
-table manager, and a changelog is only what others read: the keys that were set are taken from
-here once per tick and published in one batch per partition, where Faust's own way costs some
-350 µs of CPU for each.
+A table of Faust's recovers its content from its changelog, record by record, before anything is
+processed; here Postgres has the content, exact, and in one query. So these tables are not given to
+Faust's table manager, and a changelog only serves other readers: changed keys are taken from here
+once per tick and published in one batch per partition, where Faust's own way costs some 350 µs of
+CPU for each.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,6 @@ class LiveTable(faust.Table[str, LiveStats]):
         self.data.data = dict(entries)
 
     def take_changed(self) -> dict[str, LiveStats]:
-        """What was set since the last call."""
+        """The values set since the last call."""
         changed, self.changed = self.changed, {}
         return changed

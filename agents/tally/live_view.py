@@ -1,8 +1,8 @@
 """The live view: the totals of owned partitions in two tables, right after each commit.
 
-`block_stats` is published as it changes, `node_stats` is only looked at. Both hold what is
-committed, never more. Values change in place with every commit and are set, which makes them
-news, once per tick.
+`block_stats` is published as it changes, `node_stats` is only read over HTTP. Both hold committed
+totals, never more. Values change in place with every commit; once per tick the changed ones are
+set, which marks them for publication.
 
 Totals that are dated more than an hour ahead of now are no part of the recent past, which would
 otherwise end with them: neither those that the tally counts as skewed, nor those of records
@@ -119,20 +119,21 @@ class LiveView:
         self._evict()
 
     def _evict(self) -> None:
-        """Let go of the nodes that were not touched for longest. Not while a batch is between its
-        commit and `add`: what it did not find unknown must still be there."""
+        """Drop the nodes that were not touched for longest. Not while a batch is between its commit
+        and `add`: nodes that it found must still be there.
+        """
         held = self.node_stats.data.data
         excess = max(0, len(held) - MOST_NODES * len(self.owned))
         for key in list(islice(held, excess)):
             del held[key]
 
     async def tick(self) -> None:
-        """Write to the tables what has changed, and publish what is news in `block_stats`."""
+        """Write changed values to the tables, and publish those of `block_stats`."""
         async with self._ticking:
             self._write()
             for table in (self.block_stats, self.node_stats):
                 TABLE_KEYS.labels(table.name).set(len(table.data.data))
-            # Not before it is known what was left unpublished: it goes first.
+            # Not before the values left unpublished are known: they go first.
             if self._published is not None and self._published.done():
                 await self._changelog.publish(self._table_records())
 
@@ -146,7 +147,7 @@ class LiveView:
         for key, stats in changed.items():
             if newest := self._newest_day.get(partition_of_key(key)):
                 stats.forget(newest - RECENT_DAYS)
-            self.node_stats.data.data.pop(key, None)  # what was touched last stands at the end
+            self.node_stats.data.data.pop(key, None)  # the node touched last is at the end
             self.node_stats[key] = stats
         self.node_stats.take_changed()
 
@@ -159,10 +160,10 @@ class LiveView:
             table_records.setdefault(partition_of_key(key), []).append((key.encode(), value))
         return table_records
 
-    # ---- what earlier owners left unpublished -----------------------------------------------
+    # ---- values that earlier owners left unpublished ----------------------------------------
 
     async def _find_published(self, partitions: list[int]) -> None:
-        """Make news of what was committed but may not have been published."""
+        """Mark for publication the committed values that may not have been published."""
         places = await retrying("last_published", lambda: self._changelog.places(partitions))
         missing = 0
         for key, stats in self.block_stats.data.data.items():

@@ -30,7 +30,7 @@ from execstream.streams.totals.definitions import Definition, Definitions, defin
 log = structlog.get_logger(__name__)
 
 TICK = 0.5  # seconds between writes to the tables
-HINT_EVERY = 2.0  # seconds between telling Kafka how far we are
+HINT_EVERY = 2.0  # seconds between commits of Kafka offsets
 REPORT_EVERY = 10.0  # seconds
 BATCH_RECORDS = 10_000  # most records in one transaction: many events add up to few rows
 
@@ -45,7 +45,7 @@ class TallyPositions:
         self._positions = PostgresPositions(session, CONSUMER)
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:
-        """See `PositionStore`. Once claimed, nobody else adds to the totals."""
+        """See `PositionStore`. Once claimed, no other worker adds to the totals."""
         positions = await self._positions.claim(topic, earliest)
         try:
             begun = time.perf_counter()

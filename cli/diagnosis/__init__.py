@@ -1,4 +1,4 @@
-"""Looking for what is wrong with the surroundings: settings, machine, Kafka, Postgres, Redis.
+"""Diagnosis of the surroundings: settings, machine, Kafka, Postgres, Redis.
 
 Looks and changes nothing, so it may run beside workers at any time.
 """

@@ -1,6 +1,6 @@
 """Kafka: whether a broker answers, and whether its topics are those of topics.yaml.
 
-Kafka tells neither its version nor its time, so neither is looked at.
+Kafka reports neither its version nor its time, so neither is checked.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ async def _examine(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _makes_topics(admin: AIOKafkaAdminClient, broker: int) -> bool:
-    """Whether brokers make topics that somebody asks for; False when they do not tell us."""
+    """Return whether brokers create topics on request; False when they do not report it."""
     wanted = ConfigResource(ConfigResourceType.BROKER, str(broker), {_AUTO_CREATE: ""})
     answers = await admin.describe_configs([wanted])
     entries = [entry for answer in answers for one in answer.resources for entry in one[4]]
@@ -101,7 +101,7 @@ async def _makes_topics(admin: AIOKafkaAdminClient, broker: int) -> bool:
 
 
 async def _group(admin: AIOKafkaAdminClient, group: str) -> Finding:
-    """Whether we may be a member of a consumer group."""
+    """Check that we may be a member of a consumer group."""
     try:
         await _positions(admin, group)
     except GroupAuthorizationFailedError:
@@ -117,7 +117,7 @@ async def _group(admin: AIOKafkaAdminClient, group: str) -> Finding:
 
 
 async def _positions(admin: AIOKafkaAdminClient, group: str) -> None:
-    """Ask for the offsets of a group; the first who asks a new cluster has to wait."""
+    """Ask for the offsets of a group; the first request to a new cluster has to wait."""
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
@@ -142,7 +142,7 @@ async def _forbidden(admin: AIOKafkaAdminClient, prefix: str) -> list[Finding]:
 
 
 async def _transactions(settings: Settings) -> Finding:
-    """Whether an open transaction holds records back."""
+    """Check that no open transaction holds records back."""
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     try:
         found = await brokers.open_transactions()
@@ -173,7 +173,7 @@ def _different(difference: Difference) -> Finding:
 
 
 async def _why_not(settings: Settings) -> Finding:
-    """Why no broker lets us in: each is asked once more, and the first reason is told."""
+    """Find why no broker lets us in: each is tried again, and the first reason is reported."""
     answers: list[tuple[str, BaseException | None]] = []
     for host, port, _ in collect_hosts(settings.kafka, randomize=False):
         try:

@@ -1,4 +1,4 @@
-"""Redis: whether it answers, is new enough, keeps what it is given, and lets us do what we must."""
+"""Redis: it answers, is new enough, keeps its data, and permits our commands."""
 
 import time
 from collections.abc import AsyncIterator
@@ -21,21 +21,21 @@ COMMANDS = (
     *("hget", "hgetall", "hset", "hincrby", "evalsha", "script|load"),
     *("publish", "pubsub", "subscribe", "psubscribe"),
 )
-# Words of Redis when it takes no writes, in scripts too, and what cures it.
+# Errors of Redis when it takes no writes, in scripts too, and their cures.
 _WRITE_CURES = {
     "used memory > 'maxmemory'": "Raise maxmemory, or have other keys leave: Redis is full.",
     "read only replica": f"Name the primary in {variable('redis_url')}: this is a replica.",
     "MISCONF": "Make room where Redis keeps its files: it cannot save, and stops writes.",
     "NOREPLICAS": "Start the replicas that min-replicas-to-write asks for, or lower it.",
 }
-# Of a command in a script older versions of Redis say only this.
+# For a command in a script, older versions of Redis return only this.
 _FORBIDDEN = ("NOPERM", "no permissions", "can't run this command", "ACL failure")
 
 _redis = Examined("redis")
 
 
 async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
-    """Ends after the first finding when Redis lets nobody in."""
+    """Ends after the first finding when Redis does not let us in."""
     async with Redis.from_url(
         settings.redis, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
     ) as redis:
@@ -75,7 +75,7 @@ async def _server(redis: Redis) -> AsyncIterator[Finding]:
 
 
 async def _permissions(redis: Redis, settings: Settings) -> Finding:
-    """Do what the bridge, replies and listeners do, where nobody hears it."""
+    """Run the commands of the bridge, replies and listeners, on channels without subscribers."""
     prefix = settings.redis_prefix
     positions = RedisPositions(redis, prefix, settings.topic_prefix + EVENTS.name)
     await positions.load()

@@ -1,4 +1,4 @@
-"""Postgres: whether it answers, is new enough, has our tables, and lets us do what we must."""
+"""Postgres: it answers, is new enough, has our tables, and permits our statements."""
 
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 OLDEST = 17  # major version that is tested
 PATIENCE = 10.0  # seconds
 MOST_FAR = 10_000  # runs in the default partition that are counted
-MOST_NAMED = 5  # runs whose rows cannot be read
+MOST_NAMED = 5  # runs with unreadable rows
 
 _postgres = Examined("postgres")
 
@@ -59,7 +59,7 @@ _MAY_CREATE = "select has_schema_privilege($1, 'create')"
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
-    """Ends after the first finding when the database lets nobody in."""
+    """Ends after the first finding when the database does not let us in."""
     try:
         connection = await open_connection(
             settings.postgres,
@@ -136,7 +136,7 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         )
     else:
         yield _postgres.ok("permissions", f"on {len(rights)} tables of {schema}")
-        if not await connection.fetchval("select pg_is_in_recovery()"):  # which is told already
+        if not await connection.fetchval("select pg_is_in_recovery()"):  # which is reported already
             yield await _try_to_write(connection)
     if may_see.get("quarantine"):
         yield await _quarantine(connection)
@@ -173,7 +173,7 @@ async def _quarantine(connection: asyncpg.Connection) -> Finding:
 
 
 async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
-    """Whether runs were created on partitions that their keys do not choose."""
+    """Check that no runs were created on partitions that their keys do not choose."""
     count = await count_foreign(connection)
     if not count:
         return _postgres.ok("partitioner", "the newest runs are where their keys belong")
@@ -181,7 +181,7 @@ async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
     return _postgres.warning("partitioner", found, PARTITIONER)
 
 
-# Those dated back are history that somebody has sent; those ahead have a wrong clock.
+# Runs dated back are imported history; runs dated ahead have a wrong clock.
 _FAR_DATES = """
 select count(*) as runs, count(*) filter (where run_day > now()::date) as ahead
   from (select run_day from journal_other where seq = 1 limit $1) far
@@ -189,7 +189,7 @@ select count(*) as runs, count(*) filter (where run_day > now()::date) as ahead
 
 
 async def _far_dates(connection: asyncpg.Connection) -> Finding:
-    """How many runs are of days that have no partition of their own."""
+    """Count the runs of days that have no partition of their own."""
     row = await connection.fetchrow(_FAR_DATES, MOST_FAR)
     runs, ahead = row["runs"], row["ahead"]
     if not runs:
@@ -207,7 +207,9 @@ async def _far_dates(connection: asyncpg.Connection) -> Finding:
 
 
 async def _unreadable_runs(connection: asyncpg.Connection) -> Finding:
-    """Whether a row of the newest runs cannot be read, and which command shows what is wrong."""
+    """Check that the rows of the newest runs can be read, and name the command that shows the
+    error.
+    """
     examined = await find_unreadable(connection)
     found = list(examined.unreadable.values())
     if not found:
@@ -226,7 +228,7 @@ async def _unreadable_runs(connection: asyncpg.Connection) -> Finding:
 
 
 async def _try_to_write(connection: asyncpg.Connection) -> Finding:
-    """Write a table and take it back: what fails there fails in a worker."""
+    """Write a table and roll back: an error here would be an error in a worker."""
     attempt = connection.transaction()
     await attempt.start()
     try:

@@ -21,7 +21,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         async for finding in part(settings):
             are_well = are_well and finding.state is not State.FAILED
             yield finding
-    if are_well:  # else consumers stand still for a reason that is told already
+    if are_well:  # otherwise consumers stand still for a reason that is reported already
         async for finding in examine_consumers(settings):
             yield finding
     async for finding in examine_workers(settings):

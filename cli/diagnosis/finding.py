@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from enum import StrEnum
 
@@ -9,12 +9,12 @@ CLOCKS_APART = 2.0  # seconds; more of it makes times and lags wrong to look at
 
 class State(StrEnum):
     OK = "ok"
-    WARNING = "warning"  # works, and somebody should know
+    WARNING = "warning"  # works, with a warning for the operator
     FAILED = "failed"  # does not work, or will lose something
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check of one part: what was found, and what to do unless it is ok."""
+    """One check of one part: the finding, and the remedy unless it is ok."""
 
     part: str
     check: str
@@ -39,7 +39,7 @@ class Examined:
         return Finding(self._part, check, State.FAILED, found, remedy)
 
     def clock(self, theirs: float, before: float, after: float) -> Finding:
-        """Whether a clock that was read between two times of ours agrees with it; Unix seconds."""
+        """Check that a clock read between two times of ours agrees with it; Unix seconds."""
         apart = max(before - theirs, theirs - after, 0.0)
         found = f"{apart:.1f} s from this machine's"
         if apart < CLOCKS_APART:

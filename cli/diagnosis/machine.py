@@ -14,7 +14,7 @@ _settings = Examined("settings")
 
 
 def examine_settings(settings: Settings) -> Iterator[Finding]:
-    """What single values cannot tell; wrong values do not get this far."""
+    """Check combinations of values; single wrong values do not get this far."""
     yield _settings.ok("values", "all can be understood")
     if not is_loopback(settings.http_host) and settings.http_token is None:
         yield _settings.warning(
@@ -33,7 +33,7 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_machine() -> Iterator[Finding]:
-    """Room for what is written down here: logs, and files of exports."""
+    """Check the disk space for files written here: logs, and exports."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     found = f"{free / ROOM:.1f} GiB free at {folder}"

@@ -1,4 +1,4 @@
-"""What workers of this installation tell of themselves at the ports of this machine.
+"""Reports of this installation's workers at the ports of this machine.
 
 No worker need run here: those that do not answer are passed over.
 """
@@ -21,7 +21,7 @@ _UNREADABLE = re.compile(r"^execstream_unreadable_rows ([0-9.e+]+)$", re.MULTILI
 
 
 async def examine_workers(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether one of them has met stored rows that it could not read."""
+    """Check that none of them has met stored rows that it could not read."""
     urls = list(_urls(settings))
     answers = await asyncio.gather(*(asyncio.to_thread(_unreadable, url, settings) for url in urls))
     counts = {url: count for url, count in zip(urls, answers, strict=True) if count is not None}
@@ -44,7 +44,9 @@ def _urls(settings: Settings) -> Iterator[str]:
 
 
 def _unreadable(url: str, settings: Settings) -> int | None:
-    """How many the worker has met since it started; None when none of this installation answers."""
+    """The number of such rows since the worker's start; None when none of this installation
+    answers.
+    """
     try:
         installation = json.loads(_get(f"{url}/livez")).get("installation", {})
         found = _UNREADABLE.search(_get(f"{url}/metrics"))

@@ -1,5 +1,6 @@
-"""The live feed: what happens, to everyone who watches, each event once.
+"""The live feed: changes of runs, to every subscriber, each event once.
 
-Postgres tells it (the journal, refusals, key-values); Redis only says when to look. One reader
-serves all streams; who falls behind or comes back reads the journal up to where that reader is.
+Events come from Postgres (the journal, refusals, key-values); Redis only announces them. One reader
+serves all streams; a stream that falls behind or resumes reads the journal up to the reader's
+position.
 """

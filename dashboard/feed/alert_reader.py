@@ -1,6 +1,7 @@
 """Alerts on the live feed: each message about one, to every stream of everything.
 
-They have no place in the journal. A stream that was away asks `GET /v1/alerts` what is open.
+They have no place in the journal. A stream that was disconnected asks `GET /v1/alerts` for the open
+ones.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ log = structlog.get_logger(__name__)
 
 
 class AlertReader:
-    """Reads messages while anybody listens."""
+    """Reads messages while there are subscribers."""
 
     def __init__(self, db: asyncpg.Pool, reader: Reader) -> None:
         self._db = db
         self._reader = reader
-        self._last_id: int | None = None  # the id of the last one; None while nobody listens
+        self._last_id: int | None = None  # of the last message; None without subscribers
 
     async def run(self) -> None:
         """Read for as long as the task lives."""

@@ -1,7 +1,8 @@
-"""Positions: how far somebody has been told what happened, partition by partition.
+"""Cursors: the position of a subscriber in the events, partition by partition.
 
-A place is the (offset, index) of what comes next: everything with a smaller source was told. The
-commits of a partition follow one another, so nothing ever appears before a place that was reached.
+A place is the (offset, index) of the next event: everything with a smaller source was delivered.
+The commits of a partition follow one another, so nothing ever appears before a place that was
+reached.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ class InvalidPosition(Fatal):
 
 
 def covers(position: Position, other: Position) -> bool:
-    """Whether `position` is at or beyond `other` in every partition."""
+    """Return whether `position` is at or beyond `other` in every partition."""
     return all(position.get(number, BEGINNING) >= place for number, place in other.items())
 
 
@@ -73,5 +74,5 @@ def _part(number: int, place: SourceOffset) -> str:
 
 
 def _fits(number: int, place: SourceOffset) -> bool:
-    """Whether Postgres can compare with it."""
+    """Return whether Postgres can compare with it."""
     return 0 <= number < 2**31 and 0 <= place[0] < 2**63 and 0 <= place[1] < 2**31

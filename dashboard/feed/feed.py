@@ -25,8 +25,8 @@ class Feed:
     """Used by one event loop. `texts` is the pool that snapshots are read from.
 
     Attributes:
-        open_streams: how many there are.
-        reading: ends before `close` only by an error that nobody foresaw.
+        open_streams: their number.
+        reading: ends before `close` only by an unexpected error.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Frames of server-sent events: an id, what it is, and one line of JSON."""
+"""Frames of server-sent events: an id, a type, and one line of JSON."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ def frame(kind: str, cursor: str, data: bytes) -> bytes:
 
 
 def begin(kind: str, cursor: str) -> bytes:
-    """What stands before the data of a frame."""
+    """The beginning of a frame, up to its data."""
     return b"id: %b\nevent: %b\ndata: " % (cursor.encode(), kind.encode())
 
 
@@ -25,5 +25,5 @@ def heartbeat(cursor: str) -> bytes:
 
 
 def resync(cursor: str, reason: str) -> bytes:
-    """The way went off the live feed; what follows makes up for it."""
+    """A frame for a gap in the live feed, which the following frames fill."""
     return frame("resync", cursor, exact_json.encode({"reason": reason}))

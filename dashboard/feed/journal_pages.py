@@ -1,4 +1,4 @@
-"""What happened between two positions, read from Postgres in pages of bounded size.
+"""Events between two positions, read from Postgres in pages of bounded size.
 
 Journal, refusals and key-values, in the order of their sources within a partition. Connections
 hand JSON over as text: values go out as they are stored.
@@ -37,13 +37,13 @@ SPAN = 50_000
 
 
 async def connect(dsn: str, schema: str) -> asyncpg.Pool:
-    """Open the feed's own pool, whose connections hand JSON over as text."""
+    """Open the feed's own pool, whose connections return JSON as text."""
     return await open_pool(dsn, schema, FEED, size=CONNECTIONS)
 
 
 @dataclass(slots=True)
 class FeedEvent:
-    """An event, its JSON, and the id of who was told it."""
+    """An event, its JSON, and the cursor of a subscriber that has received it."""
 
     event: Event
     json: bytes
@@ -52,7 +52,7 @@ class FeedEvent:
 
 @dataclass(slots=True)
 class Page:
-    """Events, and the position after them; the last page is followed by what is yet to come."""
+    """Events, and the position after them; after the last page, only later events follow."""
 
     position: Position
     events: list[FeedEvent]
@@ -68,7 +68,7 @@ select partition, next_offset + base as next from consumer_offset
 async def boundary(connection: asyncpg.Connection, topic_prefix: str) -> dict[int, SourceOffset]:
     """The position after everything that is committed, as the connection's transaction sees it.
 
-    Offsets move in the transaction that writes what the commands did.
+    Offsets move in the transaction that writes the effects of the commands.
     """
     rows = await connection.fetch(_BOUNDARY, topic_prefix + COMMANDS.name)
     return {row["partition"]: (row["next"], 0) for row in rows}
@@ -93,8 +93,9 @@ class Journal:
         return await boundary(self._pool, self._topic_prefix)
 
     async def pages(self, scope: Scope, after: Position, until: Position) -> AsyncIterator[Page]:
-        """What happened in `scope` from `after` up to `until`, which covers it, page by page.
-        Runs that cannot be read are left out."""
+        """Events in `scope` from `after` up to `until`, which covers it, page by page. Runs that
+        cannot be read are left out.
+        """
         event_builder = EventBuilder(note)
         while not covers(after, until):
             async with self._snapshot() as connection:
@@ -109,8 +110,9 @@ class Journal:
             return await self._page(connection, Scope(), after, until, event_builder)
 
     async def entries(self, graph_exec_id: str, after_seq: int, limit: int) -> list[Event]:
-        """What happened to a run after an entry: so many events at most, fewer if they are large,
-        and none only when there are none."""
+        """Events of a run after an entry: at most `limit`, fewer if they are large, and none only
+        when there are none.
+        """
         async with self._snapshot() as connection:
             rows, _ = await read_rows(
                 connection, _ENTRIES, graph_exec_id, after_seq, limit, max_bytes=PAGE_BYTES
@@ -164,7 +166,7 @@ def _ranges(scope: Scope, after: Position, until: Position) -> Ranges:
 
 
 def _reached(ranges: Ranges, rows: list[Row], *, is_whole: bool) -> dict[int, SourceOffset]:
-    """How far `rows`, which come by partition, tell what happened in `ranges`."""
+    """The positions up to which `rows`, which come by partition, cover the events in `ranges`."""
     counts = Counter(row["source_partition"] for row in rows)
     lasts = {row["source_partition"]: next_source(row) for row in rows}
     stopped_in = None if is_whole else rows[-1]["source_partition"]

@@ -51,7 +51,7 @@ class Listener:
                 async with self._redis.pubsub() as messages:
                     await messages.subscribe(self._channel)
                     self.is_listening = True
-                    async for _ in messages.listen():  # the first says that we listen
+                    async for _ in messages.listen():  # the first confirms the subscription
                         self._heard()
             except (RedisError, OSError) as error:
                 log.warning("redis.away", error=reason_of(error))

@@ -1,7 +1,7 @@
 """The one reader: whatever is new goes to every stream it concerns.
 
-Reads Postgres when Redis says that something has happened, and now and then when it says nothing:
-Redis may be away, and tells neither refusals nor key-values. While nobody is attached it rests.
+Reads Postgres when Redis announces an event, and now and then without an announcement: Redis may be
+unavailable, and announces neither refusals nor key-values. Without subscribers it rests.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from execstream.storage.unreadable_rows import note
 from execstream.streams.errors import reason_of
 
 GATHER = 0.025  # seconds between two looks at Postgres, so that events come in batches
-POLL = 1.0  # seconds until a look that nobody asked for
+POLL = 1.0  # seconds until a look without an announcement
 POLL_WITHOUT_REDIS = 0.25  # seconds
 
 log = structlog.get_logger(__name__)
 
 
 class Reader:
-    """Tells attached subscribers what is new.
+    """Delivers new events to attached subscribers.
 
     Attributes:
-        position: everything up to there was put to those whose scope it is in.
+        position: everything up to there was delivered to the subscribers of its scope.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -61,14 +61,14 @@ class Reader:
             before = self.position
             await self._read()
             if self.position != before:
-                # More will come soon, perhaps sooner than Redis can tell.
+                # More will come soon, perhaps sooner than Redis can announce it.
                 self.look()
             await asyncio.sleep(GATHER)
 
     # ---- for streams -----------------------------------------------------------------------
 
     async def now(self) -> Position:
-        """The position after what is told now, without what has happened while it rested."""
+        """The position after the events delivered now, brought up to date if it rested."""
         if not self._subscribers:
             await self._has_read()
         return self.position
@@ -81,7 +81,7 @@ class Reader:
 
     @contextmanager
     def attached(self, scope: Scope) -> Iterator[Subscriber]:
-        """A subscriber to whom all in `scope` beyond its position is put."""
+        """Yield a subscriber that receives all in `scope` beyond its position."""
         subscriber = Subscriber(self.position)
         self._subscribers[scope].add(subscriber)
         self.look()
@@ -92,7 +92,7 @@ class Reader:
 
     @property
     def is_heard_by_all(self) -> bool:
-        """Whether a stream of everything is attached."""
+        """Return whether a stream of everything is attached."""
         return Scope() in self._subscribers
 
     def announce(self, kind: str, data: bytes) -> None:
@@ -114,7 +114,7 @@ class Reader:
     # ---- reading ---------------------------------------------------------------------------
 
     async def _has_read(self) -> None:
-        """Return after a read that began later than this call; raises what it raised."""
+        """Return after a read that began later than this call; raises the errors of that read."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self.look()
@@ -136,7 +136,7 @@ class Reader:
     async def _catch_up(self) -> None:
         if not self._subscribers:
             committed = await self._journal.committed()
-            if not self._subscribers:  # somebody may have come meanwhile, and wait for the rest
+            if not self._subscribers:  # a subscriber may have come meanwhile
                 self.position = committed
                 return
         is_last = False

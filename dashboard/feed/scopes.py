@@ -1,4 +1,4 @@
-"""Scopes: which events a stream tells."""
+"""Scopes: the events that a stream delivers."""
 
 from itertools import product
 

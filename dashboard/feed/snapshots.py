@@ -21,7 +21,7 @@ _OWNER = "select id, user_id from graph_execution where id = $1"
 
 
 class Snapshot:
-    """Of a run, the run with its steps; of anything else, the first page of its runs. Values over
+    """For a run, the run with its steps; for another scope, the first page of its runs. Values over
     SNAPSHOT_VALUE are left out.
 
     Attributes:

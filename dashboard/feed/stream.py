@@ -1,7 +1,7 @@
 """One stream: a snapshot, then every event after it once, whatever comes between.
 
-A stream always knows its position. It reads the journal up to where the reader is, is told by the
-reader from there on, and goes back to the journal when it was too slow.
+A stream always knows its position. It reads the journal up to the reader's position, receives
+events from the reader from there on, and goes back to the journal when it was too slow.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -70,7 +70,7 @@ class Stream:
         if self._scope.graph_exec_id is None:
             yield begin
             begin = b""
-        # What is wrong with the only run is the answer, as long as nothing was sent.
+        # An error of the only run becomes the answer, as long as nothing was sent.
         async for part in self._snapshot.frame():
             yield begin + part
             begin = b""

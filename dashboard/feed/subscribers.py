@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
 
 class Overtaken(Exception):
-    """The queue was full; what was in it is gone, and no more comes."""
+    """The queue was full; its content is dropped, and no more comes."""
 
 
 class Closed(Exception):
@@ -51,7 +51,7 @@ class Subscriber:
         return True
 
     def end(self, why: type[Exception]) -> None:
-        """Drop what is queued, and have `take` raise."""
+        """Drop the queued batches, and have `take` raise."""
         self._end = why
         self._batches.clear()
         self._changed.set()

@@ -42,7 +42,7 @@ async def list_graphs(db: asyncpg.Pool, user_id: str | None) -> list[Graph]:
 
 
 async def catalogue_position(db: asyncpg.Pool) -> int:
-    """How far the catalogue's topic has been read; what blocks are holds until that moves."""
+    """The position in the catalogue's topic; cached blocks are valid until that moves."""
     place = await db.fetchval(
         "select sum(next_offset)::bigint from consumer_offset where consumer = 'catalogue'"
     )

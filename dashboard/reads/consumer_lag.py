@@ -1,4 +1,4 @@
-"""Where consumers are in their topics: those that keep it in Postgres, and the bridge in Redis."""
+"""Positions of consumers in their topics: those in Postgres, and the bridge's in Redis."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ async def load_positions(
     db: asyncpg.Pool, redis: Redis, topic_prefix: str, redis_prefix: str
 ) -> dict[PartitionKey, dict[str, int]]:
     """By topic and partition, the next offset of each consumer; without the bridge while Redis is
-    away."""
+    unavailable.
+    """
     found: dict[PartitionKey, dict[str, int]] = {}
     for row in await db.fetch(_POSITIONS):
         found.setdefault((row["topic"], row["partition"]), {})[row["consumer"]] = row["next_offset"]

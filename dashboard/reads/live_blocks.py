@@ -1,7 +1,7 @@
-"""How blocks fare right now, from the totals of the tally.
+"""Current figures of blocks, from the totals of the tally.
 
-Everybody who watches asks every second, so answers are kept: the last two hours for half a second,
-what lies before them for a minute, durations for some seconds.
+Every open page asks each second, so answers are kept: the last two hours for half a second, earlier
+hours for a minute, durations for some seconds.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Window(Before):
 
 
 class Durations(BaseModel):
-    """Of the steps that ended within `window`, in milliseconds, to within 2 %."""
+    """Durations of the steps that ended within `window`, in milliseconds, to within 2 %."""
 
     window: Literal["1h"] = "1h"
 
@@ -108,7 +108,7 @@ class BlockError(BaseModel):
 
 @dataclass(slots=True)
 class _Kept(Generic[Answer]):
-    """An answer, and until when it is good; who comes while it is looked for waits for it."""
+    """An answer, and until when it is valid; concurrent callers wait for one query."""
 
     seconds: float
     ask: Callable[[], Awaitable[Answer]]
@@ -126,7 +126,7 @@ class _Kept(Generic[Answer]):
 
 @dataclass(slots=True)
 class _Past:
-    """Per block what ended before `recent_since`: within a day, and within the day before."""
+    """Counts per block before `recent_since`: within a day, and within the day before."""
 
     recent_since: datetime
     counts: dict[str, tuple[Counts, Counts]]
@@ -180,7 +180,7 @@ class LiveBlocks:
         return await self._blocks.get()
 
     async def errors(self, block_id: str) -> list[BlockError]:
-        """What went wrong most often within a day."""
+        """The most frequent errors within a day."""
         since = datetime.now(UTC) - _DAY
         return [
             BlockError(**row) for row in await self._db.fetch(_ERRORS, block_id, since, TOP_ERRORS)

@@ -1,4 +1,4 @@
-"""What did not go through: refusals and dead letters, newest first."""
+"""Commands without an effect: refusals and dead letters, newest first."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What pages show of runs beyond the reads that everybody shares."""
+"""Reads of runs for pages, beyond the reads that all programs share."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -15,7 +15,7 @@ from execstream.streams.statuses import ExecutionStatus
 
 
 class Run(NamedTuple):
-    """Enough of a run to tell whose it is, and whether anything has happened since."""
+    """The fields of a run that show its owner, and whether it has changed since."""
 
     id: UUID
     user_id: str
@@ -37,7 +37,7 @@ async def find_run(db: asyncpg.Pool, graph_exec_id: str) -> Run | None:
 
 
 class StatusCounts(BaseModel):
-    """How many runs there are in each status."""
+    """The number of runs in each status."""
 
     counts: dict[ExecutionStatus, int]
     total: int

@@ -1,4 +1,4 @@
-"""Steps of runs as they are stored, counted, beside what producers report of them."""
+"""Stored steps of runs, counted, beside the counts that producers report."""
 
 from collections.abc import Sequence
 

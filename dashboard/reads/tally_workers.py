@@ -17,16 +17,16 @@ PATIENCE = 2.0  # seconds for a worker to answer
 
 
 def tally_urls(settings: Settings) -> Sequence[str]:
-    """Where the workers answer; when the settings do not name them, one at its port of this
-    machine."""
+    """URLs of the workers; when the settings do not name them, one at its port of this machine."""
     if settings.tally_urls is not None:
         return settings.tally_urls.split(",")
     return [f"http://127.0.0.1:{settings.tally_port}"] if settings.tally_port else []
 
 
 class LiveSums(NamedTuple):
-    """Sums over the partitions that workers own; those that none told of; and the URLs at which a
-    worker of another installation answered, whose figures are not in the sums."""
+    """Sums over the partitions that workers own; those that none reported; and the URLs at which a
+    worker of another installation answered, whose figures are not in the sums.
+    """
 
     data: list[dict[str, Any]]
     missing: list[int]
@@ -53,7 +53,7 @@ def _is_of(answer: dict[str, Any], own: Installation) -> bool:
 
 
 async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
-    """What a worker tells; one that does not answer owns nothing."""
+    """The answer of a worker; one that does not answer owns nothing."""
     try:
         async with http.get(url) as answer:
             answer.raise_for_status()

@@ -1,4 +1,4 @@
-"""Routes of alerts: what is open and what was, and what people do about it."""
+"""Routes of alerts: open and closed ones, and their acknowledgement."""
 
 from typing import Annotated, Any
 
@@ -19,13 +19,13 @@ AlertId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 class Acknowledgement(BaseModel):
-    """Who has seen it."""
+    """The user that acknowledges it."""
 
     by: str | None = Field(None, max_length=128)
 
 
 class Silence(BaseModel):
-    """For how long nobody is called."""
+    """The time without notifications."""
 
     minutes: int = Field(ge=1, le=MOST_MINUTES)
 
@@ -50,7 +50,7 @@ async def get_alerts(
 async def post_acknowledgement(
     served: Served, alert_id: AlertId, body: Acknowledgement
 ) -> Response:
-    """Say that somebody has seen it. The first who says so counts."""
+    """Acknowledge an alert. The first user to do so is kept."""
     return _response(alert_id, await acknowledge(served.db, alert_id, body.by))
 
 

@@ -26,14 +26,15 @@ LOOK_BACK = timedelta(days=1)
 
 
 class OneLiveBlock(LiveBlock):
-    """With what goes wrong most often, the last 24 hours."""
+    """A block with its most frequent errors, the last 24 hours."""
 
     fingerprints: list[BlockError]
 
 
 class BlockErrors(BaseModel):
-    """How many steps of a block were added in `start` ≤ t < `end`, and how many of them failed,
-    whatever the reason; `error_rate` in percent."""
+    """The number of steps of a block that were added in `start` ≤ t < `end`, and of those that
+    failed, whatever the reason; `error_rate` in percent.
+    """
 
     block_id: str
     name: str | None
@@ -57,8 +58,9 @@ async def get_graphs(served: Served, viewer: CurrentViewer) -> Response:
 
 
 class LiveTable(BaseModel):
-    """Totals as the workers of the tally hold them. `missing`: partitions that none of them tells
-    of, and that are not in the sums."""
+    """Totals held by the workers of the tally. `missing`: partitions that none of them reports, and
+    that are not in the sums.
+    """
 
     data: list[dict[str, Any]]
     missing: list[int]
@@ -119,7 +121,7 @@ def _day_before(end: datetime) -> datetime:
 
 @router.get("/blocks/live", response_model=Listing[LiveBlock], dependencies=[Operator])
 async def get_live_blocks(served: Served) -> Response:
-    """How blocks fare right now, of which a step has ended within two days."""
+    """Current figures of blocks of which a step has ended within two days."""
     return listing(await served.live_blocks.all())
 
 
@@ -128,7 +130,7 @@ async def get_live_blocks(served: Served) -> Response:
 @router.get("/block", response_model=OneLiveBlock, dependencies=[Operator])
 @router.get("/blocks/{block_id}", response_model=OneLiveBlock, dependencies=[Operator])
 async def get_live_block(served: Served, block_id: str) -> Response:
-    """How a block fares right now, and what goes wrong with it."""
+    """Current figures of a block, with its errors."""
     for block in await served.live_blocks.all():
         if block.block_id == block_id:
             errors = await served.live_blocks.errors(block_id)

@@ -1,4 +1,4 @@
-"""Routes of commands: send one, and learn what became of it."""
+"""Routes of commands: send one, and read its outcome."""
 
 import re
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class OutcomeModel(BaseModel):
-    """What became of a command; `pending` while nobody has come to it."""
+    """The outcome of a command; `pending` while no worker has read it."""
 
     command_id: str
     outcome: str
@@ -130,10 +130,10 @@ async def get_outcome(
     partition: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
     offset: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> Response:
-    """What became of a command. `key`: its run, or the user of a `kv.set`.
+    """The outcome of a command. `key`: its run, or the user of a `kv.set`.
 
-    With its place on the topic it is told that nobody has come to it yet, and of a dead letter
-    why it is one.
+    With the position of the command on the topic, the answer distinguishes a command that no worker
+    has read yet, and contains the reason of a dead letter.
     """
     recorded = await find_outcome(served.db, key, command_id)
     if recorded is not None and viewer.user_id in (None, recorded.user_id):
@@ -141,7 +141,7 @@ async def get_outcome(
     if recorded is None and partition is not None and offset is not None:
         topic = served.settings.topic_prefix + COMMANDS.name
         place = await look_at(served.db, topic, partition, offset)
-        if place.dead is not None and viewer.user_id is None:  # whose it was is not known
+        if place.dead is not None and viewer.user_id is None:  # its owner is not known
             return Json(reply(command_id, place.dead))
         if place.source is None:
             return _pending(command_id, {"Retry-After": "1"})
@@ -169,7 +169,7 @@ def _not_taken(command: Command, error: Exception) -> ProblemError:
 
 
 def _completed(body: bytes) -> bytes:
-    """The command with `id` and `at` filled in; what it has is left as it is."""
+    """The command with `id` and `at` filled in; given values stay."""
     try:
         fields = _decode(body)
     except NOT_READABLE:

@@ -1,4 +1,4 @@
-"""Routes of how the whole fares: diagnostics, progress, and what machines ask."""
+"""Routes of health: diagnostics, progress, probes and metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -30,7 +30,7 @@ READY_WITHIN = 2.0  # seconds
 
 
 class Me(BaseModel):
-    """What the request's token is good for; `user_id`: whose runs alone it shows."""
+    """The rights of the request's token; `user_id`: the only user whose runs it shows."""
 
     user_id: str | None
     token_required: bool
@@ -51,7 +51,7 @@ class Alive(Identified):
 
 
 class Ready(Identified):
-    """Whether requests can be served. Without Redis the feed is slower, and that is all.
+    """Readiness to serve requests. Without Redis the feed is slower, and that is all.
 
     `reasons`: why a server cannot be used, or only read.
     """
@@ -64,7 +64,7 @@ class Ready(Identified):
 
 @router.get("/v1/me", tags=["access"], response_model=Me)
 async def get_me(served: Served, viewer: CurrentViewer) -> Response:
-    """What the caller may see."""
+    """The rights of the caller."""
     return Json(Me(user_id=viewer.user_id, token_required=served.settings.http_token is not None))
 
 
@@ -75,7 +75,7 @@ async def get_me(served: Served, viewer: CurrentViewer) -> Response:
     dependencies=[Public],
 )
 async def get_shared(served: Served, token: str) -> Response:
-    """The outputs of a shared run, for anyone who has its token."""
+    """The outputs of a shared run, for holders of its token."""
 
     async def parts(connection: asyncpg.Connection) -> AsyncIterator[bytes]:
         found = await answers.shared(connection, token)
@@ -94,13 +94,13 @@ async def get_shared(served: Served, token: str) -> Response:
     dependencies=[Operator],
 )
 async def get_diagnostics(served: Served) -> Response:
-    """How all runs fare: live, stuck, and ended of late."""
+    """The state of all runs: live, stuck, and recently ended."""
     return Json(await get_execution_diagnostics(served.db))
 
 
 @router.get("/livez", tags=["operations"], response_model=Alive)
 async def livez(served: Served) -> Response:
-    """Whether the process answers, and which it is."""
+    """Liveness of the process, and its identity."""
     return Json(Alive(status="alive", **served.identity.members))
 
 
@@ -111,7 +111,7 @@ async def livez(served: Served) -> Response:
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not now."}},
 )
 async def readyz(served: Served) -> Response:
-    """Whether requests can be served."""
+    """Readiness to serve requests."""
     postgres, read_only, redis = await asyncio.gather(
         _reason_of_failure(served.db.fetchval("select count(*) from consumer_offset")),
         _reason_of_failure(_ask_for_writes(served.db)),
@@ -149,7 +149,7 @@ async def _reason_of_failure(question: Awaitable[object]) -> str | None:
     response_class=PlainTextResponse,
 )
 async def get_metrics(served: Served) -> Response:
-    """What the server counts of itself, for Prometheus."""
+    """Metrics of the server, for Prometheus."""
     idle = served.db.get_idle_size()
     POOL.labels("idle").set(idle)
     INSTALLATION.info(served.identity.labels)

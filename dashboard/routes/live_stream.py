@@ -41,7 +41,7 @@ class EventStream(Streamed):
 
 @router.get(
     "/v1/stream",
-    response_class=StreamingResponse,  # told of in openapi.json, and not used
+    response_class=StreamingResponse,  # described in openapi.json, and not used
     responses=stream_of("snapshot", "event", "alert", "heartbeat", "resync"),
 )
 async def get_stream(
@@ -55,7 +55,7 @@ async def get_stream(
     ] = None,
     last_event_id: Annotated[str, Header(description="The last id that was received.")] = "",
 ) -> Response:
-    """What happens, as it happens: to a run, to all of a graph or user, or to all.
+    """Live events: of a run, of all runs of a graph or user, or of all.
 
     Begins with a snapshot, or where the last event that was received left off, however long ago.
     """

@@ -24,8 +24,9 @@ GROUPS = (APPLY, TALLY, BRIDGE)
 
 
 class Progress(BaseModel):
-    """How far a consumer has come in a partition, and what became of the commands. `end_offset`,
-    `lag` in records: null while Kafka is away."""
+    """The position of a consumer in a partition, and the outcomes of commands, counted.
+    `end_offset`, `lag` in records: null while Kafka is unavailable.
+    """
 
     consumer: str
     topic: str
@@ -42,15 +43,16 @@ class Progress(BaseModel):
 
 
 class Reading(BaseModel):
-    """How far a consumer has come; lag in records."""
+    """The position of a consumer; lag in records."""
 
     next_offset: int
     lag: int
 
 
 class Partition(BaseModel):
-    """`lag`: of the consumer that is furthest behind; null when nobody reads it. Records from
-    `stable_offset` on are held back by an open transaction; without one it is the end."""
+    """`lag`: of the consumer that is furthest behind; null without consumers. Records from
+    `stable_offset` on are held back by an open transaction; without one it is the end.
+    """
 
     partition: int
     begin_offset: int
@@ -99,7 +101,7 @@ select partition, next_offset from consumer_offset where consumer = $1 and topic
 
 @router.get("/progress", response_model=Listing[Progress])
 async def get_progress(served: Served) -> Response:
-    """How far consumers have come, by partition."""
+    """Positions of consumers, by partition."""
     rows = await served.db.fetch(_PROGRESS)
     try:
         bounds = (await served.brokers.bounds()).of
@@ -110,7 +112,7 @@ async def get_progress(served: Served) -> Response:
 
 @router.get("/topics", response_model=Listing[TopicItem])
 async def get_topics(served: Served) -> Response:
-    """What Kafka holds, and how far its readers are behind."""
+    """Topics on Kafka, and the lag of their consumers."""
     bounds = (await served.brokers.bounds()).of
     settings = served.settings
     consumers = await load_positions(
@@ -128,7 +130,7 @@ async def get_completeness(served: Served) -> Response:
     asked_at, everywhere = await served.brokers.bounds()
     bounds = {at: bound for at, bound in everywhere.items() if at[0] == topic}
     rows = await served.db.fetch(_REACHED, APPLY, topic)
-    # Where nobody has begun to read, everything is to be read.
+    # Without a consumer, everything is still to be read.
     reached = {at: bound.begin for at, bound in bounds.items()}
     reached |= {(topic, row["partition"]): row["next_offset"] for row in rows}
     readable = {

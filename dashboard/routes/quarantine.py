@@ -19,7 +19,7 @@ from execstream.streams.topics import COMMANDS
 
 router = APIRouter(prefix="/v1", tags=["troubles"], dependencies=[Operator])
 
-PAGE = 20  # records whose values are in memory
+PAGE = 20  # records with values in memory
 MOST_KEYS = 100_000
 
 
@@ -40,13 +40,13 @@ class HeldItem(BaseModel):
 
 
 class ReleaseBody(BaseModel):
-    """What becomes of the first record; those behind it are applied."""
+    """The release of the first record; those behind it are applied."""
 
     action: Release
 
 
 class ReleaseItem(BaseModel):
-    """How many copies are on the commands topic, and the offset of the last one."""
+    """The number of copies on the commands topic, and the offset of the last one."""
 
     copies: int
     last_offset: int
@@ -54,7 +54,7 @@ class ReleaseItem(BaseModel):
 
 @router.get("/quarantine", response_model=Listing[HeldItem])
 async def get_quarantine(served: Served, limit: Limit = 25) -> Response:
-    """What is in quarantine, by run or user, the oldest first."""
+    """Records in quarantine, by run or user, the oldest first."""
     return listing([_item(held) for held in await list_held(served.db, _topic(served), limit)])
 
 

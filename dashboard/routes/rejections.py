@@ -1,4 +1,4 @@
-"""Routes of what did not go through: refusals and dead letters, and putting these back."""
+"""Routes of rejections: refusals and dead letters, and redriving these."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -79,7 +79,7 @@ class Redrive(BaseModel):
 
 
 class RedrivenItem(BaseModel):
-    """Where the record is now. `outcome` is `dead` where it is already known to fail again."""
+    """The new position of the record. `outcome` is `dead` if it is known to fail again."""
 
     dead_letter_id: str
     partition: int
@@ -100,7 +100,7 @@ async def redrive_dead_letter(
     """Put the record on its topic once more, as it is; 409 when that was done before, and when its
     value was too large to be kept.
 
-    `Location` tells what becomes of its command, when it is one.
+    `Location` leads to the outcome of its command, when it is one.
     """
     letter = await get_letter(served.db, dead_letter_id)
     if letter is None:

@@ -101,7 +101,7 @@ async def count_runs(
     created_time_gte: Time | None = None,
     created_time_lte: Time | None = None,
 ) -> Response:
-    """How many runs there are in each status."""
+    """The number of runs in each status."""
     return Json(
         await count_by_status(
             served.db,
@@ -120,7 +120,7 @@ async def count_steps_of_runs(
     viewer: CurrentViewer,
     graph_exec_id: Annotated[list[str], Query(max_length=250, description="May be repeated.")],
 ) -> Response:
-    """The stored steps of some runs, counted. What `stats` say of them is the producer's."""
+    """The stored steps of some runs, counted. The counts in `stats` are the producer's."""
     own = viewer.restrict_to_own(None)
     return listing(await count_steps(served.db, graph_exec_id, own))
 
@@ -205,7 +205,7 @@ async def get_journal(
     after: Annotated[int, Query(ge=0, lt=2**62, description="The last `seq` seen.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
-    """What happened to a run, in order: events as subscribers get them.
+    """The journal of a run, in order: events as subscribers get them.
 
     A page that is full never changes. 410 when retention has dropped the journal.
     """
@@ -247,12 +247,13 @@ async def visible_run(served: Services, viewer: Viewer, graph_exec_id: str) -> R
 
 
 def _next(events: list[Event], run: Run) -> str | None:
-    """Where the next page begins, which may have come into being meanwhile."""
+    """The beginning of the next page, which may have come into being meanwhile."""
     last = events[-1].seq if events else None
     return str(last) if last and last < run.last_seq else None
 
 
 def _etag(*states: object) -> str:
-    """Of what these told: the last entry, and what else it hangs on. Weak: `as_of` is of the
-    moment."""
+    """An entity tag of these states: the last entry, and its other dependencies. Weak: `as_of` is
+    of the moment.
+    """
     return f'W/"{"-".join(map(str, states))}"'

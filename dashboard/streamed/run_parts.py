@@ -35,7 +35,7 @@ _fields = Decoder(dict[str, Raw]).decode
 
 
 class RunRows:
-    """Runs of a statement, whose columns are RUN_COLUMNS."""
+    """The runs of a statement with the columns RUN_COLUMNS."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RunRows:
         return self.part(row, column)
 
     def part(self, row: Row, column: str, expression: str = "") -> Value:
-        """Return a JSON column, or what `expression` makes of it."""
+        """Return a JSON column, or the value of `expression` over it."""
         statement = (
             f"select {expression or column} from ({self._statement}) run"
             f" where id = ${len(self._args) + 1}"
@@ -134,7 +134,7 @@ class Interface:
             self._outputs.setdefault(text, []).append(value)
 
     async def _given(self, step: Step) -> dict[str, Value]:
-        """What the step was given by these names."""
+        """The inputs of the step with these names."""
         document = step.inputs.document
         if document is None:
             given = dict(step.inputs.pins)

@@ -69,7 +69,7 @@ class StepsOfRun:
 
 @dataclass(slots=True)
 class Inputs:
-    """What a step was given: one document, or pins, each with its last value."""
+    """The inputs of a step: one document, or pins, each with its last value."""
 
     document: Value | None = None
     pins: list[tuple[str, Value]] = field(default_factory=list)

@@ -56,7 +56,7 @@ class Value:
         return "null" if found is None else found
 
     def part(self, name: str, text: str | None = None) -> "Value":
-        """Return a member of this object, whose text is `text` or not known."""
+        """Return a member of this object; `text` is its text, or None if unknown."""
         place = self.place | {"pin": name}
         statement = f"select ({self.statement}) -> '{name}'"
         return Value(text, statement, self.args, place, self.entry)

@@ -1,9 +1,8 @@
-"""What alerts are judged by: rates of blocks from the totals of the tally, and runs that are
-silent.
+"""Figures that alerts are judged by: failure rates of blocks from the totals, and silent runs.
 
 "Now" is Postgres' clock, and a minute is that of the steps' own times. Steps that producers date
 more than an hour ahead of the broker are in no rate, not even when that minute comes (`skewed`).
-What is dated before the spans is not looked at at all, so that replaying a topic raises no alerts.
+Older events than the spans are ignored, so that replaying a topic raises no alerts.
 """
 
 from collections import defaultdict
@@ -22,13 +21,14 @@ from execstream.streams.totals.histogram import bucket_of, merge
 MOST_SILENT = 1_000  # runs: of each user in turn the one that has been silent longest
 USUAL_MINUTES = 24 * 60  # before the longest span: how a block usually fares
 DURATION_DAYS = 7
-# Silence that no run reaches without an alert before: a longer one is what a sender's clock says.
+# No run is silent for so long without an earlier alert: a longer silence comes from a sender's
+# clock.
 MOST_DAYS_SILENT = 40
 MOST_DURATIONS = 2_000  # runs of a graph
 
 
 class Rated(NamedTuple):
-    """What has a failure rate: a block, or the failures of one class among its steps."""
+    """The subject of a failure rate: a block, or the failures of one class among its steps."""
 
     block_id: str
     error_class: str | None = None
@@ -58,7 +58,7 @@ def _left_out(rules: Rules) -> list[str]:
 
 
 async def load_block_rates(connection: asyncpg.Connection, rules: Rules) -> dict[Rated, Spans]:
-    """How often blocks failed of which steps ended within the longest span."""
+    """Return the failed and the ended steps of blocks within the longest span."""
     blocks: dict[str, dict[int, Counts]] = defaultdict(dict)
     rows = await connection.fetch(_BLOCK_RATES, SPANS[-1], rules.caller_failures)
     for block_id, age, ended, failed in rows:
@@ -113,7 +113,7 @@ select block_id, error_class, sum(count::bigint)::bigint
 async def load_usual(
     connection: asyncpg.Connection, rules: Rules, block_ids: Iterable[str]
 ) -> dict[Rated, Counts]:
-    """How these blocks and their classes fared in the day before the longest span."""
+    """Return the steps of these blocks and classes in the day before the longest span."""
     ended: dict[str, int] = {}
     failed: dict[Rated, int] = {}
     about = (list(block_ids), SPANS[-1], USUAL_MINUTES, rules.caller_failures, _left_out(rules))
@@ -137,8 +137,9 @@ class RunningStep(NamedTuple):
 
 @dataclass(slots=True)
 class SilentRun:
-    """A run that was begun, did not end, and of which nothing was heard for `silent` seconds;
-    `seconds`: since it was started, None when it was not, or when nobody knows."""
+    """A run that was begun, did not end, and had no event for `silent` seconds; `seconds`: since it
+    was started, None when it was not, or when that is unknown.
+    """
 
     graph_exec_id: str
     graph_id: str
@@ -200,7 +201,7 @@ select bucket::int, sum(count::bigint)::bigint
 
 
 async def load_step_durations(connection: asyncpg.Connection, block_id: str) -> dict[int, int]:
-    """How long a block's steps took in the last days, by bucket."""
+    """Return the durations of a block's steps in the last days, by bucket."""
     rows = await connection.fetch(_STEP_DURATIONS, block_id, DURATION_DAYS)
     return dict(map(tuple, rows))
 
@@ -214,7 +215,7 @@ select extract(epoch from ended_at - started_at)::float8 as seconds from graph_e
 
 
 async def load_run_durations(connection: asyncpg.Connection, graph_id: str) -> dict[int, int]:
-    """How long the newest runs of a graph took, by bucket."""
+    """Return the durations of the newest runs of a graph, by bucket."""
     durations: dict[int, int] = {}
     for (seconds,) in await connection.fetch(_RUN_DURATIONS, graph_id, MOST_DURATIONS):
         merge(durations, {bucket_of(int(seconds * 1_000_000)): 1})

@@ -1,7 +1,7 @@
-"""Messages about alerts on their way out: to Redis, to the webhook, and to who reads along.
+"""Messages about alerts on their way out: to Redis, to the webhook, and to subscribers.
 
-A message stays due until it has arrived, whoever dies meanwhile; so it may arrive twice, and its id
-tells. The webhook gets the messages of an alert in their order, each after the one before has
+A message stays due until it has arrived, even if its worker dies; so it may arrive twice, with the
+same id. The webhook gets the messages of an alert in their order, each after the one before has
 arrived.
 """
 
@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Raw
 
 MOST_AT_ONCE = 50
-LEASE = 30.0  # seconds for one delivery; afterwards somebody else tries
-MOST_TRIED = 24  # hours; what the webhook did not take by then is not sent any more
+LEASE = 30.0  # seconds for one delivery; afterwards another worker tries
+MOST_TRIED = 24  # hours; a message is not retried longer
 
 
 class Message(NamedTuple):
@@ -30,10 +30,10 @@ _COLUMNS = "id, type, at, alert::text as alert, tries"
 
 # ---- Redis -----------------------------------------------------------------------------------
 
-# Longer than publishing may take: who was stopped in the middle has given up when others go on.
+# Longer than publishing may take: a stopped worker has given up when others go on.
 IDLE_LIMIT = "15s"
 
-# Not `skip locked`: what comes later would overtake what another publisher has in its hands.
+# Not `skip locked`: later messages would overtake those that another publisher holds.
 _UNPUBLISHED = f"""
 select {_COLUMNS} from alert_message where published_at is null
  order by id limit {MOST_AT_ONCE} for update
@@ -42,8 +42,9 @@ _PUBLISHED = "update alert_message set published_at = now() where id = any($1)"
 
 
 async def take_unpublished(connection: asyncpg.Connection) -> list[Message]:
-    """Messages that nobody has published, in their order; ours until the transaction ends. Waits
-    for who has them now."""
+    """Take unpublished messages, in their order; ours until the transaction ends. Waits for a
+    publisher that holds them now.
+    """
     await connection.execute(f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
     return _messages(await connection.fetch(_UNPUBLISHED))
 
@@ -70,7 +71,7 @@ returning {_COLUMNS}
 
 
 async def take_due(connection: asyncpg.Connection) -> list[Message]:
-    """Messages for the webhook whose time has come; ours for LEASE seconds."""
+    """Take messages for the webhook that are due; ours for LEASE seconds."""
     return sorted(_messages(await connection.fetch(_DUE)))
 
 

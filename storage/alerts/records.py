@@ -1,7 +1,7 @@
-"""Alerts: raising, changing and closing them, and the messages that tell of it.
+"""Alerts: raising, changing and closing them, and the messages about each change.
 
-A change of an alert holds a lock of the schema until the commit, so messages become visible in
-the order of their ids, and each is written together with the change it tells.
+A change of an alert holds a lock of the schema until the commit, so messages become visible in the
+order of their ids, and each is written together with its change.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -37,7 +37,7 @@ class MessageType(StrEnum):
 
 
 class Alert(BaseModel):
-    """An alert as everybody is told of it. `figures`: what it was judged by, docs/contract.md."""
+    """An alert as it is published. `figures`: the figures it was judged by, docs/contract.md."""
 
     id: int
     kind: Kind
@@ -55,7 +55,7 @@ class Alert(BaseModel):
 
 
 class OpenAlert(BaseModel):
-    """What judging an open alert anew takes."""
+    """An open alert with the state that the next judgement needs."""
 
     alert: Alert
     calm_since: datetime | None
@@ -81,7 +81,9 @@ _COLUMNS = """id, kind, severity, block_id, error_class, graph_exec_id::text,
 
 @asynccontextmanager
 async def only_one(connection: asyncpg.Connection) -> AsyncIterator[datetime | None]:
-    """A transaction for who judges alerts: Postgres' time, or None while somebody else judges."""
+    """A transaction of one judge at a time: yields Postgres' time, or None while another one
+    judges.
+    """
     async with connection.transaction():
         await connection.execute(f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
         yield await connection.fetchval(
@@ -115,7 +117,7 @@ async def load_open(connection: asyncpg.Connection) -> dict[str, OpenAlert]:
     )
 
 
-# Who has silenced a subject does not hear of its next alert either, until that time is over.
+# A silence of a subject also covers its next alert, until the time is over.
 _RAISE = f"""
 insert into alert (subject, kind, severity, block_id, error_class, graph_exec_id, figures,
                    silenced_until)
@@ -160,7 +162,7 @@ async def update_alert(
     severity: Severity,
     calm_since: datetime | None,
 ) -> Alert:
-    """Write down how an open alert fares; tells nobody."""
+    """Store the figures of an open alert; publishes nothing."""
     return _alert(
         await connection.fetchrow(_UPDATE, alert_id, _json(figures), severity, calm_since)
     )
@@ -169,7 +171,7 @@ async def update_alert(
 async def add_changed_message(
     connection: asyncpg.Connection, alert: Alert, *, has_webhook: bool
 ) -> None:
-    """Have it told that an alert is not what it was."""
+    """Add a message that an alert has changed."""
     await _add_message(connection, MessageType.CHANGED, alert, has_webhook=has_webhook)
 
 
@@ -189,12 +191,12 @@ returning {_COLUMNS}
 
 
 async def end_silences(connection: asyncpg.Connection, *, has_webhook: bool) -> None:
-    """Tell of open alerts whose silence is over."""
+    """Publish open alerts whose silence is over."""
     for row in await connection.fetch(_END_SILENCES):
         await _add_message(connection, MessageType.CHANGED, _alert(row), has_webhook=has_webhook)
 
 
-# A silenced alert is told to those who look, and not to the webhook.
+# A silenced alert is published on Redis, and not sent to the webhook.
 _ADD_MESSAGE = """
 insert into alert_message (alert_id, type, alert, next_try_at)
 values ($1, $2, $3::text::jsonb, case when $4 then now() end)
@@ -209,7 +211,7 @@ async def _add_message(
     await connection.execute(_ADD_MESSAGE, alert.id, type_, body, is_due)
 
 
-# ---- what people do --------------------------------------------------------------------------
+# ---- acts of operators -----------------------------------------------------------------------
 
 _ACKNOWLEDGE = f"""
 update alert set acknowledged_at = now(), acknowledged_by = $2
@@ -218,7 +220,7 @@ update alert set acknowledged_at = now(), acknowledged_by = $2
 
 
 async def acknowledge(db: asyncpg.Pool, alert_id: int, by: str | None = None) -> Alert | None:
-    """Somebody has seen it; the first who says so counts. None when there is no such alert."""
+    """Acknowledge an alert; the first user to do so is kept. None when there is no such alert."""
     async with db.acquire() as connection, _after_others(connection):
         row = await connection.fetchrow(_ACKNOWLEDGE, alert_id, by)
         if row is None:
@@ -237,8 +239,9 @@ update alert_message set next_try_at = null where alert_id = $1 and next_try_at 
 
 
 async def silence(db: asyncpg.Pool, alert_id: int, minutes: int) -> Alert | None:
-    """The webhook hears nothing of its subject for so long, nor what it has not heard yet; None
-    when there is no such alert."""
+    """Silence the subject of an alert on the webhook for `minutes`, unsent messages included; None
+    when there is no such alert.
+    """
     async with db.acquire() as connection, _after_others(connection):
         row = await connection.fetchrow(_SILENCE, alert_id, minutes)
         if row is None:

@@ -1,4 +1,4 @@
-"""Names and kinds of blocks and graphs, as the catalogue topic tells them: tables block, graph."""
+"""Names and kinds of blocks and graphs, from the catalogue topic: tables block, graph."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ async def commit_catalogue(
     blocks: Mapping[str, Block | None],
     graphs: Mapping[tuple[str, int], Graph | None],
 ) -> None:
-    """Write what became of blocks and graphs (None: taken away) and the offsets, as a whole."""
+    """Commit the new state of blocks and graphs (None: removed) and the offsets together."""
     await connection.execute(
         _COMMIT,
         consumer,
@@ -29,6 +29,6 @@ async def commit_catalogue(
         [block for _, block in sorted(blocks.items()) if block is not None],
         [graph for _, graph in sorted(graphs.items()) if graph is not None],
         sorted(key for key, block in blocks.items() if block is None),
-        # A row of `graph` names what to take away; only its key counts.
+        # A row of `graph` names an entry to remove; only its key counts.
         [(*key, "", None) for key, graph in sorted(graphs.items()) if graph is None],
     )

@@ -15,7 +15,7 @@ CREATED_ELSEWHERE = "XF002"
 
 @dataclass(slots=True)
 class OffsetCommit:
-    """One partition's share of a batch: from `expected` to `next`, and what became of it.
+    """The part of a batch on one partition: from `expected` to `next`, with the counts of outcomes.
 
     The fields are those of the type `progress`, in its order.
     """

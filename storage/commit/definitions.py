@@ -20,7 +20,9 @@ async def load_definitions(
     latest: Definition | None = None,
     schema: str | None = None,
 ) -> Definitions:
-    """Those of `schema`, or of the connection's own; `latest` where there are none."""
+    """Return the definitions of `schema`, or of the connection's own; `latest` where there are
+    none.
+    """
     table = f"{quoted(schema)}.totals_definition" if schema else "totals_definition"
     if not await connection.fetchval("select to_regclass($1) is not null", table):
         return Definitions(latest)
@@ -37,7 +39,7 @@ def _since(row: asyncpg.Record) -> Since:
         return Since(row["source_partition"], (row["after_offset"], row["after_index"]), known)
 
 
-# Only who owns a partition counts it, so nobody else has counted since the stored place.
+# Only the owner of a partition counts it, so no other worker has counted since the stored offset.
 _ADD = """
 insert into totals_definition (source_partition, after_offset, after_index, version, rules)
 select c.partition, c.published_offset, c.published_index, $4, $5::text::jsonb

@@ -19,7 +19,7 @@ class QuarantineRows:
     Attributes:
         counts: records set aside, by partition.
         opened: rows of records that wait to be released.
-        closed: rows of copies that have no effect.
+        closed: rows of copies without an effect.
         faults: partition and offset of records whose copy failed, with the detail of the fault.
         released: partition and offset of records that were released, with the offset of the copy.
     """

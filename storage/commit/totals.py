@@ -55,8 +55,8 @@ async def commit_tally(
 ) -> None:
     """Add `tally` to the totals and move the offsets, as a whole.
 
-    The published place of a move is the source of the last event that was counted. Whatever the
-    fence says is raised (`storage.commit.consumer_offsets`); a repeated commit is no error.
+    The published place of a move is the source of the last event that was counted. Errors of the
+    fence are raised (`storage.commit.consumer_offsets`); a repeated commit is no error.
     """
     await connection.execute(
         _COMMIT,
@@ -157,8 +157,9 @@ MOST_NODES = 20_000
 
 @dataclass(slots=True)
 class Live:
-    """What the live tables begin with: entries by key, of nodes the one touched last at the end;
-    and the newest minute and day by partition."""
+    """The initial content of the live tables: entries by key, the node touched last at the end; and
+    the newest minute and day by partition.
+    """
 
     blocks: dict[str, LiveStats] = field(default_factory=dict)
     nodes: dict[str, LiveStats] = field(default_factory=dict)
@@ -199,7 +200,8 @@ select source_partition,
   from node_total where source_partition = any($1) group by 1
 """
 
-# What is recent is so by the newest of its own partition; by the clock where that is ahead of it.
+# The recent past ends at the newest minute of the partition, or at the clock where that is ahead of
+# it.
 _MINUTES = f"""
 select m.source_partition, m.block_id, (extract(epoch from m.minute) / 60)::bigint,
        m.ended, m.failed

@@ -33,7 +33,7 @@ Row = tuple[Any, ...]
 _encode = msgspec.json.Encoder().encode
 # Of a dead letter's value. Readers hold no more of a record; a message to Postgres ends at 1 GiB.
 MAX_DEAD_BYTES = 24 * 1024 * 1024
-# What a commit of a worker takes at most, but for its last command; some 0.3 s of Postgres.
+# Limits of a worker's commit, without its last command; some 0.3 s of Postgres.
 MAX_ENTRIES = 4_000
 MAX_BYTES = 8 * 1024 * 1024  # of values and details
 
@@ -79,7 +79,7 @@ class WriteSet:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be added before it is committed."""
+        """Return whether it should be committed before more is added."""
         return is_full(len(self.entries), self.bytes)
 
     def run_ids(self) -> Iterable[str]:
@@ -174,7 +174,8 @@ class WriteSet:
 
     def add_dead_letter(self, record: Any, dead: Dead, base: int = 0) -> None:
         """`record`: a Kafka record with topic, partition, offset, key, value, headers, timestamp
-        (milliseconds). `base`: the partition's, which tells topics of one name apart."""
+        (milliseconds). `base`: the partition's, which distinguishes topics of one name.
+        """
         self.dead_letters.append(
             (
                 dead_letter_id(record.topic, record.partition, record.offset + base),
@@ -220,7 +221,7 @@ class WriteSet:
 
 
 def is_full(entries: int, size: int) -> bool:
-    """Whether a commit of so many entries with so many bytes takes long enough."""
+    """Return whether so many entries with so many bytes fill a commit."""
     return entries >= MAX_ENTRIES or size >= MAX_BYTES
 
 
@@ -230,7 +231,7 @@ def run_day(run: Run) -> date:
 
 
 def dead_letter_id(topic: str, partition: int, offset: int) -> str:
-    """The same for the same record, whoever writes it."""
+    """Return the id of the dead letter of a record; every writer gets the same."""
     return str(uuid5(NAMESPACE_URL, f"execstream:{topic}/{partition}/{offset}"))
 
 

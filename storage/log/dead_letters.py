@@ -40,14 +40,14 @@ class Filter(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A dead letter without its value, of which only the size is told."""
+    """A dead letter without its value, only with the size of it."""
 
     letter: Letter
     bytes: int
 
 
 async def find_letters(db: asyncpg.Pool, wanted: Filter, limit: int) -> list[Found]:
-    """Those that `wanted` describes, by topic, partition and offset."""
+    """Find the dead letters that `wanted` describes, by topic, partition and offset."""
     return readable(await _find(db, _where(wanted), _ORDER, limit), _found)
 
 
@@ -139,9 +139,10 @@ async def put_back(
     """Send those of `ids` that were not redriven yet, or all of them `again`, and mark them.
 
     They are locked meanwhile, so that others who redrive them wait and then find them done. The
-    mark follows Kafka's word: a crash between the two leaves a letter that is redriven twice, and
-    takes effect once, by the id of its command. `send` is called in the order of the records; an
-    error of it is raised when those that were sent are marked. Being cancelled waits for that.
+    mark follows Kafka's acknowledgement: a crash between the two leaves a letter that is redriven
+    twice, and takes effect once, by the id of its command. `send` is called in the order of the
+    records; an error of it is raised when those that were sent are marked. Being cancelled waits
+    for that.
     """
     return await _unbroken(_put_back(db, ids, send, again=again))
 
@@ -185,7 +186,7 @@ select next_offset > $3 from consumer_offset
 
 
 async def is_reached(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
-    """Whether the workers have come to that place."""
+    """Return whether the workers have reached that position."""
     return bool(await db.fetchval(_IS_REACHED, topic, *place))
 
 
@@ -208,7 +209,7 @@ select * from dead_letter
 
 
 class DeadLetterRecord(NamedTuple):
-    """A dead letter as the original record, and the reason. Whose time it has is not kept."""
+    """A dead letter as the original record, and the reason, without the kind of its timestamp."""
 
     topic: str
     partition: int

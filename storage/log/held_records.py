@@ -1,4 +1,4 @@
-"""Reads of the quarantine: what waits in it, and which positions of the topic it has set aside."""
+"""Reads of the quarantine: its open records, and the positions of the topic set aside."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -67,7 +67,7 @@ _HELD = f'select * from ({_FIRSTS}) firsts order by set_aside_at, partition, "of
 
 
 async def list_held(db: asyncpg.Pool, topic: str, limit: int) -> list[Held]:
-    """What is in quarantine, by key, the oldest first."""
+    """List records in quarantine, by key, the oldest first."""
     return readable(await db.fetch(_HELD, topic, limit), _held)
 
 
@@ -115,7 +115,7 @@ def _record(row: asyncpg.Record) -> HeldRecord:
 
 
 def copies_of(records: Sequence[HeldRecord], first: Release) -> list[Redriven]:
-    """Copies that release `records`; `first`: what becomes of the first of them."""
+    """Copies that release `records`; `first` is the release of the first of them."""
     releases = [first, *[Release.RETRY] * len(records)]
     return [
         Redriven(
@@ -130,8 +130,9 @@ def copies_of(records: Sequence[HeldRecord], first: Release) -> list[Redriven]:
 
 
 class Trace(NamedTuple):
-    """What the quarantine knows of a record: it waits there, or its copy took effect at the offset
-    `released_by`."""
+    """The quarantine's entry of a record: it waits there, or its copy took effect at the offset
+    `released_by`.
+    """
 
     user_id: str | None
     outcome: Quarantined
@@ -145,7 +146,7 @@ select user_id, reason, detail::text as detail, released_by from quarantine
 
 
 async def trace_at(db: asyncpg.Pool, topic: str, partition: int, offset: int) -> Trace | None:
-    """What became of the record there; None when it was not set aside."""
+    """Return the entry of a record in quarantine; None when it was not set aside."""
     row = await db.fetchrow(_AT, topic, partition, offset)
     return None if row is None else _trace(row)
 
@@ -176,15 +177,16 @@ _DEAD = """
 select partition, "offset", reason, detail::text as detail from {schema}.dead_letter
  where topic = $1 and reason = any ($2::text[])
 """
-# These say what was in quarantine when the record came, which the topic does not tell.
+# Reasons that depend on the content of the quarantine at the time, which the topic does not have.
 _REASONS: Sequence[str] = (DeadReason.QUARANTINED, DeadReason.RUN_QUARANTINED)
 
 
 async def judged_positions(
     connection: asyncpg.Connection, schema: str, topic: str
 ) -> Mapping[RecordPosition, Dead | SetAside]:
-    """Records of `topic` whose outcome the quarantine of `schema` has decided; nothing when there
-    is no such schema."""
+    """Records of `topic` whose outcome the quarantine of `schema` has decided; empty when there is
+    no such schema.
+    """
     name = quoted(schema)
     if not await connection.fetchval("select to_regclass($1) is not null", f"{name}.quarantine"):
         return {}

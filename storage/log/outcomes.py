@@ -21,8 +21,9 @@ from execstream.streams.outcomes import (
 
 
 class RecordedOffset(NamedTuple):
-    """What is known of a place; `source`: the offset that its effects have, None before a worker
-    has come that far."""
+    """The stored state of an offset; `source`: the offset of its effects, None before a worker has
+    reached it.
+    """
 
     source: int | None
     dead: Dead | None
@@ -38,7 +39,7 @@ select reason, detail from dead_letter where topic = $1 and partition = $2 and "
 
 
 async def look_at(db: asyncpg.Pool, topic: str, partition: int, offset: int) -> RecordedOffset:
-    """How far the workers have come, and the dead letter that was there."""
+    """Return the workers' progress at an offset, and the dead letter that was there."""
     source = await db.fetchval(_PLACE, topic, partition, offset)
     if source is None:
         return RecordedOffset(None, None)
@@ -77,7 +78,7 @@ async def recorded_outcome(
 
 
 class Recorded(NamedTuple):
-    """An outcome, and whose command it was."""
+    """An outcome, and the user whose command had it."""
 
     user_id: str
     outcome: Outcome

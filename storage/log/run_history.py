@@ -1,4 +1,4 @@
-"""What the journal tells of runs before some event, for those who have to catch up with them.
+"""Events of runs from the journal, up to a given event, for consumers that have to catch up.
 
 The connection must hand JSON over as text, as those of `execstream.storage.lines` do.
 """
@@ -31,7 +31,7 @@ from execstream.streams.state import Run
 from execstream.streams.statuses import ExecutionStatus
 
 ROWS_AT_ONCE = 100  # of a cursor: an entry may have megabytes
-_UNRECORDED: Source = (-1, -1, -1)  # the source of an event that nobody is to publish
+_UNRECORDED: Source = (-1, -1, -1)  # the source of an event that is not to be published
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,9 @@ async def earlier_events(
 ) -> AsyncIterator[Event]:
     """Events of the runs of `heads` before entry `before[run]`: run by run, each in order.
 
-    Of a run whose journal no longer has its beginning, those that tell of steps whose beginning
-    it has. Their sources are not told. `unreadable` is called for a run that cannot be read; if
-    that returns, its later events are left out.
+    For a run whose journal has lost its beginning, only events of steps whose beginning it has.
+    Their sources are not set. `unreadable` is called for a run that cannot be read; if that
+    returns, its later events are left out.
     """
     ids = list(heads)
     days = list({head.created_at.date() for head in heads.values()})
@@ -137,13 +137,14 @@ async def earlier_events(
 async def begun(connection: asyncpg.Connection, run_id: str, first: Entry) -> Run:
     """The run before `first`, the first entry that its journal has."""
     if first.type is EntryType.GRAPH_CREATED:
-        return new_run(run_id, first, partition=-1)  # which no event tells
+        return new_run(run_id, first, partition=-1)  # which no event contains
     return (await load_runs(connection, [run_id], {run_id: first.seq}))[run_id]
 
 
 def next_event(run: Run, entry: Entry, source: Source) -> Event | None:
-    """Let `run` evolve by its next entry; the event of that, or None for an entry of a step whose
-    beginning is gone."""
+    """Let `run` evolve by its next entry; return the event of that, or None for an entry of a step
+    whose beginning is gone.
+    """
     step_id = entry.node_exec_id
     if step_id is None or step_id in run.steps or entry.type is EntryType.NODE_ADDED:
         evolve(run, entry)

@@ -28,7 +28,7 @@ select id::text, source_partition from graph_execution where not is_deleted
 
 
 def is_foreign(run_id: str, partition: int) -> bool:
-    """Whether a run on `partition` is not where its key belongs."""
+    """Return whether a run is on another partition than that of its key."""
     return partition_of(run_id.encode(), COMMANDS.partitions) != partition
 
 
@@ -53,5 +53,5 @@ async def at_its_run(db: asyncpg.Pool, record: Redriven) -> Redriven:
 
 
 async def count_foreign(connection: asyncpg.Connection) -> int:
-    """How many of the NEWEST runs are not where their keys belong."""
+    """Return how many of the NEWEST runs are on another partition than that of their key."""
     return sum(is_foreign(*row) for row in await connection.fetch(_NEWEST))

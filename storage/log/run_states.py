@@ -22,7 +22,7 @@ from execstream.streams.statuses import FINAL, ExecutionStatus
 
 _decode_detail = msgspec.json.Decoder(Detail).decode
 
-# Without what runs were given, which may be megabytes.
+# Without the inputs of runs, which may be megabytes.
 _RUNS = """
 select id, source_partition, user_id, graph_id, graph_version, created_at, dry_run, status,
        last_seq, started_at, ended_at, updated_at, is_deleted, is_shared, share_token_hash,
@@ -30,8 +30,8 @@ select id, source_partition, user_id, graph_id, graph_version, created_at, dry_r
   from graph_execution where id = any ($1::uuid[])
 """
 
-# Entries as the fold needs them, without payloads, whose text may be many times their size. The
-# stats of a step are read when they turn out to be needed.
+# Entries as the fold needs them, without payloads: their text may be many times larger. The stats
+# of a step are read when they turn out to be needed.
 STATE_COLUMNS = """
        j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.name, j.was, j.status,
        j.detail ? 'stats' as has_stats,
@@ -137,7 +137,7 @@ class _Loading:
             self._stats[run_id, entry.node_exec_id] = entry.seq
 
     def end(self, run_id: str, row: asyncpg.Record) -> None:
-        """Take over what only the row of a run has."""
+        """Set the fields that only the row of a run has."""
         if run_id in self.errors:
             return
         try:
@@ -199,7 +199,7 @@ def entry_cell(record: Mapping[str, Any]) -> Cell:
 
 
 def _without_journal(row: asyncpg.Record, rest: Iterable[Entry]) -> Run:
-    """A run whose journal was erased, but for the closing entry, or trimmed by retention."""
+    """A run whose journal was erased, except for the closing entry, or trimmed by retention."""
     if row["trimmed_at"] is None and not row["is_deleted"]:
         raise LookupError("its journal is missing")
     run = Run(
@@ -242,11 +242,11 @@ async def load_key_values(
     places: Collection[tuple[str, str]],
     commands: Collection[tuple[str, str]],
 ) -> None:
-    """Add to `known` what is stored of (user, key) `places` and (user, command id) `commands`."""
+    """Add to `known` the stored state of (user, key) `places` and (user, command id) `commands`."""
     missing = [place for place in places if place not in known.written]
     written = await connection.fetch(_WRITTEN, *_columns(missing))
     applied = await connection.fetch(_APPLIED, *_columns(commands))
-    # Only now: what is noted is not asked for again, and a query may fail.
+    # Only now: known places are not asked for again, and a query may fail.
     known.written.update(dict.fromkeys(missing))
     known.written.update({(row["user_id"], row["key"]): row["updated_at"] for row in written})
     known.applied.update((row["user_id"], str(row["command_id"])) for row in applied)

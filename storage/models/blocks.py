@@ -1,4 +1,4 @@
-"""Blocks: what kind each is, and how often its steps fail."""
+"""Blocks: their kinds, and the failures of their steps."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class BlockType(StrEnum):
-    """Kinds of blocks, as the catalogue tells them."""
+    """Kinds of blocks, from the catalogue."""
 
     STANDARD = "STANDARD"
     INPUT = "INPUT"
@@ -29,7 +29,7 @@ INTERFACE = frozenset({BlockType.INPUT, BlockType.OUTPUT}) | WEBHOOKS
 
 
 class BlockErrorStats(BaseModel):
-    """How many steps of a block there were, whatever their status, and how many failed."""
+    """The number of steps of a block, whatever their status, and of those that failed."""
 
     block_id: str
     total_executions: int

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ExecutionContext(BaseModel):
-    """Who runs what for whom, and which safeguards are on. Unknown fields are ignored."""
+    """The user, session and safeguards of a run. Unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 

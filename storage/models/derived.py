@@ -1,4 +1,4 @@
-"""What a run's inputs and outputs are, told from its steps.
+"""A run's inputs and outputs, derived from its steps.
 
 A block the catalogue does not know has no kind and gives nothing; it never makes a read fail.
 """
@@ -18,7 +18,7 @@ BlockTypes = Mapping[str, str]
 def run_inputs(
     stored: GraphInput | None, steps: Iterable[NodeExecutionResult], block_types: BlockTypes
 ) -> GraphInput:
-    """The stored inputs, else what the INPUT blocks were given; and the payload of a webhook."""
+    """The stored inputs, else the inputs of the INPUT blocks; and the payload of a webhook."""
     inputs: dict[str, Any] = {}
     payload: dict[str, Any] = {}
     for step in _begun(steps):
@@ -47,6 +47,6 @@ def _begun(steps: Iterable[NodeExecutionResult]) -> Iterable[NodeExecutionResult
 
 
 def _name(step: NodeExecutionResult) -> str | None:
-    """None for a step that was never told the name of what it carries."""
+    """None for a step that was never given the name of its value."""
     name = step.input_data.get("name")
     return name if isinstance(name, str) else None

@@ -66,7 +66,7 @@ class GraphExecutionMeta(BaseModel):
             )
 
         def without_activity_features(self) -> Self:
-            """A copy without what a model wrote about the run."""
+            """A copy without the fields that a model wrote about the run."""
             return self.model_copy(update={"activity_status": None, "correctness_score": None})
 
     id: str
@@ -74,7 +74,7 @@ class GraphExecutionMeta(BaseModel):
     graph_id: str
     graph_version: int
     inputs: GraphInput | None = None
-    # Any JSON object is taken as credentials, so what is none stays as it was sent.
+    # Any JSON object is accepted as credentials; any other value stays as it was sent.
     credential_inputs: dict[str, CredentialsMetaInput | Any] | None = None
     nodes_input_masks: dict[str, BlockInput | Any] | None = None
     preset_id: str | None = None
@@ -98,7 +98,7 @@ class GraphExecutionMeta(BaseModel):
 
 
 class GraphExecution(GraphExecutionMeta):
-    """A run with what went in and what came out."""
+    """A run with its inputs and outputs."""
 
     inputs: GraphInput
     outputs: CompletedBlockOutput

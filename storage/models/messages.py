@@ -10,14 +10,14 @@ from execstream.storage.models.node_execution import NodeExecutionResult
 
 
 class ExecutionEventType(StrEnum):
-    """What a message is about; all subscribers tell messages apart by it."""
+    """The subject of a message; all subscribers distinguish messages by it."""
 
     GRAPH_EXEC_UPDATE = "graph_execution_update"
     NODE_EXEC_UPDATE = "node_execution_update"
 
 
 class EventOrigin(BaseModel):
-    """Where the event stands: number within its run, cause, and place among all events.
+    """The origin of an event: its number within the run, cause, and position among all events.
 
     None in an event that was made by hand and never travelled.
     """
@@ -26,7 +26,7 @@ class EventOrigin(BaseModel):
     command_id: str | None = None
     source: tuple[int, int, int] | None = None  # partition, offset, index
     truncated: bool = False
-    replayed: bool = False  # told once more, for those who lost it; maybe told before
+    replayed: bool = False  # published again, for those who lost it; may have been received before
 
 
 class GraphExecutionEvent(GraphExecution, EventOrigin):

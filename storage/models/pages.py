@@ -8,7 +8,7 @@ from execstream.storage.models.graph_execution import GraphExecutionMeta
 
 
 class Pagination(BaseModel):
-    """Where a numbered page stands among all; the first page is 1."""
+    """The position of a numbered page among all; the first page is 1."""
 
     total_items: int
     total_pages: int

@@ -1,4 +1,4 @@
-"""Entries of the execution queue: what an executor needs to run a graph or a node."""
+"""Entries of the execution queue: the fields that an executor needs to run a graph or a node."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,4 +1,4 @@
-"""What anyone who holds a share token may see of a run."""
+"""The public part of a run, for holders of its share token."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a run and a step cost: time, steps, tokens and money, in the names they are stored under.
+"""Stats of runs and steps: time, steps, tokens and money, in the names they are stored under.
 
 Producers may add fields of their own, which are kept. Times are seconds, costs are cents.
 """
@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 
 class Stats(BaseModel):
-    """What stats of runs and of steps have in common."""
+    """The fields common to stats of runs and of steps."""
 
-    # No JSON can tell of an infinite number.
+    # JSON has no infinite numbers.
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     error: BaseException | str | None = None
@@ -63,7 +63,7 @@ class NodeExecutionStats(Stats):
         ]
         | None
     ) = None
-    # Pins whose values moderation took away, with the messages to show instead.
+    # Pins whose values moderation removed, with the messages to show instead.
     cleared_inputs: dict[str, list[str]] | None = None
     cleared_outputs: dict[str, list[str]] | None = None
 
@@ -76,7 +76,7 @@ class NodeExecutionStats(Stats):
 
 
 def error_text(error: BaseException | str | None) -> str | None:
-    """What went wrong in words; an exception without a message is told by its class."""
+    """The error as text; an exception without a message is named by its class."""
     if isinstance(error, BaseException):
         return str(error) or type(error).__name__
     return error

@@ -1,4 +1,4 @@
-"""Figures about many runs: what they cost, how they fare, which graphs run often."""
+"""Figures about many runs: costs, statuses, and the graphs that run most often."""
 
 from datetime import date, datetime
 
@@ -43,7 +43,7 @@ class RunCost(BaseModel):
 
 
 class UserCostSummary(BaseModel):
-    """What the runs of a user cost in cents, by when they were created: `start` ≤ t < `end`."""
+    """The cost in cents of a user's runs that were created at `start` ≤ t < `end`."""
 
     user_id: str
     start: datetime
@@ -58,7 +58,7 @@ class UserCostSummary(BaseModel):
 
 
 class ExecutionDiagnostics(BaseModel):
-    """How all runs fare at `as_of`, however old they are.
+    """The state of all runs at `as_of`, however old they are.
 
     A run is silent since the last command that was applied to it.
     """

@@ -50,7 +50,7 @@ class CredentialsMetaInput(BaseModel):
     @field_validator("provider")
     @classmethod
     def _without_enum_name(cls, provider: str) -> str:
-        """What was once stored as the name of an enum's member, `ProviderName.OPEN_AI`."""
+        """Accept the name of an enum's member, `ProviderName.OPEN_AI`, as older rows have it."""
         prefix = "ProviderName."
         return provider.removeprefix(prefix).lower() if provider.startswith(prefix) else provider
 

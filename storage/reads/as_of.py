@@ -1,8 +1,8 @@
-"""Runs as they were: what the reads would have answered at an earlier moment.
+"""Point-in-time reads: the answers that the reads would have given at an earlier moment.
 
-Everything comes from the journal, by the rules of `streams.fold`, put as SQL: only the entries that
-are told of leave Postgres. A moment is the number of an entry, or a time; of a time, everything up
-to the last entry that happened by then, and before a run's `created_at` there was none. A run
+Everything comes from the journal, by the rules of `streams.fold`, put as SQL: only the entries of
+the answer leave Postgres. A moment is the number of an entry, or a time; of a time, everything up
+to the last entry that happened by then, and a run does not exist before its `created_at`. A run
 that is deleted today is hidden at every moment.
 """
 
@@ -46,7 +46,7 @@ _SAME = """run.id, run.user_id, run.graph_id, run.graph_version, run.inputs,
 _THEN = """past.status, past.stats, past.started_at, past.ended_at, past.is_shared,
     'journal' as told_by"""
 
-# What a run's own entries up to `reached.seq` made of it.
+# The state that a run's own entries up to `reached.seq` lead to.
 _PAST = f"""
 lateral (
     select (array_agg(status order by seq desc) filter (where status is not null))[1] as status,
@@ -76,7 +76,7 @@ select max(seq) from journal where graph_exec_id = $1 and run_day = $2 and at <=
 
 
 async def find_past(db: asyncpg.Pool, execution_id: str, moment: Moment) -> Past | None:
-    """How far the run of any owner had come at `moment`; None if there was none.
+    """The progress at `moment` of a run of any owner; None if there was none.
 
     Raises:
         NotYetHappened: it has no entry of that number yet.
@@ -99,8 +99,9 @@ async def find_past(db: asyncpg.Pool, execution_id: str, moment: Moment) -> Past
 
 
 def without_past(execution_id: str, trimmed_at: datetime | None) -> PastIsGone | UnreadableRun:
-    """Return why the entries of a run do not tell its status: retention came in between, or they
-    cannot be read."""
+    """Return why the entries of a run do not have its status: retention came in between, or they
+    cannot be read.
+    """
     if trimmed_at is not None:
         return PastIsGone(execution_id, trimmed_at)
     cell = Cell(JOURNAL.name, column="status")
@@ -117,7 +118,7 @@ select {_SAME}, {_THEN}
 async def get_graph_execution_as_of(
     db: asyncpg.Pool, user_id: str, execution_id: str, moment: Moment
 ) -> GraphExecutionWithNodes | None:
-    """A user's run with all its steps as `get_graph_execution` would have told it at `moment`.
+    """A user's run with all its steps as `get_graph_execution` would have returned it at `moment`.
 
     None when there was no such run then. Raises NotYetHappened, PastIsGone,
     UnreadableRun.
@@ -238,7 +239,7 @@ async def find_steps_as_of(
 
 # ---- many runs -----------------------------------------------------------------------------
 
-# What was not touched since is as it was; only the others have to be told from their journals.
+# Runs without later changes are read from their rows; only the others need their journals.
 _RUNS = f"""
 select {_SAME}, {_THEN}
   from graph_execution run
@@ -268,8 +269,8 @@ async def list_graph_executions_as_of(
 ) -> GraphExecutionsPage:
     """A page of the runs of all owners there were at `moment`, as they were then, newest first.
 
-    As `list_graph_executions`; `statuses` are those of then. A run whose journal retention has
-    dropped is there from its last entry on. Raises InvalidCursor.
+    Like `list_graph_executions`, with the `statuses` of that moment. A run whose journal retention
+    has dropped is included from its last entry on. Raises InvalidCursor.
     """
     statement, args = runs_as_of(
         moment,

@@ -1,4 +1,4 @@
-"""How often steps of each block fail."""
+"""Failure rates of the steps of each block."""
 
 from datetime import UTC, datetime
 
@@ -21,9 +21,9 @@ select * from (
     group by block_id having count(*) >= $3
 ) as counted {_WORST_FIRST}
 """
-# Whole hours as they are, the minutes before and after them one by one, and what the tally has
-# not counted yet. The source of the last counted event is the tally's published position; the
-# offset is asked for by itself, too, because the journal's index has only that.
+# Whole hours from their own rows, the minutes before and after them one by one, and the events that
+# the tally has not counted yet. The source of the last counted event is the tally's published
+# position; the offset is asked for by itself, too, because the journal's index has only that.
 BLOCK_ERRORS_BY_TOTALS = f"""
 select * from (
     select block_id, sum(added)::bigint as total_executions,
@@ -69,9 +69,9 @@ async def get_block_error_stats(
     """Blocks of all owners with that many steps added in `start_time` ≤ t < `end_time`.
 
     Steps count whatever their status. The block with the highest error rate comes first. Whole
-    minutes are answered from the totals that workers of role `tally` keep, with what these have
-    not counted yet; totals go on counting what was erased. Anything else, and all of it while the
-    tally is far behind, is counted from the steps.
+    minutes are answered from the totals that workers of role `tally` keep, with the events that
+    these have not counted yet; totals keep counting erased runs. Anything else, and all of it while
+    the tally is far behind, is counted from the steps.
     """
     span = (start_time, end_time, min_executions)
     whole = _is_whole_minute(start_time) and _is_whole_minute(end_time)

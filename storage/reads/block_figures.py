@@ -1,4 +1,4 @@
-"""How blocks fared in a span of time, and what their errors were, from the totals of the tally.
+"""Figures of blocks in a span of time, and their errors, from the totals of the tally.
 
 The totals follow the rows by less than a second while a tally worker runs.
 """

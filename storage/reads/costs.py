@@ -1,4 +1,4 @@
-"""What the runs of a user cost. Dry runs cost nothing and are left out."""
+"""Costs of a user's runs. Dry runs cost nothing and are left out."""
 
 from datetime import datetime
 
@@ -10,7 +10,8 @@ from execstream.storage.unreadable_rows import Cell, readable, reading
 
 TOP_RUNS = 10
 
-# A producer may store any JSON as cost: what is no number, or beyond a bigint, counts as 0.
+# A producer may store any JSON as cost: a value that is not a number, or beyond a bigint, counts as
+# 0.
 COST = """
     case when jsonb_typeof(stats -> 'cost') = 'number'
           and (stats ->> 'cost')::numeric between -9223372036854775808 and 9223372036854775807
@@ -23,8 +24,9 @@ DURATION = """
                or abs((stats ->> 'walltime')::numeric) between 1e-300 and 1e300)
          then (stats ->> 'walltime')::float8 else 0 end"""
 
-# What is asked for is told by looking at the runs once, for that is what takes time: a row for each
-# graph, each day and each of the dearest runs. Totals count deleted runs too: they were paid for.
+# One pass over the runs answers everything, because the pass takes the time: it returns a row for
+# each graph, each day and each of the dearest runs. Totals count deleted runs too: they were paid
+# for.
 SUMMARY = f"""
 with run as materialized (
     select id, graph_id, status, created_at, is_deleted, {COST} as cost

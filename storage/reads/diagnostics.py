@@ -1,6 +1,6 @@
-"""How all runs fare: what an operator asks first.
+"""The state of all runs: the first question of an operator.
 
-There is no look-back window, so a run that is stuck for a month is still told.
+There is no look-back window, so a run that is stuck for a month is still reported.
 """
 
 import asyncpg

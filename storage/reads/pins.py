@@ -25,7 +25,7 @@ StepKey = tuple[UUID, UUID]
 
 @dataclass(slots=True)
 class Pins:
-    """What a step was given and what it emitted."""
+    """The inputs and outputs of a step."""
 
     inputs: BlockInput = field(default_factory=dict)
     outputs: CompletedBlockOutput = field(default_factory=dict)

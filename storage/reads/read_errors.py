@@ -1,4 +1,4 @@
-"""What a read cannot answer, and why."""
+"""Errors of reads that have no answer, with the reason."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,7 +7,7 @@ from execstream.streams.errors import Fatal
 
 
 class AmbiguousStep(Fatal):
-    """The same step id stands in several runs, so the id alone does not tell which is meant."""
+    """The same step id is in several runs, so the id alone is ambiguous."""
 
     def __init__(self, node_exec_id: str, graph_exec_ids: Iterable[object]) -> None:
         self.node_exec_id = node_exec_id
@@ -38,7 +38,7 @@ class NotYetHappened(Fatal):
 
 
 class PastIsGone(Fatal):
-    """A run of whose journal the beginning is missing: nothing tells what it was before."""
+    """The beginning of a run's journal is missing, so its earlier state is unknown."""
 
     def __init__(self, graph_exec_id: str, trimmed_at: datetime | None) -> None:
         when = "" if trimmed_at is None else f" at {trimmed_at:%Y-%m-%d %H:%M} UTC"

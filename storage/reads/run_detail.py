@@ -1,4 +1,4 @@
-"""One run: its head, what went in and came out, and its steps. A deleted run is None."""
+"""One run: its head, inputs, outputs and steps. A deleted run is None."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, overload
@@ -21,7 +21,7 @@ from execstream.storage.reads.steps import STEP_COLUMNS, STEP_ORDER, build_steps
 _RUN_COLUMNS = """id, user_id, graph_id, graph_version, {}, preset_id, dry_run, status, stats,
     is_shared, created_at, started_at, ended_at, trimmed_at"""
 RUN_COLUMNS = _RUN_COLUMNS.format("inputs, credential_inputs, nodes_input_masks")
-# What a run was given may be megabytes, which are not read for a list.
+# The inputs of a run may be megabytes, which are not read for a list.
 BARE_RUN_COLUMNS = _RUN_COLUMNS.format(
     "null as inputs, null as credential_inputs, null as nodes_input_masks"
 )
@@ -88,10 +88,10 @@ where run.share_token_hash = $1 and run.is_shared and not run.is_deleted
 async def get_graph_execution_by_share_token(
     db: asyncpg.Pool, share_token: str
 ) -> SharedExecutionResponse | None:
-    """The outputs of a shared run, for anyone who holds its token.
+    """The outputs of a shared run, for holders of its token.
 
-    The token is looked up by its hash, so the time of the answer tells nothing about how much of
-    a guess was right; unknown, revoked and deleted are one answer.
+    The token is looked up by its hash, so the time of the answer does not reveal how much of a
+    guess was right; unknown, revoked and deleted tokens have the same answer.
     """
     async with snapshot(db) as connection:
         run = await connection.fetchrow(GET_SHARED_RUN, hash_share_token(share_token))

@@ -61,7 +61,7 @@ async def list_graph_executions(
     """A page of runs of all owners unless `user_id` is given, newest first.
 
     Every page takes the same time, however deep. `cursor` is `next_cursor` of the page before,
-    asked for with the same filters. Without values, what runs were given is None. Raises
+    requested with the same filters. Without values, the inputs of runs are None. Raises
     InvalidCursor.
     """
     statement, args = runs_page(
@@ -106,7 +106,7 @@ def runs_page(
     if cursor is not None:
         created_at, run_id = cursors.decode(cursor)
         where.add(f"(created_at, id) < ({where.arg(created_at)}, {{}})", run_id)
-    # One more than asked for tells whether there is another page.
+    # One more than requested shows whether there is another page.
     statement = (
         f"select {RUN_COLUMNS if with_values else BARE_RUN_COLUMNS}"
         f" from graph_execution where {where} {NEWEST_FIRST} limit {where.arg(limit + 1)}"
@@ -122,7 +122,7 @@ async def get_graph_executions_count(
     created_time_gte: datetime | None = None,
     created_time_lte: datetime | None = None,
 ) -> int:
-    """How many runs there are, of all owners unless `user_id` is given."""
+    """Count runs, of all owners unless `user_id` is given."""
     where = _filters(user_id, graph_id, None, statuses, created_time_gte, created_time_lte)
     return await _count(db, where)
 
@@ -161,7 +161,7 @@ async def get_graph_executions_paginated(
     )
 
 
-# Whoever creates a run may name any parent, so a foreign child is left out.
+# The creator of a run may name any parent, so a foreign child is left out.
 CHILDREN = f"""
 select {RUN_COLUMNS} from graph_execution child
 where parent_graph_exec_id = $1 and not is_deleted

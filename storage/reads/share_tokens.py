@@ -7,7 +7,7 @@ import secrets
 from hashlib import sha256
 
 TOKEN_BYTES = 32
-# What 128 random bits take in the characters of a URL.
+# The length of 128 random bits in the characters of a URL.
 SHORTEST = 22
 
 
@@ -17,6 +17,6 @@ def new_share_token() -> str:
 
 
 def hash_share_token(token: str) -> str:
-    """What a token is known by: hexadecimal SHA-256."""
+    """The stored form of a token: hexadecimal SHA-256."""
     # A guess may hold anything, half a surrogate pair too.
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

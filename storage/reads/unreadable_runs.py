@@ -42,13 +42,13 @@ select distinct on (graph_exec_id) graph_exec_id, id,
 
 @dataclass
 class Examination:
-    """What was found in the newest `runs` runs: errors that name the row, by run."""
+    """The result of examining the newest `runs` runs: errors that name the row, by run."""
 
     runs: int = 0
     unreadable: dict[str, UnreadableRun] = field(default_factory=dict)
 
     def add(self, error: UnreadableRun) -> None:
-        """Note what is wrong with a run, unless something is known."""
+        """Note the error of a run, unless one is known."""
         self.unreadable.setdefault(error.graph_exec_id, error)
 
 
@@ -85,7 +85,7 @@ async def _examine(
 
 
 def _wrong(row: asyncpg.Record) -> UnreadableRun | None:
-    """What is wrong with the row of a run."""
+    """The error in the row of a run."""
     run_id = str(row["id"])
     for name in _DOCUMENTS:
         if row[f"wrong_{name}"]:

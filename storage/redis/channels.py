@@ -1,4 +1,4 @@
-"""Redis channels: their names, and what the messages on them look like.
+"""Redis channels: their names, and the form of the messages on them.
 
 Each event of a run is one message on the run's channel, with the whole state of the run or of the
 step after it. Redis keeps none of it: a client that was not subscribed finds it in Postgres.
@@ -37,7 +37,7 @@ def reply_channel(prefix: str, reply_to: str) -> str:
 
 
 def alert_channel(prefix: str) -> str:
-    """The channel on which alerts are told."""
+    """The channel of alerts."""
     return f"{prefix}{_EXECUTION_ALERT}"
 
 
@@ -47,7 +47,7 @@ def wake_up_channel(prefix: str) -> str:
 
 
 class Update(Struct, omit_defaults=True, kw_only=True):
-    """What every message of a run's channel carries beside the state."""
+    """The fields of every message of a run's channel beside the state."""
 
     seq: int
     command_id: str
@@ -115,5 +115,5 @@ def encode_update(update: Update, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
 
 
 def encode_reply(command_id: str, outcome: Outcome) -> bytes:
-    """The message for `reply_channel`: what became of the command."""
+    """The message for `reply_channel`: the outcome of the command."""
     return _encode(reply(command_id, outcome))

@@ -1,8 +1,8 @@
-"""Positions kept in Redis, moved in one step with the publishing of what comes before them.
+"""Positions in Redis, moved in one step with the publishing of the messages before them.
 
-One hash per topic: field `<partition>` is the offset to go on from, `<partition>:source` the
-source of the last event that was published, and `published` counts the events of all time whose
-message was published, or had nobody to receive it. Redis may forget all of it.
+One hash per topic: field `<partition>` is the offset to go on from, `<partition>:source` the source
+of the last event that was published, and `published` counts the events of all time whose message
+was published, or had no subscriber. Redis may forget all of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ PATIENCE = 10.0  # seconds until a Redis that does not answer counts as away
 _source = msgspec.json.Decoder(Source | None)
 
 # A script, because it is atomic like MULTI, costs a tenth of it per message, and can look first:
-# what lies below the stored position was published before, by another bridge, which cuts its
-# groups elsewhere, or by a first try whose answer got lost. Of events without a subscriber only
-# the offsets come along, all in one argument.
+# messages below the stored position were published before, by another bridge, which cuts its groups
+# elsewhere, or by a first try whose answer got lost. Of events without a subscriber only the
+# offsets come along, all in one argument.
 _PUBLISH = """
 local published, at = 0, 1
 while at <= #ARGV do
@@ -77,7 +77,7 @@ def open_redis(url: str) -> Redis:
 
 @dataclass(slots=True)
 class RedisPosition:
-    """Where a partition stands: the offset to go on from, and the last source before it."""
+    """The position of a partition: the offset to continue from, and the last source before it."""
 
     next_offset: int
     source: Source | None
@@ -86,7 +86,8 @@ class RedisPosition:
 @dataclass(slots=True)
 class Publication:
     """One partition's messages, as (offset of its event, channel, message) in order, the offsets of
-    events whose message nobody would receive, and the partition's place after all of them."""
+    events whose message has no subscriber, and the partition's place after all of them.
+    """
 
     partition: int
     place: RedisPosition
@@ -122,11 +123,13 @@ class RedisPositions:
                 await self._redis.hset(self.key, str(partition), str(begin))
 
     async def published(self) -> int:
-        """How many events were ever published or had no subscriber, as far as Redis remembers."""
+        """The number of events that were ever published or had no subscriber, as far as Redis
+        remembers.
+        """
         return int(await self._redis.hget(self.key, "published") or 0)
 
     async def rehearse(self) -> None:
-        """Raise the RedisError that publishing would fail with; nobody hears anything."""
+        """Raise the RedisError that publishing would fail with; no message is published."""
         channel = f"{self._prefix}execution_bridge/rehearsal"
         await self._rehearsal(keys=[self.key, self._wake_up], args=[channel])
 

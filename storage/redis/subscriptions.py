@@ -1,8 +1,8 @@
 """Which channels of runs have a subscriber, as far as Redis knows.
 
 A channel whose last subscriber has left counts as having one for some time, in which the bridge
-keeps the state of its run: whoever comes and goes would have it read the journal of a large run
-each time.
+keeps the state of its run: otherwise a subscriber that reconnects often would have it read the
+journal of a large run each time.
 """
 
 import time
@@ -30,7 +30,8 @@ class Subscriptions:
         self._forgets_at = float("-inf")
 
     async def heard(self, channels: Collection[str]) -> Set[str]:
-        """Those of `channels` that may have a subscriber: all of them where Redis does not know.
+        """Return those of `channels` that may have a subscriber: all of them where Redis does not
+        know.
 
         Raises:
             RedisError, OSError: Redis does not answer.

@@ -15,7 +15,7 @@ it is unknown)."""
 
 
 class Days:
-    """Remembers what was made. `wanted`: days that get partitions however far they are."""
+    """The days with partitions. `wanted`: days that get partitions however far they are."""
 
     def __init__(self, wanted: Collection[date] = ()) -> None:
         self._wanted = frozenset(wanted)
@@ -53,11 +53,12 @@ async def own_days(connection: asyncpg.Connection, schema: str) -> set[date]:
 
 
 def is_near(day: date, appended: date | None) -> bool:
-    """Whether a run of `day` whose record was appended on `appended` gets its day a partition. This
-    machine's clock stands in where that is unknown: a producer's clock must not."""
+    """Return whether a run of `day` whose record was appended on `appended` gets its day a
+    partition. This machine's clock replaces an unknown append time: a producer's clock must not.
+    """
     return -_OLDEST <= day - (appended or datetime.now(UTC).date()) <= _NEWEST
 
 
 def far_dated(begun: Begun) -> int:
-    """How many of the runs are not near."""
+    """Count the runs that are not near."""
     return sum(count for (day, appended), count in begun.items() if not is_near(day, appended))

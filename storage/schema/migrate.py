@@ -13,7 +13,7 @@ import asyncpg
 from execstream.storage.connections import MIGRATE, connection, quoted
 from execstream.streams.errors import Fatal
 
-_LOCK = 0x65786563  # "exec": any number that nobody else on the server uses
+_LOCK = 0x65786563  # "exec": a number that no other program on the server uses
 _FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 
 _HISTORY = """
@@ -45,7 +45,7 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
-    """Apply what is missing; the names of what was applied, oldest first."""
+    """Apply missing migrations; return the names of those applied, oldest first."""
     async with connection(dsn, schema, MIGRATE) as opened:
         await opened.execute("select pg_advisory_lock($1)", _LOCK)  # released at the end
         await opened.execute(f"create schema if not exists {quoted(schema)}")
@@ -62,8 +62,9 @@ async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
 
 
 async def pending(connection: asyncpg.Connection) -> list[Migration]:
-    """What is missing in the schema that the connection finds first; SchemaNewer when it is ahead
-    of this program."""
+    """Return the missing migrations of the schema that the connection finds first; raises
+    SchemaNewer when it is ahead of this program.
+    """
     done = {row["version"] for row in await connection.fetch("select version from migration")}
     known = migrations()
     if newer := done - {migration.version for migration in known}:
@@ -75,7 +76,7 @@ async def pending(connection: asyncpg.Connection) -> list[Migration]:
 
 
 def script(schema: str = "execstream") -> str:
-    """All migrations as one SQL script for people who apply them by hand."""
+    """All migrations as one SQL script for manual application."""
     parts = [
         f"create schema if not exists {quoted(schema)};",
         f"set search_path to {quoted(schema)};",

@@ -17,8 +17,10 @@ _LOCKED = "55P03"
 
 
 class Day(NamedTuple):
-    """What a day of runs, by `created_at` in UTC, still has beside their rows. `open_runs` have not
-    ended; `is_unread`: some of its events are not known to be published, or not counted yet."""
+    """The data that a day of runs, by `created_at` in UTC, still has beside their rows. `open_runs`
+    have not ended; `is_unread`: some of its events are not known to be published, or not counted
+    yet.
+    """
 
     day: date
     runs: int

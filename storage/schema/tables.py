@@ -85,7 +85,7 @@ CONSUMER_OFFSETS = Table(
 DEFINITIONS = Table(
     "totals_definition", ("source_partition", "after_offset", "after_index"), Origin.OTHER
 )
-# Positions of what was set aside, which a rebuild asks the live schema for; never judged again.
+# Positions set aside, which a rebuild reads from the live schema and never judges again.
 QUARANTINE = Table("quarantine", ("topic", "partition", "offset"), Origin.OTHER)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
 ALERTS = Table("alert", ("id",), Origin.OTHER)

@@ -1,25 +1,25 @@
-"""From events to what they add to the totals: pure, and without knowing what was before.
+"""Aggregation of events into additions to the totals: pure, without knowledge of earlier events.
 
 Every total is a sum over events, so a batch of them is a set of differences, and the same
 differences come out however events are cut into batches. Whether an event was counted before is
 for the caller to know (`source`). Rows are by source partition: partitions never meet on one.
 
-What counts when (`docs/contract.md`, section 5):
+Which figure counts an event, and in which minute or day (`docs/contract.md`, section 5):
 
 * `added`, `added_failed`: in the minute of the step's `added_time`;
 * `ended`, `failed`, and with them duration, cost, tokens and the error: at COMPLETED or FAILED, in
   the minute of its `ended_time`. Cost, tokens and error are those of the stats that came with
   that move; a duration is from `started_time`, and a step that never ran has none;
-* `cascaded`: steps that failed because their run ended. They are in neither of these, but for
-  what they cost;
+* `cascaded`: steps that failed because their run ended. They are in neither of these, except
+  for their cost;
 * `skewed`: steps that ended at a time more than an hour ahead of the append time of their record.
-  They too are in none of these, cascaded or not, but for what they cost;
+  They too are in none of these, cascaded or not, except for their cost;
 * `caller_failed`: those of `failed` that the caller's input or credentials caused. A step that
   failed because its child run did is in `ended`, and no failure of its block;
 * `terminated`: moves, in the minute of `at`;
 * a run's statuses: moves, creation among them, in the minute of `at`.
 
-Dry runs count everywhere but in what users pay.
+Dry runs count everywhere except in the cost to users.
 """
 
 import re
@@ -52,7 +52,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Fact(Struct):
-    """What the tally reads of an event."""
+    """The fields of an event that the tally reads."""
 
     type: str
     at: Moment
@@ -113,7 +113,7 @@ class BlockMinute(Struct):
 
 
 class UserDay(Struct):
-    """What a user's steps came to on a day."""
+    """Totals of a user's steps on a day."""
 
     ended: int = 0
     failed: int = 0
@@ -142,11 +142,11 @@ CURRENT = Definitions()
 
 
 class Tally:
-    """What a batch of events adds up to. Minutes, hours and days are counted from 1970, in UTC.
+    """The sums of a batch of events. Minutes, hours and days are counted from 1970, in UTC.
 
     Keys begin with the source partition; `blocks`: and block, minute; `nodes`: and graph, node,
     day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
-    fingerprint, in the order in which these came first. `block_places` and `node_places` tell the
+    fingerprint, in the order in which these came first. `block_places` and `node_places` hold the
     last source that touched a block or a node.
     """
 
@@ -162,9 +162,9 @@ class Tally:
         self.node_places: dict[tuple[int, str, str], SourceOffset] = {}
 
     def count(self, fact: Fact) -> None:
-        """Add what `fact` says; most types say nothing that is counted.
+        """Add `fact` to the sums; most types are not counted.
 
-        What no worker of ours wrote may raise `errors.NOT_READABLE`, and nothing is added.
+        A fact that no worker of ours wrote may raise `errors.NOT_READABLE`, and nothing is added.
         """
         counted = _COUNTED.get(fact.type)
         if counted is not None:
@@ -196,7 +196,7 @@ class Tally:
         failed = fact.status == ExecutionStatus.FAILED
         definition = self._definitions.of(fact.source)
         skewed = definition.leaves_out(is_skewed=fact.skewed)
-        # What cannot be read raises here, before anything is added.
+        # Unreadable values raise here, before anything is added.
         fault = _fault_of(definition, stats) if failed and not skewed else None
         more = Totals(
             ended=int(not skewed and (not failed or fault is not None)),
@@ -249,7 +249,7 @@ class Tally:
         user.tokens += more.tokens
 
     def _places(self, fact: Fact, time: datetime) -> tuple[BlockMinute, Totals]:
-        """Where to count something about the step of `fact` that belongs to `time`."""
+        """Where to count an event of the step of `fact` that belongs to `time`."""
         partition, *place = fact.source
         minute = minute_of(time)
         block_key = (partition, fact.block_id, minute)
@@ -273,7 +273,7 @@ _COUNTED: dict[str, Callable[[Tally, Fact], None]] = {
 
 
 def time_of(minute: int) -> datetime:
-    """When `minute` begins."""
+    """The time at which `minute` begins."""
     return _EPOCH + minute * _MINUTE
 
 
@@ -309,7 +309,7 @@ def _fault_of(definition: Definition, stats: _StepStats) -> Fault | None:
 
 
 def amount(json: Raw | bytes) -> int:
-    """A number without what is behind its point; 0 for what is no number, or beyond 64 bits."""
+    """A number cut to an integer; 0 for any other value, or beyond 64 bits."""
     text = bytes(json)
     if text.isdigit() and len(text) <= _PLAIN:
         return int(text)
@@ -323,12 +323,12 @@ def amount(json: Raw | bytes) -> int:
 
 
 def is_run_id(json: Raw | bytes) -> bool:
-    """Whether JSON is the id of a run: a UUID in lower case with hyphens."""
+    """Return whether JSON is the id of a run: a UUID in lower case with hyphens."""
     return _RUN_ID.fullmatch(json) is not None
 
 
 def _text(json: Raw) -> str:
-    """An error as text; what is not text is read as its JSON, and none at all as nothing."""
+    """An error as text; other JSON is returned as it is written, and null as an empty text."""
     text = bytes(json)
     if text.startswith(b'"'):
         return msgspec.json.decode(text, type=str)

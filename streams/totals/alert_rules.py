@@ -1,15 +1,16 @@
-"""When a block fails too often, and when a run is silent for too long. Judgements only: counts and
-durations come in, nothing is remembered.
+"""Rules for alerts: blocks that fail too often, and runs that are silent for too long. Judgements
+only: counts and durations come in, nothing is remembered.
 
-**Failing.** A rate is believed as far as its sample carries: what counts is its lower confidence
-bound, so that three failures of three steps say something and one of one does not. It must be
-above the threshold over a short span and over a long one: the long one tells that it matters, the
-short one that it still goes on. Several pairs of spans see a block that fails at once and one that
-has few steps. A block that has always failed more often is measured against itself.
+**Failing.** A rate is believed as far as its sample carries: its lower confidence bound counts, so
+that three failures of three steps are significant and one of one is not. It must be above the
+threshold over a short span and over a long one: the long one shows that it matters, the short one
+that it still goes on. Several pairs of spans see a block that fails at once and one that has few
+steps. A block that has always failed more often is measured against itself.
 
 Steps are taken to fail independently of each other: a single run that repeats one failing step
 looks like a block that fails. Steps that failed because their run ended, or a child run failed, are
-no failures here, and what the caller's input or credentials caused is none unless so set.
+no failures here, and failures caused by the caller's input or credentials count only if so
+configured.
 
 **Stuck.** A step that runs is suspicious when hardly any step of its block ever took as long.
 """
@@ -58,7 +59,7 @@ Spans = Mapping[int, Counts]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What can be set. Times in seconds."""
+    """The settings of the rules. Times in seconds."""
 
     failure_rate: float = 0.1
     stuck_probability: float = 0.001
@@ -81,7 +82,7 @@ def least_rate(counts: Counts) -> float:
 def threshold(rules: Rules, usual: Counts) -> float:
     """The rate that a block must exceed; `usual`: how it fared before.
 
-    Only what is certain of the usual rate counts. However high that is, there is a higher one.
+    Only the certain part of the usual rate counts. However high that is, the threshold is higher.
     """
     certain = least_rate(usual)
     return max(rules.failure_rate, min(USUAL_TIMES * certain, (1 + certain) / 2))
@@ -97,8 +98,9 @@ def exceeding(spans: Spans, limit: float) -> int | None:
 
 
 def is_calm(spans: Spans, limit: float) -> bool:
-    """Whether an open alert's rate is well again: far below `limit` in the last minutes; in the
-    last hour, for who has no steps in the last minutes."""
+    """Return whether an open alert's rate has recovered: far below `limit` in the last minutes, or
+    in the last hour for a block without steps in the last minutes.
+    """
     return spans[keeping_span(spans)].rate < limit * CALM_PART
 
 
@@ -108,12 +110,12 @@ def keeping_span(spans: Spans) -> int:
 
 
 def severity(spans: Spans, span: int) -> Severity:
-    """How bad it is over `span`."""
+    """The severity over `span`."""
     return Severity.CRITICAL if least_rate(spans[span]) > CRITICAL else Severity.WARNING
 
 
 def chance_of_longer(durations: Mapping[int, int], seconds: float) -> float:
-    """How likely it is that something lasts longer than `seconds`, when others took `durations`
+    """The probability that a step lasts longer than `seconds`, when others took `durations`
     (`execstream.streams.totals.histogram`).
 
     By the rule of succession (k + 1) / (n + 2), so that a few durations never make anything
@@ -125,7 +127,9 @@ def chance_of_longer(durations: Mapping[int, int], seconds: float) -> float:
 
 
 def is_stuck(rules: Rules, chance: float, seconds: float) -> bool:
-    """Whether what has been running for `seconds`, and would so by `chance`, is stuck."""
+    """Return whether a step that has been running for `seconds`, with probability `chance`, is
+    stuck.
+    """
     if seconds < rules.least_silence:
         return False
     return chance < rules.stuck_probability or seconds > rules.longest_silence
@@ -134,8 +138,9 @@ def is_stuck(rules: Rules, chance: float, seconds: float) -> bool:
 def title(
     kind: Kind, error_class: str | None, figures: Mapping[str, Any], *, is_open: bool = True
 ) -> str:
-    """An alert in a sentence; `figures` as they stand in Postgres. Of an alert that is over, or
-    whose block is idle, it has the worst figures."""
+    """An alert in a sentence; `figures` as stored in Postgres. For an alert that is over, or whose
+    block is idle, it has the worst figures.
+    """
     now = figures["now"]
     if kind == Kind.STUCK:
         what = "A step has" if figures["node_exec_id"] else "It has"

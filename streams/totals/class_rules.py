@@ -1,4 +1,4 @@
-"""Class rules of a file: texts and patterns that tell the class of an error, before the table.
+"""Class rules of a file: texts and patterns that determine the class of an error, before the table.
 
 The file is TOML:
 

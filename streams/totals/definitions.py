@@ -1,6 +1,6 @@
-"""Definitions of the totals: which failures are whose, and from which source on.
+"""Definitions of the totals: how failures are attributed, and from which source on.
 
-What was counted stays as it was counted. So that a recount comes to the same, each change of the
+Counted events stay as they were counted. For a recount to have the same result, each change of the
 definition is kept with the source that it holds from (table `totals_definition`).
 """
 
@@ -29,7 +29,7 @@ _CASCADED = frozenset(map(cascade_error, ENDED))
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """How steps are counted. `rules`: those of a file."""
+    """A way of counting steps. `rules`: those of a file."""
 
     version: int
     rules: tuple[Rule, ...]
@@ -44,16 +44,18 @@ class Definition:
         return self.classifier.judge(error, is_child=has_child)
 
     def leaves_out(self, *, is_skewed: bool) -> bool:
-        """Whether the end of a step counts as `skewed` only; version 1 counted all of them."""
+        """Return whether the end of a step counts as `skewed` only; never in version 1."""
         return is_skewed and self.version > 1
 
     @property
     def bounds_fingerprints(self) -> bool:
-        """Whether only so many fingerprints of a block and hour are kept; version 1 kept all."""
+        """Return whether a block and hour keep a limited number of fingerprints; version 1 kept
+        all.
+        """
         return self.version > 1
 
     def is_of_caller(self, fault: Fault | None) -> bool:
-        """Whether the fault counts as the caller's, which version 1 did not count."""
+        """Return whether the fault counts as the caller's, which version 1 did not count."""
         return self.version > 1 and fault is not None and fault.kind in CALLER
 
 

@@ -1,9 +1,9 @@
-"""What kind of error a step failed with, and which errors are the same one.
+"""Classes of the errors of failed steps, and fingerprints of equal ones.
 
-Errors come as text. A fingerprint is the text with what changes from one occurrence to the next
-masked out; the class tells whose move it is. Both are guesses from words: rules are in one table,
-the first that matches counts, and a text that none matches is of class OTHER. The rules of a file
-(`class_rules`) come before the table. Class CHILD is no guess: the producer names the child.
+Errors come as text. A fingerprint is the text with its variable parts masked out; the class names
+the party that can act. Both are guesses from words: rules are in one table, the first that matches
+counts, and a text that none matches is of class OTHER. The rules of a file (`class_rules`) come
+before the table. Class CHILD is no guess: the producer names the child.
 """
 
 import re
@@ -31,11 +31,11 @@ CALLER = frozenset({ErrorClass.INPUT, ErrorClass.CREDENTIALS})
 """Failures that the caller causes, by input or credentials of their own."""
 
 
-# Read a row as "it is X when the text says …", from top to bottom; letter case does not matter.
-# Numbers are status codes of HTTP, which are looked for only where a word says that they are one.
-# The last column has words, one of which is in every text that the pattern matches: a text without
-# them is not searched. What is stored depends on these rows: a changed one changes totals, and is a
-# new version of their definition (`definitions`).
+# Read a row as "it is X when the text contains …", from top to bottom; letter case does not matter.
+# Numbers are status codes of HTTP, which are looked for only next to a word that announces one. The
+# last column has words, one of which is in every text that the pattern matches: a text without them
+# is not searched. Stored totals depend on these rows: a changed row is a new version of their
+# definition (`definitions`).
 _RULES: tuple[tuple[ErrorClass, str, str], ...] = (
     (
         ErrorClass.QUOTA,
@@ -137,8 +137,8 @@ _FOLDS = str.maketrans(_FOLDED)
 # Case is spelled out, which is searched several times as fast as with a flag.
 _HEX = "0-9a-fA-F"
 _LETTERS = f"a-zA-Z{''.join(_FOLDED)}"
-# Name, pattern, and a text without which there is nothing to mask. In this order: a later mask
-# would tear apart what an earlier one recognises.
+# Name, pattern, and a text without which there is nothing to mask. The order matters: a later mask
+# would tear apart the matches of an earlier one.
 _MASKS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("<uuid>", re.compile(rf"\b[{_HEX}]{{8}}(?:-?[{_HEX}]{{4}}){{3}}-?[{_HEX}]{{12}}\b"), ""),
     ("<hash>", re.compile(rf"\b(?=[a-fA-F]*\d)[{_HEX}]{{16,}}\b|\b0[xX][{_HEX}]+\b"), ""),
@@ -175,7 +175,7 @@ class Classifier:
     def __init__(self, first: Iterable[Rule] = (), last: Iterable[Rule] = ()) -> None:
         self._first = list(map(_compiled, first))
         self._last = list(map(_compiled, last))
-        self._judge = lru_cache(maxsize=4_096)(self._judge_anew)  # what fails, fails again
+        self._judge = lru_cache(maxsize=4_096)(self._judge_anew)  # errors repeat
 
     def judge(self, text: str, *, is_child: bool = False) -> Fault:
         """The class and fingerprint of an error's text. `is_child`: a child run caused it."""

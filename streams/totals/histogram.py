@@ -1,4 +1,4 @@
-"""Durations in buckets that grow with what they hold: mergeable, and exact to within 2 %.
+"""Durations in buckets that grow with their content: mergeable, and exact to within 2 %.
 
 A bucket is a number: 18 of them to a doubling, so that each reaches from its lower end to 3.9 %
 above, and its middle is at most 1.93 % from whatever lies in it. Counts by bucket add up, over
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 PER_DOUBLING = 18
 RELATIVE_ERROR = 0.02  # at most, of every quantile above a microsecond
 
-# Of no duration at all, which no logarithm tells.
+# The bucket of a duration of zero, which has no logarithm.
 NOTHING = -1
 
 _GROWTH = 2 ** (1 / PER_DOUBLING)
@@ -26,7 +26,7 @@ def bucket_of(microseconds: int) -> int:
 
 
 def middle_of(bucket: int) -> float:
-    """What stands for every duration in `bucket`, in milliseconds."""
+    """The duration that represents `bucket`, in milliseconds."""
     if bucket == NOTHING:
         return 0.0
     microseconds: float = _GROWTH**bucket * _MIDDLE

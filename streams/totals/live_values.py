@@ -1,6 +1,6 @@
-"""What the live tables hold: totals of a block, or of a node of a graph, and its recent past.
+"""Values of the live tables: totals of a block, or of a node of a graph, and its recent past.
 
-One entry per source partition. As JSON, blocks are what `execution.block-stats.v1` carries
+One entry per source partition. As JSON, blocks are the records of `execution.block-stats.v1`
 (`docs/contract.md`, section 1); everything in it is absolute.
 """
 
@@ -18,8 +18,8 @@ from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Totals, time_
 
 RECENT_MINUTES: Final = 60
 RECENT_DAYS: Final = 2
-# Minutes after now. What is dated later is left out of the recent past; it counts as ever where its
-# append time is unknown, so that nobody can tell whether it is skewed.
+# Minutes after now. Events dated later are left out of the recent past; the totals count them where
+# the append time is unknown, because then skew cannot be detected.
 MOST_AHEAD: Final = append_time.MOST_AHEAD // timedelta(minutes=1)
 
 
@@ -39,7 +39,7 @@ class LiveStats(Struct):
             self.recent[when] = (ended + more.ended, failed + more.failed)
 
     def forget(self, until: int) -> None:
-        """Drop what is not later than `until` from the recent past."""
+        """Drop minutes or days up to `until` from the recent past."""
         if self.recent and min(self.recent) <= until:
             self.recent = {when: counts for when, counts in self.recent.items() if when > until}
 
@@ -58,14 +58,14 @@ def partition_of_key(key: str) -> int:
 
 
 def block_value(key: str, stats: LiveStats) -> dict[str, Any]:
-    """What is told about a block; `minutes` that are not there had no end."""
+    """The published value of a block; `minutes` that are not there had no end."""
     partition, _, block_id = key.partition("|")
     minutes = [[_moment(when), *counts] for when, counts in sorted(stats.recent.items())]
     return {"block_id": block_id, **_common(partition, stats), "minutes": minutes}
 
 
 def node_value(key: str, stats: LiveStats) -> dict[str, Any]:
-    """What is told about a node; `days` that are not there had no end."""
+    """The published value of a node; `days` that are not there had no end."""
     partition, _, node = key.partition("|")
     graph_id, _, node_id = node.partition("/")
     days = [
@@ -76,10 +76,10 @@ def node_value(key: str, stats: LiveStats) -> dict[str, Any]:
 
 
 def merged(values: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Totals over all source partitions, of what workers tell about theirs; by id.
+    """Totals over all source partitions, merged from the values of workers; by id.
 
-    `values` are those of `block_value`, or of `node_value`. Where two tell of one partition, which
-    has just changed hands, the one that has come further counts.
+    `values` are those of `block_value`, or of `node_value`. Where two values are of one partition,
+    which has just changed hands, the one with the later position counts.
     """
     furthest: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for value in values:
@@ -105,7 +105,7 @@ def _id_of(value: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _nothing(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Like `value`, with nothing counted."""
+    """A value with the ids of `value` and nothing counted."""
     ids = {name: value[name] for name in ("block_id", "graph_id", "node_id") if name in value}
     recent = "minutes" if "minutes" in value else "days"
     return {**ids, **dict.fromkeys(Totals.__struct_fields__, 0), recent: []}

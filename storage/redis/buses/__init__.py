@@ -1,7 +1,7 @@
-"""Event buses: what happens to runs and steps, as it happens, for whoever listens.
+"""Event buses: changes of runs and steps, live, for any listener.
 
-A listener that was cut off finds what it missed in the journal: it sees every event once, those of
-a run in their order.
+A listener that was cut off reads the missed events from the journal: it sees every event once,
+those of a run in their order.
 """
 
 from execstream.storage.redis.buses.asynchronous import AsyncRedisExecutionEventBus

@@ -1,4 +1,4 @@
-"""The event bus of those who use asyncio."""
+"""The event bus for asyncio."""
 
 import asyncio
 from typing import Self
@@ -27,11 +27,11 @@ class AsyncRedisExecutionEventBus:
     """Events of runs and steps; used as a context, or closed with `aclose`.
 
     Args:
-        redis_url: where events are told.
-        postgres_dsn: where those are found that were told while nobody listened.
+        redis_url: where events are published.
+        postgres_dsn: source of the events that were published while the listener was cut off.
         schema: of the tables.
         redis_prefix: stands before every channel.
-        max_message_bytes: what is published by hand is shortened to this, as the bridge does.
+        max_message_bytes: messages published by hand are shortened to this, as the bridge does.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class AsyncRedisExecutionEventBus:
 
     @property
     def event_bus_name(self) -> str:
-        """What the names of its channels begin with."""
+        """The beginning of the names of its channels."""
         return self._prefix + EXECUTION_EVENT
 
     async def publish(self, res: GraphExecution | NodeExecutionResult) -> None:
-        """Tell those who listen now of the state of a run or a step; nothing is stored.
+        """Publish the state of a run or a step to the current listeners; nothing is stored.
 
-        Commands need no such telling. Raises a RedisError or OSError when Redis is away.
+        Changes by commands are published without it. Raises a RedisError or OSError when Redis is
+        unavailable.
         """
         if self._redis is None:
             self._redis = open_redis(self._redis_url)
@@ -68,7 +69,8 @@ class AsyncRedisExecutionEventBus:
         await self._redis.publish(channel, _message(res, self._max_message_bytes))
 
     def listen(self, user_id: str, graph_id: str = EVERY, graph_exec_id: str = EVERY) -> Listening:
-        """What happens from now on to the runs of a user (`*`: of every owner), without an end.
+        """Iterate over the events of a user's runs (`*`: of every owner) from now on, without an
+        end.
 
         `async for event in bus.listen(…)` begins to listen when the first event is asked for,
         `async with bus.listen(…) as events` when it is entered.
@@ -103,7 +105,7 @@ class AsyncRedisExecutionEventBus:
             await events.aclose()
 
     async def aclose(self) -> None:
-        """Close what publishing opened; listeners close themselves."""
+        """Close the connection used for publishing; listeners close themselves."""
         if self._redis is not None:
             await self._redis.aclose()
             self._redis = None

@@ -1,9 +1,9 @@
-"""One listener: what it hears, what it missed, each event once.
+"""One listener: live events, missed events, each event once.
 
-Sources tell where it stands: in each partition, everything of its scope up to the last source it
-told was told. So after a cut it asks the journal for what came after that, up to what is committed
-now, and drops what it then hears again. What an operator has told once more is passed on as such,
-and changes nothing of this: it may be older or newer than where the listener stands.
+Sources are its positions: in each partition, it has delivered everything of its scope up to the
+last source delivered. So after a cut it reads the later events from the journal, up to the last
+committed one, and drops those that arrive again. An event that an operator republished is delivered
+as such and moves no position: it may be older or newer than the position of the listener.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _events: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
 
 @dataclass(slots=True)
 class Counts:
-    """What the listeners of a bus met: messages nobody could make sense of, and cuts."""
+    """Counters of the listeners of a bus: unreadable messages, and cuts."""
 
     unparsable: int = 0
     cut_off: int = 0
@@ -54,9 +54,9 @@ class Counts:
 class Listening:
     """Events, as an async iterator that ends when it is closed; it is its own context.
 
-    Entering the context returns when everything that is committed from then on will be told.
-    Waiting for an event may be cancelled and begun again without losing one. Whoever waits may be
-    another task than the one that closes.
+    Entering the context returns when everything that is committed from then on will be delivered.
+    Waiting for an event may be cancelled and begun again without losing one. The waiting task may
+    be another one than the task that closes.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Listening:
         self._turn = asyncio.Lock()
         self._worker: asyncio.Task[object] | None = None  # the one in its turn
         self._interruptions = 0  # of the worker, by `aclose`
-        # By partition: the place from which on events are told, and the last one that was.
+        # By partition: the position from which on events are delivered, and the last delivered one.
         self._since: dict[int, SourceOffset] = {}
         self._last: dict[int, SourceOffset] = {}
-        # A gap: up to where it reaches, what comes next, and what was told of it, by run.
+        # A gap: its end, the next events, and the events already delivered within it, by run.
         self._until: dict[int, SourceOffset] | None = None
         self._missed: AsyncGenerator[Missed] | None = None
         self._delivered: dict[str, int] = {}
@@ -135,7 +135,9 @@ class Listening:
 
     @asynccontextmanager
     async def _until_closed(self) -> AsyncGenerator[None]:
-        """What is done within ends when the listener is closed, however long it would wait."""
+        """Run the body as the worker, which closing the listener interrupts, however long it would
+        wait.
+        """
         async with self._turn:
             worker = self._worker = asyncio.current_task()
             assert worker is not None  # noqa: S101 - coroutines run in tasks
@@ -187,7 +189,7 @@ class Listening:
     # ---- events ----------------------------------------------------------------------------
 
     async def _next(self, subscription: Subscription) -> ExecutionEvent | None:
-        """The next event; None for what is no news, or no event."""
+        """The next event; None for a message that is no new event."""
         if self._until is not None:
             return await self._next_missed(self._until)
         return self._unseen(self._parsed(await subscription.receive()))
@@ -201,7 +203,7 @@ class Listening:
             self._close_gap(until)
             return None
         except BaseException:
-            self._missed = None  # it has ended; another one goes on after what was told
+            self._missed = None  # it has ended; another one continues behind the delivered events
             raise
         self._delivered[run_id] = seq
         return self._parsed(message)
@@ -213,8 +215,9 @@ class Listening:
         self._delivered = {}
 
     def _unseen(self, event: ExecutionEvent | None) -> ExecutionEvent | None:
-        """The event, unless it was told before; one that somebody made by hand always is news, and
-        so is a replayed one."""
+        """The event, unless it was delivered before; one published by hand, or a replayed one, is
+        always new.
+        """
         if event is None or event.source is None or event.replayed:
             return event
         partition, *place = event.source
@@ -229,7 +232,7 @@ class Listening:
             payload = content.get("payload") if isinstance(content, dict) else None
             return _events.validate_python(payload)
         except ValidationError as invalid:
-            # Values may be anybody's; where they are wrong may be told.
+            # Values may be private to users; only the places of the faults may be logged.
             wrong = [".".join(map(str, error["loc"])) for error in invalid.errors()]
         except (ValueError, ArithmeticError, RecursionError) as error:
             wrong = [type(error).__name__]

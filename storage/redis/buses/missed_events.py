@@ -1,4 +1,4 @@
-"""What a listener missed: messages made again from the journal, as the bridge made them."""
+"""The missed events of a listener: messages rebuilt from the journal, as the bridge made them."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class History:
     ) -> AsyncGenerator[Missed]:
         """Messages of events with `after` < place < `until`: run by run, each in order.
 
-        Of a run in `delivered` only what comes after that event.
+        For a run in `delivered`, only messages after that event.
         """
         connection = await self._session.get()
         blocks = await load_interface_blocks(connection)
@@ -102,7 +102,9 @@ class History:
     async def _seq_ranges(
         self, connection: asyncpg.Connection, partition: int, start: SourceOffset, end: SourceOffset
     ) -> list[_SeqRange]:
-        """By the journal's index of sources, or by the runs of the scope when these are fewer."""
+        """Find the entries by the journal's index of sources, or by the runs of the scope when
+        these are fewer.
+        """
         where = Where("entry.run_day = (run.created_at at time zone 'UTC')::date")
         where.add("entry.source_partition = {}", partition)
         where.add("entry.source_offset >= {}", start[0])
@@ -138,8 +140,9 @@ select * from journal
 async def _messages(
     connection: asyncpg.Connection, seq_range: _SeqRange, first: int, views: RunViews
 ) -> AsyncGenerator[tuple[int, bytes]]:
-    """Messages of entries from `first` on; those before it are read too, for they are told with
-    the whole state. Where they were erased, a message tells what its event tells."""
+    """Messages of entries from `first` on; those before it are read too, because a message carries
+    the whole state. Where they were erased, a message has only the fields of its event.
+    """
     run: Run | None = None
     seq = 0
     while seq < seq_range.last:

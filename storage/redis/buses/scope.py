@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 EVERY = "*"
 
-# What ids are made of; anything else could be a pattern that reaches farther than it seems.
+# The characters of ids; any other could be a pattern with a larger reach than it seems.
 _ID = re.compile(r"[A-Za-z0-9_.:@|-]{1,128}")
 
 
@@ -14,7 +14,7 @@ class Scope:
     """The runs of a user, of a graph, or one run; `*` stands for every one.
 
     Raises:
-        ValueError: what is given is neither an id nor `*`.
+        ValueError: an argument is neither an id nor `*`.
     """
 
     user_id: str
@@ -29,5 +29,5 @@ class Scope:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it takes a pattern to subscribe to."""
+        """Return whether the subscription needs a pattern."""
         return EVERY in (self.user_id, self.graph_id, self.graph_exec_id)

@@ -1,6 +1,6 @@
 """A subscription to a Redis channel that notices when it ends.
 
-It never reconnects on its own: what was said meanwhile would be missing and nobody would know.
+It never reconnects on its own: messages published meanwhile would be missing without notice.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Subscription:
         self._is_pattern = is_pattern
 
     async def open(self) -> None:
-        """Return when everything said from now on will be heard."""
+        """Return when all messages published from now on will be received."""
         subscribe = self._pubsub.psubscribe if self._is_pattern else self._pubsub.subscribe
         await subscribe(self._channel)
         if await self._pubsub.get_message(timeout=PATIENCE) is None:

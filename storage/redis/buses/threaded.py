@@ -1,4 +1,4 @@
-"""The event bus of those who use threads: the asynchronous one, on an event loop of its own."""
+"""The event bus for threads: the asynchronous one, on an event loop of its own."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class RedisExecutionEventBus:
-    """As `AsyncRedisExecutionEventBus`, for any number of threads; `close` ends its own thread."""
+    """`AsyncRedisExecutionEventBus` for any number of threads; `close` ends its own thread."""
 
     def __init__(
         self,
@@ -39,25 +39,27 @@ class RedisExecutionEventBus:
 
     @property
     def counts(self) -> Counts:
-        """What its listeners met so far."""
+        """The counters of its listeners so far."""
         return self._bus.counts
 
     @property
     def event_bus_name(self) -> str:
-        """What the names of its channels begin with."""
+        """The beginning of the names of its channels."""
         return self._bus.event_bus_name
 
     def publish(self, res: GraphExecution | NodeExecutionResult) -> None:
-        """Tell those who listen now of the state of a run or a step; nothing is stored.
+        """Publish the state of a run or a step to the current listeners; nothing is stored.
 
-        Commands need no such telling. Raises a RedisError or OSError when Redis is away.
+        Changes by commands are published without it. Raises a RedisError or OSError when Redis is
+        unavailable.
         """
         self._thread.run(self._bus.publish(res))
 
     def listen(
         self, user_id: str, graph_id: str = EVERY, graph_exec_id: str = EVERY
     ) -> "ThreadedListening":
-        """What happens from now on to the runs of a user (`*`: of every owner), without an end.
+        """Iterate over the events of a user's runs (`*`: of every owner) from now on, without an
+        end.
 
         `for event in bus.listen(…)` begins to listen when the first event is asked for,
         `with bus.listen(…) as events` when it is entered.
@@ -78,7 +80,9 @@ class RedisExecutionEventBus:
         return self._thread.run(self._bus.wait_for_event(timeout, user_id, graph_id, graph_exec_id))
 
     def close(self) -> None:
-        """Close what publishing opened, and end the thread; listeners must be closed before."""
+        """Close the connection used for publishing, and end the thread; listeners must be closed
+        before.
+        """
         self._thread.run(self._bus.aclose())
         self._thread.stop()
 
@@ -92,7 +96,7 @@ class RedisExecutionEventBus:
 class ThreadedListening:
     """Events, as an iterator that ends when it is closed; it is its own context.
 
-    Entering the context returns when everything that is committed from then on will be told.
+    Entering the context returns when everything that is committed from then on will be delivered.
     """
 
     def __init__(self, events: Listening, thread: "LoopThread") -> None:
@@ -116,7 +120,7 @@ class ThreadedListening:
             raise StopIteration from None
 
     def close(self) -> None:
-        """Stop listening; a thread that waits for an event is told that there are no more."""
+        """Stop listening; the iteration of a waiting thread ends."""
         self._thread.run(self._events.aclose())
 
 

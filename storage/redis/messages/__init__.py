@@ -1,1 +1,1 @@
-"""What messages tell of runs and steps: a fold of events that keeps their values."""
+"""Messages about runs and steps: a fold of events that keeps their values."""

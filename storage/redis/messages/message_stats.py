@@ -1,4 +1,4 @@
-"""Stats out of events, read as the reads do: what is no stats is none."""
+"""Stats out of events, parsed as the reads do: any other value counts as absent."""
 
 import json
 

@@ -20,7 +20,7 @@ from execstream.streams.shortening import FLOOR, left_out, shorten
 from execstream.streams.statuses import ExecutionStatus
 
 MOST_STEPS = 1_000  # of an interface block; beyond, messages about the run leave the middle out
-RUN_BYTES = 2_000  # what a run takes without its steps and values
+RUN_BYTES = 2_000  # the size of a run without its steps and values
 SHED_TO = 1_024  # bytes that are left of a value when a run takes too much
 NULL = Raw(b"null")
 
@@ -49,7 +49,7 @@ class RunView:
             self._begin_at(head)
 
     def forget(self) -> None:
-        """Keep only what outlives an erasure."""
+        """Keep only the fields that outlive an erasure."""
         self.inputs: Raw | None = None
         self.credential_inputs: Raw | None = None
         self.nodes_input_masks: Raw | None = None
@@ -84,8 +84,8 @@ class RunView:
     def shed(self, most: int, block_types: BlockTypes, last_step: str | None) -> None:
         """Bring a run of more than `most` bytes down to half of it, by shortening values.
 
-        The oldest steps go first, for they will hardly be told again; those of interface blocks,
-        of which every message about the run tells, and the step at hand go last.
+        The oldest steps go first, because later events rarely concern them; those of interface
+        blocks, which every message about the run contains, and the step at hand go last.
         """
         if self.size <= max(most, self._enough):
             return
@@ -99,10 +99,10 @@ class RunView:
             is_last = step.node_exec_id == last_step
             share = most // 2 // step.count_values() if is_last else 0
             self.size -= step.shed(max(share, SHED_TO))
-        self._enough = 2 * self.size  # not again at once, when what is left are steps, not values
+        self._enough = 2 * self.size  # not again at once, when only steps are left, not values
 
     def repeat_less(self, event: Event, most: int, block_types: BlockTypes) -> None:
-        """Shorten, for good, what the message for `event` shows, to about `most` bytes in all."""
+        """Shorten, for good, the content of the message for `event` to some `most` bytes."""
         if event.node_exec_id is not UNSET:
             step = self.steps[event.node_exec_id]
             self.size -= step.shed(max(most // step.count_values(), FLOOR))
@@ -201,7 +201,7 @@ class RunView:
         "node.updated": _step_moved,
     }
 
-    # ---- what messages show ----------------------------------------------------------------
+    # ---- content of messages ---------------------------------------------------------------
 
     def update(self, event: Event, block_types: BlockTypes) -> GraphUpdate | NodeUpdate:
         """The message for `event`, which this run evolved by just now."""
@@ -282,7 +282,7 @@ def _sort_key(step: StepView) -> SortKey:
 def _inputs(
     stored: Raw | None, steps: list[StepView], block_types: BlockTypes
 ) -> Raw | dict[str, Raw]:
-    """The stored inputs, else what the INPUT blocks were given; and the payload of a webhook."""
+    """The stored inputs, else the inputs of the INPUT blocks; and the payload of a webhook."""
     inputs: dict[str, Raw] = {}
     payload: dict[str, Raw] = {}
     for step in steps:
@@ -308,7 +308,7 @@ def _outputs(steps: list[StepView], block_types: BlockTypes) -> dict[str, Values
 
 
 def _name(items: dict[str, Raw]) -> str | None:
-    """None for a step that was never told the name of what it carries."""
+    """None for a step that was never given the name of its value."""
     name = items.get("name", NULL)
     return _as_text(name) if bytes(name).startswith(b'"') else None
 

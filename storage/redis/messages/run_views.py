@@ -1,7 +1,7 @@
-"""The runs whose events are passing by, and the message that each event becomes.
+"""The runs of recent events, and the message that each event becomes.
 
 Pure: no Kafka, Postgres or Redis. Views are a cache, bounded in bytes; one is used only when it
-stands exactly before the event at hand, so nothing has to be told when partitions move.
+stands exactly before the event at hand, so nothing has to be handed over when partitions move.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ class RunViews:
     """Least recently used runs go first. `block_types` may be replaced at any time.
 
     No run takes more than half of the cache: of one that would, values are shortened as if the
-    message were too large. `replayed`: all messages are marked as told once more.
+    message were too large. `replayed`: all messages are marked as published again.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class RunViews:
     def message_for(self, event: Event) -> tuple[str, bytes]:
         """The channel and the message of a run's `event`.
 
-        When what was before the event is not known (`lacks`), it tells what the event tells.
+        When the state before the event is unknown (`lacks`), the message has only the fields of the
+        event.
         """
         if self.lacks(event):
             self._put(RunView(event))
@@ -77,12 +78,12 @@ class RunViews:
         return encode_update(update, max(allowed, LEAST))
 
     def lacks(self, event: Event) -> bool:
-        """Whether what was before `event` is not known: earlier events have to be replayed."""
+        """Return whether the state before `event` is unknown, so that earlier events are needed."""
         view = self._runs.get(cast(str, event.graph_exec_id))
         return view is None or view.last_seq + 1 != event.seq
 
     def missing(self, events: Iterable[Event]) -> dict[str, Event]:
-        """The first of `events` of each run that lacks what was before it."""
+        """The first of `events` of each run for which the state before it is unknown."""
         first: dict[str, Event] = {}
         for event in events:
             first.setdefault(cast(str, event.graph_exec_id), event)
@@ -95,7 +96,7 @@ class RunViews:
         self._evolve(event)
 
     def resume(self, event: Event, head: Head | None) -> None:
-        """Go on with `event` of a run of whose past no more than `head` is left."""
+        """Continue with `event` of a run of whose past no more than `head` is left."""
         self._put(RunView(event, head))
 
     def trim(self) -> None:

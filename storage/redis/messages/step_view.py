@@ -19,9 +19,9 @@ MOST_VALUES = 2 * KEPT_AT_EACH_END  # of a pin; beyond, the middle is left out
 MOST_PINS = 2 * KEPT_AT_EACH_END  # of the inputs, and of the outputs
 MOST_OUTPUTS = 1_000  # values over all pins; beyond, each pin keeps fewer
 _FEWER = MOST_OUTPUTS // MOST_PINS // 2  # of them, at each end
-STEP_BYTES = 1_200  # what a step takes without its values
+STEP_BYTES = 1_200  # the size of a step without its values
 _NULL = Raw(b"null")
-VALUE_BYTES = 150  # what a value takes beyond its JSON
+VALUE_BYTES = 150  # the size of a value beyond its JSON
 
 SortKey = tuple[bool, datetime, int]
 Kept = TypeVar("Kept")
@@ -68,7 +68,7 @@ class Values:
         return before - sum(map(len, self._kept))
 
     def shown(self) -> list[Raw]:
-        """What is kept, with a marker where something is missing."""
+        """The kept values, with a marker in place of missing ones."""
         if not self.missing:
             return self._kept
         marker = Raw(msgspec.json.encode(left_out(self.missing, "values")))
@@ -76,18 +76,18 @@ class Values:
 
 
 class Pins(dict[str, Kept]):
-    """What is kept by pin, of the first and the last 50 pins."""
+    """The kept values by pin, of the first and the last 50 pins."""
 
     missing = 0  # values of the pins between them
 
     def make_room(self) -> Kept | None:
-        """Drop the pin whose place a new one takes, and return what it had."""
+        """Drop the pin that a new one displaces, and return its values."""
         if len(self) < MOST_PINS:
             return None
         return self.pop(next(itertools.islice(self, KEPT_AT_EACH_END, None)))
 
     def shown(self, show: Callable[[Kept], Shown], nothing: Shown) -> dict[str, Shown]:
-        """What messages show, with an item `nothing` where pins are missing."""
+        """The content of messages, with an item `nothing` where pins are missing."""
         items = [(pin, show(kept)) for pin, kept in self.items()]
         if self.missing:
             items.insert(KEPT_AT_EACH_END, (left_out(self.missing, "values"), nothing))
@@ -96,7 +96,7 @@ class Pins(dict[str, Kept]):
 
 @dataclass(slots=True)
 class StepView:
-    """`added_seq` orders the steps of a run. What the events did not tell is None."""
+    """`added_seq` orders the steps of a run. Fields that the events did not have are None."""
 
     node_exec_id: str
     node_id: str
@@ -110,7 +110,7 @@ class StepView:
     inputs: Pins[Raw] = field(default_factory=Pins)
     execution_data: Raw | None = None
     outputs: Pins[Values] = field(default_factory=Pins)
-    # What moderation put in the place of all inputs and outputs.
+    # The replacement of all inputs and outputs by moderation.
     cleared_inputs: dict[str, Raw] | None = None
     cleared_outputs: dict[str, list[Raw]] | None = None
     was_shed: bool = False
@@ -149,7 +149,7 @@ class StepView:
         return added - freed
 
     def move(self, event: Event) -> int:
-        """Take what `node.added` or `node.updated` tells; how many bytes more it takes now."""
+        """Apply `node.added` or `node.updated`; return the growth in bytes."""
         if event.status is not UNSET:
             self.status = event.status
         self.add_time = event.added_time or None
@@ -166,7 +166,7 @@ class StepView:
         return len(self.execution_data) - before
 
     def order_of_readers(self) -> SortKey | None:
-        """Where readers see it among the steps of the run; None for one that has not begun."""
+        """The sort key of readers among the steps of the run; None if the step has not begun."""
         if self.status is ExecutionStatus.INCOMPLETE or self.add_time is None:
             return None
         return (self.queue_time is None, self.queue_time or self.add_time, self.added_seq)
@@ -194,7 +194,7 @@ class StepView:
             texts[:] = [_shortened(text, cap) for text in texts]
 
     def count_values(self) -> int:
-        """How many values are kept."""
+        """The number of kept values."""
         outputs = sum(len(values.shown()) for values in self.outputs.values())
         return 1 + len(self.inputs) + outputs
 
@@ -217,7 +217,7 @@ class StepView:
 
     @property
     def input_data(self) -> Raw | dict[str, Raw]:
-        """What it runs on: the inputs it was given, unless its execution data replaced them."""
+        """The data that it runs on: its inputs, unless its execution data replaced them."""
         if self.cleared_inputs is not None:
             return self.cleared_inputs
         if self.execution_data is not None:
@@ -226,14 +226,14 @@ class StepView:
 
     @property
     def output_data(self) -> dict[str, list[Raw]]:
-        """What it emitted, by pin."""
+        """Its outputs, by pin."""
         if self.cleared_outputs is not None:
             return self.cleared_outputs
         return self.outputs.shown(Values.shown, [])
 
     @property
     def is_shortened(self) -> bool:
-        """Whether something is left out."""
+        """Return whether values are left out."""
         if self.was_shed:
             return True
         if self.inputs.missing and self.execution_data is None and self.cleared_inputs is None:

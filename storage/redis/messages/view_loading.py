@@ -1,4 +1,4 @@
-"""Bringing views up to events whose past they have not seen, from the journal."""
+"""Loading views from the journal, up to events whose past they have not seen."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ from execstream.streams.events import Event
 async def recall(
     connection: asyncpg.Connection, views: RunViews, missing: Mapping[str, Event]
 ) -> set[str]:
-    """Let the views of the runs of `missing` stand just before these events; where the journal
-    has no past any more, at what is left of the run.
+    """Bring the views of the runs of `missing` to the state just before these events; where the
+    journal has no past any more, to the rest of the run that is left.
 
     Returns the runs that cannot be read, which are noted.
     """
