@@ -7,7 +7,9 @@
 # from pip's usual index. Where another is meant, or a proxy, name it:
 #   docker build --build-arg PIP_INDEX_URL --build-arg HTTPS_PROXY ...
 
-FROM python:3.11-slim AS build
+ARG PYTHON_IMAGE=python:3.11-slim
+
+FROM ${PYTHON_IMAGE} AS build
 ARG PIP_INDEX_URL
 WORKDIR /build
 COPY ops/image ops/image
@@ -20,7 +22,7 @@ RUN python -m hatchling build -t wheel -d /tmp/wheel \
  && pip --python /opt/execstream install --no-cache-dir --disable-pip-version-check \
       --no-deps /tmp/wheel/*.whl
 
-FROM python:3.11-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent execstream
 COPY --from=build /opt/execstream /opt/execstream
 COPY ops/image/healthcheck.py /usr/local/bin/healthcheck

@@ -11,7 +11,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults fmt help lint page setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults fmt help lint page pin-images sbom setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,22 @@ faults: $(READY) ## Kills and stops workers and servers under load, and compares
 
 compose-check: $(READY) ## Brings docker-compose.yml up, sends runs, kills workers, and takes all down
 	$(BIN)/python -m tests.containers.compose_check
+
+pin-images: $(READY) ## Writes the digests of the images of docker-compose.yml into .env
+	$(BIN)/python ops/pin_images.py
+
+sbom: $(READY) ## Writes the bill of materials of the image's Python packages: build/sbom.json
+	rm -rf build/sbom
+	$(BIN)/python -m venv build/sbom/tool
+	build/sbom/tool/bin/python ops/install_packages.py ops/sbom/requirements.txt
+	$(BIN)/python -m venv --without-pip build/sbom/image
+	$(BIN)/python -m hatchling build -t wheel -d build/sbom
+	$(BIN)/python -m pip --python build/sbom/image install --quiet --disable-pip-version-check \
+		--only-binary :all: --require-hashes -r ops/image/requirements.txt
+	$(BIN)/python -m pip --python build/sbom/image install --quiet --disable-pip-version-check \
+		--no-deps --no-index --find-links build/sbom execstream
+	build/sbom/tool/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json \
+		build/sbom/image
 
 test-containers: $(READY) ## Runs the integration tests against servers in containers
 	$(BIN)/python -m tests.containers

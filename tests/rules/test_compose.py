@@ -15,6 +15,8 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 ONCE = {"migrate", "topics"}
 OURS = ONCE | {"apply", "tally", "bridge", "server"}
+# Images that begin as root, to give their volume to the user that the server then runs as.
+BEGIN_AS_ROOT = {"postgres", "redis"}
 
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 
@@ -29,6 +31,29 @@ def test_every_service_is_bounded_and_watched(name: str) -> None:
     assert service["healthcheck"].get("disable", False) is (name in ONCE)
     assert ("restart" in service) is (name not in ONCE)
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_gains_privileges(name: str) -> None:
+    """No process of a service gets rights that it did not begin with, and only services whose image
+    begins as root have capabilities."""
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert (service.get("cap_drop") == ["ALL"]) is (name not in BEGIN_AS_ROOT)
+    assert not {"privileged", "cap_add", "network_mode", "pid"} & service.keys()
+
+
+def test_every_image_is_a_variable() -> None:
+    """Digests can be given to the images of all services and to the base of our own image."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    images = [service["image"] for service in SERVICES.values()]
+    bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    argument = re.search(r"^ARG PYTHON_IMAGE=(\S+)\n", dockerfile, re.MULTILINE)
+    built_with = SERVICES["apply"]["build"]["args"]["PYTHON_IMAGE"]
+    assert all(re.fullmatch(r"\$\{\w+_IMAGE:-[^}]+\}", image) for image in images)
+    assert set(bases) == {"${PYTHON_IMAGE}"}
+    assert argument is not None
+    assert built_with == f"${{PYTHON_IMAGE:-{argument[1]}}}"
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

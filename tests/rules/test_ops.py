@@ -112,6 +112,24 @@ def test_the_image_has_what_the_program_needs() -> None:
     assert needed <= image.keys()
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        "requirements.txt",
+        "ops/image/requirements.txt",
+        "ops/image/build.txt",
+        "ops/sbom/requirements.txt",
+    ],
+)
+def test_packages_are_pinned_by_hash(file: str) -> None:
+    """Each package has one version and at least one hash, and comes from pip's usual index."""
+    for package, parts in _pinned(ROOT / file).items():
+        version, hashes = [p for p in parts if "==" in p], [p for p in parts if "sha256:" in p]
+        assert len(version) == 1, package
+        assert hashes, package
+        assert not [part for part in parts if "://" in part or part.startswith("--index")], package
+
+
 def _pinned(file: Path) -> dict[str, frozenset[str]]:
     """Version and hashes by package."""
     lines = file.read_text().replace("\\\n", " ").splitlines()
