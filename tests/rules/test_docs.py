@@ -1,5 +1,6 @@
 """The documents: links between them, and the files they name."""
 
+import json
 import re
 
 import pytest
@@ -7,7 +8,11 @@ import pytest
 from execstream.cli import app
 from tests.rooms import MODULES, ROOT
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+DOCUMENTS = sorted(
+    file
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", ".github/**/*.md")
+    for file in ROOT.glob(pattern)
+)
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -59,6 +64,18 @@ def test_commands_that_are_shown_exist(name: str) -> None:
     targets = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
     assert set(re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)) <= set(targets)
     assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)
+
+
+def test_the_container_to_develop_in_is_set_up() -> None:
+    """It has files that exist, and runs a target of the Makefile as a user other than root."""
+    folder = ROOT / ".devcontainer"
+    container = json.loads((folder / "devcontainer.json").read_text(encoding="utf-8"))
+    dockerfile = (folder / container["build"]["dockerfile"]).read_text(encoding="utf-8")
+    make, target = container["postCreateCommand"].split()
+    assert make == "make"
+    assert target in _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert f"\nUSER {container['remoteUser']}\n" in dockerfile
+    assert all(f"ARG {name}\n" in dockerfile for name in container["build"]["args"])
 
 
 def test_every_event_that_is_logged_is_told() -> None:
