@@ -78,7 +78,7 @@ def unpack(commit: str, folder: Path) -> Side:
 
 
 def checked_out() -> Side:
-    """The new side: this checkout, with what is not committed."""
+    """The new side: this checkout, with uncommitted changes."""
     return Side(_git("describe", "--always", "--dirty").decode().strip(), ROOT, "apply_cpu_new")
 
 

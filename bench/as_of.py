@@ -1,4 +1,4 @@
-"""How long a page of a run of 10,000 steps takes, as of any moment of its life.
+"""Time of a page of a run of 10,000 steps, as of any moment of its life.
 
     python -m bench.as_of [--steps 10000] [--pages 200] [--limit 25] --stack STACK_JSON
 

@@ -1,4 +1,4 @@
-"""How long hot reads take at 1,000,000 runs with 10,000,000 steps.
+"""Time of hot reads at 1,000,000 runs with 10,000,000 steps.
 
     python -m bench.big [--runs 1000000] [--repeat 60]
 
@@ -124,8 +124,7 @@ class Past:
                 )  # fmt: skip
 
     def journal_lines(self) -> Iterator[str]:
-        """Rows of `journal`, of the long runs: what each step was given, emitted, and went
-        through."""
+        """Rows of `journal`, of the long runs: inputs, outputs and changes of each step."""
         for run in self.all_runs():
             if not run.long:
                 continue

@@ -1,12 +1,12 @@
-"""How soon a browser shows what was committed, and how it bears much of it.
+"""Delay until a browser shows a commit, and its behaviour under load.
 
     python -m bench.browser [--only WHAT ...] [--rate 1000] [--seconds 15] [--runs 100000]
         [--steps 10000]
 
 Servers, workers, an HTTP server and a headless Chromium of its own, all on this machine, so one
 clock serves for all. A command counts as committed when the worker's position in Postgres, polled
-every millisecond, has passed it, and as told when the page's own reader of the feed hands its event
-over, in a tab that shows a view besides. Load average is printed beside.
+every millisecond, has passed it, and as shown when the page's own reader of the feed hands its
+event over, in a tab that shows a view besides. Load average is printed beside.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def now() -> float:
 
 
 async def messages(place: Installation, tab: Tab, url: str, rate: float, seconds: float) -> Any:
-    """From commit to the browser, at `rate` commands/s, while the list of runs is shown."""
+    """Delay from commit to the browser, at `rate` commands/s, while the list of runs is shown."""
     await tab.open(f"{url}/#/runs")
     await tab.sees("document.querySelector('.line')?.dataset.state === 'live'")
     await tab.run(_HEAR)
@@ -103,7 +103,7 @@ async def messages(place: Installation, tab: Tab, url: str, rate: float, seconds
     last, began = await feeding
     await until(lambda: _reached(committed, last), 60)
     watching.cancel()
-    await asyncio.sleep(2)  # for what is still under way
+    await asyncio.sleep(2)  # for records in flight
     heard = await tab.run("window.heard")
     latencies = [
         at - committed[partition, offset]
@@ -171,7 +171,7 @@ async def _watch(place: Installation, committed: dict[tuple[int, int], float]) -
 
 
 async def block_figures(place: Installation, tab: Tab, url: str) -> Any:
-    """From the commit of a block's first failure to its row in the view of blocks."""
+    """Delay from the commit of a block's first failure to its row in the view of blocks."""
     await tab.open(f"{url}/#/blocks")
     await tab.sees("document.querySelector('.line')?.dataset.state === 'live'")
     latencies = []
@@ -197,7 +197,7 @@ async def _when_failed(place: Installation, run: Orders) -> float:
 
 
 async def many_runs(place: Installation, tab: Tab, url: str, count: int) -> Any:
-    """First paint, first rows, and what the API takes, with so many runs."""
+    """Times of first paint, first rows, and the API, with so many runs."""
     await place.db.execute(_RUNS, count)
     await place.db.execute("analyze graph_execution")
     painted, shown = [], []
@@ -247,7 +247,7 @@ async def long_run(place: Installation, tab: Tab, url: str, steps: int) -> Any:
 
 
 async def _moved(place: Installation, tab: Tab, run: Orders, name: str) -> float:
-    """From sending a command about a step until the page shows it."""
+    """Delay from sending a command about a step until the page shows it."""
     row = f'.step[data-id="{run.named(name)}"][data-status=RUNNING]'
     condition = f"document.querySelector('{row}')"
     seen = asyncio.create_task(tab.run(_SEEN.format(condition=condition)))
@@ -257,7 +257,7 @@ async def _moved(place: Installation, tab: Tab, run: Orders, name: str) -> float
 
 
 def spread(latencies: Sequence[float]) -> dict[str, float]:
-    """Of milliseconds."""
+    """Quantiles of milliseconds."""
     quantiles = statistics.quantiles(latencies, n=100)
     named = {"p50": quantiles[49], "p95": quantiles[94], "max": max(latencies)}
     return {name: round(value, 1) for name, value in named.items()}

@@ -163,7 +163,7 @@ class Comparison:
             raise NotVerified(difference)
 
     def _kafka_bytes(self, settings: Settings) -> int:
-        """What the topics of an installation take on the broker's disk."""
+        """The size of an installation's topics on the broker's disk."""
         logs = self._folder.rglob(f"{settings.topic_prefix}*/*.log")
         return sum(file.stat().st_size for file in logs)
 

@@ -1,4 +1,5 @@
-"""How fast a backlog is drained with everything running, and the CPU of each process for it.
+"""The rate at which a backlog is drained with everything running, and the CPU of each process for
+it.
 
     python -m bench.drain [--commands 300000] [--mix field] [--roles apply tally bridge http]
         [--processes 1] [--subscribe none|some|all]

@@ -1,4 +1,4 @@
-"""What one user's largest commands cost others, open loop.
+"""The effect of one user's largest commands on others, open loop.
 
     python -m bench.fairness [--rate 500] [--seconds 30] [--megabytes 2] [--size 8388608]
 
@@ -7,8 +7,8 @@ all partitions, first alone, then beside one user who sends `--megabytes` per se
 creations of `--size` bytes with as many entries as are legal. A command's latency runs from the
 time at which it was meant to be sent until its partition's position has passed it, polled every
 millisecond; the first seconds are left out. Printed are p50, p99 and max of the others' commands in
-milliseconds, on that user's partition and elsewhere, and load average beside them. What is not
-applied after GRACE seconds more counts as it stands then.
+milliseconds, on that user's partition and elsewhere, and load average beside them. Commands that
+are not applied after GRACE seconds more count as of then.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from execstream.streams.topics import COMMANDS, EVENTS
 GRACE = 20.0  # seconds
 THEIRS = 0  # the partition of the user with the largest commands
 COMMANDS_OF_A_RUN = 10
-_ROOM = 700  # bytes of a creation beside its values, and what a pin takes beside its own
+_ROOM = 700  # bytes of a creation beside its values, and of a pin beside its own
 _PIN = 9
 
 Latencies = dict[int, list[float]]  # by partition, milliseconds
@@ -172,7 +172,7 @@ async def _watch(
 
 
 def figures(latencies: Latencies, *, is_theirs: bool) -> dict[str, float]:
-    """Of one partition, or of all others, in milliseconds."""
+    """Figures of one partition, or of all others, in milliseconds."""
     some = [one for p, all_of in latencies.items() if (p == THEIRS) is is_theirs for one in all_of]
     quantiles = statistics.quantiles(some, n=100)
     return {

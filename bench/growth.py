@@ -41,7 +41,7 @@ SERIES = {
     "bytes of a payload": (260, 1_000, 4_000, 16_000),
 }
 MANY_ROWS = 10_000_000  # with --long
-STEPS, PAYLOAD, PARTITIONS = 60, 260, 8  # where nothing else is said
+STEPS, PAYLOAD, PARTITIONS = 60, 260, 8  # by default
 INTERLEAVED = 50  # runs, as far as they are short
 FILLED = 500_000  # rows a statement
 

@@ -1,4 +1,4 @@
-"""How much CPU everything takes while no command comes, and its memory.
+"""CPU of all processes while no command comes, and their memory.
 
     python -m bench.idle [--seconds 30] [--save]
 

@@ -1,4 +1,4 @@
-"""How long from producing a command until its row is committed, and until Redis has it; open loop.
+"""Delays from producing a command until its row is committed, and until Redis has it; open loop.
 
     python -m bench.latency [--rate 1000 2000] [--seconds 15] [--mix field]
         [--roles apply tally bridge http]
@@ -38,7 +38,7 @@ from execstream.workload.simulation import Mix, Sent, load_graphs, simulate
 
 WARM_UP = 5.0  # seconds
 POLL = 0.001  # seconds
-REDIS_PATIENCE = 2.0  # seconds at the end, after which what has no event counts as bridged
+REDIS_PATIENCE = 2.0  # seconds at the end, after which a command without an event counts as bridged
 
 Waiting = dict[int, list[tuple[int, float]]]  # partition → (offset, intended time), in order
 

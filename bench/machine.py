@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-# Names of the servers' programs, and what they are.
+# Names of the servers' programs, and the servers they run.
 SERVERS = {"java": "Kafka", "postgres": "Postgres", "valkey-server": "Redis"}
 
 Cpu = dict[str, float]  # seconds by process
@@ -64,7 +64,7 @@ def _family_memory(pid: int) -> int:
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes; where the kernel does not tell the peak, what the process has now."""
+    """The peak in bytes; where the kernel does not report it, the current size."""
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         for line in status.read_text().splitlines():

@@ -11,7 +11,7 @@ PATIENCE = 240.0  # seconds
 
 
 def fetch(requirements: Path = REQUIREMENTS, folder: Path = FOLDER) -> str | None:
-    """Install it unless it is there; else the sentence that says why it is not."""
+    """Install it unless it is there; return the reason when it cannot be installed."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     done = folder / f"complete-{version}"
     if done.exists():

@@ -1,13 +1,13 @@
-"""How fast everything is rebuilt from the topics, and what the live side feels of it.
+"""The rate of a rebuild from the topics, and its effect on the live side.
 
     python -m bench.replay [--commands 1000000] [--rate 200] [--alone] [--save]
 
-Starts servers of its own, puts that many simulated commands on the topic, and starts workers; how
-fast these apply them is told as `live`. Then `execstream replay` rebuilds them twice: `beside` is
-with commands coming in at `rate` until it has proved what it made, whose latency is told with and
-without it, and `alone` is without. A figure counts only because the replay compares all rows,
-totals and counts of both schemas by their hashes. Memory is that of its processes together, at
-most; load average is printed beside.
+Starts servers of its own, puts that many simulated commands on the topic, and starts workers; their
+rate is printed as `live`. Then `execstream replay` rebuilds them twice: `beside` is with commands
+coming in at `rate` until the proof is done, with their latency with and without the rebuild, and
+`alone` is without. A figure counts only because the replay compares all rows, totals and counts of
+both schemas by their hashes. Memory is that of its processes together, at most; load average is
+printed beside.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from execstream.workload.simulation import load_graphs, simulate
 
 POLL = 0.1  # seconds
 SAMPLE = 0.25  # seconds
-SETTLING = 30.0  # seconds for what Postgres still has to do with the rows just written
+SETTLING = 30.0  # seconds for Postgres' remaining work on the rows just written
 WITHOUT = 60.0  # seconds of commands without a replay beside them
 MOST = 1_200.0  # seconds of them beside it
 REBUILT = "rebuilt"

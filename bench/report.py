@@ -53,7 +53,7 @@ def total_cpu(rounds: list[Round]) -> tuple[float, float, float]:
 
 
 def compared() -> Any | None:
-    """What `python -m bench.compare` saved."""
+    """The saved results of `python -m bench.compare`."""
     return load("compare")
 
 
@@ -205,7 +205,7 @@ def growth_table() -> Iterator[str]:
 
 
 def _verdict(series: str, points: list[dict[str, Any]], sums: list[float]) -> str:
-    """Whether a series is flat; of payloads, its slope."""
+    """Return whether a series is flat; for payloads, its slope."""
     if series == "bytes of a payload":
         slope = (sums[-1] - sums[0]) / (points[-1]["at"] - points[0]["at"]) * 1000
         return (
@@ -217,7 +217,7 @@ def _verdict(series: str, points: list[dict[str, Any]], sums: list[float]) -> st
 
 
 def readers_table() -> Iterator[str]:
-    """What reading a record costs with each client of Kafka."""
+    """The cost of reading a record with each client of Kafka."""
     saved = load("readers")
     if saved is None:
         yield "Not measured yet: `python -m bench.readers --save`."
@@ -237,7 +237,7 @@ def readers_table() -> Iterator[str]:
 
 
 def replay_table() -> Iterator[str]:
-    """How fast everything is rebuilt from the topics."""
+    """The rate of a rebuild from the topics."""
     saved = load("replay")
     if saved is None:
         yield "Not measured yet: `python -m bench.replay --save`."
@@ -254,7 +254,7 @@ def replay_table() -> Iterator[str]:
 
 
 def idle_table() -> Iterator[str]:
-    """What everything costs while nothing comes."""
+    """The cost of all processes while no command comes."""
     saved = load("idle")
     if saved is None:
         yield "Not measured yet: `python -m bench.idle --save`."

@@ -23,7 +23,7 @@ def save(name: str, figures: Any) -> None:
 
 
 def load(name: str) -> Any | None:
-    """What was saved; None where nothing was."""
+    """The saved results; None where there are none."""
     return msgspec.json.decode(_file(name).read_bytes()) if _file(name).exists() else None
 
 

@@ -26,7 +26,7 @@ POLL = 0.05  # seconds
 PATIENCE = 240.0  # seconds that execstream may take
 STALLED, SLOWEST = 40.0, 300  # seconds, and commands/s, that a contender may take
 
-# Of these the rows must be equal, whoever wrote them. Dead letters name their topic, which is
+# The rows of these tables must be equal for all writers. Dead letters name their topic, which is
 # another one in each round.
 _ROWS = ("graph_execution", "node_execution", "journal", "kv_journal", "kv_data", "refusal")
 _DIGEST = "select count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text from {} t"
@@ -46,8 +46,9 @@ class NotVerified(Exception):
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """What a round measured: `cpu` in µs a command by process, `memory` in MB by process, `wal`,
-    `stored` and `kafka` in bytes a command, `finished` in seconds by consumer."""
+    """Measurements of a round: `cpu` in µs a command by process, `memory` in MB by process, `wal`,
+    `stored` and `kafka` in bytes a command, `finished` in seconds by consumer.
+    """
 
     commands: int
     rate: float  # commands/s
@@ -77,7 +78,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """How long ago that was."""
+        """Seconds since the start."""
         return time.monotonic() - self._begun
 
     async def figures(self, commands: int, finished: Mapping[str, float]) -> Figures:
@@ -164,7 +165,7 @@ async def _with_sizes(settings: Settings, figures: Figures, total: int) -> Figur
 
 
 async def outcomes(settings: Settings) -> Outcomes:
-    """How many commands had each outcome."""
+    """The number of commands with each outcome."""
     async with Observer(settings) as seen:
         return (await seen.judged()).outcomes
 

@@ -1,4 +1,4 @@
-"""How many events a tally worker counts per second of its CPU, and how soon it is ready.
+"""Events that a tally worker counts per second of its CPU, and the time until it is ready.
 
     python -m bench.tally [--events 300000] [--keys 0 100000] [--stack STACK_JSON]
 
@@ -88,7 +88,7 @@ async def preload(place: Installation, count: int) -> Counter[str]:
 
 
 async def drain(place: Installation, kinds: Counter[str]) -> dict[str, float]:
-    """Have a worker count what is on the topic."""
+    """Have a worker count the events on the topic."""
     worker = await place.start_worker("tally", timing=QUICK)
     process = psutil.Process(worker.process.pid)
     try:

@@ -1,10 +1,10 @@
-"""How many commands per second the whole pipeline drains, with everything on this machine.
+"""Commands per second that the whole pipeline drains, with everything on this machine.
 
     python -m bench.throughput [--runs 2000]
 
 Runs `execstream demo` as fast as it goes in an empty directory: its own servers, workers and
-simulation, checked at the end against an independent fold. Prints the receipt, what each process
-took (CPU per command, peak memory) and the worker's time by phase; phases overlap. Load average
+simulation, checked at the end against an independent fold. Prints the receipt, the usage of each
+process (CPU per command, peak memory) and the worker's time by phase; phases overlap. Load average
 is printed beside them.
 """
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Usage:
-    """CPU seconds and peak memory of processes, by what they are."""
+    """CPU seconds and peak memory of processes, by kind."""
 
     def __init__(self) -> None:
         self.cpu: dict[str, dict[int, float]] = {}
@@ -44,7 +44,7 @@ class Usage:
             self.peak[name] = max(self.peak.get(name, 0), size)
 
     def report(self, commands: int) -> dict[str, dict[str, float]]:
-        """By process: CPU in microseconds per command, and the peak of the largest in MB."""
+        """Report by process: CPU in microseconds per command, and the peak of the largest in MB."""
         return {
             name: {
                 "cpu_us_per_command": round(sum(cpu.values()) / commands * 1e6, 1),

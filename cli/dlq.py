@@ -175,8 +175,8 @@ async def _chosen(
     db: asyncpg.Pool, wanted: Filter, *, again: bool, can_do_without: bool = False
 ) -> list[str]:
     """Ids of the letters to redrive; prints which of the named ones were redriven already. Those
-    whose value is not kept are left out, or refused when they are named, unless it is possible to
-    do without.
+    without a kept value are left out, or refused when they are named, unless it is possible to do
+    without.
     """
     if not (wanted.ids or again):
         wanted = wanted._replace(is_redriven=False)

@@ -1,4 +1,4 @@
-"""Connections with bounds on the cost of each, whoever opened it.
+"""Connections with bounds on the cost of each, for any client.
 
 h11 parses requests, since it bounds the bytes of an incomplete one. A request that arrives too
 slowly, and an answer that its reader does not take, end their connection, sooner where others wait

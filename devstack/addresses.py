@@ -1,4 +1,4 @@
-"""Where the servers of a stack answer, as its owner wrote it into `stack.json`."""
+"""Addresses of the servers of a stack, as its owner wrote them into `stack.json`."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ DESCRIPTION = "stack.json"
 
 @dataclass
 class Addresses:
-    """Where to connect.
+    """The addresses of the servers.
 
     Attributes:
         kafka_bootstrap: `host:port` of the broker.

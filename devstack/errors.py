@@ -1,5 +1,5 @@
-"""What can keep the local stack from running, as sentences for the person at the terminal."""
+"""Errors of the local stack, as sentences for the user at the terminal."""
 
 
 class StackError(Exception):
-    """The local stack cannot start or go on; the message says why and what to do."""
+    """The local stack cannot start or continue; the message has the reason and the remedy."""

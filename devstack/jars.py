@@ -1,9 +1,9 @@
 """The jars of Apache Kafka, resolved and downloaded once into the user's cache directory.
 
-Resolving reads about 100 small files from Maven Central, one after the other, and takes
-longer than the download of the 45 MB itself. What comes in is compared with the list of
-names and SHA-256 sums beside this file, and moved to its final place when it is whole: an
-interrupted or altered download leaves nothing that a later start could take for good.
+Resolving reads about 100 small files from Maven Central, one after the other, and takes longer than
+the download of the 45 MB itself. Downloads are compared with the list of names and SHA-256 sums
+beside this file, and moved to their final place when complete: an interrupted or altered download
+leaves nothing that a later start could take for good.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Cancelled(Exception):
 
 
 def cache_directory() -> Path:
-    """Where downloads are kept, for all projects and state directories of a user."""
+    """The directory for downloads, for all projects and state directories of a user."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "execstream"
 
@@ -43,7 +43,7 @@ def ensure_jars(report: Callable[[str], None], cancelled: Event) -> Path:
     """Directory with all jars of the broker, downloaded if they are not there yet.
 
     Args:
-        report: told in a sentence what is going on.
+        report: called with a sentence about the current step.
         cancelled: set by another thread to give up at the next file.
 
     Raises:
@@ -100,7 +100,8 @@ def _resolve(repository: Path, cancelled: Event) -> list[Artifact]:
     resolver = PythonResolver(progress_callback=before_each_file)
     context = MavenContext(resolver, repo_cache=repository, timeout=REQUEST_TIMEOUT)
     roots = [context.create_dependency(root) for root in ROOTS]
-    # The resolver's second answer holds what the roots need, without the roots themselves.
+    # The resolver's second answer holds the dependencies of the roots, without the roots
+    # themselves.
     resolved, needed = resolver.resolve(roots)
     runtime = [dependency for dependency in needed if dependency.scope in {"compile", "runtime"}]
     return [dependency.artifact for dependency in [*resolved, *runtime]]
@@ -131,4 +132,4 @@ def _publish(jars: Path, home: Path) -> None:
     except OSError:
         if not home.is_dir():
             raise
-        # Another start was faster; its jars are as good, their sums say so.
+        # Another start was faster; its jars are as good, as their sums show.

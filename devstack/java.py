@@ -8,7 +8,7 @@ from pathlib import Path
 
 from execstream.devstack.errors import StackError
 
-OLDEST = 17  # what Apache Kafka 4 brokers need
+OLDEST = 17  # the oldest Java for Apache Kafka 4 brokers
 
 
 def find_java() -> str:
@@ -44,7 +44,7 @@ def _shipped() -> Path | None:
 
 
 def _version(java: str) -> int:
-    """Major version; 0 when it cannot be told. Java 8 calls itself 1.8: that is 1 here."""
+    """Major version; 0 when it is unknown. Java 8 calls itself 1.8: that is 1 here."""
     done = subprocess.run(  # noqa: S603 - our own argument vector, no shell
         [java, "-version"], capture_output=True, text=True, check=False
     )

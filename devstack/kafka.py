@@ -58,25 +58,25 @@ SETTINGS = {
 
 
 class Runtime(NamedTuple):
-    """What runs Kafka's programs."""
+    """The programs that run Kafka: Java and the jars."""
 
     java: str
     jars: Path
 
     def command(self, main_class: str, *arguments: str) -> list[str]:
         """Argument vector of one of them."""
-        # In the C locale Java would not find files below a directory whose name is not ASCII.
+        # In the C locale Java would not find files below a directory with a non-ASCII name.
         java = ["/usr/bin/env", "LC_ALL=C.UTF-8", self.java]
         return [*java, *JVM_OPTIONS, "-cp", f"{self.jars}/*", main_class, *arguments]
 
 
 async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, int]) -> Server:
-    """Write the broker's settings, format its storage on first use, and tell how to run it.
+    """Write the broker's settings, format its storage on first use, and return how to run it.
 
     Args:
         state: the stack's directory.
         logs: where the log goes.
-        runtime: what to run it with.
+        runtime: Java and the jars.
         ports: for clients, and for the controller.
 
     Raises:
@@ -113,7 +113,7 @@ async def prepare(state: Path, logs: Path, runtime: Runtime, ports: tuple[int, i
 
 
 async def answers_metadata(port: int) -> bool:
-    """Tell whether the broker on the port knows itself as part of its cluster."""
+    """Return whether the broker on the port is a registered member of its cluster."""
     try:
         _, writer = await asyncio.open_connection(HOST, port)
         writer.close()

@@ -1,7 +1,7 @@
-"""One owner per state directory at a time, and an end to what a killed owner left behind.
+"""One owner per state directory at a time, and an end to the processes that a killed owner left.
 
-The lock is the kernel's (flock), so that it goes with its process however that ends. What
-the owner started is noted by process id and start time, since ids are used again.
+The lock is the kernel's (flock), so that it goes with its process however that ends. Processes of
+the owner are noted by process id and start time, since ids are used again.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def acquire(path: Path) -> IO[str]:
 def note(path: Path, running: Mapping[int, Signals]) -> None:
     """Note the processes that run for a state directory and the signal on which each ends.
 
-    The file is replaced in one step: whoever is killed here leaves the old one or the new one.
+    The file is replaced in one step: a kill here leaves the old one or the new one.
     """
     noted = []
     for pid, stop_signal in running.items():

@@ -20,9 +20,9 @@ ATTEMPTS = 200
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on the port now."""
+    """Return whether a server could listen on the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do: a port whose last connections linger in TIME_WAIT is free.
+        # The servers bind in the same way: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -48,7 +48,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def require_free(port: int, server: str) -> None:
-    """Raise a StackError that names who listens on the port, if anybody does."""
+    """Raise a StackError that names the program that listens on the port, if there is one."""
     if is_free(port):
         return
     raise StackError(

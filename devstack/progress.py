@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-# Told (files done, files in all).
+# Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
 FILES_PER_SENTENCE = 10

@@ -49,7 +49,7 @@ def url(port: int, password: str) -> str:
 
 
 async def prepare(state: Path, logs: Path, port: int, password: str) -> Server:
-    """Make the directory of a server and its settings, and tell how to run it."""
+    """Make the directory of a server and its settings, and return how to run it."""
     data = state / "redis"
     data.mkdir(exist_ok=True)
     settings = {
@@ -76,7 +76,7 @@ def _quoted(path: Path) -> str:
 
 
 async def answers_ping(port: int, password: str) -> bool:
-    """Tell whether a server on the port has loaded its data and takes commands."""
+    """Return whether a server on the port has loaded its data and takes commands."""
     try:
         reader, writer = await asyncio.open_connection(HOST, port)
     except OSError:

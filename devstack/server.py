@@ -23,14 +23,14 @@ STOP_TIMEOUT = 9.0  # seconds
 
 @dataclass
 class Server:
-    """How one server is run.
+    """The description of one server process.
 
     Attributes:
-        name: what people call it, for messages.
+        name: its common name, for messages.
         command: argument vector of the process.
         ports: TCP ports on loopback that it will listen on.
         log: file that gets its output.
-        is_ready: tells whether it answers clients; asked until it does.
+        is_ready: returns whether it answers clients; called until it does.
         stop_signal: the signal on which it ends in good order, without waiting for clients.
         user: system user to run as, or None for our own.
         directory: the working directory.
@@ -118,5 +118,5 @@ class Server:
 async def _until(condition: Callable[[], bool], seconds: float) -> None:
     """Return when the condition holds, or after so many seconds all the same."""
     give_up_at = time.monotonic() + seconds
-    while not condition() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - no event tells
+    while not condition() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - no event signals it
         await asyncio.sleep(POLL_INTERVAL)

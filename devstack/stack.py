@@ -41,7 +41,7 @@ class Stack(Addresses):
         return {name: server.pid for name, server in self._servers.items() if server.pid}
 
     def ended(self) -> list[str]:
-        """Names of the servers that do not run although nobody has stopped the stack."""
+        """Names of the servers that have ended although the stack was not stopped."""
         return [name for name, server in self._servers.items() if server.pid is None]
 
     async def bring_up(self, name: str, server: Server) -> None:

@@ -1,7 +1,7 @@
-"""Starting a stack: what is missing is fetched, what is new is made, the rest is taken up.
+"""Starting of a stack: missing programs are fetched, missing data created, existing data used.
 
-A stack lives in one state directory: data, logs, the owner's lock, the note of what runs,
-and `stack.json`, which tells others where to connect. Ports are new with every start.
+A stack lives in one state directory: data, logs, the owner's lock, the note of running processes,
+and `stack.json`, which has the addresses for other programs. Ports are new with every start.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from execstream.devstack.ports import HOST, free_ports
 from execstream.devstack.server import Server
 from execstream.devstack.stack import RECORD, Stack
 
-ROOM_NEEDED = 500  # MiB: what empty servers write at once, and some data
+ROOM_NEEDED = 500  # MiB: the initial files of empty servers, and some data
 LOCK = "owner.lock"
 
 Report = Callable[[str], None]
 
 
 async def start(state: Path, *, report: Report = print) -> Stack:
-    """Start the three servers on what the state directory holds; return when all answer.
+    """Start the three servers on the data of the state directory; return when all answer.
 
-    What a killed owner of the directory left running is ended first.
+    Processes that a killed owner of the directory left running are ended first.
 
     Args:
         state: directory for everything the stack keeps; made when missing.
-        report: told in a sentence whatever takes its time.
+        report: called with a sentence about each slow step.
 
     Raises:
         StackError: something is missing, taken, full, or owned by another process.
@@ -81,7 +81,7 @@ async def _start(state: Path, lock: IO[str], report: Report) -> Stack:
 
 
 async def _bring_up(stack: Stack, **servers: Awaitable[Server]) -> None:
-    """Prepare and start all at once; when one fails, end the others and tell of that one."""
+    """Prepare and start all at once; when one fails, end the others and raise its error."""
 
     async def bring_up(name: str, preparing: Awaitable[Server]) -> None:
         await stack.bring_up(name, await preparing)

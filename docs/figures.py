@@ -1,4 +1,4 @@
-"""The figures that execstream tells, each with its window, its source and its greatest delay.
+"""The published figures of execstream, each with its window, its source and its greatest delay.
 
 `make docs` writes them into `docs/figures.md`. A numeric field of OpenAPI that is not here fails a
 test, and so does a field here that OpenAPI does not have.
@@ -20,7 +20,7 @@ from execstream.storage.reads.block_figures import BlockFigures, TopError
 
 
 class Figure(NamedTuple):
-    """What a field tells. `delay`: how much later than the stored rows it may be, at most."""
+    """The content of a field. `delay`: the most by which it may be behind the stored rows."""
 
     fields: str  # names with spaces between
     window: str

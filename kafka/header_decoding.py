@@ -151,7 +151,7 @@ def _plain(raw: memoryview) -> Iterator[Any]:
 
 
 class _TolerantBuffer(bytearray):
-    """Bytes whose slices always decode."""
+    """Bytes with slices that always decode."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)

@@ -28,7 +28,7 @@ INTERVAL_ALONE = 0.005  # seconds between requests at least, for a record that n
 INTERVAL = 0.015  # seconds between requests at least, for all others
 BATCH_BYTES = 512 * 1024
 TOPIC_PATIENCE = 5.0  # seconds until a topic that no broker knows counts as missing
-LAST_PATIENCE = 2.0  # seconds at the end for records whose callers have given up
+LAST_PATIENCE = 2.0  # seconds at the end for records without a caller
 
 
 async def _start(bootstrap: str, topic: str) -> tuple[AIOKafkaProducer, int]:
@@ -70,8 +70,8 @@ class _Waiting(NamedTuple):
 class Producer:
     """Send records of one topic and return the partition and offset of each.
 
-    Records that come within some milliseconds share a request. `close` sends records whose callers
-    still wait. A record whose caller is cancelled is dropped unless it is in flight, so nothing
+    Records that come within some milliseconds share a request. `close` sends records that callers
+    still wait for. The record of a cancelled caller is dropped unless it is in flight, so nothing
     piles up while a broker is unavailable.
     """
 

@@ -67,7 +67,7 @@ def main(requirements: str) -> int:
 
 
 def _shown(lines: Iterable[str], progress: Progress) -> Iterator[str]:
-    """Pass on pip's lines, showing what each begins."""
+    """Pass on pip's lines, showing the start of each step."""
     collected = 0
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(progress, ended), daemon=True)

@@ -1,1 +1,1 @@
-"""Recovery: replay, verify, explain, bundles, what-if trials, forgetting and offsets."""
+"""Recovery: replay, verify, explain, bundles, trials of rules, forgetting and offsets."""

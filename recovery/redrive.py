@@ -1,7 +1,7 @@
 """Redriving dead letters: page by page, not faster than asked for, with a receipt of each.
 
 Letters go in the order of their records, and each page is sent and marked before the next one is
-looked at, so that whoever interrupts this has lost nothing and may begin again.
+looked at, so that an interruption loses nothing, and the operator may begin again.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from execstream.streams.redriving import (
 )
 
 PAGE = 100  # letters that are locked together
-PATIENCE = 30.0  # seconds until an outcome that nobody tells counts as unknown
+PATIENCE = 30.0  # seconds until an outcome without a record counts as unknown
 LOOK_INTERVAL = 0.05  # seconds
 
 
 class Receipt(NamedTuple):
-    """What became of a letter.
+    """The result of redriving a letter.
 
     Attributes:
         partition, offset: where the record is now.
@@ -54,8 +54,9 @@ class Receipt(NamedTuple):
 
 class Put(NamedTuple):
     """A letter that was put back; `was_at`: topic, partition and offset of its record. `command`:
-    what the worker will read there, without payload; None where that is no command. `dead`: why it
-    could not be put back, and is where it was."""
+    the command that the worker will read there, without payload; None where it is not one. `dead`:
+    the reason why it could not be put back, and stayed.
+    """
 
     id: str
     was_at: tuple[str, int, int]
@@ -65,7 +66,7 @@ class Put(NamedTuple):
 
 
 async def comes(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
-    """Whether the workers come to that place within PATIENCE seconds."""
+    """Return whether the workers reach that position within PATIENCE seconds."""
     try:
         async with asyncio.timeout(PATIENCE):
             while not await is_reached(db, topic, place):  # noqa: ASYNC110 - in another process
@@ -76,10 +77,10 @@ async def comes(db: asyncpg.Pool, topic: str, place: RecordPosition) -> bool:
 
 
 class Redriving:
-    """Puts letters back and says what became of them.
+    """Puts letters back and reports the outcome of each.
 
     Attributes:
-        done: what was put so far, whatever happened since.
+        done: letters put back so far, whatever happened since.
     """
 
     def __init__(
@@ -143,8 +144,9 @@ class Redriving:
         return place
 
     async def receipts(self) -> AsyncGenerator[Receipt, None]:
-        """The receipt of each that was put, in the order of the letters, as soon as it is known.
-        Once nothing was heard for PATIENCE seconds nobody is waited for any longer."""
+        """Yield the receipt of each letter that was put back, in the order of the letters, as soon
+        as it is known. After PATIENCE seconds without progress, no further letter is waited for.
+        """
         is_waiting = True
         for one in sorted(self.done, key=lambda put: put.was_at):
             is_there = await is_reached(self._db, self._topic, one.place)
@@ -170,7 +172,7 @@ def unknown(put: Put) -> Receipt:
 
 
 def nameable(judged: Command | Dead) -> Command | None:
-    """What an outcome is found by: letters of megabytes would not all fit into memory."""
+    """The fields that find an outcome: letters of megabytes would not all fit into memory."""
     if isinstance(judged, Dead):
         return None
     if isinstance(judged, RunCommand):

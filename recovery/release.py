@@ -1,8 +1,8 @@
 """Releasing records from quarantine: copies of them go back to the commands topic, in order.
 
 A page at a time, until nothing of the key waits any more; commands that come meanwhile are parked
-behind and follow. Workers see to it that each takes effect once, whoever releases them, and however
-often (`streams/quarantine.py`): whoever interrupts this may begin again.
+behind and follow. Workers ensure that each takes effect once, however often it is released
+(`streams/quarantine.py`): an interrupted release may be repeated.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -65,7 +65,7 @@ async def find_held(db: asyncpg.Pool, topic: str, name: str) -> Held:
 
 
 class Releasing:
-    """Releases what is in quarantine by way of `producer`, which sends to `topic`."""
+    """Releases records in quarantine through `producer`, which sends to `topic`."""
 
     def __init__(self, db: asyncpg.Pool, producer: Producer, topic: str, max_bytes: int) -> None:
         self._db = db
@@ -74,7 +74,7 @@ class Releasing:
         self._max_bytes = max_bytes
 
     async def release(self, held: Held, first: Release) -> AsyncGenerator[Released, None]:
-        """Release all records of the key of `held`; `first`: what becomes of the first of them.
+        """Release all records of the key of `held`; `first` is the release of the first of them.
 
         Ends at a record that fails again. Raises NotReached.
         """

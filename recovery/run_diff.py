@@ -1,4 +1,4 @@
-"""What changed in a run from one moment to another."""
+"""Changes of a run from one moment to another."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ def _of_step(before: RunDocument | None, after: RunDocument | None) -> Iterator[
 
 
 def _fields(before: RunDocument, after: RunDocument) -> Iterator[tuple[str, Any, Any]]:
-    """(field, value before, value after) of all that differ; what has no value is None."""
+    """(field, value before, value after) of all that differ; a missing value is None."""
     for name, was, is_now in _differing(before, after):
         if name in _NESTED:
             for item, old, new in _differing(was or {}, is_now or {}):

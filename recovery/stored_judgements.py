@@ -1,7 +1,7 @@
 """Records keep the judgement that they were stored with, whatever rules have come since.
 
-A newer version may have bounds that a record exceeds which was applied, or understand one that
-became a dead letter. Those who fold commands a second time ask the live schema first.
+A newer version may have bounds that an applied record exceeds, or understand one that became a dead
+letter. A second fold of commands asks the live schema first.
 """
 
 from collections import Counter
@@ -31,7 +31,9 @@ Judged = Command | Dead | SetAside
 
 
 class Stored(NamedTuple):
-    """Where judgements of a partition are stored; `base` is added to Kafka's offsets in sources."""
+    """The place where judgements of a partition are stored; `base` is added to Kafka's offsets in
+    sources.
+    """
 
     schema: str
     topic: str
@@ -51,7 +53,7 @@ class Kept(NamedTuple):
 
 @dataclass
 class KeptJudgements:
-    """How many there are, and the first of them by name.
+    """Kept judgements: their number, and the first of them by name.
 
     Attributes:
         counts: by whether they are dead letters.
@@ -91,8 +93,9 @@ class _Letter(NamedTuple):
 
 
 class _Doubt(NamedTuple):
-    """A record that may have been judged otherwise: as `letter`, or as what it is `before` there
-    were bounds."""
+    """A record that may have been judged otherwise: as `letter`, or as the value decoded `before`
+    there were bounds.
+    """
 
     number: int  # of the record
     before: Command | Dead
@@ -108,7 +111,7 @@ class _Evidence(NamedTuple):
 
 
 async def has_judgements(connection: asyncpg.Connection, schema: str) -> bool:
-    """Whether there is such a schema."""
+    """Return whether there is such a schema."""
     name = f"{quoted(schema)}.dead_letter"
     return bool(await connection.fetchval("select to_regclass($1) is not null", name))
 
@@ -120,9 +123,10 @@ async def keep_judgements(
     judged: list[Judged],
     decided: Container[RecordPosition],
 ) -> list[Kept]:
-    """Put into `judged`, which has what today's rules make of `records` of one partition, what is
-    stored instead; return where that is another judgement. Records at positions in `decided` stay
-    as they are."""
+    """Replace entries of `judged`, which has the judgements of today's rules about `records` of one
+    partition, by the stored judgements; return where these differ. Records at positions in
+    `decided` stay as they are.
+    """
     if not records:
         return []
     letters = await _letters(connection, stored, records[0].offset, records[-1].offset)
@@ -142,7 +146,7 @@ async def keep_judgements(
 
 
 def _is_settled(today: Command | Dead, letter: _Letter | None, record: Record) -> bool:
-    """Whether what is stored does not speak against `today`."""
+    """Return whether the stored rows agree with `today`."""
     if letter is None:
         return isinstance(today, Command)
     is_same = isinstance(today, Dead) and _is_same(letter.dead, today)
@@ -152,7 +156,9 @@ def _is_settled(today: Command | Dead, letter: _Letter | None, record: Record) -
 def _doubt(
     index: int, record: Record, today: Command | Dead, letter: _Letter | None
 ) -> Iterator[_Doubt]:
-    """The doubt about a record of which `today` is not what is stored, if there is one."""
+    """The doubt about a record whose judgement `today` differs from the stored one, if there is
+    one.
+    """
     if isinstance(today, Command):
         if letter is not None and letter.dead.reason is not DeadReason.WRONG_PARTITION:
             yield _Doubt(index, today, letter)
@@ -181,8 +187,9 @@ def _resolve(
 
 
 def _stands(letter: _Letter, today: Judged, before: Command | Dead, record: Record) -> bool:
-    """Whether `letter` may be what another version made of the record: where both made the same
-    of it but for a detail, somebody changed that."""
+    """Return whether `letter` may be the judgement of another version: a letter that differs only
+    in a detail was changed by hand.
+    """
     if not isinstance(today, Dead) or letter.dead.reason is not today.reason:
         return True
     # Times were judged before other fields once.
@@ -201,7 +208,7 @@ def _facts(letter: Dead) -> dict[str, Any]:
 
 
 def _has_bytes(letter: _Letter, record: Record) -> bool:
-    """Whether the row has a value which is stepped over in the topic."""
+    """Return whether the row has a value which is skipped in the topic."""
     return letter.has_value and isinstance(record.value, OmittedValue)
 
 
@@ -254,7 +261,7 @@ async def _evidence(
     records: Sequence[Record],
     doubts: Sequence[_Doubt],
 ) -> Mapping[int, _Evidence]:
-    """What became of those of `doubts` that are commands, by index."""
+    """Outcomes of those of `doubts` that are commands, by index."""
     asked = [
         (
             index,

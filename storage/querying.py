@@ -20,7 +20,7 @@ class Where:
         return f"${len(self.args)}"
 
     def add(self, condition: str, value: object) -> None:
-        """Add `condition`, whose `{}` stands for `value`; None adds nothing."""
+        """Add `condition`, in which `{}` stands for `value`; None adds nothing."""
         if value is not None:
             self._conditions.append(condition.format(self.arg(value)))
 
@@ -54,7 +54,7 @@ def at_least_one(**values: int) -> None:
 
 @asynccontextmanager
 async def snapshot(db: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A connection whose statements all see the tables as of the first of them."""
+    """A connection on which all statements see the tables as of the first of them."""
     async with (
         db.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),

@@ -133,7 +133,7 @@ def _command_in(value: bytes, *, bounded: bool) -> Command | Dead:
 
 
 def _judged(value: bytes) -> Command:
-    """The command whose texts match their forms. Raises msgspec.DecodeError."""
+    """The command, if its texts match their forms. Raises msgspec.DecodeError."""
     _strict.decode(value)
     command: Command = _command.decode(value)
     return command

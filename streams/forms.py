@@ -102,8 +102,8 @@ def forms_in(hint: Any) -> Iterator[Form]:
 
 
 def _getters() -> Iterator[tuple[type[Command], tuple[_Getter, _Getter]]]:
-    """By command, the getters of its ids (without its own) and of its names; only for commands that
-    have no other texts with a form, nor lists of them.
+    """The getters of a command's ids (without its own) and of its names, by command; only for
+    commands that have no other texts with a form, nor lists of them.
     """
     for command in COMMAND_TYPES.values():
         hints = get_type_hints(command, include_extras=True)

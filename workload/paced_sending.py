@@ -1,4 +1,4 @@
-"""Sending what was simulated: the commands at a rate, and the names of what they are about."""
+"""Sending of simulated commands at a rate, and of the names in their catalogue."""
 
 import asyncio
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ async def send_paced(producer: BulkProducer, records: Iterable[Sent], rate: floa
 
 
 async def send_catalogue(settings: Settings, graphs: Iterable[Graph]) -> dict[int, int]:
-    """Send names and kinds of what the graphs are made of; where the catalogue then ends."""
+    """Send names and kinds of the blocks and graphs; return the ends of the catalogue then."""
     topic = settings.topic_prefix + CATALOGUE.name
     async with BulkProducer(settings.kafka, topic) as producer:
         for key, value in catalogue(graphs):

@@ -1,6 +1,6 @@
 """Timers that raise alerts and deliver them.
 
-They run in every worker of role `tally`, whose totals they read. A lock in Postgres admits one at a
+They run in every worker of role `tally`, and read its totals. A lock in Postgres admits one at a
 time, and their findings are kept there, so any of them may do the work.
 """
 

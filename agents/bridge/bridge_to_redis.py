@@ -1,7 +1,7 @@
 """The agent that publishes events on Redis, together with its position.
 
-Reads `execution.events.v1`; writes Redis channels, and reads Postgres for runs whose beginning it
-has not seen. If Redis is down, only the bridge waits.
+Reads `execution.events.v1`; writes Redis channels, and reads Postgres for the unseen past of runs.
+If Redis is down, only the bridge waits.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 A message and the position after it are one step in Redis. While Redis or Postgres is unavailable,
 the same step is retried for as long as the partitions are ours. A message is made only for a run
-whose channel has a subscriber. Redis is asked after the batch was fetched, so a client that
+with a subscriber to its channel. Redis is asked after the batch was fetched, so a client that
 subscribed before an event was committed receives its message.
 """
 
@@ -156,7 +156,7 @@ class Forwarder:
     # ---- access to Postgres or Redis -------------------------------------------------------
 
     async def _heard(self, batch: Batch, events: Sequence[Event]) -> Set[str]:
-        """The ids of those runs of `events` whose channel may have a subscriber."""
+        """The ids of those runs of `events` that may have a subscriber."""
         runs = {self._views.channel_of(event): cast(str, event.graph_exec_id) for event in events}
         channels = await self._insist(
             "subscriptions", batch, lambda: self._subscriptions.heard(runs)
@@ -169,7 +169,7 @@ class Forwarder:
         self._sources |= {part.partition: part.place.source for part in parts}
 
     async def _recall(self, batch: Batch, events: Sequence[Event]) -> set[str]:
-        """Load the past of `events`, for runs whose view is missing or behind; return the runs that
+        """Load the past of `events`, for runs with a missing or older view; return the runs that
         cannot be read.
         """
         missing = self._views.missing(events)

@@ -1,8 +1,8 @@
 """Faust carrying one event per fetch, and seeking to positions that we keep ourselves.
 
 Stock Faust costs some 225 µs of CPU per record and commits offsets that can run ahead of the
-effect. Two of its extension points, the scheduler and the schema, let it carry one event per fetch
-whose value is the fetched records; overriding `perform_seek` makes it start where the position
+effect. Two of its extension points, the scheduler and the schema, let it carry one event per fetch,
+with the fetched records as its value; overriding `perform_seek` makes it start where the position
 store says. Faust's deliveries are not trusted: each set of fetched records is stamped, in the
 consumer's thread, with the seek it follows and the offset the fetch went on from.
 
@@ -309,7 +309,7 @@ def _buffers(app: Any) -> dict[str, PartitionBuffer]:
 
 
 class App(faust.App):
-    """A Faust app whose input topics are read through partition buffers."""
+    """A Faust app that reads its input topics through partition buffers."""
 
     logger = _FAUST
     identity: Identity

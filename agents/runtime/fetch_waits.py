@@ -1,10 +1,9 @@
 """Maximum waits of fetches at brokers: short while records come, longer while none do.
 
 A waiting fetch keeps its broker from answering for partitions that it does not ask for, such as one
-whose records are still buffered; so while records come, fetches are short. When the last fetch
-brought nothing it can ask for all partitions: then a broker answers as soon as one has a record,
-however long it may wait, and an idle worker costs it and itself two fetches a second instead of
-twenty.
+with records still buffered; so while records come, fetches are short. When the last fetch brought
+nothing it can ask for all partitions: then a broker answers as soon as one has a record, however
+long it may wait, and an idle worker costs it and itself two fetches a second instead of twenty.
 """
 
 from typing import Any, NamedTuple

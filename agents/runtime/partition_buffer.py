@@ -203,7 +203,7 @@ class PartitionBuffer:
         self._stopped = True
 
     def ends(self) -> dict[int, Ends]:
-        """By owned partition, the end of the topic at the last fetch."""
+        """The end of the topic at the last fetch, by owned partition."""
         ends = {
             number: self._consumer.ends(partition.tp) for number, partition in self.owned.items()
         }

@@ -3,12 +3,12 @@
 Ready is a worker that could do its work now: its servers take writes where it writes, and no work
 has failed for some seconds and is tried again.
 
-Liveness means progress: a partition that has lag and whose position has not moved for half a
-minute, or of which no fetch returned for so long, makes the worker not alive, whatever the reason;
-so does a partition that was assigned and not claimed for twice as long. A restart is a recovery, so
-it does no harm when the reason is elsewhere, and helps when it is here. A partition that an open
-transaction holds back is named and does not make the worker dead: a restart would take the other
-partitions from it, too, and cure nothing.
+Liveness means progress: a partition that has lag and has not moved for half a minute, or of which
+no fetch returned for so long, makes the worker not alive, whatever the reason; so does a partition
+that was assigned and not claimed for twice as long. A restart is a recovery, so it does no harm
+when the reason is elsewhere, and helps when it is here. A partition that an open transaction holds
+back is named and does not make the worker dead: a restart would take the other partitions from it,
+too, and cure nothing.
 """
 
 import asyncio

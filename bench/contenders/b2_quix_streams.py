@@ -23,7 +23,7 @@ class PostgresSink(BatchingSink):  # type: ignore[misc] # checked without its pa
         self._connection: Any = self._loop.run_until_complete(connect(settings))
 
     def write(self, batch: SinkBatch) -> None:
-        """Commit what a partition has gathered."""
+        """Commit the records gathered for a partition."""
         last = 0
         for item in batch:
             self._machine.apply(item.value)

@@ -1,7 +1,7 @@
 """B4, bare aiokafka and asyncpg on the small schema: one process, one statement a batch.
 
-Folding a batch overlaps with the commit of the one before. What was sent is published as it came,
-on one channel of Redis.
+Folding a batch overlaps with the commit of the one before. Commands are published as they came, on
+one channel of Redis.
 """
 
 import asyncio

@@ -36,7 +36,7 @@ MAX_BATCH = 512 * 1024  # bytes of events in one request
 
 
 class States:
-    """What is known of all runs and key-values."""
+    """The known states of all runs and key-values."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
@@ -171,7 +171,7 @@ class Pipeline:
                 batch = self._fold(fetched)
                 await committing
                 if self._publishing.done():
-                    self._publishing.result()  # raises what publishing did
+                    self._publishing.result()  # raises the error of publishing
                 if fetched:
                     committing = asyncio.create_task(self._commit(batch))
 

@@ -65,7 +65,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Caller:
-    """One caller: a connection to Postgres, and one to Redis for what it publishes."""
+    """One caller: a connection to Postgres, and one to Redis for its messages."""
 
     def __init__(self, connection: asyncpg.Connection, redis: Redis, prefix: str) -> None:
         self._connection = connection

@@ -48,7 +48,7 @@ class Progress:
 
     @property
     def is_done(self) -> bool:
-        """Whether all records are committed."""
+        """Return whether all records are committed."""
         return self._committed >= self._total
 
 
@@ -73,7 +73,7 @@ def read_records(job: Job) -> Iterator[tuple[bytes, bytes]]:
 
 
 async def connect(settings: Settings) -> asyncpg.Connection:
-    """A connection whose names are those of the contender's tables."""
+    """A connection with a search path to the contender's tables."""
     return await asyncpg.connect(
         settings.postgres, server_settings={"search_path": settings.schema_}
     )

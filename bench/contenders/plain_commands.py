@@ -67,8 +67,9 @@ _decode: Callable[[bytes], AnyPlain] = msgspec.json.Decoder(AnyPlain).decode
 
 
 def read(value: bytes) -> AnyPlain | None:
-    """The command; None for one of another type, which the contenders leave out, and for what is no
-    command."""
+    """The command; None for one of another type, which the contenders leave out, and for other
+    values.
+    """
     try:
         return _decode(value)
     except msgspec.DecodeError:

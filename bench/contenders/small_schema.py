@@ -66,7 +66,7 @@ _VALUES = "select id, step_id, is_output, name from small_value"
 
 
 async def find_difference(connection: asyncpg.Connection, expected: Final) -> str | None:
-    """The first table whose rows are not the expected ones, with their numbers; None: equal."""
+    """The first table with unexpected rows, and the numbers of these; None: equal."""
     queries = (_RUNS, _STEPS, _VALUES)
     for name, query, wanted in zip(Final._fields, queries, expected, strict=True):
         found = {str(row[0]): _plain(row) for row in await connection.fetch(query)}

@@ -37,7 +37,7 @@ SPAN = 50_000
 
 
 async def connect(dsn: str, schema: str) -> asyncpg.Pool:
-    """Open the feed's own pool, whose connections return JSON as text."""
+    """Open the feed's own pool, with connections that return JSON as text."""
     return await open_pool(dsn, schema, FEED, size=CONNECTIONS)
 
 

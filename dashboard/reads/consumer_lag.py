@@ -20,7 +20,7 @@ _POSITIONS = "select consumer, topic, partition, next_offset from consumer_offse
 async def load_positions(
     db: asyncpg.Pool, redis: Redis, topic_prefix: str, redis_prefix: str
 ) -> dict[PartitionKey, dict[str, int]]:
-    """By topic and partition, the next offset of each consumer; without the bridge while Redis is
+    """The next offset of each consumer, by topic and partition; without the bridge while Redis is
     unavailable.
     """
     found: dict[PartitionKey, dict[str, int]] = {}

@@ -1,8 +1,8 @@
 #!/usr/local/bin/python
-"""Whether the process of this container makes progress: asks /livez at each port that is open.
+"""Health check of this container: asks /livez at each port that is open.
 
 Every role answers at a port of its own; a container runs one role or several. Exit code 0 when at
-least one answers and none says that it stands still.
+least one answers and none reports a standstill.
 """
 
 import os
@@ -22,7 +22,7 @@ def main() -> int:
 
 
 def ask(port: int | str) -> str | None:
-    """Status and body; None when nobody listens there."""
+    """Status and body; None when no server listens there."""
     try:
         # A proxy of the environment is not for this machine.
         opener = build_opener(ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""What a bundle takes out of one schema, and writes into a fresh one.
+"""The rows that a bundle takes out of one schema, and writes into a fresh one.
 
 Connections must hand JSON over as text, as those of `execstream.storage.lines` do.
 """
@@ -50,7 +50,7 @@ select distinct g.* from graph g
 
 
 async def known_runs(connection: asyncpg.Connection, run_ids: Sequence[UUID]) -> dict[str, bool]:
-    """Those of `run_ids` that there are, and whether their journals must be whole."""
+    """Those of `run_ids` that exist, and whether their journals must be whole."""
     return dict(await connection.fetch(_RUNS, run_ids))
 
 
@@ -76,7 +76,7 @@ async def entries_of(connection: asyncpg.Connection, run_id: UUID) -> list[Entry
 
 
 async def refusals_of(connection: asyncpg.Connection, run_id: UUID) -> list[RefusalLine]:
-    """What was refused of a run, by partition and offset. Raises UnreadableRun."""
+    """The refusals of a run, by partition and offset. Raises UnreadableRun."""
     return [_refusal(row) for row in await connection.fetch(_REFUSALS, run_id)]
 
 
@@ -186,5 +186,5 @@ async def write_others(connection: asyncpg.Connection, lines: Iterable[AnyLine])
 
 
 async def has_runs(connection: asyncpg.Connection) -> bool:
-    """Whether the schema is in use."""
+    """Return whether the schema is in use."""
     return bool(await connection.fetchval("select exists (select from graph_execution)"))

@@ -68,8 +68,9 @@ class SchemaInUse(Fatal):
 
 @dataclass
 class Export:
-    """What was taken out of `runs` runs. `commands_gone`: retention of the topic took some of
-    them."""
+    """The content exported from `runs` runs. `commands_gone`: retention of the topic took some of
+    them.
+    """
 
     runs: int = 0
     lines: list[AnyLine] = field(default_factory=list)

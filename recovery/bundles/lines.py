@@ -1,8 +1,8 @@
-"""Bundles of an incident: what is known of some runs, one JSON object per line.
+"""Bundles of an incident: all data of some runs, one JSON object per line.
 
-Commands as they stood on their topic, the journal, what was refused, and the names of blocks and
-graphs; the last line closes the bundle. Payloads are redacted before lines are written, commands
-and journal alike.
+Commands as they were on their topic, the journal, refusals, and the names of blocks and graphs; the
+last line closes the bundle. Payloads are redacted before lines are written, commands and journal
+alike.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ _STATS = "stats"
 _DOCUMENTS = ("inputs", "credential_inputs", "nodes_input_masks", "execution_data", _STATS)
 # Values, and the fields that name them.
 _NAMED = {"input_data": "input_name", "output_data": "output_name", "data": "key"}
-# Fields that tell which step or node a value belongs to.
+# Fields that name the step or node of a value.
 _OWNERS = ("node_exec_id", "new_node_exec_id", "node_id")
-# What the contract gives a form; nothing of it is a secret.
+# Fields with a form in the contract; they hold no secrets.
 _PLAIN = frozenset(
     (
         *("type", "id", "at", "user_id", "graph_exec_id", "reply_to", "v", "graph_id"),
@@ -124,8 +124,8 @@ def read_lines(text: bytes) -> list[AnyLine]:
 class Redactor:
     """Redacts lines; a first look at all of them finds secrets that only others give away.
 
-    The pins of a step may be a pair, `name` with "api_key" and `value` with the key, each of them
-    a line of its own; and what is a secret in one line is one in all.
+    The pins of a step may be a pair, `name` with "api_key" and `value` with the key, each of them a
+    line of its own; and a secret of one line is a secret in all.
     """
 
     def __init__(self, redaction: Redaction) -> None:
@@ -133,7 +133,7 @@ class Redactor:
         self._owners: set[str] = set()
 
     def redacted(self, lines: Sequence[AnyLine]) -> list[AnyLine]:
-        """Return the lines without secrets, and without commands that nobody can read."""
+        """Return the lines without secrets, and without unreadable commands."""
         for _ in range(2):  # names before values, and values before the lines that repeat them
             for line in lines:
                 self._line(line)
@@ -163,7 +163,7 @@ class Redactor:
         return line
 
     def command(self, value: bytes) -> Raw | None:
-        """Return the command with its payloads redacted; None for what cannot be read."""
+        """Return the command with its payloads redacted; None for an unreadable one."""
         try:
             fields = _read_fields(value)
             names = {one: _text(fields.get(of)) for one, of in _NAMED.items()}

@@ -79,7 +79,7 @@ class Redaction:
         return any(self.is_name_of_secret(bytes(value)) for value in names)
 
     def is_name_of_secret(self, json: bytes) -> bool:
-        """Whether a value is a text such as "password"."""
+        """Return whether a value is a text such as "password"."""
         try:
             return json.lstrip()[:1] == b'"' and self.is_secret(_read_text(json))
         except NOT_READABLE:
@@ -153,10 +153,10 @@ class Redaction:
 
 
 def is_name(key: str) -> bool:
-    """Whether a key, or a pin, is that of the name in a pair of name and value."""
+    """Return whether a key, or a pin, is that of the name in a pair of name and value."""
     return key.lower() in _NAMES
 
 
 def is_value(key: str) -> bool:
-    """Whether a key, or a pin, is that of the value in a pair of name and value."""
+    """Return whether a key, or a pin, is that of the value in a pair of name and value."""
     return key.lower() in _VALUES

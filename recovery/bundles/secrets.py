@@ -1,4 +1,4 @@
-"""How secrets are recognized: by the names of keys and pins, and by shapes in texts."""
+"""Recognition of secrets: by the names of keys and pins, and by shapes in texts."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ _TOKENS = (
     *(r"AIza[\w-]{20,}", r"ya29\.[\w-]{10,}", r"npm_\w{20,}", r"hf_\w{20,}"),
     *(r"SG\.[\w-]{10,}\.[\w-]{10,}", r"eyJ[\w-]{5,}\.[\w-]{4,}(?:\.[\w-]*)?"),
 )
-# Shapes in texts, and what takes their place. None begins in the middle of a long word, and what
-# may repeat is bounded, so that the time grows with the length of a text only.
+# Shapes in texts, and their replacements. None begins in the middle of a long word, and repetitions
+# are bounded, so that the time grows with the length of a text only.
 _SHAPES = (
     (r"(://[^/\s:@]*:)[^\s/@]+(?=@)", r"\1[redacted]"),
     (r"(?<![\w-])((?i:bearer)\s{1,4})[\w.~+/=-]{4,}", r"\1[redacted]"),

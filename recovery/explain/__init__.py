@@ -1,1 +1,1 @@
-"""The story of a run or of one command, from what was recorded of it."""
+"""The history of a run or of one command, from its records."""

@@ -1,4 +1,4 @@
-"""The story of one command: what was asked and found, the rule, the outcome, what followed."""
+"""The explanation of one command: request, state found, rule, outcome, and consequences."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -30,11 +30,11 @@ from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Applied, Dead, Outcome, Refused, reply
 from execstream.streams.statuses import ExecutionStatus
 
-MOST_ENTRIES = 20  # that are told one by one
+MOST_ENTRIES = 20  # that are listed one by one
 
 
 class Known(NamedTuple):
-    """What Postgres has of a command; it may have been refused first and applied later."""
+    """The records of a command in Postgres; it may have been refused first and applied later."""
 
     command_id: str
     entries: list[Happened]
@@ -43,7 +43,7 @@ class Known(NamedTuple):
 
     @property
     def place(self) -> RecordPosition:
-        """Of its first record."""
+        """The position of its first record."""
         places = [one.place for one in self.entries]
         places += [one.place for one in self.refusals]
         return min([*places, *(one.place for one in self.letters)])
@@ -57,7 +57,7 @@ class Paragraph(NamedTuple):
 
 
 def find_command(evidence: Evidence, command_id: str) -> Known | None:
-    """What is recorded of the command; None when nothing is."""
+    """Return the records of the command; None when there are none."""
     known = Known(
         command_id,
         [one for one in evidence.entries if one.command_id == command_id],
@@ -68,9 +68,10 @@ def find_command(evidence: Evidence, command_id: str) -> Known | None:
 
 
 def command_story(evidence: Evidence, known: Known, sent: Sent) -> list[Paragraph]:
-    """Its story; what the topic no longer keeps is said to be missing. Raises
-    UnreadableRun."""
-    # What was understood once may be beyond a bound of today.
+    """The explanation of a command; parts that the topic no longer keeps are named as missing.
+    Raises UnreadableRun.
+    """
+    # A record understood once may be beyond a bound of today.
     bounded = bool(known.letters)
     key = evidence.run_id.encode()
     judged = None if sent.value is None else decode(key, sent.value, bounded=bounded)
@@ -186,7 +187,7 @@ def _again(sent: Sent) -> str:
 
 
 def _reply(known: Known, judged: Command | Dead | None, sent: Sent) -> str:
-    """What was to be told; whether Redis took it, nobody has written down."""
+    """The reply sent; whether Redis took it is not recorded."""
     reply_to = judged.reply_to if isinstance(judged, Command) else None
     if isinstance(judged, Dead) and (asking := asks(sent.value, judged)):
         reply_to, _ = asking

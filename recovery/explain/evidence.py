@@ -1,4 +1,4 @@
-"""What Postgres has recorded of a run: its journal, refusals, dead letters, and names of blocks.
+"""Records of a run in Postgres: its journal, refusals, dead letters, and names of blocks.
 
 Values of pins, inputs and stats stay where they are; of stats only the error is read.
 """
@@ -136,7 +136,7 @@ select partition, base from consumer_offset where consumer = 'apply' and topic =
 
 
 async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
-    """What is recorded of the run of that id, which may be deleted, or never have been created.
+    """Return the records of the run of that id, which may be deleted, or never have been created.
 
     Args:
         db: the pool of `execstream.storage.connections`.

@@ -70,7 +70,7 @@ async def _read(
                     if original and record.key == original.key and _is_it(record.value, command_id):
                         again.append((tp.partition, record.offset))
     except TimeoutError:
-        pass  # `looked` tells how far this came
+        pass  # `looked` counts the records read until then
     return Sent(original and original.value, again, looked)
 
 

@@ -28,11 +28,11 @@ from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Dead
 from execstream.streams.statuses import ExecutionStatus
 
-MOST_STEPS = 3  # that a line names; of more it tells how many
+MOST_STEPS = 3  # that a line names; more steps are only counted
 
 
 class Line(NamedTuple):
-    """What a command did. `seq`: its first and last entry; `outcome` as in contract section 2."""
+    """The effect of a command. `seq`: first and last entry; `outcome` as in contract section 2."""
 
     at: datetime
     place: RecordPosition
@@ -55,7 +55,7 @@ def run_story(evidence: Evidence) -> list[Line]:
 
 
 def summary(evidence: Evidence) -> str:
-    """How the run stands, in a few sentences."""
+    """The state of the run, in a few sentences."""
     run = evidence.run
     if run is None:
         return f"There never was a run {evidence.run_id}."

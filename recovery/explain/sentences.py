@@ -1,4 +1,4 @@
-"""Sentences about what happened, what was asked, and what the rules say."""
+"""Sentences about entries, commands and rules."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Dead, Refusal
 from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus, is_allowed
 
-MOST_ERROR = 160  # characters of an error that are told
+MOST_ERROR = 160  # characters of an error that are shown
 
 Steps = Mapping[str, Step]
 
@@ -44,7 +44,7 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-# ---- what happened -------------------------------------------------------------------------
+# ---- entries -------------------------------------------------------------------------------
 
 
 def happened(entry: Happened, steps: Steps) -> str:
@@ -90,11 +90,11 @@ def shortened(text: str) -> str:
     return line if len(line) <= MOST_ERROR else f"{line[: MOST_ERROR - 1]}…"
 
 
-# ---- what was asked ------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------------
 
 
 def asked(command: Command, steps: Steps) -> str:
-    """What a command wanted: `to move the run to COMPLETED`."""
+    """The request of a command: `to move the run to COMPLETED`."""
     return _ASKED[type(command)](command, steps)
 
 
@@ -138,11 +138,11 @@ _ASKED: dict[type[Command], Callable[[Any, Steps], str]] = {
 }
 
 
-# ---- what the rules say --------------------------------------------------------------------
+# ---- rules ---------------------------------------------------------------------------------
 
 
 def moves(found: ExecutionStatus) -> str:
-    """What something in that status may become, as a sentence without its end."""
+    """The statuses that may follow this one, as a sentence without its end."""
     allowed = [to for to in ALLOWED_FROM if is_allowed(found, to)]
     return (
         f"From {found} it may become {listed(allowed)}"
@@ -152,7 +152,7 @@ def moves(found: ExecutionStatus) -> str:
 
 
 def rule(reason: Refusal, detail: Mapping[str, Any]) -> str:
-    """Why the rules say no, and what they would have said yes to."""
+    """The rule that rejected the command, and the states that it would have accepted."""
     if reason is Refusal.ILLEGAL_TRANSITION:
         return _illegal(detail)
     return _RULES[reason].format_map({"found": "in another status"} | dict(detail))
@@ -187,7 +187,7 @@ _RULES = {
 
 
 def why_dead(dead: Dead) -> str:
-    """What is wrong with a record that became a dead letter."""
+    """The reason why a record became a dead letter."""
     message = dead.detail.get("message")
     rest = {name: value for name, value in dead.detail.items() if name != "message"}
     detail = shortened(msgspec.json.encode(rest).decode()) if rest else ""

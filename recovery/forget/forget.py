@@ -37,7 +37,7 @@ class InQuarantine(Fatal):
 
 
 class Receipt(NamedTuple):
-    """What became of it.
+    """The result of forgetting a user.
 
     Attributes:
         erased: runs that lost inputs, outputs, steps and journal now.
@@ -62,9 +62,10 @@ async def forget(
     user_id: str,
     report_progress: ProgressCallback,
 ) -> Receipt:
-    """Erase everything about `user_id`, by commands on `topic`; may be repeated. Who goes on
-    sending commands about them brings new rows about. Runs that are left when Kafka or the workers
-    do not answer are told in the receipt. Raises InQuarantine."""
+    """Erase everything about `user_id`, by commands on `topic`; may be repeated. A producer that
+    keeps sending commands about them creates new rows. The receipt lists runs that are left because
+    Kafka or the workers do not answer. Raises InQuarantine.
+    """
     if held := await count_held(db, user_id):
         raise InQuarantine(
             f"Records about {user_id} wait in quarantine ({held:,}): release them first, with "

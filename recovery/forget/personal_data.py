@@ -1,4 +1,4 @@
-"""What is stored about one person beside their runs: counting it, and deleting it.
+"""Rows about one person beside their runs: counting and deleting them.
 
 Runs are erased by commands, so that a replay of the topics erases them too.
 """
@@ -29,7 +29,7 @@ select count(*) from graph_execution g
  where user_id = $1 and is_deleted and inputs is null
    and not exists (select from journal j where j.graph_exec_id = g.id and j.seq < g.last_seq)
 """
-# What is about them or a run of theirs by its key, or has their id in it, perhaps with escapes.
+# Letters about them or a run of theirs by key, or with their id in the value, perhaps with escapes.
 _DEAD_LETTERS = f"""
 with letter as (
     select id, value,
@@ -62,7 +62,7 @@ _DELETIONS = {
 
 
 async def count_personal(db: asyncpg.Pool, user_id: str) -> Personal:
-    """How much there is."""
+    """Count the rows."""
     counts = {
         name: await db.fetchval(f"select count(*) {places[0]}", user_id)
         for name, places in _DELETIONS.items()
@@ -74,7 +74,7 @@ async def count_personal(db: asyncpg.Pool, user_id: str) -> Personal:
 
 
 async def count_held(db: asyncpg.Pool, user_id: str) -> int:
-    """How many records about them wait in quarantine."""
+    """Count the records about them that wait in quarantine."""
     return int(await db.fetchval(_HELD, user_id))
 
 
@@ -109,8 +109,9 @@ class _Signed(msgspec.Struct):
 
 
 async def _dead_letters(connection: asyncpg.Connection, user_id: str) -> list[UUID]:
-    """Ids of those about them: by the key, by who signed it, or, where nobody can be made out, by
-    their id being somewhere in it."""
+    """Ids of letters about them: by key, by signer, or, where neither can be read, by their id
+    being somewhere in the value.
+    """
     letters = connection.cursor(_DEAD_LETTERS, user_id, prefetch=_LETTERS_AT_A_TIME)
     return [
         row["id"]

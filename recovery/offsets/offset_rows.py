@@ -7,7 +7,7 @@ import asyncpg
 
 
 class Stored(NamedTuple):
-    """Where a consumer is in a partition of `topic`; see `consumer_offset`."""
+    """The position of a consumer in a partition of `topic`; see `consumer_offset`."""
 
     consumer: str
     topic: str
@@ -25,7 +25,7 @@ select consumer, topic, partition, next_offset, base, published_offset, publishe
 
 
 async def stored_positions(connection: asyncpg.Connection | asyncpg.Pool) -> list[Stored]:
-    """Of all consumers, by partition."""
+    """The positions of all consumers, by partition."""
     return [Stored(*row) for row in await connection.fetch(_ALL)]
 
 

@@ -1,4 +1,4 @@
-"""Where each consumer is in its topics, whether that is inside them, and what to do when not."""
+"""Positions of consumers in their topics, and moves for those outside of them."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,9 @@ class InsideTheTopic(Fatal):
 
 
 class Position(NamedTuple):
-    """Where a consumer is in a partition; `begin` and `end`: None when there is no such one."""
+    """The position of a consumer in a partition; `begin` and `end`: None when the partition does
+    not exist.
+    """
 
     consumer: str
     topic: str
@@ -64,7 +66,7 @@ async def stored_in_redis(redis: Redis, prefix: str, topic: str) -> list[Stored]
 
 
 async def placed(reader: AIOKafkaConsumer, stored: list[Stored]) -> list[Position]:
-    """`stored` beside what the topics hold now."""
+    """`stored` positions beside the ranges of the topics now."""
     extents: dict[str, Extent] = {}
     for topic in {one.topic for one in stored}:
         extents[topic] = await extent(reader, topic)
@@ -100,8 +102,9 @@ async def rebase(
 async def skip(
     pool: asyncpg.Pool, redis: Redis, redis_prefix: str, positions: list[Position], topic: str
 ) -> list[Position]:
-    """Have the consumers of `topic` that its retention overtook go on with what is left; returns
-    where they were. Raises InsideTheTopic when there are none."""
+    """Move the consumers of `topic` that its retention overtook to the first record that is left;
+    return their old positions. Raises InsideTheTopic when there are none.
+    """
     below = [one for one in positions if one.topic == topic and one.state == "below"]
     if not below:
         raise InsideTheTopic(f"No position is below the beginning of {topic}.")
@@ -147,6 +150,6 @@ async def _commit(bootstrap: str, group: str, parts: list[TopicPartition]) -> No
 async def all_positions(
     reader: AIOKafkaConsumer, pool: asyncpg.Pool, redis: Redis, redis_prefix: str, events: str
 ) -> list[Position]:
-    """Of every consumer there is."""
+    """The positions of all consumers."""
     stored = await stored_positions(pool) + await stored_in_redis(redis, redis_prefix, events)
     return await placed(reader, stored)

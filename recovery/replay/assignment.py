@@ -1,6 +1,6 @@
-"""One process's share of a rebuild: some partitions up to their ends, and what it writes with.
+"""The part of a rebuild that one process does: partitions up to their ends, and its connections.
 
-Claiming the partitions fences off whoever else rebuilds them.
+Claiming the partitions fences off any other process that rebuilds them.
 """
 
 import os
@@ -33,9 +33,10 @@ class TakenOver(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a process has to read, and where it writes. `copies_lost`: commands about runs whose
-    journal is lost are not folded. `ends`: by partition, Kafka's offset to end before. `parent`:
-    the process to end with."""
+    """The partitions that a process reads, and the schema that it writes. `copies_lost`: commands
+    about runs whose journal is lost are not folded. `ends`: by partition, Kafka's offset to end
+    before. `parent`: the process to end with.
+    """
 
     source: str
     copies_lost: bool
@@ -57,7 +58,7 @@ class Assignment:
 
 
 class Writer:
-    """What a process keeps between batches: states, a connection, and what it owns."""
+    """The state of a process between batches: states of runs, a connection, and its partitions."""
 
     def __init__(self, assignment: Assignment, session: Session) -> None:
         self.assignment = assignment
@@ -108,7 +109,8 @@ class Writer:
     ) -> None:
         """Write a batch."""
         connection = await self.session.get()
-        # What a crash of Postgres forgets is read again: the offset is in the same transaction.
+        # Commits that a crash of Postgres loses are repeated: the offset is in the same
+        # transaction.
         await connection.execute("set synchronous_commit = off")
         if self._days is None:
             self._days = Days(await own_days(connection, self.assignment.live))

@@ -1,4 +1,4 @@
-"""From where to where a replay reads: what was asked for, as offsets of the topic there is."""
+"""The range of a replay: the bounds asked for, as offsets of the existing topic."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,11 +17,11 @@ from execstream.streams.errors import Fatal, Unreachable
 
 
 class OutOfReach(Fatal):
-    """What is to be read is not there, or not there yet."""
+    """Records to be read do not exist, or not yet."""
 
 
 class Topic(NamedTuple):
-    """What a topic holds, by partition: offsets from `first` up to `end`."""
+    """The offsets that a topic holds, by partition: from `first` up to `end`."""
 
     name: str
     first: dict[int, int]
@@ -29,8 +29,9 @@ class Topic(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Where to begin and to end; partitions that are not named: at the beginning, and as far as
-    the live schema is."""
+    """The bounds asked for; partitions that are not named: from the beginning up to the position of
+    the live schema.
+    """
 
     source: str
     begin: Point
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 
 
 async def describe(bootstrap: str, name: str) -> Topic:
-    """What the topic `name` holds now."""
+    """Return the offsets that the topic `name` holds now."""
     async with _reader(bootstrap) as reader:
         held = await extent(reader, name)
     if not held.first:
@@ -80,7 +81,9 @@ def plan(
     live: Mapping[int, LivePosition],
     journal: Reach,
 ) -> Plan:
-    """Spans of all partitions of `topic`. Raises OutOfReach for what neither it nor `live` has."""
+    """Spans of all partitions of `topic`. Raises OutOfReach for offsets that neither it nor `live`
+    has.
+    """
     if source == JOURNAL and not live:
         raise OutOfReach("There is no live schema, or nothing in it: its journal gives nothing.")
     spans = []

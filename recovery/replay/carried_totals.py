@@ -1,6 +1,7 @@
-"""Carry over totals for days whose journal is incomplete.
+"""Carry over totals for days with an incomplete journal.
 
-Done while nobody commits into the live schema, so that both schemas have counted the same.
+Runs while there are no commits into the live schema, so that both schemas have counted the same
+events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +39,8 @@ async def keep_totals(
     ends: Mapping[int, int],
     unknown: Sequence[Unknown],
 ) -> None:
-    """Copy the totals of days that are `unknown` from `live`, the connection's schema, to `new`,
-    with all counted whose source is before `ends`; and sum up those of all time again.
+    """Copy the totals of days that are `unknown` from `live`, the connection's schema, to `new`, up
+    to all events with a source before `ends`; and sum up those of all time again.
 
     To be called in a transaction of isolation repeatable_read.
     """

@@ -1,7 +1,7 @@
 """Bring totals up to date with every event committed in the snapshot.
 
-The tally runs behind by less than a second, but always. What it has not counted is added to copies
-of its tables that only this session sees.
+The tally runs behind by less than a second, but always. Events that it has not counted are added to
+copies of its tables that only this session sees.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from execstream.streams.totals.aggregation import Tally, decode_fact
 
 
 async def has_totals(connection: asyncpg.Connection, events: str) -> bool:
-    """Whether a tally ever ran in the connection's schema, on the topic `events`."""
+    """Return whether a tally ever ran in the connection's schema, on the topic `events`."""
     return bool(await counted(connection, events))
 
 
@@ -29,8 +29,8 @@ async def complete_totals(
     ends: Mapping[int, int],
     chosen: Callable[[Table], str] = lambda _: "true",
 ) -> None:
-    """Stand temporary tables in for the totals of the connection's schema, `schema`, with all
-    counted whose source is before `ends`, by partition.
+    """Replace the totals of the connection's schema, `schema`, by temporary tables that count all
+    events with a source before `ends`, by partition.
 
     To be called in a transaction of isolation repeatable_read; its end drops the tables. `chosen`
     makes a condition on the rows (alias `t`) of a table: others may be left out.

@@ -14,7 +14,7 @@ _POLL = 200  # milliseconds
 
 
 class NoLongerInTopic(Fatal):
-    """What is to be read was deleted by the topic's retention."""
+    """Records to be read were deleted by the topic's retention."""
 
 
 async def read_commands(
@@ -23,8 +23,9 @@ async def read_commands(
     ends: Mapping[int, int],
     limit: Callable[[], int],
 ) -> AsyncIterator[Batch]:
-    """Batches of `parts` from where they stand up to `ends`, by partition, in order; each of at
-    most as many records as `limit` then tells."""
+    """Yield batches of `parts` from their positions up to `ends`, by partition, in order; each of
+    at most as many records as `limit` then returns.
+    """
     left = {TopicPartition(*part.tp): part for part in parts if part.next < ends[part.number]}
     if not left:
         return
@@ -66,7 +67,7 @@ async def _next(
                 records += len(wanted)
                 size += sum(len(record.value or b"") for record in wanted)
         for tp in list(left):
-            # The position passes markers of transactions too, which no record tells of.
+            # The position passes transaction markers too, of which no record is returned.
             if await reader.position(tp) >= ends[tp.partition]:
                 del left[tp]
         if not fetched and records:

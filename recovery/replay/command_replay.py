@@ -1,11 +1,11 @@
-"""From commands to rows, by the rules of the workers.
+"""Replay of commands into rows, by the rules of the workers.
 
 Like theirs, a batch that Postgres refuses is split in halves until the culprit stands alone.
 
-Where commands of one run came on two partitions, the topic does not tell which came first, and so
-which is a dead letter: what the live schema decided is taken over, as far as it is there. So are
-the positions of records in quarantine: what failed then is not tried again; and so is what earlier
-versions applied or buried, whatever today's rules make of it.
+Where commands of one run came on two partitions, the topic does not show which came first, and so
+which is a dead letter: the decisions of the live schema are copied, as far as it has them. So are
+the positions of records in quarantine: their failures are not tried again; and so are the decisions
+of earlier versions to apply or bury a record, whatever today's rules decide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class _Folding:
         self._judged.update(judged)
 
     async def apply(self, batch: Batch) -> None:
-        """Fold and write `batch`; what Postgres refuses becomes a dead letter."""
+        """Fold and write `batch`; records that Postgres refuses become dead letters."""
         try:
             await self._insist(batch)
         except REFUSALS as error:

@@ -1,4 +1,4 @@
-"""Writing a large batch into a schema that is being rebuilt: what is new by COPY.
+"""Writing of large batches into a schema that is being rebuilt: new rows by COPY.
 
 One transaction with the offset after it, through the same function as live commits; so a rebuild
 that was killed goes on where its last batch ended.
@@ -26,7 +26,7 @@ async def write(
     write_set: WriteSet,
     tally: Tally,
 ) -> None:
-    """Write a batch of commands and what it adds to the totals; nothing when it is there already.
+    """Write a batch of commands and its additions to the totals; nothing when it is there already.
 
     Raises the errors of `storage.commit.write_set.commit`, and unique_violation for a run that was
     created on another partition.
@@ -56,7 +56,7 @@ def _added(entries: Sequence[Row]) -> set[Row]:
 
 
 def _parted(rows: Sequence[Row], new: set[Row]) -> tuple[list[Row], list[Row]]:
-    """Those whose first columns are among `new`, and the others."""
+    """Return the rows with first columns among `new`, and the others."""
     width = len(next(iter(new), ()))
     chosen: tuple[list[Row], list[Row]] = ([], [])
     for row in rows:

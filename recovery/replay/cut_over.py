@@ -1,7 +1,7 @@
 """Exchanging the live schema for one that was rebuilt beside it, in one transaction.
 
-While the rows of `consumer_offset` are locked, nobody commits. The owners of partitions are fenced
-off by raised epochs, in both schemas: a commit that waits for the lock may end up in either.
+While the rows of `consumer_offset` are locked, no worker commits. The owners of partitions are
+fenced off by raised epochs, in both schemas: a commit that waits for the lock may end up in either.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from execstream.storage.connections import WRITE, quoted
 from execstream.storage.schema.tables import TABLES, Origin
 from execstream.streams.errors import Fatal
 
-LOCK_TIMEOUT = 20  # seconds; below what workers wait for an answer
+LOCK_TIMEOUT = 20  # seconds; below the time that workers wait for an answer
 
 # All other tables of the live schema are copied, or moved if they are not ours.
 _REBUILT = [table.name for table in TABLES if table.origin is not Origin.OTHER]
@@ -131,7 +131,7 @@ async def exchange(
         table = f"{names['live']}.{quoted(row['relname'])}"
         if row["is_ours"]:
             await _copy(connection, table, f"{names['new']}.{quoted(row['relname'])}")
-        else:  # somebody's own, which stays with what is live
+        else:  # a table of the operator's own, which stays with the live schema
             await connection.execute(f"alter table {table} set schema {names['new']}")
     await connection.execute(_DROP.format(**names))
     await connection.execute(_PLACES.format(**names))
@@ -157,6 +157,7 @@ select pg_terminate_backend(pid) from pg_stat_activity
 
 
 async def end_sessions(connection: asyncpg.Connection, schema: str) -> None:
-    """End the sessions of those who write into `schema`, whose prepared statements name types of
-    the schema that had its name. They come back at once, and find the fence."""
+    """End the sessions that write into `schema`, because their prepared statements name types of
+    the schema that had its name. The workers reconnect at once, and find the fence.
+    """
     await connection.execute(_END, WRITE.application_name(schema))

@@ -1,8 +1,8 @@
-"""Rows that a rebuild has of people who were forgotten: the log tells of them, the live schema does
-not any more, and it must stay so.
+"""Rows that a rebuild has of forgotten people: the log still has them, the live schema does not,
+and it must stay so.
 
-The live schema keeps no list of them. Forgotten is of whom it lacks something and has nothing: no
-key-value, refusal or cost, and no run that is not deleted.
+The live schema keeps no list of them. A user counts as forgotten if it lacks some of their rows and
+has none: no key-value, refusal or cost, and no run that is not deleted.
 """
 
 import asyncpg
@@ -16,7 +16,7 @@ class _Signed(msgspec.Struct):
     user_id: str = ""
 
 
-# What became a dead letter there is missing for another reason.
+# Rows of records that became dead letters there are missing for another reason.
 _LACKING = """
 with missing as (
     select user_id, source_partition, source_offset from kv_journal n
@@ -72,8 +72,10 @@ delete from dead_letter l using unnest($1::text[]) as x(id)
 
 
 async def delete_forgotten(connection: asyncpg.Connection, live: str, topic: str) -> int:
-    """Delete what the rebuild, the connection's schema, has about people whom `live` has forgotten,
-    but for the rows of their runs; how many people. `topic` is that of the commands."""
+    """Delete the rows of the rebuild, the connection's schema, about people whom `live` has
+    forgotten, except for the rows of their runs; return the number of people. `topic` is that of
+    the commands.
+    """
     name = quoted(live)
     async with connection.transaction():
         rows = await connection.fetch(_LACKING.format(live=name), topic, timeout=NO_TIMEOUT)
@@ -89,7 +91,7 @@ async def delete_forgotten(connection: asyncpg.Connection, live: str, topic: str
 
 
 async def _in_letters(connection: asyncpg.Connection, live: str) -> set[str]:
-    """Owners of deleted runs whom dead letters name, by key or signature, that `live` lacks."""
+    """Owners of deleted runs in dead letters, by key or signature, that `live` lacks."""
     names: set[str] = set()
     async for row in connection.cursor(_MISSING_LETTERS.format(live=live)):
         names |= {(row["key"] or b"").decode(errors="replace"), _signer(row["value"] or b"")}

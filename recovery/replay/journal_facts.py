@@ -1,4 +1,4 @@
-"""What the tally counts of an entry, told without the event between: for those who read it back.
+"""Facts that the tally counts, derived from journal entries without the event between.
 
 A fact made here is the one that `decode_fact` reads from the entry's event.
 """
@@ -14,7 +14,9 @@ _COUNTED_STATUSES = FINAL | {ExecutionStatus.TERMINATED}
 
 
 def fact_of(run: Run, entry: Entry, source: Source) -> Fact | None:
-    """The fact of `entry`, by which `run` has evolved; None for what the tally does not count."""
+    """The fact of `entry`, by which `run` has evolved; None for an entry that the tally does not
+    count.
+    """
     if entry.type in _RUN_MOVES:
         return None if entry.status is None else _of_run(run, entry, source)
     if entry.type is EntryType.NODE_ADDED or (

@@ -1,8 +1,8 @@
-"""From the journal of the live schema to rows, by the fold that makes states live.
+"""Replay of the live schema's journal into rows, by the fold that makes live states.
 
-Entries are read in the order of their sources, partition by partition, so that the totals come
-out in the order in which they were counted. Of runs that were erased, or whose journal retention
-has dropped, what is left is copied. A run with an entry that cannot be read is left out.
+Entries are read in the order of their sources, partition by partition, so that the totals come out
+in the order in which they were counted. Erased runs, and runs that retention has trimmed, are
+copied as far as they are left. A run with an entry that cannot be read is left out.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +31,7 @@ Rows = Sequence[asyncpg.Record]
 
 
 async def replay_entries(writer: Writer) -> None:
-    """Evolve the runs of the writer's partitions by what happened before the share's ends."""
+    """Evolve the runs of the writer's partitions by the entries before the share's ends."""
     assignment = writer.assignment
     reading = Session(assignment.settings.postgres, assignment.live)
     try:
@@ -89,8 +89,9 @@ async def _apply(writer: Writer, part: AssignedPartition, rows: Rows, next_offse
 async def _fold(
     writer: Writer, rows: Rows, unreadable: dict[str, UnreadableRun]
 ) -> tuple[WriteSet, Tally]:
-    """What `rows` come to, but for the runs that are left out; those that cannot be read are added
-    to `unreadable`."""
+    """The rows and totals of `rows`, except for runs that are left out; unreadable runs are added
+    to `unreadable`.
+    """
     writer.number += 1
     write_set, tally = WriteSet(), Tally(writer.definitions)
     kept = [row for row in rows if str(row["graph_exec_id"]) not in writer.unreadable]
@@ -107,7 +108,7 @@ async def _fold(
 
 
 async def _load(writer: Writer, rows: Rows, unreadable: dict[str, UnreadableRun]) -> None:
-    """The runs that `rows` go on with; what has no beginning any more is copied instead."""
+    """Load the runs that `rows` continue; runs without their beginning are copied instead."""
 
     def leave_out(error: UnreadableRun) -> None:
         unreadable[error.graph_exec_id] = error
@@ -135,7 +136,7 @@ def _evolve(writer: Writer, row: asyncpg.Record, write_set: WriteSet, tally: Tal
             return  # copied
         run = new_run(run_id, entry, partition)
         writer.cache.put(run, writer.number)
-        write_set.add_begun_run(run, None)  # the journal does not tell
+        write_set.add_begun_run(run, None)  # not in the journal
     if entry.seq <= run.last_seq:
         return  # copied by an attempt that was interrupted
     evolve(run, entry)

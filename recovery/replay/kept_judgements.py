@@ -48,7 +48,7 @@ class LiveJudgements:
         decoded: Decoded,
         decided: Container[RecordPosition],
     ) -> None:
-        """Put into `decoded` what is stored, but for the positions in `decided`."""
+        """Put stored judgements into `decoded`, except for the positions in `decided`."""
         if not self._is_there:
             return
         kept: list[Kept] = []

@@ -1,4 +1,4 @@
-"""What a rebuild asks of the live schema, by its name: where it is, and what its journal has.
+"""Reads of the live schema for a rebuild, by its name: its positions, and its journal.
 
 The connection's own schema is the one that is rebuilt.
 """
@@ -17,15 +17,16 @@ from execstream.storage.unreadable_rows import readable, reading_row
 
 
 class LivePosition(NamedTuple):
-    """Where the live schema is in a partition of the commands topic; `base` is added to offsets in
-    sources."""
+    """The position of the live schema in a partition of the commands topic; `base` is added to
+    offsets in sources.
+    """
 
     next_offset: int
     base: int
 
 
 class Reach(NamedTuple):
-    """What the live schema could give without the topic."""
+    """The content that the live schema has without the topic."""
 
     runs: int
     entries: int  # as the planner knows it
@@ -35,7 +36,9 @@ class Reach(NamedTuple):
 async def live_places(
     connection: asyncpg.Connection, live: str, topic: str
 ) -> dict[int, LivePosition]:
-    """By partition; empty when there is no live schema, or nothing was ever applied in it."""
+    """Positions by partition; empty when there is no live schema, or nothing was ever applied in
+    it.
+    """
     table = f"{quoted(live)}.consumer_offset"
     if not await connection.fetchval("select to_regclass($1) is not null", table):
         return {}
@@ -53,7 +56,7 @@ async def hold_retention_off(connection: asyncpg.Connection) -> None:
 
 
 async def reach(connection: asyncpg.Connection, live: str) -> Reach:
-    """What the journal of `live` could give; nothing when there is no such schema."""
+    """The content of the journal of `live`; nothing when there is no such schema."""
     if not await connection.fetchval(
         "select to_regclass($1) is not null", f"{quoted(live)}.journal"
     ):
@@ -89,9 +92,10 @@ async def entries(
 
 
 class Foreign(NamedTuple):
-    """Records whose run was created on another partition, by partition and offset, as the live
-    schema judged them: `dead`, with what it says of them, and `early`, when there was no such run
-    yet."""
+    """Records of runs that were created on another partition, by partition and offset, as the live
+    schema judged them: `dead`, with the detail of each, and `early`, when there was no such run
+    yet.
+    """
 
     dead: dict[tuple[int, int], dict[str, Any]]
     early: set[tuple[int, int]]
@@ -113,8 +117,9 @@ select r.source_partition, r.source_offset - c.base
 
 
 async def foreign_records(connection: asyncpg.Connection, live: str, topic: str) -> Foreign:
-    """How `live` judged commands that came on another partition than their run's; nothing when
-    there is no such schema."""
+    """The judgements of `live` about commands that came on another partition than their run's;
+    empty when there is no such schema.
+    """
     name = quoted(live)
     if not await connection.fetchval("select to_regclass($1) is not null", f"{name}.dead_letter"):
         return Foreign({}, set())
@@ -164,8 +169,9 @@ async def take_over_rest(
     ends: Mapping[int, int],
     bases: Mapping[int, int],
 ) -> None:
-    """Copy what is no fold of the journal: key-values, refusals and dead letters before `ends`
-    (Kafka's offsets). Done twice, it changes nothing."""
+    """Copy the rows that are not folds of the journal: key-values, refusals and dead letters before
+    `ends` (Kafka's offsets). Done twice, it changes nothing.
+    """
     rows = [(p, topic, end, end + bases[p]) for p, end in ends.items()]
     async with connection.transaction():
         await connection.execute(

@@ -25,8 +25,8 @@ class NoPoint(Fatal):
 def parse_point(text: str) -> Point:
     """`earliest` (an empty dict: no partition is named), `partition:offset,…` or an RFC 3339 time.
 
-    Partitions that are not named keep what is said when nothing is. Offsets below zero are of the
-    topic that was before this one was made. Raises NoPoint.
+    Partitions that are not named keep the default. Offsets below zero are of the topic that was
+    before this one was made. Raises NoPoint.
     """
     if text == EARLIEST:
         return {}

@@ -1,8 +1,8 @@
-"""Proving that a rebuild is what the live schema is, while that goes on.
+"""Proof that a rebuild equals the live schema, which stays in use.
 
 The live side is one snapshot; the rebuild is caught up to exactly the offsets in it. A rebuild that
 ends earlier is compared as of its end: runs that moved on afterwards are left out, and so are the
-totals, which do not tell how they once were.
+totals, which have no history.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,9 +40,10 @@ MOST_LISTED = 20  # differences of a table
 
 @dataclass
 class Proof:
-    """What was compared, and what was found. `sums`: rows and hashes of both sides, by table;
-    `differing`: how many runs or rows, by table; `omitted`: how many of these `differences` does
-    not have; `left_out`: what was not compared."""
+    """The result of a comparison. `sums`: rows and hashes of both sides, by table; `differing`: the
+    number of different runs or rows, by table; `omitted`: the number of those that `differences`
+    does not have; `left_out`: data that was not compared.
+    """
 
     sums: dict[str, Sums] = field(default_factory=dict)
     differing: dict[str, int] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Proof:
 
     @property
     def rows(self) -> dict[str, int]:
-        """How many the rebuild has, by table."""
+        """The number of rows of the rebuild, by table."""
         return {
             table: sum(one.rows for one in sums.rebuilt.values())
             for table, sums in self.sums.items()

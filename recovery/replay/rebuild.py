@@ -1,7 +1,7 @@
 """A rebuild as a whole: plan it or take it up again, run its processes, finish.
 
-Where it is stands in the schema that is rebuilt, so progress is read there, and whoever comes
-after a kill goes on.
+Its progress is stored in the rebuilt schema and read there, so another process continues after a
+kill.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Rebuild:
     has_live: bool
     replayed: int = 0  # commands, by this process and those it started
     seconds: float = 0.0  # that took
-    forgotten: int = 0  # people, whose rows were deleted again
+    forgotten: int = 0  # people whose rows were deleted again
     kept: KeptJudgements = field(default_factory=KeptJudgements)
     batch_records: ClassVar[int] = 8_000  # in one transaction
     worth_processes: ClassVar[int] = 20_000  # commands; fewer are replayed in this process
@@ -88,7 +88,7 @@ class Rebuild:
     async def prepare(
         cls, settings: Settings, schema: str, asked: Asked, connection: asyncpg.Connection
     ) -> "Rebuild":
-        """Plan what is asked for, or take up what was begun before.
+        """Plan the rebuild asked for, or continue one that was begun before.
 
         Raises NotThatRebuild, or OutOfReach.
         """
@@ -117,11 +117,11 @@ class Rebuild:
 
     @property
     def needs_journal(self) -> bool:
-        """Whether a part comes from the journal of the live schema."""
+        """Return whether a part comes from the journal of the live schema."""
         return self.has_live and self.plan.needs_journal
 
     def left_out(self) -> list[str]:
-        """What the rebuild does not have, in words."""
+        """The parts that the rebuild lacks, in words."""
         notes = self.kept.in_words()
         if self.forgotten:
             notes.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
@@ -142,7 +142,7 @@ class Rebuild:
         }
 
     def _target(self, partition: int, live: Mapping[int, LivePosition]) -> int:
-        """As far as the live schema is; where there is none, all that the topic has."""
+        """Up to the position of the live schema; without one, to the end of the topic."""
         if live:
             return live[partition].next_offset if partition in live else 0
         return self.topic.end[partition]
@@ -169,7 +169,7 @@ class Rebuild:
         await self._settle()
 
     async def _settle(self) -> None:
-        """Have what only the live schema tells: who was forgotten, and what was trimmed."""
+        """Settle facts that only the live schema has: forgotten users, and trimmed runs."""
         if not self.has_live:
             return
         live, topic = self.settings.schema_, self.topic.name

@@ -21,10 +21,10 @@ class NotSwapped(Fatal):
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a replay. `replayed`: commands, by this call, in `seconds`; without `proof`
-    there was no live schema to compare with. `left_out`: what is not as it was, or was not
-    compared. `unreadable`: runs of which nothing was rebuilt, because a stored row cannot be
-    read."""
+    """The result of a replay. `replayed`: commands, by this call, in `seconds`; without `proof`
+    there was no live schema to compare with. `left_out`: data that differs, or was not compared.
+    `unreadable`: runs that were not rebuilt, because a stored row cannot be read.
+    """
 
     schema: str
     replayed: int
@@ -49,8 +49,8 @@ async def replay_into(
     swapping: bool,
     force: bool,
 ) -> Report:
-    """Rebuild into `schema` and compare with the live schema. If told to, let it take its place:
-    when they are the same, or when forced; not when runs were left out.
+    """Rebuild into `schema` and compare with the live schema. With `swapping`, let it take its
+    place: when they are the same, or with `force`; not when runs were left out.
 
     Raises OutOfReach, NotThatRebuild, NoLongerInTopic, TakenOver, NotSwapped or NotExchangeable.
     """

@@ -1,6 +1,6 @@
-"""What runs in each process of a rebuild: a share, batch by batch, up to its ends.
+"""A process of a rebuild: an assignment, batch by batch, up to its ends.
 
-It may be killed at any time: whoever comes next goes on where the schema is.
+It may be killed at any time: its successor continues at the position stored in the schema.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def replay_in_process(assignment: Assignment) -> None:
     configure_logging(assignment.settings)
     configure_security(assignment.settings.kafka_security)
     os.nice(NICENESS)
-    # As in a worker: what lives long forms no cycles.
+    # As in a worker: long-lived objects form no cycles.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     asyncio.run(replay(assignment))

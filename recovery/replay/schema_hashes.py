@@ -18,7 +18,7 @@ from execstream.storage.schema import tables
 from execstream.storage.schema.tables import Origin, Table
 
 Key = tuple[Any, ...]
-NO_PARTITION = -1  # of what belongs to no source partition
+NO_PARTITION = -1  # of rows without a source partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ COUNTS, TOTALS = _of(Origin.OFFSETS), _of(Origin.TOTAL)
 
 
 class Bound(NamedTuple):
-    """Of a partition of `topic`, the first offset that is not compared: in sources, and Kafka's."""
+    """The first offset of a partition of `topic` that is not compared: in sources, and Kafka's."""
 
     topic: str
     partition: int
@@ -102,7 +102,7 @@ class Sum(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of a table, by partition."""
+    """The sums of a table, by partition."""
 
     live: dict[int, Sum]
     rebuilt: dict[int, Sum]
@@ -137,8 +137,9 @@ class Side:
         self.is_bounded = False
 
     async def limit(self, bounds: Iterable[Bound], unknown: Iterable[Unknown]) -> None:
-        """Compare only what was before `bounds`, if there are any, and no totals of days that are
-        `unknown`. To be called first, in a transaction that lasts as long as the comparison."""
+        """Compare only rows before `bounds`, if there are any, and no totals of days that are
+        `unknown`. To be called first, in a transaction that lasts as long as the comparison.
+        """
         chosen = list(bounds)
         self.is_bounded = bool(chosen)
         await self.connection.execute(f"{_LIMITS}; {UNKNOWN}")
@@ -146,7 +147,7 @@ class Side:
         await self.connection.copy_records_to_table("unknown", records=list(unknown))
 
     async def left_out(self) -> LeftOut:
-        """What of this side cannot be compared, beside what retention has dropped."""
+        """The rows of this side that cannot be compared, beside rows dropped by retention."""
         name = quoted(self.schema)
         moved, erased, rewritten = [
             await self.connection.fetch(statement.format(schema=name), timeout=NO_TIMEOUT)
@@ -159,8 +160,9 @@ class Side:
         )
 
     async def leave_out(self, rows: LeftOut, schemas: Iterable[str]) -> None:
-        """Do not compare `rows`, nor the journal and steps of what was trimmed in one of `schemas`;
-        nothing may be trimmed meanwhile."""
+        """Do not compare `rows`, nor the journal and steps of runs trimmed in one of `schemas`;
+        nothing may be trimmed meanwhile.
+        """
         for table, records in (
             ("moved", [(run_id,) for run_id in rows.moved]),
             ("unkept", [(run_id,) for run_id in rows.erased]),
@@ -173,7 +175,7 @@ class Side:
             )
 
     async def sums(self, compared: Compared) -> dict[int, Sum]:
-        """Of all rows, by partition."""
+        """The sums of all rows, by partition."""
         hashed = await self._hashed(compared)
         rows = await self.connection.fetch(
             f"select partition, count(*), sum(hash) from ({hashed}) h group by 1",
@@ -182,7 +184,9 @@ class Side:
         return {row["partition"]: Sum(row["count"], int(row["sum"])) for row in rows}
 
     async def sums_by_key(self, compared: Compared, partition: int) -> dict[Key, Sum]:
-        """Of the rows of one partition, by run where the table goes by runs, else by row."""
+        """The sums of the rows of one partition, by run where the table is keyed by runs, else by
+        row.
+        """
         width = 1 if compared.table.key[0] == "graph_exec_id" else len(compared.table.key)
         keys = ", ".join(f"k{n}" for n in range(width))
         rows = await self.connection.fetch(
@@ -260,7 +264,7 @@ select distinct k.user_id, k.key from {schema}.kv_journal k
 
 
 async def differing_keys(compared: Compared, live: Side, rebuilt: Side) -> tuple[Sums, list[Key]]:
-    """The sums of both sides, and the runs, or keys of rows, whose hashes are not the same."""
+    """The sums of both sides, and the runs, or keys of rows, with different hashes."""
     found: list[Key] = []
     ours, theirs = await live.sums(compared), await rebuilt.sums(compared)
     for partition in sorted(ours.keys() | theirs.keys()):
@@ -272,7 +276,7 @@ async def differing_keys(compared: Compared, live: Side, rebuilt: Side) -> tuple
 
 
 async def differences(compared: Compared, key: Key, live: Side, rebuilt: Side) -> list[Difference]:
-    """What differs in the rows whose key begins with `key`."""
+    """The differences of the rows whose key begins with `key`."""
     ours, theirs = await live.values(compared, key), await rebuilt.values(compared, key)
     found = []
     for place in sorted(ours.keys() | theirs.keys(), key=str):

@@ -1,6 +1,6 @@
 """A schema that is being rebuilt beside the live one: its plan, its progress, its indexes.
 
-Made by the migrations like any other; `replay_plan` tells it from others. Indexes that only
+Made by the migrations like any other; `replay_plan` distinguishes it from others. Indexes that only
 readers need are dropped at first and made again when all rows are there. Connections find the
 schema that is rebuilt by their search path, as those of `execstream.storage.lines` do.
 """
@@ -17,13 +17,14 @@ from execstream.storage.schema.tables import CONSUMER_OFFSETS, RUNS
 from execstream.streams.errors import Fatal
 from execstream.streams.progress import ProgressCallback
 
-APPLY = "apply"  # the consumer whose effects are rebuilt
+APPLY = "apply"  # the consumer that is rebuilt
 TOPICS, JOURNAL = "topics", "journal"  # sources
 
 
 class Span(NamedTuple):
-    """What is to be read of a partition: from `begin` up to, not including, `end`; None: as far
-    as the live schema is. Kafka's offsets; `base` is added to them in sources."""
+    """The range to be read of a partition: from `begin` up to, not including, `end`; None: up to
+    the position of the live schema. Kafka's offsets; `base` is added to them in sources.
+    """
 
     partition: int
     base: int
@@ -32,13 +33,13 @@ class Span(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`source` is `topics` or `journal`. Before a span's begin comes what the journal has."""
+    """`source` is `topics` or `journal`. The state before a span's begin comes from the journal."""
 
     source: str
     spans: Sequence[Span]
 
     def is_of(self, source: str, begins: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-        """Whether this is what was asked for; partitions that are not named: all of them."""
+        """Return whether this is the plan asked for; partitions that are not named: all of them."""
         return source == self.source and all(
             (span.begin, span.end) == (begins.get(span.partition, 0), ends.get(span.partition))
             for span in self.spans
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
 
     @property
     def needs_journal(self) -> bool:
-        """Whether a part of it comes from the journal."""
+        """Return whether a part of it comes from the journal."""
         return self.source == JOURNAL or any(span.begin for span in self.spans)
 
 
@@ -67,7 +68,7 @@ insert into consumer_offset (consumer, topic, partition, next_offset, epoch, bas
 values ('apply', $1, $2, $3, 0, $4)
 """
 
-# Of tables, not of their partitions, whose indexes follow.
+# Indexes of tables, not of their partitions, which follow them.
 _INDEXES = """
 select format('%I', c.relname) as name,
        replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') as definition
@@ -80,7 +81,7 @@ select format('%I', c.relname) as name,
 
 async def stored_plan(connection: asyncpg.Connection, schema: str, topic: str) -> Plan | None:
     """The plan by which `schema` is being rebuilt from the commands of `topic`; None when there is
-    no such schema, or nothing in it yet but what migrations make.
+    no such schema, or it holds only migrated, empty tables.
 
     Raises NotThatRebuild when it is something else.
     """
@@ -136,7 +137,7 @@ async def begin(
 
 
 async def make_indexes(connection: asyncpg.Connection, report_progress: ProgressCallback) -> None:
-    """Make the indexes that are still missing, and tell the planner what there is now."""
+    """Make the indexes that are still missing, and update the planner's statistics."""
     await connection.execute("set maintenance_work_mem = '128MB'")
     missing = await connection.fetch("select definition from replay_index order by 1")
     for done, row in enumerate(missing):

@@ -1,7 +1,7 @@
 """Letting a rebuilt schema take the place of the live one while workers run.
 
-They are held up for as long as the last commands take, fenced off, and go on in the other schema
-after some seconds, when nobody has told them that their partitions are somebody else's.
+They wait while the last commands are applied, are fenced off, and continue in the other schema
+after some seconds, when no rebalance has taken their partitions.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ async def swap(rebuild: Rebuild) -> None:
 
 
 async def _keep_totals(rebuild: Rebuild, events: str, at: Mapping[int, int]) -> None:
-    """Copy totals of which what was read does not tell all any more; nobody commits meanwhile."""
+    """Copy totals that the sources no longer determine; there are no commits meanwhile."""
     if not rebuild.needs_journal:
         return
     unknown = await lost_days(rebuild.connection)

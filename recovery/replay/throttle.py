@@ -1,8 +1,8 @@
 """Giving way to the live side: where cores are short while it applies commands, the processes of a
 rebuild take turns, and rest after each.
 
-Their niceness does not reach what Postgres does for them. On two cores, two of them at once let
-the live side wait four times as long (docs/architecture.md).
+Their niceness does not apply to Postgres' work for them. On two cores, two of them at once made the
+live side wait four times as long (docs/architecture.md).
 """
 
 import asyncio
@@ -66,12 +66,12 @@ class Throttle:
         await self._session.close()
 
     def limit(self, records: int) -> int:
-        """How many of `records` the next turn may take."""
+        """Return how many of `records` the next turn may take."""
         return min(records, SMALL) if self._gave_way else records
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """A turn: nobody else's, and with a rest after it, if it is to give way."""
+        """A turn: exclusive, and with a rest after it, if it has to yield to live workers."""
         self._gave_way = False
         with tolerating("turn", self._session):  # one that Postgres cannot give is not waited for
             self._gave_way = await self._begin(await self._session.get())

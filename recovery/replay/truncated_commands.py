@@ -1,7 +1,8 @@
-"""Commands about runs that began before the begin of a replay and whose journal is lost.
+"""Commands about runs that began before the start of a replay and have lost their journal.
 
-Nothing tells how these runs stood at the begin. What the live schema made of them, and of each such
-command, is copied; everything else is folded. Of runs that were left out, only judgements are.
+The states of these runs at the start are unknown. The live schema's rows of them, and its
+judgements of each such command, are copied; everything else is folded. Of runs that were left out,
+only judgements are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from execstream.streams.state import Run
 
 @dataclass(slots=True)
 class _Rest(PartitionBatch):
-    """What is folded of a portion that ends before `end`."""
+    """The folded rest of a partition batch that ends before `end`."""
 
     end: int = 0
 
@@ -84,7 +85,7 @@ async def _lost(writer: Writer, batch: Batch, decoded: Decoded) -> dict[str, int
 
 
 def _may_be_lost(run: Run | None) -> bool:
-    """Whether the state that is cached, if there is any, does not tell."""
+    """Return whether the cached state, if there is any, is no evidence."""
     return run is None or run.is_deleted or run.trimmed_at is not None
 
 

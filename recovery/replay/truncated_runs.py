@@ -1,8 +1,8 @@
-"""Runs whose journal the live schema has lost: a rebuild copies what is left, instead of folding.
+"""Runs without their journal in the live schema: a rebuild copies the rest instead of folding.
 
 They were erased, or retention has dropped their journal. In a rebuild `replay_copied` names the
-former, and the latter have their `trimmed_at`, which no fold sets. What the live schema made of
-commands about them stands.
+former, and the latter have their `trimmed_at`, which no fold sets. The live schema's judgements of
+commands about them stay.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +18,9 @@ COPIED = "create table replay_copied (id uuid primary key)"
 
 
 class Lost(NamedTuple):
-    """`created_at`: when the live schema says that the run was created; `is_copied`: it is in the
-    rebuild already."""
+    """`created_at`: the time of creation in the live schema; `is_copied`: it is in the rebuild
+    already.
+    """
 
     created_at: datetime
     is_copied: bool
@@ -43,8 +44,9 @@ select l.id::text, l.created_at, r.id is not null as is_copied
 async def lost_among(
     connection: asyncpg.Connection, live: str, runs: Mapping[str, int]
 ) -> dict[str, Lost]:
-    """Those of `runs`, ids with the partition on which commands about them came, that `live` has
-    lost the journal of and the rebuild has not, or has copied."""
+    """Those of `runs`, ids with the partition on which commands about them came, whose journal
+    `live` has lost and the rebuild has not, or has copied.
+    """
     rows = await connection.fetch(_LOST.format(live=quoted(live)), list(runs), list(runs.values()))
     return {row["id"]: Lost(row["created_at"], row["is_copied"]) for row in rows}
 
@@ -62,7 +64,7 @@ _RUNS = (
 async def take_over_runs(
     connection: asyncpg.Connection, live: str, run_ids: Collection[str]
 ) -> None:
-    """Copy what is left of these runs: the row, and entries that came after the others had gone."""
+    """Copy the rest of these runs: the row, and entries that came after the others had gone."""
     async with connection.transaction():
         for statement in _RUNS:
             await connection.execute(statement.format(live=quoted(live)), list(run_ids))
@@ -115,7 +117,7 @@ insert into graph_execution select l.* from {live}.graph_execution l
 
 
 async def take_over_trimmed(connection: asyncpg.Connection, live: str, topic: str) -> None:
-    """Copy the rows of runs of which nothing that is read tells any more."""
+    """Copy the rows of runs without any source that is still read."""
     await connection.execute(_TRIMMED.format(live=quoted(live)), topic)
 
 
@@ -130,5 +132,5 @@ select source_partition,
 
 
 async def lost_days(connection: asyncpg.Connection) -> list[Unknown]:
-    """Where and when runs were that the rebuild, the connection's schema, has copied."""
+    """Partitions and days of runs that the rebuild, the connection's schema, has copied."""
     return merged(Unknown(*row) for row in await connection.fetch(_DAYS))

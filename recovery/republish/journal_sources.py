@@ -1,4 +1,4 @@
-"""Where times and the newest effects are in the sources of a schema, by partition."""
+"""Positions of times and of the newest effects in the sources of a schema, by partition."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ _PLACES = """
 select partition, base, next_offset + base as end_
   from consumer_offset where consumer = 'apply' and topic = $1
 """
-# No index has `at`: what is asked for once in a while may read it all.
+# No index has `at`: a rare query may read it all.
 _SINCE = """
 select source_partition as partition, min(source_offset) as first from (
     select source_partition, source_offset from journal where at >= $1
@@ -28,7 +28,7 @@ class Reach(NamedTuple):
 
 
 async def reaches(connection: asyncpg.Connection, topic: str) -> dict[int, Reach]:
-    """How far the commands of `topic` have taken effect."""
+    """The last offset of `topic` with effects, by partition."""
     rows = await connection.fetch(_PLACES, topic)
     return {row["partition"]: Reach(row["base"], row["end_"]) for row in rows}
 

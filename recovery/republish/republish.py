@@ -1,8 +1,8 @@
-"""Telling events once more, from the journal, to consumers who lost theirs.
+"""Republishing of events from the journal, for consumers that lost theirs.
 
-Events come in the order of their sources within a partition, each marked as replayed; who drops by
-`source` or `seq` sees each once. Neither the topic of the events nor the bridge's position is
-touched, so that live consumers notice nothing.
+Events come in the order of their sources within a partition, each marked as replayed; a consumer
+that drops by `source` or `seq` sees each once. Neither the topic of the events nor the bridge's
+position is touched, so that live consumers notice nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,11 +32,11 @@ MOST_AT_ONCE = 1_000  # events
 
 
 class NotThere(Fatal):
-    """Events cannot be told where they were to be told."""
+    """Events cannot be published at the given destination."""
 
 
 class Sink(Protocol):
-    """Where events go."""
+    """A destination of events."""
 
     async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:
         """Return when they are there."""
@@ -82,8 +82,9 @@ class RedisSink:
 
 
 async def check_topic(settings: Settings, topic: str, partitions: int) -> None:
-    """Raises NotThere when `topic` is no place for events: too few partitions, or the topic of
-    the events itself, whose consumers would drop what is older than what is there."""
+    """Raises NotThere when `topic` is unsuitable: too few partitions, or the topic of the events
+    itself, whose consumers would drop events older than its last one.
+    """
     if partitions < EVENTS.partitions:
         raise NotThere(
             f"{topic} has {partitions} partitions, and events keep theirs: make it with "
@@ -111,8 +112,8 @@ class Republishing:
     """Goes through the partitions in turn, a page of each.
 
     Attributes:
-        published: events that were told.
-        reach: by partition, how far the schema is.
+        published: number of published events.
+        reach: positions of the schema, by partition.
     """
 
     def __init__(
@@ -134,8 +135,9 @@ class Republishing:
 
     @property
     def goes_on_at(self) -> str:
-        """Where to begin after an interruption, as `--from` takes it: below zero where it is in
-        the topic of commands that was before this one."""
+        """The position to continue from after an interruption, as `--from` takes it: below zero
+        where it is in the topic of commands that was before this one.
+        """
         places = [
             f"{number}:{offset - self.reach[number].base}"
             for number, (offset, _) in sorted(self._after.items())
@@ -143,7 +145,7 @@ class Republishing:
         return ",".join(places)
 
     async def run(self, publish: ProgressCallback) -> None:
-        """Tell everything; `publish` hears of commands."""
+        """Publish everything; `publish` receives the progress in commands."""
         total = sum(max(0, end - begin) for begin, end in self._spans.values())
         left = set(self._spans)
         while left:

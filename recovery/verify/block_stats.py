@@ -1,4 +1,4 @@
-"""What the tally tells of blocks, `execution.block-stats.v1`, against the totals in Postgres.
+"""Published values of blocks, `execution.block-stats.v1`, against the totals in Postgres.
 
 Both move while a load runs: a block is compared where both are at the same position.
 """
@@ -31,7 +31,7 @@ from execstream.streams.totals.live_values import (
     partition_of_key,
 )
 
-PATIENCE = 5.0  # seconds until what is committed must be published; workers need half a second
+PATIENCE = 5.0  # seconds until committed totals must be published; workers need half a second
 POLL = 0.25  # seconds
 
 _Key = tuple[int, bytes]  # partition of the topic, and the record's key
@@ -39,8 +39,9 @@ _UNREADABLE: dict[str, Any] = {"position": [-1, -1]}
 
 
 class Wrong(NamedTuple):
-    """A key of which the topic tells something else than the totals: JSON objects; None where
-    there is nothing to be told, or nothing told. `value`: what should be told."""
+    """A key with a published value that differs from the totals: JSON objects; None where no value
+    is expected, or none is there. `value`: the value to publish.
+    """
 
     key: _Key
     expected: dict[str, Any] | None
@@ -50,7 +51,7 @@ class Wrong(NamedTuple):
 
 @dataclass
 class Compared:
-    """How many values are right, how many went on after the snapshot, and which are wrong."""
+    """Counts of right values and of those that changed after the snapshot, and the wrong ones."""
 
     same: int = 0
     moved: int = 0
@@ -75,7 +76,7 @@ async def compare(
         if not _is_behind(expected, reading.found):
             break
         await asyncio.sleep(POLL)
-    # Only what is committed is published: a value beyond this is of nobody's counting.
+    # Only committed totals are published: no worker has counted a value beyond this.
     async with connections.connection(settings.postgres, settings.schema_, REPLAY) as other:
         now = await counted(other, events)
     compared = Compared()
@@ -112,7 +113,7 @@ def _compare(
 
 
 def note(wrong: Wrong, report: Report) -> None:
-    """Report what is wrong, field by field."""
+    """Report the differences, field by field."""
     partition, key = wrong.key
     name = key.decode(errors="replace")
     place = {"source_partition": partition, "block_id": name.partition("|")[2] or name}
@@ -135,8 +136,8 @@ def _fields(wrong: Wrong) -> list[tuple[str, Any, Any]]:
 
 
 async def mend(settings: Settings) -> int:
-    """Have the topic tell what the totals are; how many values were put right. The tally commits
-    nothing meanwhile, and then begins anew with these totals.
+    """Publish the totals where the topic differs from them; return the number of corrected values.
+    The tally commits nothing meanwhile, and then begins again with these totals.
 
     Readers keep the value with the greatest position, so each value is preceded by a null.
     """
@@ -175,7 +176,7 @@ def _place(value: Mapping[str, Any]) -> SourceOffset:
     return (offset, index)
 
 
-# What a worker of an older version does not count.
+# Fields that a worker of an older version does not count.
 _UNCOUNTED = {"cascaded": 0, "caller_failed": 0, "skewed": 0}
 
 
@@ -212,7 +213,7 @@ class _Positioned(msgspec.Struct):
 
 
 def _decoded(value: bytes) -> dict[str, Any]:
-    """The object that `value` is; what has no position comes before everything."""
+    """The object that `value` encodes; one without a position comes before everything."""
     try:
         msgspec.json.decode(value, type=_Positioned)
         return msgspec.json.decode(value, type=dict[str, Any])

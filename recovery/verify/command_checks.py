@@ -1,7 +1,7 @@
 """The commands topic folded once more, against journal, key-values, refusals and dead letters.
 
-As far as the topic still reaches back. Left out is what cannot be told any more: commands about
-runs whose journal is gone, and key-values of users who wrote on several partitions.
+The checks reach back as far as the topic. They leave out commands without sufficient evidence:
+about runs without a journal, and key-values of users with writes on several partitions.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -43,7 +43,7 @@ from execstream.streams.decoding import decode
 from execstream.streams.events import NOWHERE
 from execstream.streams.state import Run
 
-CACHE_BYTES = 96 * 1024 * 1024  # estimate of what states may take
+CACHE_BYTES = 96 * 1024 * 1024  # estimated size of states
 _TYPE, _DETAIL = 5, 9  # columns of `journal`
 
 _Read = tuple[Record, Judged]
@@ -120,7 +120,7 @@ class CommandChecks:
 
 
 class _Partition:
-    """What is kept of a partition between stretches."""
+    """The state of a partition between ranges."""
 
     def __init__(
         self,
@@ -142,8 +142,9 @@ class _Partition:
     async def fold(
         self, some: Sequence[Record], decoded: list[Judged], offset_range: OffsetRange
     ) -> WriteSet:
-        """What must be stored of the journal, key-values, refusals and dead letters; what cannot
-        be told is added to the skipped offsets of `offset_range`."""
+        """The rows that must be stored of the journal, key-values, refusals and dead letters;
+        offsets without evidence are added to the skipped offsets of `offset_range`.
+        """
         base, begin = self._owned.base, offset_range.begin - self._owned.base
         self._offset_ranges += 1
         unread = set(offset_range.skipped)
@@ -180,7 +181,7 @@ class _Partition:
         return folded.write_set
 
     async def _load(self, decoded: Sequence[Judged], offset_range: OffsetRange) -> set[str]:
-        """Have the cache hold what is known; the runs about which too little is."""
+        """Load the known states into the cache; return the runs with too little evidence."""
         commands = [one for one in decoded if isinstance(one, RunCommand)]
         firsts: dict[str, RunCommand] = {}
         for command in commands:
@@ -192,7 +193,8 @@ class _Partition:
         )
         unknown = set(states.unknown)
         for run_id in states.erased | broken:
-            # Its entries do not tell its state: it can be folded from its beginning, and only once.
+            # Its entries do not determine its state: it can be folded from its beginning, and only
+            # once.
             if run_id in self._begun or not isinstance(firsts[run_id], CreateGraph):
                 unknown.add(run_id)
         self._begun |= states.erased | broken
@@ -207,7 +209,7 @@ class _Partition:
     async def _load_key_values(
         self, decoded: Sequence[Judged], offset_range: OffsetRange
     ) -> set[str]:
-        """Have the cache hold what is known; the users about whom too little is."""
+        """Load the known key-values into the cache; return the users with too little evidence."""
         commands = [one for one in decoded if isinstance(one, SetKeyValue)]
         if not commands:
             return set()

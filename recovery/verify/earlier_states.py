@@ -1,7 +1,7 @@
 """States as they were before a place in a partition of the commands, from the journal alone.
 
-For folding commands a second time beside what is stored: no row of `graph_execution` is asked, as
-it may be what is wrong.
+For a second fold of commands beside the stored rows: `graph_execution` is not read, because its
+rows may be wrong.
 """
 
 from collections.abc import Collection, Iterable
@@ -45,8 +45,10 @@ select j.graph_exec_id, j.seq, j.at, j.command_id, j.type, j.node_exec_id, j.nam
 
 
 class States(NamedTuple):
-    """`runs`: as they were; `foreign`: the partition of runs that belong to another; `erased`:
-    runs whose entries are gone but for the last; `unknown`: runs of which too little is kept."""
+    """`runs`: their earlier states; `foreign`: the partition of runs that belong to another;
+    `erased`: runs whose entries are gone except for the last; `unknown`: runs with too little
+    evidence.
+    """
 
     runs: dict[str, Run]
     foreign: dict[str, int]
@@ -108,7 +110,7 @@ async def key_values_before(
     partition: int,
     offset: int,
 ) -> KeyValues:
-    """What was known of (user, key) `places` and (user, command id) `commands` before `offset`."""
+    """The known state of (user, key) `places` and (user, command id) `commands` before `offset`."""
     known = KeyValues()
     until = (partition, offset)
     for row in await connection.fetch(_WRITTEN, *_columns(places), *until):
@@ -125,7 +127,7 @@ def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
 async def scattered_users(
     connection: asyncpg.Connection, users: Collection[str], topic: str, partition: int
 ) -> set[str]:
-    """Users whose key-values came on other partitions too, whose order is not told."""
+    """Users with key-values on other partitions too, so that their order is unknown."""
     return {row[0] for row in await connection.fetch(_SCATTERED, list(users), partition, topic)}
 
 
@@ -145,7 +147,7 @@ select user_id, user_id from graph_execution where is_deleted and user_id = any(
 
 
 async def forgotten(connection: asyncpg.Connection, users: Iterable[str]) -> set[str]:
-    """Those of `users` of whom nothing is kept, as after `execstream forget`."""
+    """Those of `users` without any rows, as after `execstream forget`."""
     return {row[0] for row in await connection.fetch(_FORGOTTEN, list(users))}
 
 
@@ -180,7 +182,7 @@ select source_offset from refusal
 
 
 async def refused_as_unknown(connection: asyncpg.Connection, of: OffsetRange) -> set[int]:
-    """Sources of commands whose run was not there yet."""
+    """Sources of commands about runs that did not exist yet."""
     return {
         row[0] for row in await connection.fetch(_NOT_THERE_YET, of.partition, of.begin, of.end)
     }
@@ -195,7 +197,7 @@ _OF_TOPIC = """partition = $2 and "offset" >= $3 and "offset" < $4
 async def compare_range(
     connection: asyncpg.Connection, of: OffsetRange, write_set: WriteSet
 ) -> list[Differing]:
-    """What is stored of a stretch against what it came to when it was folded again."""
+    """Compare the stored rows of a range with the result of folding it again."""
     found: list[Differing] = []
     by_source: list[tuple[Table, list[Row]]] = [
         (JOURNAL, write_set.entries),

@@ -1,4 +1,4 @@
-"""Rows that are missing because somebody was forgotten, while the topics have what made them."""
+"""Rows missing because their user was forgotten, while the topics still have the records."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +18,9 @@ class _Signed(msgspec.Struct):
 async def without_forgotten(
     connection: asyncpg.Connection, rows: Sequence[Differing]
 ) -> list[Differing]:
-    """`rows` but for those that are missing and were about users of whom nothing is kept.
+    """Return `rows` without those that are missing and were about users without any rows.
 
-    A dead letter names anybody: it must be one whose runs were deleted, or other rows miss too.
+    A dead letter may name any user: it must be one whose runs were deleted, or other rows miss too.
     """
     missing = [row for row in rows if row.found is None]
     signers = {
@@ -45,7 +45,7 @@ def _is_gone(
 
 
 def _named_in(letter: Differing) -> set[str]:
-    """The key of a dead letter, which is a user or a run, and who signed it, if it can be read."""
+    """The key of a dead letter, which is a user or a run, and its signer, if it can be read."""
     texts = [_text(letter.value(column)) for column in ("key", "value")]
     try:
         signed = msgspec.json.decode(texts[1], type=_Signed).user_id

@@ -1,6 +1,7 @@
 """The events topic against the journal, and the totals against a recount, in one pass.
 
-Events come at least once: what is not above the last source of its partition was there before.
+Events come at least once: an event that is not above the last source of its partition is a
+repetition.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -38,7 +39,7 @@ _SourceValue = tuple[SourceOffset, bytes]
 
 
 class Topic:
-    """The events of one partition as a subscriber keeps them, read as far as somebody asks."""
+    """The events of one partition as a subscriber keeps them, read as far as requested."""
 
     def __init__(self, reader: AIOKafkaConsumer, name: str, partition: int, extent: Extent) -> None:
         first, end = extent.first.get(partition, 0), extent.end.get(partition, 0)
@@ -73,7 +74,7 @@ async def _source_values(found: AsyncIterator[Sequence[Any]]) -> AsyncIterator[_
             try:
                 _, *place = _decode_source(record.value or b"").source
             except NOT_READABLE:
-                continue  # somebody else's; workers skip it and say so
+                continue  # not ours; workers skip it and log it
             if (place[0], place[1]) > last:
                 last = (place[0], place[1])
                 yield last, record.value
@@ -110,8 +111,9 @@ class EventChecks:
     async def check(
         self, partition: int, topic: Topic, end: int, published: SourceOffset
     ) -> AsyncIterator[int]:
-        """Partition `partition` up to source offset `end`; of events above `published` it is not
-        said that they are in the topic yet. Yields how many were looked at."""
+        """Check partition `partition` up to source offset `end`; events above `published` may be
+        missing from the topic yet. Yields the number of events checked.
+        """
         event_builder = EventBuilder(self._leave_out)
         await topic.open()
         async for rows in read_partition(self._connection, partition, end):

@@ -17,9 +17,9 @@ from execstream.streams.journal import Entry
 from execstream.streams.state import Run
 
 _SOME_VALUE = Raw(b"null")  # stands for a value, which no row depends on
-MOST_SAID = 200  # characters of what a value is
+MOST_SAID = 200  # characters of a value
 
-# Columns of `graph_execution` that what is left of a journal cannot tell, by position.
+# Columns of `graph_execution`, by position, that the rest of a journal does not determine.
 _ID, _STATS, _TRIMMED_AT = 0, 11, 22
 _KNOWN_FROM_REST = (4, 12, 13, 14, 15, 17, 18, 19, 20)
 _ERASED_COLUMNS = (5, 6, 7, 11)
@@ -27,14 +27,14 @@ _ERASED_COLUMNS = (5, 6, 7, 11)
 
 @dataclass(slots=True)
 class Folded:
-    """What journals come to: the rows of runs and steps that must be there."""
+    """The result of folding journals: the rows of runs and steps that must be there."""
 
     runs: list[Row] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
 
 
 class Rows:
-    """Folds journals of whole runs, entry by entry, and collects rows and what is impossible."""
+    """Folds journals of whole runs, entry by entry, and collects rows and impossible entries."""
 
     def __init__(self) -> None:
         self.flaws: list[Difference] = []
@@ -76,7 +76,7 @@ class Rows:
         self._last = source
 
     def take(self) -> Folded:
-        """The rows of what was added since the last time."""
+        """Return the rows added since the last call."""
         write_set, self._write_set = self._write_set, WriteSet()
         write_set.build_rows()
         return Folded(
@@ -121,8 +121,9 @@ class Rows:
 
 
 def rest_row(head: asyncpg.Record, rest: Sequence[asyncpg.Record], loaded: Run) -> Row:
-    """The row of a run of whose journal only `rest` is left: `loaded` is its row as it is, evolved
-    by `rest`."""
+    """The row of a run that has only `rest` of its journal: `loaded` is its stored state, evolved
+    by `rest`.
+    """
     write_set = WriteSet()
     for row in rest:
         last = (row["source_partition"], row["source_offset"], row["source_index"])

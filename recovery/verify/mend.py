@@ -1,8 +1,8 @@
-"""Mending what `verify` found, from the journal, beside workers that go on.
+"""Mending of the differences found by `verify`, from the journal, beside running workers.
 
-Entries of the journal come first, as the commands topic tells them, then the rows of their runs.
-Not mended: runs and key-values whose journal stays wrong, as it would spread; what else only the
-topics tell.
+Entries of the journal come first, from the commands topic, then the rows of their runs. Not mended:
+runs and key-values whose journal stays wrong, because the error would spread; and rows that only
+the topics determine.
 """
 
 import asyncpg
@@ -28,8 +28,9 @@ TOTALS_AT_ONCE = 500
 
 
 async def mend(settings: Settings, report: Report, report_progress: ProgressCallback) -> None:
-    """Mend what can be; `report.mended` counts entries of the journal, runs, key-values, totals and
-    published ones."""
+    """Mend where possible; `report.mended` counts entries of the journal, runs, key-values, totals
+    and published ones.
+    """
     dsn, schema = settings.postgres, settings.schema_
     await _mend_journal(dsn, schema, report)
     await _mend_runs(dsn, schema, report, report_progress)
@@ -48,7 +49,7 @@ async def mend(settings: Settings, report: Report, report_progress: ProgressCall
 
 
 async def _mend_journal(dsn: str, schema: str, report: Report) -> None:
-    """Rewrite single entries, of runs of which the topic tells every wrong one."""
+    """Rewrite single entries, of runs for which the topic has the right form of every wrong one."""
     run_ids = report.mendable_runs
     told = [row for row in report.journal if row.expected is not None]
     told = [row for row in told if row.value("graph_exec_id") in run_ids]
@@ -56,7 +57,7 @@ async def _mend_journal(dsn: str, schema: str, report: Report) -> None:
         return
     async with held(dsn, schema, "apply") as connection:
         report.mended += await replace_entries(connection, told)
-        # Who loaded a run meanwhile has it from the wrong journal.
+        # A worker that loaded a run meanwhile has it from the wrong journal.
         await fence_off(connection, "apply")
     report.runs |= run_ids
     report.broken -= run_ids

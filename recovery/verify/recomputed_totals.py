@@ -1,6 +1,6 @@
 """Totals recomputed from the log, and how much of the log is left to recompute them from.
 
-Everything runs in one transaction of isolation repeatable_read, whose end drops the recomputed
+Everything runs in one transaction of isolation repeatable_read; its end drops the recomputed
 totals.
 """
 
@@ -47,15 +47,15 @@ async def counted(connection: asyncpg.Connection, topic: str) -> dict[int, Sourc
 
 
 class Unknown(NamedTuple):
-    """Days of a partition of which not all is told any more."""
+    """Days of a partition with incomplete events."""
 
     partition: int
     first: date
     last: date
 
 
-# Where what is not told any more may have been counted: rows of totals (alias `t`) that are so are
-# named by a temporary table.
+# Days of lost events that may have been counted: a temporary table names the affected rows of
+# totals (alias `t`).
 UNKNOWN = "create temp table unknown (partition int, first date, last date) on commit drop"
 
 _TRIMMED = """
@@ -67,7 +67,7 @@ select source_partition, min(created_at)::date, max(updated_at)::date from graph
 
 
 async def trimmed_days(connection: asyncpg.Connection) -> list[Unknown]:
-    """Where and when runs were that retention has dropped the journal of."""
+    """Partitions and days of runs whose journal retention has dropped."""
     return [Unknown(*row) for row in await connection.fetch(_TRIMMED)]
 
 

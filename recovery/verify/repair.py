@@ -1,8 +1,8 @@
 """Rewrite rows from the log while workers keep running.
 
 A transaction that mends holds the offsets of the consumer whose commits would write the same rows:
-every commit begins with them (`advance`), so it waits for some milliseconds. What workers have in
-memory comes from the journal and is what the rows are made to be.
+every commit begins with them (`advance`), so it waits for some milliseconds. States in the memory
+of workers come from the journal, as the mended rows do.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -34,8 +34,7 @@ async def held(dsn: str, schema: str, consumer: str) -> AsyncIterator[asyncpg.Co
 
 
 async def fence_off(connection: asyncpg.Connection, consumer: str) -> None:
-    """Have workers of `consumer` begin anew from what is stored: they notice at their next
-    commit."""
+    """Have workers of `consumer` reload the stored state: they notice at their next commit."""
     await connection.execute(
         "update consumer_offset set epoch = epoch + 1 where consumer = $1", consumer
     )
@@ -64,7 +63,7 @@ async def replace_runs(
     )
 
 
-# What has the key of an entry, and what has its source under another key.
+# Rows with the key of an entry, and rows with its source under another key.
 _TAKE_ENTRY = """
 delete from journal j using {record} e
  where (j.graph_exec_id = e.graph_exec_id and j.seq = e.seq)
@@ -84,8 +83,8 @@ async def replace_entries(connection: asyncpg.Connection, rows: Sequence[Differi
     return len(rows)
 
 
-# Rows that nothing tells of are taken away only where the row that they were before somebody
-# changed their id is there again.
+# Rows without an entry are deleted only where the row from before a change of its id is there
+# again.
 _FORGET_RUNS = """
 delete from graph_execution g
  where id = any($1::uuid[]) and trimmed_at is null
@@ -132,7 +131,7 @@ delete from kv_data k
 
 
 async def mend_key_value(connection: asyncpg.Connection, user_id: str, key: str) -> bool:
-    """Have a key-value be what its journal says; whether it was mended."""
+    """Rewrite a key-value from its journal; return whether it was mended."""
     mended = await connection.execute(_MEND_KEY_VALUE, user_id, key)
     if _changed(mended):
         return True
@@ -187,13 +186,13 @@ def _same_key(table: Table, one: str, other: str) -> str:
 
 
 def _taking_away(table: Table) -> str:
-    """Delete what should not be there, if it has not gone on."""
+    """A statement that deletes surplus rows, unless they have changed since."""
     return f"""delete from {table.name} t using {_record(table, 1)} f
                 where {_same_key(table, "t", "f")} and t::text = f::text"""
 
 
 def _adding(table: Table, columns: Sequence[str]) -> str:
-    """Insert what is missing, or add it to what has begun again meanwhile."""
+    """A statement that inserts missing rows, or adds them to rows that were begun again."""
     counts = ", ".join(f"{c} = t.{c} + excluded.{c}" for c in columns if c in _COUNTS)
     return f"""insert into {table.name} as t select * from {_record(table, 1)}
                 on conflict ({", ".join(table.key)}) do update set {counts}"""
@@ -213,5 +212,5 @@ def _correcting(table: Table, columns: Sequence[str]) -> str:
 
 
 def _changed(status: str) -> bool:
-    """Whether a command's tag, such as `UPDATE 1`, tells of a row."""
+    """Return whether a command's tag, such as `UPDATE 1`, counts a row."""
     return int(status.rsplit(" ", 1)[-1]) > 0

@@ -1,4 +1,4 @@
-"""What a verification says: what was looked at, what was left out, and every difference.
+"""The report of a verification: the rows checked, those left out, and every difference.
 
 A difference names its cell and the command that mends it.
 """
@@ -17,15 +17,16 @@ from execstream.storage.unreadable_rows import UnreadableRun
 MOST_LISTED = 1_000  # differences of a kind; the others are counted
 
 MEND_ALL = "execstream verify --all --mend"
-# By force, because what is live is what is wrong.
+# By force, because the live schema is wrong.
 REBUILD = "execstream replay --into rebuilt --swap --force"
-# The topic itself keeps what it says: only listeners can be told how it really was.
+# The topic itself keeps its events: only listeners can receive corrected ones.
 REPUBLISH = "execstream replay --events --to-redis"
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A cell that is not what it should be. `kind`: the table, or event, block_stats, offset;
-    `field`: the column, `*` for a whole row. What of `key` names no run or step is in `place`."""
+    """A cell that differs. `kind`: the table, or event, block_stats, offset; `field`: the column,
+    `*` for a whole row. `place`: the parts of the key beside run and step.
+    """
 
     kind: str
     field: str
@@ -39,16 +40,16 @@ class Difference(msgspec.Struct, frozen=True):
 
 @dataclass
 class Report:
-    """Collects what the checks find."""
+    """Collects the findings of the checks."""
 
     checked: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     mended: int = 0
-    # What `mend` goes by: runs with wrong rows, runs and users with wrong journals, runs with rows
-    # that cannot be read, ids of no run, and rows; of the journal those that the commands topic
-    # still tells.
+    # The input of `mend`: runs with wrong rows, runs and users with wrong journals, runs with
+    # unreadable rows, ids of no run, and rows; of the journal those that the commands topic still
+    # has.
     runs: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     broken_users: set[str] = field(default_factory=set)
@@ -60,12 +61,12 @@ class Report:
 
     @property
     def mendable_runs(self) -> set[str]:
-        """Runs whose journal the topic puts right, entry by entry."""
+        """Runs with a journal that the topic can correct, entry by entry."""
         told = {_place(row.expected) for row in self.journal if row.expected is not None}
         mendable: set[str] = set()
         untold: set[str] = set()
         for row in self.journal:
-            # What stands under another key has the source of an entry that is told.
+            # A row under another key has the source of an entry in the topic.
             is_told = row.expected is not None or _place(row.found or {}) in told
             (mendable if is_told else untold).add(row.value("graph_exec_id"))
         return mendable - untold
@@ -109,7 +110,7 @@ def _place(entry: Mapping[str, msgspec.Raw]) -> tuple[bytes, ...]:
 
 
 def unreadable(error: UnreadableRun) -> Difference:
-    """What is reported of a run that cannot be loaded."""
+    """The difference reported for a run that cannot be loaded."""
     cell = error.cell
     return Difference(
         kind=cell.table or RUNS.name,

@@ -1,4 +1,4 @@
-"""Reading what is to be verified: one snapshot, in bounded pieces, and rows against rows.
+"""Reads for verification: one snapshot, in bounded pieces, and comparison of rows with rows.
 
 Rows that are expected go to Postgres as composite arrays, as at a commit, and are compared there:
 both sides then have the same spelling of JSON, numbers and times.
@@ -29,12 +29,12 @@ class Differing(NamedTuple):
     found: dict[str, msgspec.Raw] | None
 
     def value(self, column: str) -> Any:
-        """Of a column that both sides have alike, such as the key's."""
+        """The value of a column that is equal on both sides, such as the key's."""
         row = self.expected if self.expected is not None else self.found
         return exact_json.decode(bytes((row or {})[column]))
 
     def values(self, column: str) -> set[Any]:
-        """Of a column in which the sides may differ."""
+        """The values of a column in which the sides may differ."""
         return {exact_json.decode(bytes(row[column])) for row in (self.expected, self.found) if row}
 
     def cells(self) -> list[tuple[str, Any, Any]]:
@@ -109,8 +109,8 @@ async def columns_of(connection: asyncpg.Connection, table: str) -> list[tuple[s
 
 # ---- journals ------------------------------------------------------------------------------
 
-# Without values, which no fold asks about; that there is one is told. `is_closing`: the entry that
-# stays of a run that was erased.
+# Without values, which no fold needs; `has_data` shows that there is one. `is_closing`: the entry
+# that stays of a run that was erased.
 _ENTRY = """
 graph_exec_id, seq, run_day, at, command_id, type, node_exec_id, name, detail, was, status,
 source_partition, source_offset, source_index, data is not null as has_data,
@@ -180,7 +180,7 @@ select to_jsonb(n) as step,
 async def count_trimmed(
     connection: asyncpg.Connection, run_ids: Collection[str] | None = None
 ) -> int:
-    """How many have no journal because retention dropped it; of all runs or of `run_ids`."""
+    """Count the runs whose journal retention dropped; of all runs or of `run_ids`."""
     ids = None if run_ids is None else list(run_ids)
     statement = f"select count(*) {_UNRECORDED} and trimmed_at is not null"
     return int(await connection.fetchval(statement, ids))
@@ -189,14 +189,14 @@ async def count_trimmed(
 async def runs_without_journal(
     connection: asyncpg.Connection, run_ids: Collection[str] | None = None
 ) -> list[str]:
-    """Ids of those that have none and do not say why; of all runs or of `run_ids`."""
+    """Ids of runs without a journal and without `trimmed_at`; of all runs or of `run_ids`."""
     ids = None if run_ids is None else list(run_ids)
     rows = await connection.fetch(f"select id {_UNRECORDED} and trimmed_at is null", ids)
     return [str(row["id"]) for row in rows]
 
 
 async def stray_steps(connection: asyncpg.Connection) -> list[tuple[Differing, bool]]:
-    """Steps of runs that nothing else tells of, and whether a journal has a step of that id."""
+    """Steps of runs without any other row, and whether a journal has a step of that id."""
     rows = await connection.fetch(_STRAY_STEPS, MOST_DIFFERING)
     return [(Differing(STEPS, None, _side(row["step"])), row["is_told"]) for row in rows]
 

@@ -1,6 +1,7 @@
-"""Runs and steps against their journals, in bounded pieces; journals against what is possible.
+"""Checks of runs and steps against their journals, in bounded pieces, and of journals against the
+rules.
 
-A run whose journal was erased, or dropped by retention, is held against what is left of it.
+A run whose journal was erased, or dropped by retention, is compared with the rest of it.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
@@ -93,7 +94,7 @@ class RunChecks:
         self.erased: list[Span] = []
 
     async def check_all(self, total: int) -> None:
-        """All runs there are, about `total` of them, and what belongs to none."""
+        """Check all runs, about `total` of them, and rows that belong to none."""
         self._total = total
         await self._check(all_entries(self._connection))
         await self._check_without_journal(None)
@@ -140,7 +141,9 @@ class RunChecks:
             self._report.runs.add(run_id)
 
     async def _check_without_journal(self, run_ids: Collection[str] | None) -> None:
-        """Runs without any journal: retention dropped it and says so, or something is wrong."""
+        """Check runs without any journal: retention dropped it and set `trimmed_at`, or it is an
+        error.
+        """
         self.runs += await count_trimmed(self._connection, run_ids)
         for run_id in await runs_without_journal(self._connection, run_ids):
             self.runs += 1
@@ -167,8 +170,9 @@ async def _pieces(entries: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Piece
 
 @dataclass(slots=True)
 class FoldedPiece:
-    """The rows that must be there; `trimmed`: runs whose steps are not told any more; `erased`:
-    where and when there may have been what is not told any more."""
+    """The rows that must be there; `trimmed`: runs with lost steps; `erased`: partitions and times
+    that may have had lost events.
+    """
 
     rows: Folded
     trimmed: set[str] = field(default_factory=set)
@@ -176,7 +180,7 @@ class FoldedPiece:
 
 
 async def fold_piece(connection: asyncpg.Connection, piece: Piece, report: Report) -> FoldedPiece:
-    """What `piece` comes to; what is impossible in it goes into `piece.folding`."""
+    """Fold `piece`; impossible entries in it go into `piece.folding`."""
     folded = FoldedPiece(piece.folding.take())
     if not piece.rests:
         return folded
@@ -201,7 +205,7 @@ async def fold_piece(connection: asyncpg.Connection, piece: Piece, report: Repor
 
 
 def _is_gapless(piece: Piece, run_id: str, head: asyncpg.Record | None) -> bool:
-    """Whether the rest of a journal is one that erasing or retention leaves."""
+    """Return whether the rest of a journal is one that erasing or retention leaves."""
     rest = piece.rests[run_id]
     seqs = [row["seq"] for row in rest]
     is_rest = head is not None and (

@@ -1,4 +1,4 @@
-"""Whether an entry can follow what its run's journal says so far; what the rules never make.
+"""Soundness of journals: whether an entry can follow the earlier ones under the rules.
 
 Asked of journals that may have been changed by other hands, before `fold.evolve` sees the entry.
 """
@@ -25,7 +25,7 @@ class Flaw(NamedTuple):
 
 
 def flaw(run: Run | None, entry: Entry) -> Flaw | None:
-    """What is impossible about `entry` as the next one of `run` (None: its first)."""
+    """The flaw of `entry` as the next one of `run` (None: its first)."""
     expected = 1 if run is None else run.last_seq + 1
     if entry.seq != expected:
         return Flaw("seq", str(expected), str(entry.seq))

@@ -52,7 +52,7 @@ class NoSuchRun(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to check: the runs of `ids`, or `runs` of them chosen by chance, or (None) all."""
+    """The runs to check: those of `ids`, or `runs` of them chosen by chance, or (None) all."""
 
     ids: Sequence[str] = ()
     runs: int | None = None
@@ -61,7 +61,9 @@ class Asked:
 async def verify(
     settings: Settings, asked: Asked, report_progress: ProgressCallback, *, repairing: bool = False
 ) -> Report:
-    """Check what was `asked` for; with `repairing`, rewrite what can be from the journal."""
+    """Check the runs `asked` for; with `repairing`, rewrite wrong rows from the journal where
+    possible.
+    """
     report = Report()
     async with (
         consumer(settings.kafka) as reader,
@@ -86,8 +88,9 @@ async def verify(
 
 
 def _distrust_broken(report: Report) -> None:
-    """Rows whose journal is wrong may be right: nothing is mended from it, but what the topic tells
-    of the journal itself."""
+    """Rows of a wrong journal may be right: nothing is mended from it, except for the journal's own
+    entries that the topic has.
+    """
     mendable = report.mendable_runs
     report.differences = [
         msgspec.structs.replace(one, mend=_mend_of(one, report, mendable))
@@ -173,7 +176,7 @@ class _Checks:
         return stored
 
     async def _check_commands(self, places: Sequence[Stored]) -> None:
-        """As far back as the topic still goes, up to where the workers are."""
+        """Check as far back as the topic reaches, up to the position of the workers."""
         held = await extent(self._reader, self._commands)
         limit = self._settings.max_command_bytes
         checks = CommandChecks(
@@ -253,7 +256,7 @@ class _Checks:
             return
         try:
             compared = await block_stats.compare(self._settings, self._connection, self._reader)
-        except KeyError as error:  # minutes or days of what has no total
+        except KeyError as error:  # minutes or days without a total
             place = {"key": error.args[0]}
             self._report.add(
                 Difference("block_total", "*", "there", "missing", MEND_ALL, place=place)

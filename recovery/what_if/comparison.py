@@ -1,4 +1,4 @@
-"""What would have become of runs if other moves were allowed.
+"""Hypothetical outcomes of runs under another transition table.
 
 The same commands are folded under two tables. Both folds are kept in memory: about 2 kB per step.
 """
@@ -17,7 +17,7 @@ from execstream.streams.statuses import ALLOWED_FROM, ExecutionStatus, Table
 
 
 class NoTable(Fatal):
-    """What should be a transition table is none."""
+    """The file's transition table is invalid."""
 
 
 def table_of(given: Any) -> Table:
@@ -45,7 +45,7 @@ class Side:
     runs: dict[str, Run] = field(default_factory=dict)
 
     def fold(self, command: RunCommand) -> str:
-        """What becomes of the command, in a word or two."""
+        """Return the outcome of the command, in a word or two."""
         result = fold(self.runs.get(command.graph_exec_id), command, 0, self.table)
         if isinstance(result, Refused):
             return f"refused {result.reason}"
@@ -55,7 +55,7 @@ class Side:
         return "applied"
 
     def end(self, run_id: str) -> "End":
-        """How the run stands now."""
+        """Return the state of the run now."""
         run = self.runs.get(run_id)
         if run is None:
             return NO_RUN
@@ -65,7 +65,7 @@ class Side:
 
 @dataclass
 class Parting:
-    """Where the two folds of a run part.
+    """The point at which the two folds of a run part.
 
     Attributes:
         command_id: of the first command with another outcome; `type` is its type.
@@ -102,8 +102,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class End:
-    """How a run stands after the last command: its status, and the number of its steps by status.
-    No status: there is no such run."""
+    """The state of a run after the last command: its status, and the number of its steps by status.
+    No status: there is no such run.
+    """
 
     status: ExecutionStatus | None
     steps: Mapping[ExecutionStatus, int]
@@ -123,7 +124,7 @@ class WhatIf:
 
     @property
     def runs(self) -> int:
-        """How many runs there were."""
+        """The number of runs."""
         return len(self._as_is.runs)
 
     def add(self, command: RunCommand) -> None:
@@ -147,7 +148,7 @@ class WhatIf:
 
 
 class Compared:
-    """Folds commands under the rules of this version, to be compared with what is stored."""
+    """Folds commands under the rules of this version, to be compared with the stored runs."""
 
     def __init__(self) -> None:
         self.commands = 0
@@ -155,7 +156,7 @@ class Compared:
 
     @property
     def runs(self) -> int:
-        """How many runs there were."""
+        """The number of runs."""
         return len(self._side.runs)
 
     def add(self, command: RunCommand) -> None:
@@ -164,14 +165,13 @@ class Compared:
         self._side.fold(command)
 
     def run_ids(self) -> list[str]:
-        """The runs whose beginning there was."""
+        """The runs with a known beginning."""
         return list(self._side.runs)
 
     def differences(
         self, stored: Mapping[str, End], unknown: Collection[str] = ()
     ) -> list[Difference]:
-        """Runs that are stored otherwise than they are folded; of those in `unknown` nobody can
-        say."""
+        """Runs that are stored otherwise than they are folded; without those in `unknown`."""
         found = [
             Difference(run_id, stored.get(run_id, NO_RUN), self._side.end(run_id))
             for run_id in self._side.runs

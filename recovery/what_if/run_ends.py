@@ -1,4 +1,4 @@
-"""How runs and their steps stand."""
+"""The final states of runs and their steps."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ select id::text from graph_execution where id = any ($1::uuid[]) and trimmed_at 
 
 
 async def trimmed_runs(connection: asyncpg.Connection, run_ids: Sequence[str]) -> set[str]:
-    """Those of `run_ids` of which retention dropped the steps: nobody knows their ends."""
+    """Those of `run_ids` whose steps retention dropped, so that their ends are unknown."""
     return {row["id"] for row in await connection.fetch(_TRIMMED, run_ids)}
 
 

@@ -58,7 +58,7 @@ def read_table(file: Path) -> Table:
 async def try_table(
     settings: Callable[[], Settings], table: Table, against: str, report_progress: ProgressCallback
 ) -> tuple[WhatIf, list[Difference]]:
-    """What `table` would have made of the commands in `against`. Raises NoCommands."""
+    """Fold the commands in `against` under `table` beside the rules in force. Raises NoCommands."""
     tried = WhatIf(table)
     await _fold(tried, commands_of(settings, against, report_progress), against)
     return tried, tried.differences()
@@ -67,8 +67,10 @@ async def try_table(
 async def compare_with_stored(
     settings: Settings, against: str, report_progress: ProgressCallback
 ) -> tuple[Compared, list[Difference]]:
-    """What the rules of this version make of the commands in `against`, beside what is stored. Of
-    the topic that workers apply, those are taken whose effects are stored. Raises NoCommands."""
+    """Fold the commands in `against` under the rules of this version, to compare with the stored
+    runs. Of the topic that workers apply, only commands with stored effects are taken. Raises
+    NoCommands.
+    """
     compared = Compared()
     async with snapshot(settings.postgres, settings.schema_) as connection:
         applied = {
@@ -102,7 +104,9 @@ async def commands_of(
     until: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[RunCommand, None]:
     """Commands about runs, in order: of a file with one per line, of a bundle (`.zst`), or of a
-    topic, up to the offsets of `until` by partition. What workers would bury is left out."""
+    topic, up to the offsets of `until` by partition. Records that would become dead letters are
+    left out.
+    """
     file = Path(against)
     if not file.exists():
         async for command in _of_topic(settings(), against, report_progress, until):

@@ -1,6 +1,6 @@
-"""Queues that hand executions from those who find work to those who do it.
+"""Queues that hand executions from producers of work to executors.
 
-They live in memory only: what is in them when the process ends is found again in the tables.
+They live in memory only: entries left when the process ends are found again in the tables.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class ExecutionQueue(Generic[T]):
             return None
 
     def empty(self) -> bool:
-        """Whether there is none now; another thread may add one at any time."""
+        """Return whether it is empty now; another thread may add an entry at any time."""
         return self._queue.empty()
 
 
@@ -60,5 +60,5 @@ class AsyncExecutionQueue(Generic[T]):
             return None
 
     def empty(self) -> bool:
-        """Whether there is none now."""
+        """Return whether it is empty now."""
         return self._queue.empty()

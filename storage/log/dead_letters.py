@@ -138,11 +138,11 @@ async def put_back(
 ) -> list[tuple[Letter, RecordPosition]]:
     """Send those of `ids` that were not redriven yet, or all of them `again`, and mark them.
 
-    They are locked meanwhile, so that others who redrive them wait and then find them done. The
-    mark follows Kafka's acknowledgement: a crash between the two leaves a letter that is redriven
-    twice, and takes effect once, by the id of its command. `send` is called in the order of the
-    records; an error of it is raised when those that were sent are marked. Being cancelled waits
-    for that.
+    They are locked meanwhile, so that other operators who redrive them wait and then find them
+    done. The mark follows Kafka's acknowledgement: a crash between the two leaves a letter that is
+    redriven twice, and takes effect once, by the id of its command. `send` is called in the order
+    of the records; an error of it is raised when those that were sent are marked. Being cancelled
+    waits for that.
     """
     return await _unbroken(_put_back(db, ids, send, again=again))
 

@@ -78,7 +78,7 @@ async def recorded_outcome(
 
 
 class Recorded(NamedTuple):
-    """An outcome, and the user whose command had it."""
+    """An outcome, and the user of its command."""
 
     user_id: str
     outcome: Outcome

@@ -26,7 +26,7 @@ class EventOrigin(BaseModel):
     command_id: str | None = None
     source: tuple[int, int, int] | None = None  # partition, offset, index
     truncated: bool = False
-    replayed: bool = False  # published again, for those who lost it; may have been received before
+    replayed: bool = False  # published again; may have been received before
 
 
 class GraphExecutionEvent(GraphExecution, EventOrigin):

@@ -63,7 +63,7 @@ class NodeExecutionStats(Stats):
         ]
         | None
     ) = None
-    # Pins whose values moderation removed, with the messages to show instead.
+    # Pins with values that moderation removed, and the messages to show instead.
     cleared_inputs: dict[str, list[str]] | None = None
     cleared_outputs: dict[str, list[str]] | None = None
 

@@ -1,7 +1,7 @@
 """Wording: plain technical English, measured by habits that it does not have.
 
 Counts are per 10,000 words of docstrings and comments, and of manuals without their code blocks.
-The limits are the counts of the day on which they were set. They only ever fall.
+The limits are the counts of the day on which they were set, rounded up. They only ever fall.
 """
 
 import ast
@@ -24,11 +24,11 @@ HABITS = {
     },
 }
 LIMITS = {
-    "code": {"what": 47.2, "tell, say": 19.5, "who": 23.5},
-    "manuals": {"what": 64.8, "tell, say": 42.6, "who": 23.8},
+    "code": {"what": 2.0, "tell, say": 1.0, "who": 7.0},
+    "manuals": {"what": 64.5, "tell, say": 42.4, "who": 23.7},
 }
 FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
-MOST_FRAGMENTS = 7.4  # percent of docstrings
+MOST_FRAGMENTS = 1.0  # percent of docstrings
 PROGRAMS = (
     *MODULES,
     *(one for room in ("bench", "docs", "ops") for one in (ROOT / room).rglob("*.py")),

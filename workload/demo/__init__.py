@@ -1,4 +1,4 @@
-"""The demo: simulated runs through everything real, and a receipt that says nothing was lost."""
+"""The demo: simulated runs through the real pipeline, and a receipt that nothing was lost."""
 
 from execstream.workload.demo.performance import ENDING, Demo
 from execstream.workload.demo.receipt import Receipt

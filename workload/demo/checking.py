@@ -1,4 +1,4 @@
-"""Comparing what stands in Postgres with an independent fold of what the topic holds.
+"""Comparison of the rows in Postgres with an independent fold of the topic.
 
 Partition by partition, in processes of their own: the fold is not fast. Each reads its part of the
 topic twice, first for where the last command of each run is, so that a run is compared and
@@ -43,7 +43,7 @@ select next_offset, base from consumer_offset
 
 
 class PartitionSlice(NamedTuple):
-    """What came to one partition while the demo ran, its own lines of `file` among it."""
+    """Records of one partition while the demo ran, its own lines of `file` among them."""
 
     file: Path
     sent: int  # lines of the file that were sent, to all partitions
@@ -54,9 +54,10 @@ class PartitionSlice(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How many top-level runs of the demo a share has, how many of its commands somebody else
-    sent, where rows differ, and how many commands were not compared. `others` is None when the
-    check was given up before it could tell."""
+    """Top-level runs of the demo in a share, its commands from other producers, differences of
+    rows, and the number of commands that were not compared. `others` is None when the check was cut
+    short before it was known.
+    """
 
     runs: int
     others: int | None
@@ -70,9 +71,10 @@ async def check(
     on_progress: Callable[[int, int], None],
     gives_up: Callable[[], bool],
 ) -> list[Verdict]:
-    """A verdict for each share; `on_progress` is told how many commands of how many are folded.
+    """A verdict for each share; `on_progress` is called with the numbers of folded and of all
+    commands.
 
-    Once `gives_up` answers true, the verdicts are of what has been compared until then.
+    Once `gives_up` returns true, the verdicts cover the commands compared until then.
     """
     context = get_context("spawn")
     folded: Synchronized[int] = context.Value("q", 0)
@@ -98,7 +100,7 @@ async def check(
 
 
 async def _all_done(checks: Iterable[asyncio.Future[Verdict]], look: Callable[[], None]) -> None:
-    """Return when all are done, or raise what one of them did."""
+    """Return when all are done, or raise the error of one of them."""
     running = set(checks)
     while running:
         done, running = await asyncio.wait(
@@ -129,7 +131,7 @@ def check_slice(share: PartitionSlice, settings: Settings) -> Verdict:
 
 async def _check(share: PartitionSlice, settings: Settings) -> Verdict:
     topic = settings.topic_prefix + COMMANDS.name
-    # Workers go on: what one snapshot shows is the fold up to the offset that it shows.
+    # Workers keep running: the rows of one snapshot are the fold up to the offset in it.
     async with (
         snapshot(settings.postgres, settings.schema_) as connection,
         consumer(settings.kafka) as reader,
@@ -168,8 +170,8 @@ class _Reading:
         self.folded_count = 0
 
     async def last_of_runs(self) -> tuple[dict[bytes, int], int]:
-        """Where the last command of each key of the demo is; and how many commands of the share
-        are not its own.
+        """Offsets of the last command of each key of the demo; and the number of commands of the
+        share from other producers.
 
         Its own are the lines of its file, in order. One that is missing makes all after it those
         of others, and so the demo's lost.
@@ -191,7 +193,7 @@ class _Reading:
     async def folded(
         self, last: Mapping[bytes, int], base: int, max_command_bytes: int
     ) -> AsyncIterator[list[Reference]]:
-        """Folds of one key each, some at a time; a fold needs no more than what has its key."""
+        """Folds of one key each, some at a time; a fold needs only the records of its key."""
         folds: dict[bytes, Reference] = {}
         complete: list[Reference] = []
         async for record in self._records():
@@ -223,7 +225,7 @@ class _Reading:
 
 
 def _lines(share: PartitionSlice) -> Iterator[Sent]:
-    """What the demo sent to the partition of a share."""
+    """The commands that the demo sent to the partition of a share."""
     for line in islice(read_lines(share.file), share.sent):
         if partition_of(line.key, share.partitions) == share.partition:
             yield line

@@ -1,4 +1,4 @@
-"""What can be seen of the pipeline from outside: Kafka's ends, Postgres's rows, Redis's count."""
+"""External observation of the pipeline: Kafka's ends, Postgres's rows, Redis's count."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Offsets = Mapping[int, int]  # by partition
 
 
 class Outcomes(NamedTuple):
-    """How many commands had each outcome, of all time."""
+    """The number of commands with each outcome, of all time."""
 
     applied: int
     duplicate: int
@@ -29,7 +29,7 @@ class Outcomes(NamedTuple):
     quarantined: int
 
     def since(self, before: "Outcomes") -> "Outcomes":
-        """How many there were since then."""
+        """The numbers since then."""
         return Outcomes(*(now - then for now, then in zip(self, before, strict=True)))
 
 
@@ -106,11 +106,11 @@ class Observer:
         return Judged(Outcomes(*outcomes), {row["partition"]: row["next_offset"] for row in rows})
 
     async def applied(self, ends: Offsets) -> bool:
-        """Whether the workers have come to these ends of the commands."""
+        """Return whether the workers have reached these ends of the commands."""
         return await self._reached("apply", self._commands, ends)
 
     async def catalogued(self, ends: Offsets) -> bool:
-        """Whether the workers have come to these ends of the catalogue."""
+        """Return whether the workers have reached these ends of the catalogue."""
         return await self._reached("catalogue", self._catalogue, ends)
 
     async def _reached(self, consumer: str, topic: str, ends: Offsets) -> bool:
@@ -119,34 +119,35 @@ class Observer:
         return all(positions.get(partition, 0) >= end for partition, end in ends.items())
 
     async def statuses(self, since: datetime) -> Counter[str]:
-        """How many runs created since then are in each status."""
+        """The number of runs created since then, by status."""
         return Counter({row[0]: row[1] for row in await self._db.fetch(_STATUSES, since)})
 
     async def events_due(self, begins: Offsets) -> int:
-        """How many events must have been published for commands from these offsets on."""
+        """The number of events that must have been published for commands from these offsets on."""
         due = await self._db.fetchval(
             _EVENTS_DUE, self._commands, list(begins), list(begins.values())
         )
         return int(due or 0)
 
     async def event_ends(self) -> dict[int, int]:
-        """Where the events topic ends."""
+        """The ends of the events topic."""
         partitions = range(EVENTS.partitions)
         wanted = [TopicPartition(self._events, partition) for partition in partitions]
         ends = await self._kafka.end_offsets(wanted)
         return {place.partition: end for place, end in ends.items()}
 
     async def published(self) -> int:
-        """How many events the bridge has published or found without a subscriber, as far as Redis
-        remembers."""
+        """The number of events that the bridge has published or found without a subscriber, as far
+        as Redis remembers.
+        """
         return await self._redis.published()
 
     async def tallied(self, ends: Offsets) -> bool:
-        """Whether the tally has come to these ends of the events."""
+        """Return whether the tally has reached these ends of the events."""
         return await self._reached("tally", self._events, ends)
 
     async def bridged(self, ends: Offsets) -> bool:
-        """Whether the bridge has come to these ends of the events."""
+        """Return whether the bridge has reached these ends of the events."""
         places = await self._redis.load()
         positions = {partition: place.next_offset for partition, place in places.items()}
         return all(positions.get(partition, 0) >= end for partition, end in ends.items() if end)

@@ -31,11 +31,11 @@ POLL = 0.1  # seconds
 STATUS_POLL = 0.5  # seconds; counting runs is dearer than the rest
 LOOKS_KEPT = 36_000  # an hour of them
 PATIENCE = 60.0  # seconds without any progress until the rest counts as lost
-ENDING = 60.0  # seconds, after the demo was told to end, for what was sent; and again for the check
+ENDING = 60.0  # seconds for sent commands once the demo was asked to end; and for the check
 
 
 class _Figures(NamedTuple):
-    """Of all time, as far as it is remembered."""
+    """Figures of all time, as far as they are remembered."""
 
     judged: Judged
     events: int
@@ -48,9 +48,9 @@ class Demo:
     Attributes:
         started: simulated time begins here; no run is older.
         names: of graphs and blocks, by id.
-        producer: counts what was sent and acknowledged, once there is one.
-        outcomes: of the commands since this demo began, those of others among them.
-        statuses: how many runs are in each.
+        producer: counts sent and acknowledged commands, once there is one.
+        outcomes: of the commands since this demo began, those of other producers among them.
+        statuses: number of runs in each.
         events: published since then.
         redis_messages: the same on Redis.
     """
@@ -114,11 +114,11 @@ class Demo:
     async def receipt(
         self, settings: Settings, urls: dict[str, str], on_progress: Callable[[int, int], None]
     ) -> Receipt:
-        """Check the rows and sum up; `on_progress` is told how many commands of how many are
-        checked. When all is good, the file goes.
+        """Check the rows and sum up; `on_progress` is called with the numbers of checked and of all
+        commands. When all is good, the file is deleted.
 
-        The check is cut short when the demo is told to end, or `ENDING` after it began if the demo
-        had been told before.
+        The check is cut short when the demo is asked to end, or `ENDING` after it began if the demo
+        had been asked before.
         """
         if self._give_up_at < math.inf:
             self._end_within(ENDING)
@@ -161,7 +161,7 @@ class Demo:
         return receipt
 
     def cut_short(self) -> None:
-        """Have the check end with what it has compared."""
+        """Have the check end with the commands compared so far."""
         self._end_within(0)
 
     def _end_within(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The receipt: what was sent, what became of it, and whether the rows are as they must be."""
+"""The receipt: commands sent, their outcomes, and the differences of rows."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +8,11 @@ import msgspec
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of contract section 7.
 
-    `others`: commands that somebody else sent meanwhile; the outcomes are of these, too.
-    `waiting`: commands that Kafka has and the workers have not come to, as the demo was ended; they
-    will be applied when workers run. `unchecked`: commands whose rows were not compared, as the
-    check was cut short.
-    `seconds`: from the first command sent to the last event acknowledged. `differences` says
-    where rows are not as the independent fold has them; empty is as it must be.
+    `others`: commands that other producers sent meanwhile; the outcomes are of these, too.
+    `waiting`: commands that Kafka has and the workers have not reached, as the demo was ended; they
+    will be applied when workers run. `unchecked`: commands with rows that were not compared, as the
+    check was cut short. `seconds`: from the first command sent to the last event acknowledged.
+    `differences` lists rows that differ from the independent fold; it must be empty.
     """
 
     runs: int
@@ -37,5 +36,5 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing was lost and all rows are right."""
+        """Return whether nothing was lost and all rows are right."""
         return self.lost == 0 and not self.differences

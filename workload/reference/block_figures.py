@@ -12,8 +12,9 @@ _ENDS = ("COMPLETED", "FAILED")
 
 
 def block_figures(events: Iterable[Mapping[str, Json]]) -> dict[str, Counter[str]]:
-    """By block: `added`, `added_failed`, `ended`, `failed`, `terminated`, `cascaded` and
-    `skewed`."""
+    """Count by block: `added`, `added_failed`, `ended`, `failed`, `terminated`, `cascaded` and
+    `skewed`.
+    """
     figures: dict[str, Counter[str]] = {}
     run_moves: set[tuple[str, str]] = set()
     for event in events:

@@ -17,7 +17,7 @@ Steps = Mapping[str, Row]
 
 
 class RefusedError(Exception):
-    """Understood, but the rules say no."""
+    """Understood, and rejected by the rules."""
 
     def __init__(self, reason: str, detail: dict[str, Json] | None = None) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""JSON with exact numbers, and with what its duplicate names replace.
+"""JSON with exact numbers, and with the values that its duplicate names replace.
 
 Numbers become `int` or `Decimal`, never `float`, so that nothing about them is lost.
 """
@@ -29,7 +29,7 @@ class Object(dict[str, Json]):
 
 
 def read_json(value: bytes | str) -> Json:
-    """JSON with exact numbers; `ValueError` for what the contract calls `not_json`."""
+    """JSON with exact numbers; `ValueError` for values that the contract calls `not_json`."""
     text = value.decode() if isinstance(value, bytes) else value
     parsed = json.loads(
         text,

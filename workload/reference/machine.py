@@ -30,7 +30,7 @@ _STAMP_OF = {
 
 
 class Outcome(NamedTuple):
-    """What became of a record: `applied`, `duplicate`, `refused` or `dead`, and why."""
+    """The outcome of a record: `applied`, `duplicate`, `refused` or `dead`, and the reason."""
 
     kind: str
     reason: str | None = None
@@ -127,7 +127,7 @@ class Reference:
         return Outcome("applied")
 
     def _was_applied(self, applying: _Applying) -> bool:
-        """Also raises the reasons that are told before `duplicate`."""
+        """Also raises the reasons that come before `duplicate`."""
         command = applying.command
         if command["type"] != "kv.set":
             run = self.runs.get(command["graph_exec_id"])
@@ -362,7 +362,7 @@ class Reference:
 
 
 def _scope(command: Command) -> str:
-    """What a command id must be unique in. A user may be called like a run: keep them apart."""
+    """The scope of a unique command id. A user may be called like a run: keep them apart."""
     return f"{'user' if command['type'] == 'kv.set' else 'run'}/{key_of(command)}"
 
 

@@ -1,6 +1,6 @@
-"""From bytes to a command, or to the reason why the record is a dead letter.
+"""Decoding: from bytes to a command, or to the reason why the record is a dead letter.
 
-Follows `docs/contract.md`, section 2, in the order in which reasons are told.
+Follows `docs/contract.md`, section 2, in the order of the reasons there.
 """
 
 import re
@@ -87,7 +87,7 @@ def read_event(value: bytes) -> dict[str, Json]:
 
 
 def without_nulls(fields: dict[str, Json]) -> dict[str, Json]:
-    """Without absent fields: null (but for `data`, where it is a value) and `dry_run: false`."""
+    """Drop absent fields: null (except for `data`, where it is a value) and `dry_run: false`."""
     return {
         name: value
         for name, value in fields.items()
@@ -102,7 +102,7 @@ def key_of(command: Command) -> str:
 
 
 def levels(value: bytes) -> int:
-    """How deep brackets nest outside strings, in JSON or in what is none."""
+    """The depth of brackets outside strings, in JSON or any other bytes."""
     if value.count(b"{") + value.count(b"[") <= MAX_LEVELS:
         return 0  # cannot be too deep, whatever it is
     depth = deepest = 0

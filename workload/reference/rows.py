@@ -7,7 +7,7 @@ from execstream.workload.reference.reading import Command
 
 Row = dict[str, Any]
 
-# What `graph.create` may bring, and a hard delete erases.
+# Fields that `graph.create` may bring, and a hard delete erases.
 BROUGHT = ("inputs", "credential_inputs", "nodes_input_masks")
 
 
@@ -39,7 +39,7 @@ def new_run(command: Command, partition: int) -> Row:
 
 
 def new_step(run: Row, step_id: str, node: Row, status: str, at: datetime) -> Row:
-    """A step of `node` (`node_id`, `block_id`), whose `node.added` is the run's next entry."""
+    """A step of `node` (`node_id`, `block_id`); its `node.added` is the run's next entry."""
     return {
         "id": step_id,
         "graph_exec_id": run["id"],

@@ -70,5 +70,5 @@ def _row(row: Row) -> TableRow:
 
 
 def _is_json(column: str, value: object, row: Row) -> bool:
-    """Whether a value is JSON, null among it, and not an absent value."""
+    """Return whether a value is JSON, null included, and not an absent value."""
     return value is not None or (column == "data" and row.get("type") in _WITH_DATA)

@@ -39,7 +39,7 @@ def _illegal(value: bytes, draws: Draws) -> bytes:
         case "node.update" | "graph.update" if "status" in command:
             pass  # nor does this one
         case "kv.set":
-            command["at"] = "1970-01-01T00:00:00Z"  # older than what was set just now
+            command["at"] = "1970-01-01T00:00:00Z"  # older than the value set just now
         case _:
             command |= {"type": "graph.update", "status": "INCOMPLETE"}
     return encode(command)

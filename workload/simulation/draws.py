@@ -55,7 +55,7 @@ class Draws:
         return choices[self.integer(0, len(choices) - 1)]
 
     def fate(self, mix: Mix) -> Fate:
-        """How a run shall go."""
+        """The fate of a run."""
         at = self._random.random()
         for fate, share in mix.fates():
             if at < share:
@@ -80,7 +80,7 @@ class Draws:
         return int(median_seconds * SECOND * self._random.lognormvariate(0, _SPREAD)) + 1
 
     def duration(self, block_type: str) -> int:
-        """How long a step runs, in microseconds."""
+        """The duration of a step, in microseconds."""
         return self.microseconds(_MEDIAN_SECONDS.get(block_type, 0.005))
 
     def payload(self, mix: Mix) -> Json:

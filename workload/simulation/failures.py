@@ -1,7 +1,7 @@
 """Errors of failing steps, as providers and blocks word them.
 
-Few families, whose changing parts are numbers, ids and addresses: fingerprints group them, as they
-do those of real runs.
+Few families with numbers, ids and addresses as variable parts: fingerprints group them, as they do
+those of real runs.
 """
 
 from execstream.workload.simulation.draws import Draws

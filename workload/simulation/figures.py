@@ -7,7 +7,7 @@ _MODEL_SHARE = {"AI": 1.0, "STANDARD": 0.3}
 
 
 def step_stats(draws: Draws, block_type: str) -> Fields:
-    """What a step used; walltime and cputime in seconds, cost in cents."""
+    """The usage of a step; walltime and cputime in seconds, cost in cents."""
     walltime = draws.figure(3)
     stats: Fields = {
         "walltime": walltime,
@@ -60,7 +60,7 @@ class RunFigures:
         }
 
     def final(self) -> Fields:
-        """The run's stats with what is said about it at its end."""
+        """The run's stats with the verdict at its end."""
         verdict = {
             "activity_status": self._draws.text(80),
             "correctness_score": self._draws.figure(1),

@@ -1,6 +1,6 @@
 """Graphs to walk: nodes running blocks, links from output pins to input pins, nested graphs.
 
-The files are those of `examples/graphs` (its README tells their form).
+The files are those of `examples/graphs` (its README describes their form).
 """
 
 from collections.abc import Iterable, Iterator

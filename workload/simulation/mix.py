@@ -1,4 +1,4 @@
-"""How many runs and records go another way than straight to COMPLETED."""
+"""The numbers of runs and records that do not go straight to COMPLETED."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ FIELD_ESCAPES = 0.7  # of payloads, which makes 36 % of commands
 
 
 class Fate(Enum):
-    """How a run goes; `RESUMED` is TERMINATED on the way, then taken up again."""
+    """The fate of a run; `RESUMED` is TERMINATED on the way, then resumed."""
 
     COMPLETED = auto()
     FAILED = auto()
@@ -62,5 +62,5 @@ class Mix:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether bad records are among the good ones."""
+        """Return whether bad records are among the good ones."""
         return any((self.duplicates, self.illegal, self.malformed))

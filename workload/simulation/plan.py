@@ -1,4 +1,4 @@
-"""What a walk needs to know of a graph, worked out once per graph.
+"""The plan of a graph for a walk, worked out once per graph.
 
 Which links close a loop, which pins a step waits for, which output pins speak when.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from execstream.workload.simulation.graphs import Graph, Link, Node
 
 _TOOL = "tools_^_"
-# Pins that say something only when something went wrong.
+# Pins that have a value only after a failure.
 _ERROR_PINS = frozenset(
     {
         "error",
@@ -34,7 +34,7 @@ class Way:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """A node with its pins sorted by what they mean to a walk.
+    """A node with its pins sorted by their role in a walk.
 
     A step is complete with a value on each of `static_pins` (kept from earlier steps or its
     own) and on each of `entry_pins`, or, in a later round of a loop, of `loop_pins`: those

@@ -1,6 +1,6 @@
 """One run walking its graph, as an executor would move it.
 
-The rules are told in `docs/simulation.md`: what a step waits for, how values travel, how loops
+`docs/simulation.md` has the rules: the inputs that a step waits for, how values travel, how loops
 are bounded, how a run ends.
 """
 
@@ -47,7 +47,7 @@ class NodeState:
     ended: int = 0
 
     def is_complete(self, step: Step) -> bool:
-        """Whether the step has all it waits for."""
+        """Return whether the step has all inputs that it waits for."""
         plan, pins = self.plan, step.inputs.keys()
         if not plan.static_pins <= (pins | self.kept.keys()):
             return False
@@ -59,7 +59,7 @@ class NodeState:
 
 
 class Run:
-    """A run from its creation to its end; `on_end` is told the status it ended in."""
+    """A run from its creation to its end; `on_end` is called with the status it ended in."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Run:
         self._fired: dict[int, int] = {}
         self._begun = 0
         self._active = 0
-        self._life = 0  # a resumed run is in its next life: what the last one planned is void
+        self._life = 0  # a resumed run is in its next life: the plans of the last one are void
         self._status = "INCOMPLETE"
         self._figures = RunFigures(self._draws)
 
@@ -288,7 +288,7 @@ class Run:
             self._later(self._draws.microseconds(_PAUSE), self._resume, "TERMINATED")
 
     def _terminate(self, *, to_resume: bool = False) -> None:
-        """End here; what shall be resumed is put away before the run's end can fail it."""
+        """End here; steps to be resumed are put away before the run's end can fail them."""
         for child in self._children:
             child.stop()
         if to_resume:

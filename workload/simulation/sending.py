@@ -8,7 +8,7 @@ from execstream.workload.simulation.wire import Fields, Json
 from execstream.workload.simulation.world import World
 
 MAX_BATCH = 1000  # steps of one `node.update_many`
-# Of the steps, those whose id the producer chooses; the others get a derived one.
+# The share of steps with an id chosen by the producer; the others get a derived one.
 _NAMED_STEPS = 0.25
 
 

@@ -32,7 +32,7 @@ class Simulation(Iterator[Sent]):
 
     @property
     def runs(self) -> int:
-        """How many runs have begun so far, children included."""
+        """The number of runs begun so far, children included."""
         return self._world.runs
 
     def __next__(self) -> Sent:

@@ -1,4 +1,4 @@
-"""Simulated time and what happens in it: callbacks by time, records in the order they are sent."""
+"""Simulated time and its events: callbacks by time, records in the order they are sent."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ _TICK = 40
 
 
 class World:
-    """What all runs of a simulation share. `runs`: how many began, children included."""
+    """State that all runs of a simulation share. `runs`: the number begun, children included."""
 
     def __init__(
         self,
