@@ -27,6 +27,8 @@ _LOGGED = re.compile(r"\blog\.(?:debug|info|warning|error|critical)\(\s*\"([\w.]
 _TOLD = re.compile(r"^\| (`[^|]+`) \| (?:debug|info|warning|error|critical) \|", re.MULTILINE)
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+_RECORD = ["Context", "Decision", "Measured", "Consequences", "Reasons to reconsider"]
+_LONGEST_RECORD = 50  # lines, a page
 
 
 def anchors(text: str) -> set[str]:
@@ -64,6 +66,20 @@ def test_commands_that_are_shown_exist(name: str) -> None:
     targets = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
     assert set(re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)) <= set(targets)
     assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)
+
+
+def test_decisions_have_one_form() -> None:
+    """Each record is in the index, has the same parts and fits on a page."""
+    folder = ROOT / "docs/decisions"
+    records = sorted(folder.glob("[0-9]*.md"))
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", index, re.MULTILINE) == [f.name for f in records]
+    for record in records:
+        text = record.read_text(encoding="utf-8")
+        title, *parts = _HEADING.findall(text)
+        assert title.startswith(f"{record.name[:4]}: ")
+        assert parts == _RECORD, record.name
+        assert len(text.splitlines()) <= _LONGEST_RECORD, record.name
 
 
 def test_the_container_to_develop_in_is_set_up() -> None:
