@@ -25,7 +25,7 @@ HABITS = {
 }
 LIMITS = {
     "code": {"what": 2.0, "tell, say": 1.0, "who": 7.0},
-    "manuals": {"what": 64.5, "tell, say": 42.4, "who": 23.7},
+    "manuals": {"what": 5.0, "tell, say": 3.0, "who": 6.0},
 }
 FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
 MOST_FRAGMENTS = 1.0  # percent of docstrings
