@@ -3,8 +3,8 @@
     python -m bench.as_of [--steps 10000] [--pages 200] [--limit 25] --stack STACK_JSON
 
 The run is made by the rules, in a schema of its own that is dropped afterwards: each step gets two
-inputs, runs, emits twice and ends, with up to 50 of them under way at once. Moments and cursors
-are drawn evenly over its entries and its steps. Load average is printed beside.
+inputs, runs, emits twice and ends, with up to 50 of them in flight at once. Moments and cursors are
+drawn evenly over its entries and its steps. Load average is printed beside.
 """
 
 import argparse

@@ -129,7 +129,8 @@ async def drain(
     machine: Machine | None = None,
 ) -> Figures:
     """Start the processes of `roles`, and measure from their first commit until all of them are at
-    their ends. The backlog is there already."""
+    their ends. The backlog exists already.
+    """
     machine, total, finished = machine or Machine(), sum(ends.values()), {}
     async with (
         connected(settings) as db,

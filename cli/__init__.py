@@ -86,7 +86,7 @@ _COMMANDS = {
     "config": _Command("The settings: show."),
     "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
 }
-# They go on whatever a row is, log it, and export how many there were.
+# They continue after any unreadable row, log it, and export the number of them.
 _SERVING = ("up", "demo", "worker", "serve")
 for _name, _command in _COMMANDS.items():
     _function = "list_runs" if _name == "list" else _name
@@ -109,7 +109,7 @@ def main() -> None:
             end_without_reader()
         raise
     except asyncio.CancelledError:
-        sys.exit(0)  # by SIGTERM, while something was starting or ending
+        sys.exit(0)  # by SIGTERM, during a start or an end
     except Exception as error:  # noqa: BLE001 - its traceback is printed
         _end_with_error(error)
     finally:

@@ -24,7 +24,7 @@ alerts = App(name="alerts", help="Blocks that fail and runs that are stuck.")
 
 
 class NoSuchAlert(Fatal):
-    """There is no alert of that id."""
+    """No alert has that id."""
 
 
 @alerts.command(name="list")

@@ -42,8 +42,8 @@ async def check(
 ) -> int:
     """Find the lines that would become dead letters, and the partitions of all. Nothing is sent.
 
-    Empty lines are left out. No server is needed. Whether the rules accept a command depends on
-    its run, which is not looked at. Exit code 1 when a line is wrong.
+    Empty lines are left out. No server is needed. Whether the rules accept a command depends on its
+    run, which is not read. Exit code 1 when a line is wrong.
 
     Parameters
     ----------

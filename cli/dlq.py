@@ -55,7 +55,7 @@ Until = Annotated[str | None, Parameter(help="Received before this time.")]
 
 
 class NoSuchLetter(Fatal):
-    """There is no dead letter of that id."""
+    """No dead letter has that id."""
 
 
 class NothingNamed(Fatal):
@@ -132,7 +132,7 @@ async def redrive(
 ) -> int:
     """Put dead letters back on the commands topic, and print the outcome of each.
 
-    A letter is redriven once. Exit code 1 when one is dead again or nothing was heard of it.
+    A letter is redriven once. Exit code 1 when one is dead again or its outcome is unknown.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ async def rebase_command(
     force: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Have the consumers of a topic that was lost and made again begin at its beginning.
+    """Reset the consumers of a recreated topic to its beginning.
 
     Stop the workers first. Sources of new commands continue above the old ones, so no consumer
     takes new events for repeats; dead letters of the old topic are set apart.
@@ -76,7 +76,7 @@ async def rebase_command(
     Parameters
     ----------
     topic
-        Which one was made again.
+        The recreated one.
     force
         Also when all positions are inside the topic: it has grown beyond them since.
     """

@@ -1,4 +1,4 @@
-"""`execstream replay BUNDLE`: the runs of a bundle, to be looked at without their topics."""
+"""`execstream replay BUNDLE`: the runs of a bundle, to be read without their topics."""
 
 from pathlib import Path
 

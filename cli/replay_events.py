@@ -1,4 +1,4 @@
-"""`execstream replay --events`: events once more, for consumers that lost theirs."""
+"""`execstream replay --events`: events again, for consumers that lost theirs."""
 
 from contextlib import AsyncExitStack
 

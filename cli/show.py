@@ -21,7 +21,7 @@ from execstream.streams.moments import Moment, parse_moment
 
 
 class NoSuchRun(Fatal):
-    """There is no run of that id, or it was deleted."""
+    """No run has that id, or it was deleted."""
 
 
 async def show(
@@ -31,7 +31,7 @@ async def show(
     as_of: str | None = None,
     json: Json = False,
 ) -> None:
-    """Show one run with its steps, as it is or as it was.
+    """Show one run with its steps, now or as of a moment.
 
     Parameters
     ----------

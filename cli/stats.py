@@ -1,4 +1,4 @@
-"""`execstream stats`: how blocks fare."""
+"""`execstream stats`: figures of blocks."""
 
 import asyncio
 from datetime import UTC, datetime

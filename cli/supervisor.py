@@ -21,7 +21,7 @@ from execstream.config.settings import SUPERVISOR, Settings
 
 ROLES = ("apply", "tally", "bridge")
 WORKER = "worker-"  # stands before a role, among names of processes
-SERVER = "http"  # the one that is no worker
+SERVER = "http"  # the one that is not a worker
 
 FIRST_PAUSE = 0.2  # seconds before a restart, doubled while it keeps ending
 LONGEST_PAUSE = 5.0  # seconds

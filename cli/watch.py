@@ -1,4 +1,4 @@
-"""`execstream watch`: how everything fares, live at the terminal."""
+"""`execstream watch`: the state of the installation, live at the terminal."""
 
 import asyncio
 from contextlib import AsyncExitStack

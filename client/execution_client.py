@@ -107,7 +107,7 @@ class ExecutionClient(Writing):
         Args:
             command: a dict as in contract section 2, or one of `streams.commands`. `id` and `at`
                 are filled in where a dict lacks them; NaN becomes null, and a Decimal a number.
-            timeout: seconds; without it a broker that is away is waited for.
+            timeout: seconds; without it the call waits for an unavailable broker.
             headers: carried on to the events: `traceparent`, `tracestate`.
             partition: that of its run, where a foreign partitioner created it; by default that of
                 the key. `call` and the named methods look it up.
@@ -136,7 +136,7 @@ class ExecutionClient(Writing):
         A `reply_to` that the command names is replaced by the client's own.
 
         Raises:
-            OutcomeUnknown: Kafka has it, but nothing was heard for `timeout` seconds.
+            OutcomeUnknown: Kafka has it, but no reply came for `timeout` seconds.
             NotDelivered: Kafka did not confirm it for `timeout` seconds.
             ValueError: it would become a dead letter; nothing was sent.
             aiokafka.errors.KafkaError: Kafka did not take it.

@@ -34,8 +34,8 @@ class Writing(ABC):
 
     All raise `CommandRefused`, `CommandDead` and `CommandQuarantined` when the command changed
     nothing, within `timeout` seconds `execstream.NotDelivered` when Kafka did not confirm it and
-    `execstream.OutcomeUnknown` when nothing is heard of it, and ValueError, before anything is
-    sent, when the arguments make no valid command.
+    `execstream.OutcomeUnknown` when no reply comes, and ValueError, before anything is sent, when
+    the arguments do not make a valid command.
     """
 
     @abstractmethod

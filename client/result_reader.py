@@ -49,7 +49,7 @@ class ResultReader:
     ) -> Outcome | None:
         """Return the outcome of the command at that place, None while it is not known.
 
-        While Postgres is away nothing takes effect, and it may come back in time.
+        While Postgres is unavailable nothing takes effect, and it may return in time.
         """
         with suppress(*AWAY):
             return await recorded_outcome(await self.pool(), command, topic, partition, offset)

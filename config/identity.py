@@ -46,7 +46,7 @@ class Identity:
         self._is_known = asyncio.Event()
 
     async def learn(self) -> None:
-        """Return once the cluster is known, which takes as long as Kafka is away."""
+        """Return once the cluster is known, which takes as long as Kafka is unavailable."""
         while self.installation.cluster_id is None:
             try:
                 found = await find_cluster_id(self._bootstrap)

@@ -353,7 +353,7 @@ def _shown(field: str, value: object) -> object:
 
 
 def unknown_variables() -> list[str]:
-    """Return a sentence for each variable with our prefix that is no setting.
+    """Return a sentence for each variable with our prefix that is not a setting.
 
     A child of `up` returns none, since its parent has the same variables.
     """

@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 def build_app(
     settings: Settings, sender: CommandSender, failed: Callable[[], None] = lambda: None
 ) -> FastAPI:
-    """The application; `failed` is called when it cannot go on and should be started anew."""
+    """The application; `failed` is called when it cannot continue and should be restarted."""
 
     def ended(reading: asyncio.Task[None]) -> None:
         if not reading.cancelled():

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from execstream.dashboard.problems import RETRY_AFTER, problem
 
 MAX_CONNECTIONS = 3_000
-RESERVED_FILES = 256  # file descriptors for everything that is no connection of a client
+RESERVED_FILES = 256  # file descriptors for everything except connections of clients
 MAX_HEADER_BYTES = 16 * 1024  # of the request line and all header lines
 MAX_HEADERS = 100
 HEADERS_WITHIN = 10.0  # seconds until the headers of a request are complete
@@ -49,7 +49,7 @@ class BoundedConnection(H11Protocol):
         # `request.state.connection` of each request
         super().__init__(config, server_state, app_state | {"connection": self}, _loop)
         self.conn = self._parser = _BoundedParser()
-        self.waiting_since: float | None = None  # loop time; None while a request is under way
+        self.waiting_since: float | None = None  # loop time; None during a request
         self._request: tuple[object, object] | None = None
         self._paused_since: float | None = None
         self._moved_at = self.loop.time()
@@ -166,7 +166,7 @@ class BoundedConnection(H11Protocol):
     def _refuse(
         self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
     ) -> None:
-        """Answer with a problem and close; cut the answer that is under way, if there is one."""
+        """Answer with a problem and close; cut the answer in progress, if there is one."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()

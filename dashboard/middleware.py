@@ -126,7 +126,7 @@ def _add_headers(message: Message) -> None:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that a request came to, which names no sender."""
+    """The template of a request's route, which names no sender."""
     route: Any = scope.get("route")
     return getattr(route, "path", "") or "page"  # files of the page have no route of their own
 

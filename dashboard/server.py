@@ -14,7 +14,7 @@ from execstream.dashboard.connections import BoundedConnection
 from execstream.dashboard.services import CommandSender
 from execstream.streams.errors import Fatal
 
-STOP_WITHIN = 5  # seconds for requests that are under way
+STOP_WITHIN = 5  # seconds for requests in progress
 BACKLOG = 2048  # connections that wait to be taken: all browsers come back at once
 
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening there is asked for
@@ -67,7 +67,7 @@ class Server:
         self._server = _Uvicorn(self._app)
 
     async def run(self) -> bool:
-        """Serve until `stop`, or until it cannot go on; whether it was `stop`."""
+        """Serve until `stop`, or until it cannot continue; whether it was `stop`."""
         await self._server.serve([self._socket])
         return self._server.started and not self._has_failed
 

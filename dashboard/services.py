@@ -49,7 +49,8 @@ class CommandSender(Protocol):
 
     async def call(self, command: Command, timeout: float) -> Outcome:  # noqa: ASYNC109
         """Send and wait for the outcome. Raises streams.errors.OutcomeUnknown when Kafka has it,
-        and nothing was heard."""
+        and no reply came.
+        """
 
 
 @dataclass(frozen=True, slots=True)

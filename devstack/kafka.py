@@ -120,7 +120,7 @@ async def answers_metadata(port: int) -> bool:
     except OSError:
         return False
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", request_timeout_ms=5_000)
-    # A broker that is still coming up is no error worth a line in our caller's log.
+    # A broker that is still starting does not deserve an error in our caller's log.
     with _silenced("aiokafka"):
         try:
             await admin.start()

@@ -1,6 +1,6 @@
 """The password of the servers of one state directory: random, readable by its owner alone.
 
-It stands in no command line, which every user of a machine can read. Servers get it by a file of
+It is never in a command line, which every user of a machine can read. Servers get it by a file of
 mode 0600 or through stdin, clients by `stack.json`, which has mode 0600 too.
 """
 

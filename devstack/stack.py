@@ -1,4 +1,4 @@
-"""The three servers as one thing to break, mend, describe and stop."""
+"""The three servers as one unit to break, mend, describe and stop."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ class Stack(Addresses):
     """Kafka, PostgreSQL and Redis, running for this process.
 
     Attributes:
-        state: the directory that keeps everything of theirs.
+        state: the directory that holds all their files.
         lock: held on the directory; closed when the stack is stopped.
     """
 

@@ -66,7 +66,7 @@ class Group(BaseModel):
 
 
 class Brokers:
-    """One connection of each kind. Every question raises ConnectionError while Kafka is away."""
+    """One connection of each kind. Every request raises ConnectionError while Kafka is down."""
 
     def __init__(self, bootstrap: str, access: Mapping[str, Any], topic_prefix: str) -> None:
         self._options = {"bootstrap_servers": bootstrap, **access}

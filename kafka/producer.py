@@ -123,7 +123,7 @@ class Producer:
         try:
             return partition, await offset
         except asyncio.CancelledError:
-            with suppress(ValueError):  # it is under way already
+            with suppress(ValueError):  # it is in flight already
                 self._waiting[partition].remove(record)
             raise
         finally:
@@ -166,7 +166,7 @@ class Producer:
     def _answer(
         self, partition: int, taken: list[_Waiting], delivered: asyncio.Future[Any]
     ) -> None:
-        """Answer the senders of one batch, and go on with those that came meanwhile."""
+        """Answer the senders of one batch, and continue with the senders since then."""
         del self._unacknowledged[partition]
         error = delivered.exception()
         for index, record in enumerate(taken):

@@ -60,7 +60,7 @@ class _Process:
 
 
 def configure_security(security: Security) -> None:
-    """Have all clients that are made from now on get in like this.
+    """Use these settings for all clients that are made from now on.
 
     Raises:
         CertificatesUnusable: one of the files is missing or unusable.

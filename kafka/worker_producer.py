@@ -16,7 +16,7 @@ BROKER_RETRY = 1.0  # seconds
 
 
 class LazyProducer:
-    """Connects when it is first needed, and waits for a broker that is away."""
+    """Connects when it is first needed, and waits for an unavailable broker."""
 
     def __init__(self, bootstrap: str, **options: Any) -> None:
         self._options = {"bootstrap_servers": bootstrap, **client_options(), **options}

@@ -1,7 +1,7 @@
 """Redriving dead letters: page by page, not faster than asked for, with a receipt of each.
 
 Letters go in the order of their records, and each page is sent and marked before the next one is
-looked at, so that an interruption loses nothing, and the operator may begin again.
+read, so that an interruption loses nothing, and the operator may begin again.
 """
 
 import asyncio

@@ -36,7 +36,7 @@ class NotHeld(Fatal):
 
 
 class NotReached(Transient):
-    """No worker has come to the copies in time."""
+    """No worker has reached the copies in time."""
 
 
 class Released(NamedTuple):

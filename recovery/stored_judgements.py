@@ -171,7 +171,7 @@ def _doubt(
 def _resolve(
     doubt: _Doubt, evidence: _Evidence, record: Record, judged: list[Judged]
 ) -> Kept | None:
-    """Put the judgement that stands into `judged`; None when it is today's."""
+    """Put the valid judgement into `judged`; None when it is today's."""
     today, before, letter = judged[doubt.number], doubt.before, doubt.letter
     place = (record.partition, record.offset)
     is_applied = evidence.has_rows or (letter is None and evidence.is_known)

@@ -108,7 +108,7 @@ READ = Profile("execstream", 60.0, _CUSTOM_PLANS)
 FEED = Profile("execstream-feed", 30.0, _CUSTOM_PLANS)
 WRITE = Profile("execstream in {schema}", 30.0)
 MIGRATE = Profile("execstream-migrate")
-# Postgres ends a statement before we stop waiting: one that goes on would keep its locks.
+# Postgres ends a statement before we stop waiting: one that keeps running would keep its locks.
 APPLY = Profile("execstream in {schema}", 30.0, {"statement_timeout": "29s"})
 VERIFY = Profile("execstream-verify", None, _CUSTOM_PLANS)
 # The live schema comes first: indexes and comparisons take no more than one core.

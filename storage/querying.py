@@ -25,7 +25,7 @@ class Where:
             self._conditions.append(condition.format(self.arg(value)))
 
     def add_id(self, condition: str, text: str | None) -> None:
-        """Ask for an id; one that is no UUID is asked for as well, and found nowhere."""
+        """Ask for an id; one that is not a UUID is queried as well, and not found."""
         if text is not None:
             self._conditions.append(condition.format(self.arg(parse_id(text))))
 

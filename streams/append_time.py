@@ -1,7 +1,7 @@
 """The append time of a record, as opposed to the times that its producer names.
 
-Whatever costs something or asks for attention goes by the append time. A topic that was made
-before its broker kept append times has producers' times in its records, which count as unknown.
+Figures with consequences, and alerts, depend on the append time. A topic that was made before its
+broker kept append times has producers' times in its records, which count as unknown.
 """
 
 from datetime import UTC, datetime, timedelta

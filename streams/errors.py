@@ -46,7 +46,7 @@ class Unreachable(Transient):
 
 
 class NotDelivered(Transient):
-    """Kafka did not confirm in time that it has a record; it may come to have it all the same."""
+    """Kafka did not confirm in time that it has a record; it may still arrive there."""
 
     def __init__(self, timeout: float, command_id: str | None = None) -> None:
         what = "the record" if command_id is None else f"command {command_id}"

@@ -29,7 +29,7 @@ from execstream.streams.commands import (
 
 
 def enforcing(kind: Any) -> Any:
-    """Return `kind`, a type, with the forms in it as patterns of msgspec's; structs made anew."""
+    """Return `kind`, a type, with the forms in it as patterns of msgspec's; newly made structs."""
     if isinstance(kind, type) and issubclass(kind, Struct):
         return _enforcing_struct(kind)
     parts = get_args(kind)

@@ -314,7 +314,7 @@ def _step_moved(
 
 
 def derived_id(command_id: str, name: str) -> str:
-    """The id of something the command did not name: the same whenever it is replayed."""
+    """The id of a step or entry that the command did not name: the same whenever it is replayed."""
     digest = sha1(bytes.fromhex(command_id.replace("-", "")) + name.encode()).hexdigest()  # noqa: S324 - as uuid5 does it
     variant = _VARIANTS[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

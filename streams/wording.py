@@ -20,7 +20,7 @@ class Complaint(NamedTuple):
     message: str
 
 
-# Where in a command something is wrong, as msgspec ends its messages.
+# The path of the fault in a command, as msgspec ends its messages.
 _PLACE = re.compile(r" - at (?:`key` in )?`([^`]*)`\Z")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`\Z")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`\Z")
@@ -64,7 +64,7 @@ def describe_misfit(error: str) -> Complaint:
 
 
 def describe_malformed(error: Exception) -> str:
-    """Describe why bytes are no JSON; bytes are counted from 0."""
+    """Describe why bytes are not JSON; bytes are counted from 0."""
     if isinstance(error, UnicodeDecodeError):
         return f"The record is no UTF-8 at byte {error.start}"
     if not (match := _BYTE.match(str(error))):
@@ -77,7 +77,7 @@ def describe_malformed(error: Exception) -> str:
 
 
 def describe_no_moment(error: ValueError) -> str:
-    """Describe why a time of the right form is no moment."""
+    """Describe why a time of the right form is invalid."""
     return f"There is no such time: {str(error)[:MAX_QUOTE]}"
 
 

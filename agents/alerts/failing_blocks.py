@@ -1,6 +1,6 @@
 """Alerts of blocks that fail too often, as a whole or with one class of errors.
 
-All state is in Postgres, so any worker can look, whichever looked before.
+All state is in Postgres, so any worker can judge, whichever did before.
 """
 
 from collections.abc import Iterable, Mapping

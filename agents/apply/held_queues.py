@@ -33,7 +33,7 @@ class Quarantine:
         self._queues: dict[QueueId, Queue] = {}
 
     def clear(self) -> None:
-        """Forget everything: the partitions are lost, or claimed anew."""
+        """Forget everything: the partitions are lost, or claimed again."""
         self._queues.clear()
         self._count()
 

@@ -6,7 +6,7 @@ commit:
 * done, or done before (its answer had got lost): publish and reply;
 * fenced: another worker owns a partition now, everything cached is dropped;
 * a run came into being elsewhere: drop the cache, fold the batch again;
-* Postgres refuses the data: split the batch until the culprit stands alone, dead-letter it;
+* Postgres refuses the data: split the batch until the culprit is alone, dead-letter it;
 * anything transient: the same again after a pause, as long as the partitions are ours;
 * a fault that repeats: the batch is suspect, and is applied in parts (`suspects.py`).
 """
@@ -149,7 +149,7 @@ class Applier:
         return decode_record(record, self._settings.max_command_bytes, judged)
 
     async def _fold_on_committed(self, batch: Batch, decoded: Decoded) -> BatchResult | None:
-        """Fold while the batch before is being committed, and once more if that failed."""
+        """Fold while the batch before is being committed, and again if that failed."""
         folded = await self._fold(batch, decoded)
         await self._committed()
         while folded is not None and folded.generation != self._cache.generation:
@@ -187,7 +187,7 @@ class Applier:
         return folded
 
     def _decoded(self, batch: Batch, cut: Decoded | None, judged: Judged) -> Decoded:
-        """The commands of `batch`; a record may have come to be judged since it was decoded."""
+        """The commands of `batch`; a record may have been judged since it was decoded."""
         if cut is None:
             return decode_batch(batch, self._settings.max_command_bytes, judged)
         if not judged:
@@ -272,7 +272,7 @@ class Applier:
             raise Fault(error)
 
     async def _again(self, batch: Batch, foldings: int = 0) -> None:
-        """Fold and commit `batch` on states loaded anew. Raises Fault."""
+        """Fold and commit `batch` on reloaded states. Raises Fault."""
         self._cache.clear()
         folded = await self._fold(batch)
         if folded is not None:

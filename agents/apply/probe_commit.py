@@ -30,7 +30,7 @@ class _TakenBackError(Exception):
 
 
 async def probe_commit(session: Session, consumer: str, batch: Batch) -> None:
-    """Commit that the partitions of `batch` stand where they are.
+    """Commit the unchanged positions of the partitions of `batch`.
 
     Raises the errors of a commit, also when another worker has taken a partition over.
     """

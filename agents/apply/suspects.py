@@ -60,7 +60,7 @@ Answer = TypeVar("Answer")
 
 
 class Fault(Exception):
-    """Applying a batch has failed, and not because Postgres was away for a moment."""
+    """Applying a batch has failed, and not because Postgres was unavailable for a moment."""
 
     def __init__(self, error: Exception) -> None:
         # Not `str(error)`, to which Postgres adds the row.
@@ -72,7 +72,7 @@ class Suspects:
     """Isolates the records at which batches fail.
 
     Args:
-        apply_again: folds and commits a batch on states loaded anew; raises Fault.
+        apply_again: folds and commits a batch on reloaded states; raises Fault.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Suspects:
         self._depth = 0  # of suspect parts of suspect batches
 
     def forget(self) -> None:
-        """The partitions are lost, or claimed anew."""
+        """The partitions are lost, or claimed again."""
         self._begun.clear()
         self._quarantine.clear()
 

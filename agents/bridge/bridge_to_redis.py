@@ -27,7 +27,7 @@ HINT_EVERY = 2.0  # seconds between commits of Kafka offsets
 
 
 class PositionsInRedis:
-    """Positions as Redis remembers them, else as the group committed them, else the earliest."""
+    """Positions from Redis, else those that the group committed, else the earliest."""
 
     def __init__(self, positions: RedisPositions, kafka_bootstrap: str, group: str) -> None:
         self.places: dict[int, RedisPosition] = {}

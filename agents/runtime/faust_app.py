@@ -4,7 +4,7 @@ Stock Faust costs some 225 µs of CPU per record and commits offsets that can ru
 effect. Two of its extension points, the scheduler and the schema, let it carry one event per fetch,
 with the fetched records as its value; overriding `perform_seek` makes it start where the position
 store says. Faust's deliveries are not trusted: each set of fetched records is stamped, in the
-consumer's thread, with the seek it follows and the offset the fetch went on from.
+consumer's thread, with the seek it follows and the offset at which the fetch continued.
 
 `docs/architecture.md` explains why; a test asserts that the private names used here exist.
 """
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 # Services log by the name of their module; the logs of our subclasses go where Faust's go.
 _FAUST = logging.getLogger("faust")
 
-CLAIM_PATIENCE = 20.0  # seconds Faust waits for a seek before it goes on without
+CLAIM_PATIENCE = 20.0  # seconds that Faust waits for a seek before it continues without
 BROKER_RETRY = 1.0  # seconds
 REFUSAL_RETRY = 1.0  # seconds
 STOP_PATIENCE = 5.0  # seconds for work in flight at the end
@@ -62,7 +62,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(*args)
         fetching = cast(App, self.app).fetching
         consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = fetching
-        consumer._isolation_level = "read_committed"  # aborted transactions are no commands
+        consumer._isolation_level = "read_committed"  # aborted records are not commands
         return consumer
 
     async def partition_counts(self) -> Mapping[str, int]:
@@ -284,7 +284,7 @@ class OneEventPerFetch(DefaultSchedulingStrategy):
 
 
 class Passthrough(faust.Schema[Any, Any]):
-    """Hands the stretches to the agent as they are."""
+    """Hands the fetched records to the agent unchanged."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
         return None
@@ -294,7 +294,7 @@ class Passthrough(faust.Schema[Any, Any]):
 
 
 async def _until_broker_answers(start: Callable[[], Awaitable[None]]) -> None:
-    """Stock Faust exits when the broker is away at start."""
+    """Stock Faust exits when the broker is unavailable at start."""
     while True:
         try:
             await start()

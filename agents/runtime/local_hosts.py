@@ -1,7 +1,7 @@
 """The check of `Host` at the ports of workers.
 
-A worker that listens on loopback answers loopback's names only: else a web page, under a name of
-its own that leads to this machine, could read the worker's answers.
+A worker that listens on loopback answers loopback's names only: otherwise a web page, under a name
+of its own that leads to this machine, could read the worker's answers.
 """
 
 import json

@@ -76,7 +76,7 @@ class _Seen:
 
 
 class Progress:
-    """Watches how the partitions of an app move that it owns, and that it comes to own them."""
+    """Watches the progress of an app's owned partitions, and that it claims assigned ones."""
 
     def __init__(self, app: App, stall_after: float) -> None:
         self._app = app

@@ -116,6 +116,6 @@ def note_retry(what: str, error: Exception, session: Session | None) -> None:
     """Log and count a failure of `what`, and drop the connection it may have spoilt."""
     log.warning("retry", what=what, error=note_waiting(what, error))
     RETRIES.labels(what).inc()
-    # An error of Redis leaves the connection to Postgres as it was.
+    # An error of Redis does not affect the connection to Postgres.
     if session is not None and not isinstance(error, RedisError):
         session.terminate()

@@ -16,8 +16,9 @@ from execstream.streams.totals.live_values import LiveStats, partition_of_key
 
 
 class LiveTable(faust.Table[str, LiveStats]):
-    """Values by "<source partition>|<id>". Assigning to a key makes it news; changing a value in
-    place does not."""
+    """Values by "<source partition>|<id>". Assigning to a key marks it for publication; changing a
+    value in place does not.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.changed: dict[str, LiveStats] = {}
@@ -34,7 +35,7 @@ class LiveTable(faust.Table[str, LiveStats]):
         self.changed.pop(key, None)
 
     def fill(self, entries: Mapping[str, LiveStats]) -> None:
-        """Hold `entries` and nothing else. None of them is news."""
+        """Hold `entries` and nothing else. None of them is marked for publication."""
         self.changed = {}
         self.data.data = dict(entries)
 

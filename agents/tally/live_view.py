@@ -8,8 +8,8 @@ Totals that are dated more than an hour ahead of now are no part of the recent p
 otherwise end with them: neither those that the tally counts as skewed, nor those of records
 without an append time.
 
-There is no end of nodes, so of each partition about MOST_NODES are held. Of the others Postgres
-knows, and when something is counted of one, it is loaded from there.
+The number of nodes has no limit, so about MOST_NODES of each partition are held. The others are in
+Postgres, and one is loaded from there when an event of it is counted.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class LiveView:
     # ---- assignment ------------------------------------------------------------------------
 
     def begin(self, parts: Iterable[AssignedPartition], live: Live) -> None:
-        """Show `live`, the totals of `parts` as they were when they became ours."""
+        """Show `live`, the totals of `parts` as of the claim."""
         self.clear()
         self.owned = frozenset(part.number for part in parts)
         self.block_stats.fill(live.blocks)
@@ -152,7 +152,7 @@ class LiveView:
         self.node_stats.take_changed()
 
     def _table_records(self) -> dict[int, list[TableRecord]]:
-        """The news of `block_stats` by partition, in the order of their places."""
+        """The changed values of `block_stats` by partition, in the order of their places."""
         changed = self.block_stats.take_changed()
         table_records: dict[int, list[TableRecord]] = {}
         for key, stats in sorted(changed.items(), key=_place_of):

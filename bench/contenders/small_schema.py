@@ -51,7 +51,7 @@ COMMIT = "select commit_small($1, $2, $3, $4, $5)"
 
 
 class Final(NamedTuple):
-    """The final state that a contender must come to; ids and times by id."""
+    """The final state that a contender must reach; ids and times by id."""
 
     runs: dict[str, tuple[Any, ...]]
     steps: dict[str, tuple[Any, ...]]

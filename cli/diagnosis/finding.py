@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-CLOCKS_APART = 2.0  # seconds; more of it makes times and lags wrong to look at
+CLOCKS_APART = 2.0  # seconds; a larger difference distorts times and lags
 
 
 class State(StrEnum):

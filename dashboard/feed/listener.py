@@ -24,7 +24,7 @@ class Listener:
     """Calls `heard` whenever the bridge has published a batch of events.
 
     Attributes:
-        is_listening: whether it would hear it now.
+        is_listening: whether it is subscribed now.
     """
 
     def __init__(self, redis: Redis, redis_prefix: str, heard: Callable[[], None]) -> None:

@@ -96,7 +96,7 @@ class Reader:
         return Scope() in self._subscribers
 
     def announce(self, kind: str, data: bytes) -> None:
-        """Put a frame that is no event to the streams of everything; it moves no position."""
+        """Put another frame than an event to the streams of everything; it moves no position."""
         made = frame(kind, encode(self.position), data)
         for subscriber in list(self._subscribers.get(Scope(), ())):
             if not subscriber.put(Batch(made, self.position)):

@@ -43,7 +43,7 @@ class Stream:
     async def frames(self, after: Position | None) -> AsyncGenerator[bytes]:
         """All that happens after a position, or a snapshot and all that happens after that.
 
-        Ends when the feed is closed or Postgres is away: the browser comes back.
+        Ends when the feed is closed or Postgres is unavailable: the browser comes back.
         """
         try:
             async for part in self._begin(after):

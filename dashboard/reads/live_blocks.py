@@ -21,7 +21,7 @@ from execstream.streams.totals.histogram import quantile
 
 WINDOWS = {"1m": 1, "5m": 5, "1h": 60}  # minutes
 SPARKLINE = 60  # minutes
-RECENT = 120  # minutes that are counted anew each time
+RECENT = 120  # minutes that are counted again each time
 TOP_ERRORS = 20
 
 RECENT_FOR = 0.5  # seconds an answer is good for

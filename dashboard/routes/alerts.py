@@ -56,7 +56,7 @@ async def post_acknowledgement(
 
 @router.post("/{alert_id}/silence", **_POST)
 async def post_silence(served: Served, alert_id: AlertId, body: Silence) -> Response:
-    """Have the webhook hear nothing of its subject for some time."""
+    """Silence its subject on the webhook for some time."""
     return _response(alert_id, await silence(served.db, alert_id, body.minutes))
 
 

@@ -158,7 +158,7 @@ async def _waited_for(served: Services, command: Command, patience: int) -> Resp
 
 
 def _not_taken(command: Command, error: Exception) -> ProblemError:
-    """Kafka is away, or would not have the command; it may have taken it all the same."""
+    """Kafka is unavailable, or rejected the command; it may have taken it all the same."""
     log.warning("command_not_taken", error=reason_of(error))
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -183,8 +183,9 @@ def _before(asked_at: datetime, times: Iterable[int]) -> datetime:
 
 @router.get("/workers", response_model=Listing[Group])
 async def get_workers(served: Served) -> Response:
-    """Workers that Kafka hears from, by role, and the partitions they own. One that is silent for
-    ten seconds is not listed any more."""
+    """Live members of Kafka's groups, by role, and the partitions they own. One that is silent for
+    ten seconds is not listed any more.
+    """
     prefix = served.settings.group_prefix
     return listing(await served.brokers.groups([f"{prefix}-{role}" for role in GROUPS]))
 

@@ -97,7 +97,7 @@ class RedrivenItem(BaseModel):
 async def redrive_dead_letter(
     served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]
 ) -> Response:
-    """Put the record on its topic once more, as it is; 409 when that was done before, and when its
+    """Put the unchanged record on its topic again; 409 when that was done before, and when its
     value was too large to be kept.
 
     `Location` leads to the outcome of its command, when it is one.

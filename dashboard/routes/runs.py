@@ -133,7 +133,7 @@ async def get_run(
     graph_exec_id: str,
     as_of: AsOf = None,
 ) -> Response:
-    """One run with its steps and all their values, as it is or as it was."""
+    """One run with its steps and all their values, now or as of a moment."""
     run = await visible_run(served, viewer, graph_exec_id)
     past = None if as_of is None else await reached(served, run, as_of)
     last_seq = run.last_seq if past is None else past.seq
@@ -167,7 +167,7 @@ async def get_steps(
     cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Limit = 25,
 ) -> Response:
-    """Steps of a run, in the order in which they were created, as they are or as they were."""
+    """Steps of a run, in the order in which they were created, now or as of a moment."""
     run = await visible_run(served, viewer, graph_exec_id)
     past = None if as_of is None else await reached(served, run, as_of)
 

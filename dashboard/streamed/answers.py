@@ -63,7 +63,7 @@ select detail -> '{0}' from journal
 def live_steps(
     run_id: UUID, run_day: date, page: Sequence[asyncpg.Record], *, with_values: bool = True
 ) -> StepsOfRun:
-    """Return the steps of `page` (their `id` and `added_seq`), as they are."""
+    """Return the steps of `page` (their `id` and `added_seq`) now."""
     ids, begin = _ids(page)
     rows = _rows(_LIVE, "$3", with_values=with_values)
     args = (run_id, run_day, ids)
@@ -75,7 +75,7 @@ def live_steps(
 def past_steps(
     past: Past, page: Sequence[asyncpg.Record], *, with_values: bool = True
 ) -> StepsOfRun:
-    """Return the steps of `page` (their `id` and `added_seq`), as they were."""
+    """Return the steps of `page` (their `id` and `added_seq`) as of a moment."""
     ids, begin = _ids(page)
     rows = _rows(as_of.STEPS, "$6", with_values=with_values)
     args = (*past, begin, ids)
@@ -116,7 +116,7 @@ async def run(
     past: Past | None,
     limit: Limit = WHOLE,
 ) -> Parts | None:
-    """Return the JSON of a run with its steps, as it is or was; None when there is none.
+    """Return the JSON of a run with its steps, now or as of a moment; None when there is none.
 
     Raises PastIsGone.
     """

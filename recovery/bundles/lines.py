@@ -35,7 +35,7 @@ _PLAIN = frozenset(
 
 
 class BrokenBundle(Fatal):
-    """A file is no bundle, or not all of one."""
+    """A file is not a bundle, or an incomplete one."""
 
 
 class Line(Struct, tag_field="kind", omit_defaults=True, kw_only=True):

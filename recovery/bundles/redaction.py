@@ -46,7 +46,7 @@ class Redaction:
         self._known: set[str] = set()
 
     def begin_again(self) -> None:
-        """Count from zero; the secrets found so far are redacted wherever they stand."""
+        """Count from zero; the secrets found so far are redacted everywhere."""
         self.found.clear()
 
     def apply(

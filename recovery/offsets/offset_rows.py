@@ -1,4 +1,4 @@
-"""Positions of the consumers that keep them in Postgres, and moving them to a topic made again."""
+"""Positions of the consumers that keep them in Postgres, and moving them to a recreated topic."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -58,8 +58,9 @@ update quarantine q
 
 
 async def rebase_commands(pool: asyncpg.Pool, topic: str) -> None:
-    """Go on at the beginning of a new topic of commands: sources go on where they were, and old
-    dead letters are set apart."""
+    """Go on at the beginning of a new topic of commands: sources continue from their last value,
+    and old dead letters are set apart.
+    """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_MOVE_AWAY, topic)
         await connection.execute(_MOVE_BELOW, topic)

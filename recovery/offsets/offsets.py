@@ -26,7 +26,7 @@ _READ_BY = {COMMANDS.name: "apply", CATALOGUE.name: "catalogue", EVENTS.name: "t
 
 
 class InsideTheTopic(Fatal):
-    """The topic does not look as if it had been made again, or overtaken its consumers."""
+    """The topic shows no sign of having been recreated, or having overtaken its consumers."""
 
 
 class Position(NamedTuple):
@@ -44,7 +44,7 @@ class Position(NamedTuple):
 
     @property
     def state(self) -> str:
-        """inside, below (retention overtook it), above (made again?) or missing (no partition)."""
+        """inside, below (retention overtook it), above (recreated?) or missing (no partition)."""
         if self.begin is None or self.end is None:
             return "missing"
         if self.next_offset < self.begin:
@@ -83,7 +83,7 @@ async def placed(reader: AIOKafkaConsumer, stored: list[Stored]) -> list[Positio
 async def rebase(
     pool: asyncpg.Pool, positions: list[Position], topic: Topic, prefix: str, *, forced: bool
 ) -> None:
-    """Have the consumers in Postgres of `topic`, which was lost and made again, begin anew.
+    """Reset the consumers in Postgres of the recreated `topic` to its beginning.
 
     Raises InsideTheTopic when all positions are inside it, unless `forced`.
     """

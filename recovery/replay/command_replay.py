@@ -1,6 +1,6 @@
 """Replay of commands into rows, by the rules of the workers.
 
-Like theirs, a batch that Postgres refuses is split in halves until the culprit stands alone.
+Like theirs, a batch that Postgres refuses is split in halves until the culprit is alone.
 
 Where commands of one run came on two partitions, the topic does not show which came first, and so
 which is a dead letter: the decisions of the live schema are copied, as far as it has them. So are

@@ -1,7 +1,7 @@
 """Writing of large batches into a schema that is being rebuilt: new rows by COPY.
 
-One transaction with the offset after it, through the same function as live commits; so a rebuild
-that was killed goes on where its last batch ended.
+One transaction with the offset after it, through the same function as live commits; so a killed
+rebuild continues after its last batch.
 """
 
 from collections.abc import Sequence

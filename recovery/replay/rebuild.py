@@ -134,7 +134,7 @@ class Rebuild:
         return notes
 
     async def targets(self) -> dict[int, int]:
-        """Up to which offsets there is something to replay now, by partition."""
+        """The ends of the offsets left to replay now, by partition."""
         live = await live_places(self.connection, self.settings.schema_, self.topic.name)
         return {
             span.partition: self._target(span.partition, live) if span.end is None else span.end
@@ -148,7 +148,7 @@ class Rebuild:
         return self.topic.end[partition]
 
     async def run(self, report_progress: ProgressCallback) -> None:
-        """Rebuild up to the targets as they are now, in processes of its own."""
+        """Rebuild up to the current targets, in processes of its own."""
         targets = await self.targets()
         if self.needs_journal:
             begins = {span.partition: span.begin for span in self.plan.spans if span.begin}

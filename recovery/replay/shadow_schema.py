@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 
 
 class NotThatRebuild(Fatal):
-    """A schema is there already, and is something else than was asked for."""
+    """A schema exists already, and is not the one asked for."""
 
 
 _IS_THERE = "select exists (select from pg_namespace where nspname = $1)"
@@ -83,7 +83,7 @@ async def stored_plan(connection: asyncpg.Connection, schema: str, topic: str) -
     """The plan by which `schema` is being rebuilt from the commands of `topic`; None when there is
     no such schema, or it holds only migrated, empty tables.
 
-    Raises NotThatRebuild when it is something else.
+    Raises NotThatRebuild when it is not a rebuild of that kind.
     """
     if not await connection.fetchval(_IS_THERE, schema):
         return None

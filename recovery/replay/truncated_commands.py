@@ -85,7 +85,7 @@ async def _lost(writer: Writer, batch: Batch, decoded: Decoded) -> dict[str, int
 
 
 def _may_be_lost(run: Run | None) -> bool:
-    """Return whether the cached state, if there is any, is no evidence."""
+    """Return whether the cached state is missing or unreliable."""
     return run is None or run.is_deleted or run.trimmed_at is not None
 
 

@@ -101,7 +101,7 @@ async def take_over_judgements(
         await connection.execute(_DEAD_LETTERS.format(live=name), partitions, offsets, topic)
 
 
-# A run with entries that the rebuild has not come to is copied when it does.
+# A run with entries that the rebuild has not reached yet is copied when it does.
 _TRIMMED = """
 with ahead as materialized (
     select distinct j.graph_exec_id as id from {live}.journal j

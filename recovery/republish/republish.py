@@ -39,7 +39,7 @@ class Sink(Protocol):
     """A destination of events."""
 
     async def publish(self, partition: int, events: Sequence[StoredEvent]) -> None:
-        """Return when they are there."""
+        """Return when they are published."""
 
 
 class TopicSink:

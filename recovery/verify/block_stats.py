@@ -62,7 +62,7 @@ async def compare(
     settings: Settings, connection: asyncpg.Connection, reader: AIOKafkaConsumer
 ) -> Compared:
     """The newest values of the topic beside the totals that `connection` sees, once the topic has
-    come to where these are, or PATIENCE is over.
+    reached these, or PATIENCE is over.
 
     Raises KeyError with the key of minutes or days that have no total.
     """

@@ -1,4 +1,4 @@
-"""The commands topic folded once more, against journal, key-values, refusals and dead letters.
+"""A second fold of the commands topic, against journal, key-values, refusals and dead letters.
 
 The checks reach back as far as the topic. They leave out commands without sufficient evidence:
 about runs without a journal, and key-values of users with writes on several partitions.
@@ -73,7 +73,7 @@ class CommandChecks:
     async def check(
         self, reader: AIOKafkaConsumer, partition: int, begin: int, end: int, base: int
     ) -> AsyncIterator[int]:
-        """Kafka's offsets `begin` to `end` of a partition; yields how many were looked at."""
+        """Kafka's offsets `begin` to `end` of a partition; yields the number of those checked."""
         broken = frozenset(self._report.broken)
         decided = await judged_positions(self._connection, self._schema, self._topic)
         stored = Stored(self._schema, self._topic, partition, base)
@@ -237,7 +237,7 @@ def _about(command: Judged) -> str | None:
 
 
 def _elsewhere(command: RunCommand, partition: int) -> Run:
-    """A run of another partition, of which nothing else is asked."""
+    """A run of another partition, without further fields."""
     return Run(
         id=command.graph_exec_id,
         partition=partition,

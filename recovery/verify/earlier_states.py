@@ -1,4 +1,4 @@
-"""States as they were before a place in a partition of the commands, from the journal alone.
+"""States before an offset in a partition of the commands, from the journal alone.
 
 For a second fold of commands beside the stored rows: `graph_execution` is not read, because its
 rows may be wrong.
@@ -158,7 +158,8 @@ async def owners_of_deleted(connection: asyncpg.Connection, names: Iterable[str]
 
 class OffsetRange(NamedTuple):
     """Sources `begin` ≤ offset < `end` of a partition; `skipped` offsets are not compared. `base`
-    stands between them and offsets of the topic `topic`."""
+    is the difference between them and offsets of the topic `topic`.
+    """
 
     topic: str
     partition: int

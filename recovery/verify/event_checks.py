@@ -54,7 +54,7 @@ class Topic:
         self.begin = None if self._next is None else self._next[0]
 
     async def until(self, place: SourceOffset) -> list[_SourceValue]:
-        """The next events up to `place`, which is the last of them if it is there."""
+        """The next events up to `place`, which is the last of them if it exists."""
         found = []
         while self._next is not None and self._next[0] <= place:
             found.append(self._next)

@@ -1,4 +1,4 @@
-"""A run's rows once more from its journal, by the functions that make them live."""
+"""A run's rows recomputed from its journal, by the functions that make them live."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -72,7 +72,7 @@ async def trimmed_days(connection: asyncpg.Connection) -> list[Unknown]:
 
 
 class RecomputedTotals:
-    """The totals once more, in tables that only this session sees."""
+    """Recomputed totals, in tables that only this session sees."""
 
     def __init__(self, connection: asyncpg.Connection, schema: str, topic: str) -> None:
         self._connection = connection

@@ -74,7 +74,7 @@ _ADD_ENTRY = "insert into journal select * from {record}"
 
 
 async def replace_entries(connection: asyncpg.Connection, rows: Sequence[Differing]) -> int:
-    """Have entries of the journal be as they are expected; how many are."""
+    """Rewrite entries of the journal as expected; how many are."""
     for statement in (_TAKE_ENTRY, _ADD_ENTRY):  # one may have the key of another
         for row in rows:
             await connection.execute(
@@ -107,7 +107,7 @@ returning graph_exec_id
 
 
 async def forget_strays(connection: asyncpg.Connection, run_ids: Collection[str]) -> set[str]:
-    """Take away rows under ids that are no runs; ids of which something was taken away."""
+    """Delete rows under ids without a run; ids with deleted rows."""
     ids = list(run_ids)
     gone = await connection.fetch(_FORGET_RUNS, ids) + await connection.fetch(_FORGET_STEPS, ids)
     return {str(row[0]) for row in gone}
@@ -160,8 +160,9 @@ _COUNTS = frozenset(
 
 
 async def mend_total(connection: asyncpg.Connection, row: Differing) -> bool:
-    """Put a total right that may have gone on since it was looked at: counts by the difference,
-    all else where it is still as it was found. Whether it was mended."""
+    """Correct a total that may have changed since it was read: counts by the difference, other
+    columns only if unchanged since. Whether it was mended.
+    """
     table, columns = row.table, list(row.expected or row.found or {})
     if row.expected is None:
         done = await connection.execute(_taking_away(table), _json(row.found))

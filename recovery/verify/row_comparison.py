@@ -16,7 +16,7 @@ from execstream.storage.log.run_history import ROWS_AT_ONCE
 from execstream.storage.schema.tables import KEY_VALUES, STEPS, Table
 from execstream.streams import exact_json
 
-MOST_DIFFERING = 10_000  # rows of one comparison that are looked at
+MOST_DIFFERING = 10_000  # rows of one comparison
 
 _as_columns = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -47,7 +47,7 @@ from execstream.streams.totals.definitions import definition
 
 
 class NoSuchRun(Fatal):
-    """Neither a row nor a journal is there of a run that was named."""
+    """A named run has neither a row nor a journal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Parting:
 
     Attributes:
         command_id: of the first command with another outcome; `type` is its type.
-        was: its outcome as things are; `would_be`: under the other table.
+        was: its outcome under the rules in force; `would_be`: under the other table.
         commands: how many have another outcome.
     """
 
@@ -82,10 +82,10 @@ class Parting:
 
 @dataclass
 class Difference:
-    """A run that stands, or came to stand, differently.
+    """A run with another state, at the end or in between.
 
     Attributes:
-        was: how it stands as things are.
+        was: its state under the rules in force.
         would_be: the same under other rules.
         parting: the first command with another outcome, where outcomes are known.
     """

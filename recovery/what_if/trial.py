@@ -1,4 +1,4 @@
-"""Commands to try rules on, from wherever they are, and the rules to try."""
+"""Commands to try rules on, from any source, and the rules to try."""
 
 import runpy
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping

@@ -19,7 +19,7 @@ from execstream.streams.totals.error_classes import CALLER, ErrorClass
 from execstream.streams.totals.histogram import bucket_of, merge
 
 MOST_SILENT = 1_000  # runs: of each user in turn the one that has been silent longest
-USUAL_MINUTES = 24 * 60  # before the longest span: how a block usually fares
+USUAL_MINUTES = 24 * 60  # before the longest span: the usual rate of a block
 DURATION_DAYS = 7
 # No run is silent for so long without an earlier alert: a longer silence comes from a sender's
 # clock.

@@ -56,7 +56,7 @@ async def commit_tally(
     """Add `tally` to the totals and move the offsets, as a whole.
 
     The published place of a move is the source of the last event that was counted. Errors of the
-    fence are raised (`storage.commit.consumer_offsets`); a repeated commit is no error.
+    fence are raised (`storage.commit.consumer_offsets`); a repeated commit is not an error.
     """
     await connection.execute(
         _COMMIT,
@@ -150,8 +150,8 @@ def _total_rows(
 _FIRST_DAY = date(1970, 1, 1)
 
 
-# Of a partition, in the live table of nodes: those that something was counted of last. There is no
-# limit to the nodes of all graphs that there ever were.
+# Of a partition, in the live table of nodes: those with the latest events. There is no limit to the
+# nodes of all graphs that there ever were.
 MOST_NODES = 20_000
 
 

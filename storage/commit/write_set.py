@@ -1,8 +1,8 @@
 """The write set of a batch: its rows, and the one statement that writes them.
 
 Rows are tuples in the column order of their tables (`migrations/0001_tables.sql`). They are made
-from the states as they stand after the batch: a step that is queued, run and completed within it
-is one row, but three entries of the journal.
+from the states after the batch: a step that is queued, run and completed within it is one row, but
+three entries of the journal.
 """
 
 import base64

@@ -67,7 +67,7 @@ class EventBuilder:
         return events
 
     async def _recall(self, connection: asyncpg.Connection, firsts: dict[str, int]) -> set[str]:
-        """Load each run as it was before its first entry in the page; those left out."""
+        """Load the state of each run before its first entry in the page; those left out."""
         known = {run_id: self._runs.pop(run_id) for run_id in firsts if run_id in self._runs}
         for run_id, run in known.items():
             if run.last_seq + 1 == firsts[run_id]:
@@ -138,8 +138,9 @@ def _cell(row: Row) -> Cell:
 
 
 def _entry_event(runs: dict[str, Run], row: Row) -> Event:
-    """The event of a row of the journal. Its run in `runs` evolves: it must be as it was just
-    before the entry, or is created by it."""
+    """The event of a row of the journal. Its run in `runs` evolves: it must be in the state just
+    before the entry, or is created by it.
+    """
     run_id, entry = str(row["graph_exec_id"]), entry_of(row)
     if row["data"] is not None:
         entry.data = Raw(row["data"].encode())

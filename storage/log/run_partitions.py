@@ -18,7 +18,7 @@ PARTITIONER = (
     "for these runs go astray: set partitioner=murmur2_random (librdkafka)."
 )
 LOOK_UP = 1.0  # seconds
-NEWEST = 1_000  # runs that are looked at for foreign ones
+NEWEST = 1_000  # runs that are checked for foreign ones
 
 _PARTITION = "select source_partition from graph_execution where id = $1"
 _NEWEST = f"""

@@ -1,4 +1,4 @@
-"""Pages of runs: numbered ones, and ones that go on from a cursor."""
+"""Pages of runs: numbered ones, and ones that continue from a cursor."""
 
 from typing import Self
 

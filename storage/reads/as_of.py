@@ -267,7 +267,7 @@ async def list_graph_executions_as_of(
     cursor: str | None = None,
     limit: int = 25,
 ) -> GraphExecutionsPage:
-    """A page of the runs of all owners there were at `moment`, as they were then, newest first.
+    """A page of the runs of all owners as of `moment`, newest first.
 
     Like `list_graph_executions`, with the `statuses` of that moment. A run whose journal retention
     has dropped is included from its last entry on. Raises InvalidCursor.

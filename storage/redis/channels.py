@@ -53,7 +53,7 @@ class Update(Struct, omit_defaults=True, kw_only=True):
     command_id: str
     source: Source
     truncated: bool = False  # something was left out, and a marker stands in its place
-    replayed: bool = False  # published once more
+    replayed: bool = False  # published again
 
 
 class GraphUpdate(

@@ -64,7 +64,7 @@ return redis.call('HINCRBY', KEYS[1], 'published', 0)
 def open_redis(url: str) -> Redis:
     """A client that does not try again on its own.
 
-    It cannot know whether the first try was heard, and would publish twice. Raises NotConfigured
+    It cannot know whether the first try was received, and would publish twice. Raises NotConfigured
     for an address that cannot be read.
     """
     return Redis.from_url(

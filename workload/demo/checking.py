@@ -1,9 +1,9 @@
 """Comparison of the rows in Postgres with an independent fold of the topic.
 
 Partition by partition, in processes of their own: the fold is not fast. Each reads its part of the
-topic twice, first for where the last command of each run is, so that a run is compared and
-forgotten as soon as it is complete: memory holds only runs that are under way. Others may send
-commands meanwhile, for runs of the demo too.
+topic twice, first for the last command of each run, so that a run is compared and forgotten as soon
+as it is complete: memory holds only unfinished runs. Others may send commands meanwhile, for runs
+of the demo too.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ _VALUES_PER_PIN = {"StepThroughItemsBlock": 3, "AIListGeneratorBlock": 3}
 
 
 class BadGraphError(ValueError):
-    """A file that is no graph, or a graph that cannot be walked."""
+    """A file that is not a graph, or a graph that cannot be walked."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def load_graphs(directory: Path) -> list[Graph]:
     """The graphs of all `*.json` files there, by file name.
 
     Raises:
-        BadGraphError: no such file, one that is no graph, a link or a sub graph that leads
+        BadGraphError: no such file, one that is not a graph, a link or a sub graph that leads
             nowhere, a graph that runs itself.
     """
     files = sorted(directory.glob("*.json"))

@@ -35,7 +35,7 @@ class World:
         self._plans: dict[tuple[str, int], GraphPlan] = {}
 
     def after(self, microseconds: int, happening: Callable[[], None]) -> None:
-        """Let something happen later; at one time, in the order of asking."""
+        """Schedule a callback; at one time, in the order of asking."""
         when = self._clock.now + microseconds
         heapq.heappush(self._agenda, (when, next(self._order), happening))
 

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 RECONNECT = 0.5  # seconds
 INTERRUPT_AGAIN = 1.0  # seconds
 
-# Redis or Postgres is away: waiting helps.
+# Redis or Postgres is unavailable: waiting helps.
 _CUT_OFF = (
     RedisError,
     OSError,
@@ -124,7 +124,7 @@ class Listening:
         if self._worker is not None:
             self._interruptions += 1
             self._worker.cancel()
-            self._history.terminate()  # a Postgres that is silent would not hear a cancellation
+            self._history.terminate()  # a silent Postgres would not notice a cancellation
 
     async def _release_connections(self) -> None:
         if self._missed is not None:
@@ -171,7 +171,7 @@ class Listening:
         return self._subscription
 
     def _begin(self, committed: dict[int, SourceOffset]) -> None:
-        """Everything that is committed after `committed` will be heard."""
+        """Everything that is committed after `committed` will be received."""
         if self._is_new:
             self._since, self._is_new = committed, False
         else:

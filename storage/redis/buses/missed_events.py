@@ -69,7 +69,7 @@ class History:
         return {row["partition"]: (row["next_source"], -1) for row in rows}
 
     def terminate(self) -> None:
-        """Postgres may be away: connect anew when it is asked next."""
+        """Postgres may be away: reconnect at the next request."""
         self._session.terminate()
 
     async def close(self) -> None:

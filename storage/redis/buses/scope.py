@@ -1,4 +1,4 @@
-"""Which runs a listener hears of."""
+"""The runs of which a listener receives events."""
 
 import re
 from dataclasses import dataclass

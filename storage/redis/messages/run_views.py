@@ -1,7 +1,8 @@
 """The runs of recent events, and the message that each event becomes.
 
-Pure: no Kafka, Postgres or Redis. Views are a cache, bounded in bytes; one is used only when it
-stands exactly before the event at hand, so nothing has to be handed over when partitions move.
+Pure: no Kafka, Postgres or Redis. Views are a cache, bounded in bytes; one is used only when its
+last event is exactly the one before the event at hand, so nothing has to be handed over when
+partitions move.
 """
 
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from execstream.streams.events import Event
 
 MAX_CACHE_BYTES = 48 * 1024 * 1024
 
-# How much messages of a run may repeat: for each event so many bytes, and its own so many times.
+# How much messages of a run may repeat: a constant for each event, and a multiple of its own bytes.
 ALLOWED_EACH = 16 * 1024
 ALLOWED_TIMES = 8
 LEAST = 16 * 1024  # bytes of a message that are allowed always
