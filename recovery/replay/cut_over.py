@@ -1,7 +1,7 @@
 """Exchanging the live schema for one that was rebuilt beside it, in one transaction.
 
 While the rows of `consumer_offset` are locked, no worker commits. The owners of partitions are
-fenced off by raised epochs, in both schemas: a commit that waits for the lock may end up in either.
+fenced off by other epochs, in both schemas: a commit that waits for the lock may end up in either.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,8 @@ insert into {new}.consumer_offset
 select * from {live}.consumer_offset where consumer <> 'apply';
 
 update {new}.consumer_offset set epoch = epoch + 1 where consumer = 'tally';
-update {live}.consumer_offset set epoch = epoch + 1 where consumer in ('apply', 'tally');
+-- Negative: a claim that waited for the lock and raises it comes to no epoch of the new schema.
+update {live}.consumer_offset set epoch = -abs(epoch) - 1;
 
 update {new}.dead_letter n set redriven_at = l.redriven_at
   from {live}.dead_letter l where l.id = n.id and l.redriven_at is not null;

@@ -1,10 +1,14 @@
 """Swaps under load: the rebuilt schema takes the place of the live one, and nobody notices."""
 
+import asyncio
 from pathlib import Path
 
 from execstream.devstack import Addresses
+from execstream.recovery.replay.cut_over import exchange, lock
+from execstream.storage.commit.consumer_offsets import claim
+from execstream.storage.connections import READ, REPLAY, connection
 from execstream.storage.schema.migrate import migrate
-from execstream.streams.topics import COMMANDS
+from execstream.streams.topics import COMMANDS, EVENTS
 from execstream.workload.simulation import load_graphs
 from tests.agents.tallied import counted, differences
 from tests.comparing import assert_equal, reference_of
@@ -87,3 +91,37 @@ async def _applied(place: Installation, count: int) -> bool:
         "select sum(next_offset) from consumer_offset where consumer = 'apply'"
     )
     return bool((found or 0) >= count)
+
+
+async def test_a_claim_that_waited_for_a_swap_owns_nothing(
+    stack: Addresses, tmp_path: Path
+) -> None:
+    """It raises the epoch in the schema that was, and no later owner in the live one gets the
+    same: their commits would take each other's for their own that was made before."""
+    async with installation(stack, tmp_path) as place:
+        async with place.worker():
+            await place.put(simulated(100, seed=6))
+            await place.drained()
+        live, schema = place.settings.schema_, f"{place.settings.schema_}_new"
+        topic = place.topic(COMMANDS.name)
+        await replayed(place, schema)
+        earliest = dict.fromkeys(range(COMMANDS.partitions), 0)
+        for _ in range(5):  # more take-overs than the replay has made
+            await claim(place.db, "apply", topic, earliest)
+        async with (
+            connection(place.settings.postgres, live, READ) as zombie,
+            connection(place.settings.postgres, "public", REPLAY) as swapping,
+        ):
+            async with swapping.transaction():
+                await lock(swapping, live, schema, topic)
+                waiting = asyncio.ensure_future(claim(zombie, "apply", topic, earliest))
+                await until(lambda: place.db.fetchval(_WAITS, zombie.get_server_pid()))
+                await exchange(swapping, live, schema, place.topic(EVENTS.name), earliest)
+            fenced = {(row["partition"], row["epoch"]) for row in await waiting}
+        for _ in range(3):
+            rows = await claim(place.db, "apply", topic, earliest)
+            assert fenced.isdisjoint((row["partition"], row["epoch"]) for row in rows)
+        await drop(place.db, schema)
+
+
+_WAITS = "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1"
