@@ -88,7 +88,7 @@ where run.share_token_hash = $1 and run.is_shared and not run.is_deleted
 async def get_graph_execution_by_share_token(
     db: asyncpg.Pool, share_token: str
 ) -> SharedExecutionResponse | None:
-    """The outputs of a shared run, for holders of its token.
+    """The outputs of a shared run, for anyone who holds its token.
 
     The token is looked up by its hash, so the time of the answer does not reveal how much of a
     guess was right; unknown, revoked and deleted tokens have the same answer.
