@@ -25,7 +25,8 @@ _PUBLIC_DETAIL = frozenset({"found", "wanted", "allowed_from", "skipped"})
 
 async def reference_of(installation: Installation) -> Reference:
     """A reference fed with everything on the commands topic, in the order in which it was put:
-    where a run gets records from two partitions, their own order does not tell."""
+    where a run gets records from two partitions, their own order is unknown.
+    """
     reference = Reference(installation.settings.max_command_bytes)
     records = {(one.partition, one.offset): one for one in await installation.commands()}
     unread = {
@@ -52,7 +53,7 @@ async def assert_equal(installation: Installation, reference: Reference) -> None
 
 
 async def assert_rows_equal(db: asyncpg.Pool, reference: Reference) -> None:
-    """All tables are those of `reference`, whose records are all that was ever put."""
+    """Assert that all tables are those of `reference`, which was fed with all records ever put."""
     rows = [line for row in await differing_rows(db, reference) for line in row.lines()]
     details = await differing_details(db, reference)
     counts = await differing_counts(db, reference)
@@ -70,7 +71,7 @@ async def differing_rows(db: asyncpg.Pool, reference: Reference) -> list[Differi
 
 
 async def differing_details(db: asyncpg.Pool, reference: Reference) -> dict[Place, tuple[Row, Row]]:
-    """Details of refusals, found and expected, whose public parts differ."""
+    """Details of refusals, found and expected, with different public parts."""
     rows = [
         row | {"detail": read_json(row["detail"])} for row in map(dict, await db.fetch(_DETAILS))
     ]
@@ -100,8 +101,9 @@ select sum(applied) as applied, sum(duplicate) as duplicate, sum(refused) as ref
 
 
 async def differing_counts(db: asyncpg.Pool, reference: Reference) -> dict[str, int]:
-    """Excess of commands by outcome, and of dead letters, whose place is not unique. The reference
-    sets nothing aside, so each record in quarantine is one too many."""
+    """Excess of commands by outcome, and of dead letters, which have no unique place. The reference
+    sets nothing aside, so each record in quarantine is one too many.
+    """
     counts = await db.fetchrow(_COUNTS)
     expected = {
         **reference.counts,
@@ -115,7 +117,9 @@ async def differing_counts(db: asyncpg.Pool, reference: Reference) -> dict[str, 
 def assert_events_equal(
     published: Mapping[int, Iterable[bytes]], expected: Mapping[int, list[Row]]
 ) -> None:
-    """What a subscriber keeps who drops what is not greater than the last `source` it saw."""
+    """Compare the events that a subscriber keeps when it drops those not greater than the last
+    `source`.
+    """
     found = {number: kept(map(read_event, values)) for number, values in published.items()}
     assert set(found) == set(expected)
     for number, events in expected.items():
@@ -136,7 +140,7 @@ def kept(events: Iterable[Row]) -> list[Row]:
 
 
 def public(row: Row) -> Row:
-    """Without the part of a refusal's detail that is not in the contract."""
+    """A refusal's detail without the part that is not in the contract."""
     if "reason" not in row:
         return row
     detail = row.get("detail") or {}

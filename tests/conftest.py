@@ -22,8 +22,8 @@ RUNNING_STACK = "EXECSTREAM_TEST_STACK"
 def _state() -> Iterator[Path]:
     """A directory that servers may keep things in.
 
-    Not below pytest's own: another session that starts closes that to all but its owner, and
-    as root PostgreSQL runs as somebody else.
+    Not below pytest's own: another session that starts closes that to all but its owner, and as
+    root PostgreSQL runs as another user.
     """
     with TemporaryDirectory(prefix="execstream-test-") as directory:
         yield Path(directory)
@@ -38,7 +38,7 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Addresses]:
-    """Where Kafka, Postgres and Redis answer; a `Stack` unless it is somebody else's."""
+    """The addresses of Kafka, Postgres and Redis; a `Stack` unless the servers are foreign."""
     running = os.environ.get(RUNNING_STACK)
     if running:
         yield Addresses.read(Path(running))
@@ -51,7 +51,7 @@ async def stack() -> AsyncIterator[Addresses]:
 
 @pytest.fixture(scope="session")
 async def breakable_stack() -> AsyncIterator[Stack]:
-    """A stack whose servers a test may kill, if it restarts them."""
+    """A stack with servers that a test may kill, if it restarts them."""
     with _state() as state:
         own = await start(state)
         yield own
@@ -69,14 +69,14 @@ async def names(stack: Addresses) -> AsyncIterator[Names]:
 async def place(
     stack: Addresses, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
-    """Topics and tables of this module's own; modules that need others say so."""
+    """Topics and tables of this module's own; modules that need others define them."""
     async with installation(stack, tmp_path_factory.mktemp("logs")) as own:
         yield own
 
 
 @pytest.fixture(scope="module")
 async def worker(place: Installation) -> AsyncIterator[Worker]:
-    """A worker that applies what comes, for as long as the module runs."""
+    """A worker that applies commands, for as long as the module runs."""
     async with place.worker() as running:
         yield running
 

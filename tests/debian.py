@@ -6,7 +6,7 @@ import subprocess
 
 
 def install(*packages: str) -> str:
-    """Have apt install packages, which takes a minute or two; what apt said if it could not."""
+    """Have apt install packages, which takes a minute or two; return apt's error if it fails."""
     print(f"Installing {', '.join(packages)} for the tests ...", flush=True)
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:

@@ -1,4 +1,5 @@
-"""How far hypothesis looks: the same short way in every run of the tests, or a long one.
+"""The number of examples of hypothesis: the same short way in every run of the tests, or a long
+one.
 
 `HYPOTHESIS_PROFILE=long` tries many more examples, other ones each time, and makes a failing one
 small, which takes minutes.

@@ -24,7 +24,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 
 
 def find(name: str) -> str | None:
-    """Where a program is; Debian has servers where the PATH of a user does not lead."""
+    """The path of a program; Debian has servers outside of a user's PATH."""
     return shutil.which(name, path=_PATH)
 
 
@@ -40,7 +40,7 @@ def program(name: str) -> str:
 
 
 def main() -> None:
-    """Install in CI all that is missing, at once; elsewhere print what is skipped."""
+    """Install in CI all missing programs, at once; elsewhere print those that are skipped."""
     missing = sorted({PACKAGES[name] for name in PACKAGES if find(name) is None})
     if missing and os.environ.get("CI") != "true":
         print(f"Some tests are skipped: run `apt install {' '.join(missing)}`.")
@@ -48,5 +48,5 @@ def main() -> None:
         print(complaint)
 
 
-if __name__ == "__main__":  # before the tests, whose time does not run while apt works
+if __name__ == "__main__":  # before the tests, so that their time does not run while apt works
     main()

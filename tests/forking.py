@@ -16,7 +16,7 @@ _FORKS.set_forkserver_preload(["tests.worker"])
 
 @dataclass(frozen=True)
 class ForkedProcess:
-    """What `asyncio.subprocess.Process` has, of a process without pipes."""
+    """The interface of `asyncio.subprocess.Process`, for a process without pipes."""
 
     _process: BaseProcess
 

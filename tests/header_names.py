@@ -1,4 +1,4 @@
-"""Records whose header names are no UTF-8, which aiokafka neither writes nor reads by itself."""
+"""Records with header names that are not UTF-8, which aiokafka itself cannot write or read."""
 
 from collections.abc import Sequence
 

@@ -31,7 +31,7 @@ _ID, _OTHER = b"01900000-0000-7000-8000-0000000000ff", b"0190abcd-ef01-7234-8567
 
 
 def _texts(*texts: str | bytes) -> list[bytes]:
-    """As strings of JSON, the characters in them unescaped."""
+    """As strings of JSON, with unescaped characters."""
     return [b'"' + (one.encode() if isinstance(one, str) else one) + b'"' for one in texts]
 
 
@@ -69,7 +69,7 @@ _TIMES = _texts(
     *("２026-03-01T06:30:00Z", "2026-03-01T06:3٠:00Z", "2026‐03‐01T06:30:00Z"),
     "2026-03-01T06:30:00Ｚ",
 )
-# Like those of JSONTestSuite: what parsers accept, refuse, or differ about.
+# Texts like those of JSONTestSuite: accepted by parsers, refused, or disputed.
 _JSON = [
     *(b"null", b"true", b"false", b"0", b"-0", b"1", b"5", b'""', b"[]", b"{}", b"[1]", b'{"a":1}'),
     b"1.0",
@@ -239,7 +239,7 @@ def _leave_out(random: Random, fields: _Fields) -> None:
 
 
 def _repeat(random: Random, fields: _Fields) -> None:
-    """Of equal names the last counts, whatever the others are."""
+    """Of equal names the last counts, for any others."""
     if fields:
         name, value = random.choice(fields)
         other = random.choice((value, _hostile(random, name)))
@@ -276,5 +276,5 @@ _CHANGES = (_replace, _replace, _replace, _leave_out, _repeat, _add, _swap)
 
 
 def moment_of(text: str) -> datetime:
-    """What the time of a command is, without a shorter way."""
+    """The time of a command, without a shorter way."""
     return datetime.fromisoformat(text.upper()).astimezone(UTC)

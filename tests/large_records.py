@@ -16,7 +16,7 @@ ZSTD = 4
 MIB = 1024 * 1024
 
 _BLOCK = 128 * 1024
-_START = b"\x28\xb5\x2f\xfd\x00\x50"  # of a frame with a window of 1 MiB, whose size is not said
+_START = b"\x28\xb5\x2f\xfd\x00\x50"  # of a frame with a window of 1 MiB, without its size
 
 Sent = tuple[bytes, bytes | int]  # key, and a value or how many times "x" it is
 

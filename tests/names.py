@@ -24,7 +24,7 @@ class Names:
 
 @asynccontextmanager
 async def lent_names(servers: Addresses) -> AsyncIterator[Names]:
-    """Give fresh names, and afterwards remove from the servers what was made under them."""
+    """Give fresh names, and afterwards remove the objects under them from the servers."""
     unique = uuid4().hex[:12]
     names = Names(f"t{unique}.", f"t{unique}", f"t{unique}:", f"t{unique}")
     try:

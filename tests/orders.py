@@ -34,7 +34,7 @@ class Orders:
     sent: int = 0
 
     def order(self, type_: str, **fields: Json) -> Order:
-        """A command; `fields` replace or add to what it would have."""
+        """A command; `fields` replace or add to its fields."""
         command = self.command(type_, **fields)
         key = command["user_id" if type_ == "kv.set" else "graph_exec_id"]
         return Order(str(key).encode(), encoded(command))
@@ -56,7 +56,7 @@ class Orders:
         """The UUID of something of this run."""
         return str(uuid5(UUID(self.run_id), name))
 
-    # ---- the types, with what they need -----------------------------------------------------
+    # ---- the types, with their fields --------------------------------------------------------
 
     def create(self, *nodes: Json, **fields: Json) -> Order:
         about = {"graph_id": "graph", "graph_version": 1, "starting_nodes": list(nodes)}

@@ -1,4 +1,4 @@
-"""Everything that reads an installation with planted rows, and what is wrong with the answers.
+"""All readers of an installation with planted rows, and the faults of their answers.
 
 Reads come from the public names of `execstream.reads`, the routes of `/openapi.json` and the
 commands of the program: a new one is tried without a word here, or fails the test until it has one.
@@ -26,10 +26,10 @@ from tests.planted_site import Site, Subject
 from tests.planting import BROKEN, HEALTHY, Plant, planted, rounds
 from tests.recovery.lived import drop
 
-# Tells of the program, not of rows, or is read in a way of its own.
+# About the program, not about rows, or read in a way of its own.
 SKIPPED_ROUTES = {"/", "/v1/stream", "/v1/live/{table}"}
 MOMENT = (DAWN + timedelta(seconds=5)).isoformat().replace("+00:00", "Z")
-# What commands are asked, with `{run}` and the like for what belongs to a run.
+# The arguments of commands, with `{run}` and the like for ids of a run.
 READS: dict[str, list[str]] = {
     "list": ["list --json", f"list --as-of {MOMENT}", "list --user {user} --json"],
     "show": ["show {run} --json", "show {run}", "show {run} --as-of 4 --json"],
@@ -63,7 +63,7 @@ NO_READS |= {"listen", "config"}
 
 
 def answers(text: str, verify: tuple[str, ...]) -> bool:
-    """Whether `text` names one of the commands."""
+    """Return whether `text` names one of the commands."""
     return any(f"`{command}`" in text for command in verify)
 
 
@@ -82,7 +82,7 @@ async def reads_failing(site: Site) -> list[str]:
 
 
 def arguments(read: Callable[..., Awaitable[Any]], of: Subject) -> dict[str, Any]:
-    """What the read needs to find `of`, and no filter beyond that."""
+    """The arguments that the read needs to find `of`, without further filters."""
     _, *parameters = inspect.signature(read).parameters.values()
     needed = [one.name for one in parameters if one.default is one.empty]
     return {name: of.parameters[name] for name in needed}
@@ -102,7 +102,7 @@ async def failure(answer: Awaitable[Any], verify: tuple[str, ...]) -> str | None
 
 
 async def routes(http: httpx.AsyncClient) -> list[tuple[str, list[str]]]:
-    """The paths that are read, with the names of what they need."""
+    """The paths that are read, with the names of their parameters."""
     described = (await http.get("/openapi.json")).json()
     found = []
     for path, operations in described["paths"].items():
@@ -188,14 +188,14 @@ async def _all_events(stream: Subscription, run_id: str) -> None:
 
 LAST_ENTRY = 11  # of `life`
 CRASHES = "crashes with"
-# What is said of a run that is another's, hidden, trimmed or nothing of which waits any more.
+# The answers about a run that is another's, hidden, trimmed or without waiting records.
 ABSENT = re.compile(
     "^(There (is|was) no |Nothing (of|is recorded of) |Retention dropped)", re.MULTILINE
 )
 
 
 async def commands_failing(site: Site, *, leaving_out: tuple[str, ...]) -> list[str]:
-    """Commands that crash, or do not print what they print of the healthy run."""
+    """Commands that crash, or do not print their output about the healthy run."""
     wrong = []
     for command, of in asked_commands(site, leaving_out=leaving_out).items():
         code, out, err = await site.run(command)
@@ -208,7 +208,7 @@ async def commands_failing(site: Site, *, leaving_out: tuple[str, ...]) -> list[
 
 
 def _complaint(site: Site, command: str, of: str, code: int, out: str, err: str) -> str | None:
-    """What is wrong with the end of a command."""
+    """The fault in the end of a command."""
     if "Traceback" in err or code not in (0, 1):
         return f"{CRASHES} {code}: {err[-600:]}"
     if of == BROKEN:
@@ -228,7 +228,7 @@ def asked_commands(site: Site, *, leaving_out: tuple[str, ...]) -> dict[str, str
     topic = site.place.topic(COMMANDS.name)
     return {
         one.format(**site.subjects[of].parameters | runs, topic=topic): of
-        for of in (BROKEN, HEALTHY)  # what names neither run is about others, too
+        for of in (BROKEN, HEALTHY)  # output that names neither run is about others, too
         for several in READS.values()
         for one in several
         if not (leaving_out and one.startswith(leaving_out))
@@ -237,7 +237,7 @@ def asked_commands(site: Site, *, leaving_out: tuple[str, ...]) -> dict[str, str
 
 @dataclass
 class Trial:
-    """What became of planting values: `wrong` in words, crashes among it."""
+    """The result of planting values: `wrong` in words, crashes among it."""
 
     combinations: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -264,7 +264,7 @@ async def everything_failing(site: Site, *, leaving_out: tuple[str, ...]) -> lis
 
 
 async def nothing_crashing(site: Site, *, leaving_out: tuple[str, ...]) -> list[str]:
-    """What crashes, or is no answer, when rows that are nobody's are changed."""
+    """Readers that crash, or return another answer, when rows without an owner are changed."""
     found = await asyncio.gather(
         reads_failing(site),
         routes_failing(site),

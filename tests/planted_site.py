@@ -1,5 +1,6 @@
-"""An installation with a healthy run and one whose rows are changed; `tests/planted_reads.py` reads
-both."""
+"""An installation with a healthy run and one with changed rows; `tests/planted_reads.py` reads
+both.
+"""
 
 import asyncio
 import json
@@ -38,7 +39,7 @@ from tests.worker import HOME, Installation
 
 @dataclass(frozen=True)
 class Subject:
-    """A run, and the values by which parameters of reads name what belongs to it."""
+    """A run, and the values by which parameters of reads name its parts."""
 
     orders: Orders
     parameters: dict[str, Any]
@@ -84,7 +85,7 @@ class Site:
     columns: dict[str, set[str]]
     console: asyncio.subprocess.Process
     begin: str
-    untouched: dict[str, str] = field(default_factory=dict)  # what commands print
+    untouched: dict[str, str] = field(default_factory=dict)  # the output of commands
 
     def verify(self, of: str) -> tuple[str, ...]:
         """The commands that an error about the run may name."""
@@ -97,7 +98,7 @@ class Site:
         return rows_of(table, self.columns[table.name], self.subjects[BROKEN].parameters)
 
     def is_of_all(self, plant: Plant) -> bool:
-        """Whether the value stands in rows that are nobody's, such as positions of consumers."""
+        """Return whether the value is in rows without an owner, such as positions of consumers."""
         return self.where(plant.table) == "true"
 
     async def run(self, arguments: str) -> tuple[int, str, str]:
@@ -141,7 +142,7 @@ async def planted_site(place: Installation) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def sender_of(place: Installation) -> AsyncIterator[ExecutionClient]:
-    """A client whose commands go to `place`."""
+    """A client that sends commands to `place`."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in place.settings.environment().items():
             environment.setenv(name, value)

@@ -67,8 +67,9 @@ def share_hash(orders: Orders) -> str:
 
 
 def rows_of(table: Table, columns: Collection[str], values: Mapping[str, object]) -> str:
-    """The condition on rows of `table`, which has these columns, that belong to the owner whose
-    ids are in `values`, or on all rows."""
+    """The condition on rows of `table`, which has these columns, that belong to the owner with the
+    ids in `values`, or on all rows.
+    """
     if table.name in NAMES:
         column = NAMES[table.name]
         owner = {

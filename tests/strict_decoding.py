@@ -1,4 +1,4 @@
-"""The decoder of commands with every check in full: what a cheap one would have saved, is done."""
+"""The decoder of commands with every check in full, without cheap shortcuts."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from tests.hostile_commands import Record, moment_of
 
 
 def _strict() -> ModuleType:
-    """A module of its own of the same code, whose cheap checks know nothing."""
+    """A second module of the same code, with cheap checks that know nothing."""
     spec = importlib.util.find_spec(decoding.__name__)
     assert spec is not None
     assert spec.loader is not None

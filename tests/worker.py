@@ -63,7 +63,7 @@ class Worker:
         return self.process.returncode is None
 
     def log(self) -> list[dict[str, Any]]:
-        """What it logged so far, oldest first; what is no JSON is its own `event`."""
+        """The log so far, oldest first; a line that is not JSON is its own `event`."""
         lines = self.log_file.read_text().splitlines()
         return [json.loads(s) if s.startswith("{") else {"event": s} for s in lines]
 
@@ -88,7 +88,7 @@ class Worker:
 
 @dataclass
 class Installation:
-    """Topics, tables and prefixes of one test, or of one module; and what may be asked of them."""
+    """Topics, tables and prefixes of one test, or of one module; and queries on them."""
 
     settings: Settings
     db: asyncpg.Pool
@@ -110,7 +110,8 @@ class Installation:
     @asynccontextmanager
     async def worker(self, role: str = "apply", **options: Any) -> AsyncIterator[Worker]:
         """A worker, from the moment it owns partitions; it must still be alive at the end, unless
-        the test has killed it, and stop when told to."""
+        the test has killed it, and stop when asked to.
+        """
         worker = await self.start_worker(role, **options)
         try:
             await until(self._owns(worker))
@@ -154,8 +155,9 @@ class Installation:
     # ---- putting and waiting ---------------------------------------------------------------
 
     async def put(self, orders: Iterable[Order]) -> list[PartitionOffset]:
-        """Put records on the commands topic, each where its key says unless it names a partition;
-        where they are."""
+        """Put records on the commands topic, each at the partition of its key unless it names one;
+        return their positions.
+        """
         sent = [await self._send(order) for order in orders]
         places = [(place.partition, place.offset) for place in await asyncio.gather(*sent)]
         self.puts += places
@@ -202,7 +204,7 @@ class Installation:
         return await self._read(COMMANDS.name, lambda seen: _reached(seen, ends))
 
     async def events(self) -> dict[int, list[ConsumerRecord]]:
-        """What was published, by partition, once all that is committed has been."""
+        """The published events, by partition, once all that is committed has been."""
         last = await self.db.fetch(
             """select source_partition as p, max(array[source_offset, source_index]) as place from (
                    select source_partition, source_offset, source_index from journal
@@ -298,7 +300,7 @@ async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Instal
 @asynccontextmanager
 async def opened(settings: Settings, folder: Path) -> AsyncIterator[Installation]:
     """Open the tables and topics that are there under the names of `settings`."""
-    header_decoding.install()  # tests read back what only so can be read
+    header_decoding.install()  # tests read back data that is only so readable
     async with (
         asyncpg.create_pool(
             settings.postgres, min_size=1, server_settings={"search_path": settings.schema_}

@@ -1,4 +1,4 @@
-"""Alerts as they are raised and told: steps that fail, a webhook, and who listens on Redis."""
+"""Alerts as they are raised and published: steps that fail, a webhook, and a listener on Redis."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def receiving(*refusals: int) -> AsyncIterator[Receiver]:
 
 @asynccontextmanager
 async def heard(place: Installation) -> AsyncIterator[list[dict[str, Any]]]:
-    """What is said of alerts on Redis."""
+    """The messages about alerts on Redis."""
     said: list[dict[str, Any]] = []
 
     async with Redis.from_url(place.settings.redis) as redis, redis.pubsub() as messages:
@@ -90,9 +90,10 @@ async def begun(place: Installation, receiver: Receiver | None = None, **changes
 async def end_steps(
     place: Installation, block_id: str, outcomes: Sequence[str], at: datetime | None = None
 ) -> None:
-    """A run whose steps end now, or `at` that time: first those that are "ok", then the others with
-    the text of their error; those with the same by one command, so that nobody sees some of them
-    only."""
+    """A run with steps that end now, or `at` that time: first those that are "ok", then the others
+    with the text of their error; those with the same text by one command, so that no reader sees
+    some of them only.
+    """
     orders = Orders()
     now = {"at": (at or datetime.now(UTC)).isoformat()}
     by_outcome: dict[str, list[str]] = {"ok": []}

@@ -50,7 +50,7 @@ class Record:
 
 
 class Said(Publisher):
-    """Keeps what is to be published."""
+    """Keeps the records to be published."""
 
     def __init__(self) -> None:
         super().__init__("", "", "", Phases())
@@ -64,7 +64,7 @@ class Said(Publisher):
 
 
 class Still:
-    """A consumer that is where it is told to be."""
+    """A consumer that stays at the offset given."""
 
     def __init__(self) -> None:
         self.jumps: list[Mapping[TP, int]] = []
@@ -75,8 +75,9 @@ class Still:
 
 @dataclass
 class Desk:
-    """Where batches are applied; `reference` is fed with the same records. `timestamp_type` 0: the
-    times of the records are their producers', 1: the broker's."""
+    """The applier with its tables; `reference` is fed with the same records. `timestamp_type` 0:
+    the times of the records are their producers', 1: the broker's.
+    """
 
     db: asyncpg.Pool
     applier: Applier
@@ -110,7 +111,7 @@ class Desk:
             ]
             batch.append(PartitionBatch(self.owned[number], self.ends[number], list(records)))
             self.ends[number] += len(records)
-        # As the applier takes them. Whose run it is that begins on two of them goes by this order.
+        # In the order of the applier. It decides the partition of a run that begins on two of them.
         batch.sort(key=lambda part: part.bytes)
         return batch
 
@@ -174,7 +175,7 @@ async def desk_at(db: asyncpg.Pool, settings: Settings) -> AsyncIterator[Desk]:
     said = Said()
     buffer = PartitionBuffer(TOPIC, PostgresPositions(session, CONSUMER))
     applier = Applier(settings, buffer, said, Phases())
-    # What fails is told by the task that is awaited; the process of the tests shall go on.
+    # The awaited task reports failures; the process of the tests shall go on.
     with patch("execstream.agents.runtime.tasks.crash"):
         try:
             yield Desk(db, applier, buffer, said)

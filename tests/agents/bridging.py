@@ -1,4 +1,4 @@
-"""The bridge on real servers, fed by hand: events in records, and what Redis then says."""
+"""The bridge on real servers, fed by hand: events in records, and their messages on Redis."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ class Bridging:
         )
 
     async def begin(self) -> None:
-        """Go on where Redis says."""
+        """Start at the position in Redis."""
         places = await self.positions.load()
         self.forwarder.begin({partition: place.source for partition, place in places.items()})
 
@@ -77,7 +77,7 @@ def batch_of(values: Iterable[bytes | None], first_offset: int = 0, partition: i
 
 
 class Listener:
-    """Hears what is said under a prefix, from when it was made."""
+    """Receives the messages under a prefix, from its creation on."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
@@ -102,7 +102,9 @@ class Listener:
         return heard
 
     async def silence(self) -> bool:
-        """Whether nothing more was said: everything said before has arrived when Redis answers."""
+        """Return whether no further message was published: earlier ones have arrived when Redis
+        answers.
+        """
         await self._pubsub.ping()
         answer: Any = await self._pubsub.get_message(timeout=5)
         return bool(answer["type"] == "pong")
@@ -111,8 +113,9 @@ class Listener:
 async def store(
     session: Session, commands: Sequence[RunCommand], first_offset: int = 0
 ) -> list[Event]:
-    """Commit what happens to the run as a worker does that has just begun, and the catalogue with
-    it; the events that follow."""
+    """Commit the commands of the run as a new worker does, and the catalogue with it; return the
+    events.
+    """
     connection = await session.get()
     write_set, events = WriteSet(), []
     run = (await load_runs(connection, [RUN_ID])).get(RUN_ID)
@@ -135,7 +138,7 @@ async def store(
 
 
 async def trim(session: Session) -> None:
-    """Let the journal and the steps of the run go, as retention does when everybody has read it."""
+    """Drop the journal and the steps of the run, as retention does when all of it has been read."""
     connection = await session.get()
     await claim(connection, "tally", "events", {0: 0})
     await connection.execute("update consumer_offset set published_offset = 1000")

@@ -28,7 +28,7 @@ from execstream.streams.statuses import ExecutionStatus
 
 DAWN = datetime.fromisoformat("2026-03-01T06:30:00+00:00")
 RUN_ID = str(UUID(int=7))
-# The catalogue: the kinds of blocks as the bridge is told them. "plain" is not of them.
+# The catalogue: the kinds of blocks that the bridge knows. "plain" is not among them.
 BLOCK_TYPES = {"in": "INPUT", "out": "OUTPUT", "hook": "WEBHOOK", "manual": "WEBHOOK_MANUAL"}
 BLOCKS = (*BLOCK_TYPES, "plain")
 STEP_IDS = [str(UUID(int=100 + number)) for number in range(5)]
@@ -83,7 +83,7 @@ def pick(choices: Sequence[Any], number: int) -> Any:
 
 
 def common(seconds: int = 0, number: int = 0) -> dict[str, Any]:
-    """What every command carries."""
+    """The fields of every command."""
     at = (DAWN + timedelta(seconds=seconds)).isoformat()
     about = {"user_id": "ada", "graph_exec_id": RUN_ID, "at": at}
     return about | {"id": str(UUID(int=10_000 + number))}

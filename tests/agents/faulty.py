@@ -18,13 +18,13 @@ _WAIT = "perform pg_sleep(60)"
 
 
 async def break_run(db: asyncpg.Pool, run_id: str, *, waits: bool = False) -> None:
-    """From now on entries of that run raise an error, or take a minute."""
+    """Have entries of that run raise an error, or take a minute, from now on."""
     condition = f"new.graph_exec_id = '{run_id}'"
     await db.execute(_FAIL.format(condition=condition, action=_WAIT if waits else _RAISE))
 
 
 async def break_all(db: asyncpg.Pool) -> None:
-    """From now on entries of any run raise an error that waiting may cure."""
+    """Have entries of any run raise a transient error from now on."""
     action = f"{_RAISE} using errcode = '53100'"
     await db.execute(_FAIL.format(condition="true", action=action))
 

@@ -1,4 +1,4 @@
-"""Messages told the slow way: each computed anew from the decoded events up to it."""
+"""Messages computed the slow way: each from the decoded events up to it."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What the tally should have come to, computed from the rows and the journal, and what it says.
+"""The expected result of the tally, computed from the rows and the journal, and its actual one.
 
 The expected figures are SQL over `node_execution`, `graph_execution` and `journal`: nothing of the
 tally's own code. Figures are by block or node, added up over source partitions.
@@ -96,7 +96,7 @@ _JOURNAL_ERRORS = f"""
 select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' and not {_IS_LEFT_OUT} group by 1
 """
 
-# What the tally says, each beside its expectation.
+# The results of the tally, each beside its expectation.
 _SAID_ADDED = """
 select block_id, minute, sum(added), sum(added_failed) from block_minute
  group by 1, 2 having sum(added) > 0
@@ -207,7 +207,7 @@ async def figures(db: asyncpg.Pool, statement: str, keys: int) -> Figures:
 
 
 async def differences(place: Installation) -> list[str]:
-    """Where the totals in Postgres are not what rows and journal add up to."""
+    """The differences between the totals in Postgres and the sums of rows and journal."""
     compared = COMPARED | {
         "histograms": (_DURATIONS, _HISTOGRAMS),
         "error classes": (_JOURNAL_ERRORS, _CLASSES),
@@ -223,7 +223,7 @@ async def differences(place: Installation) -> list[str]:
 
 
 async def agreed(place: Installation) -> None:
-    """Return when totals and rows agree; AssertionError with what does not when they never do."""
+    """Return when totals and rows agree; AssertionError with the differences when they never do."""
     found: list[str] = []
 
     async def do_agree() -> bool:
@@ -236,7 +236,7 @@ async def agreed(place: Installation) -> None:
 
 
 def differing(name: str, expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
-    """What is not the same, in words; empty when everything is."""
+    """The differences, in words; empty when there are none."""
     return [
         f"{name}, {key}: {expected.get(key)} expected, {found.get(key)} found"
         for key in sorted(expected.keys() | found.keys(), key=str)
@@ -245,23 +245,24 @@ def differing(name: str, expected: Mapping[Any, Any], found: Mapping[Any, Any]) 
 
 
 async def totals(place: Installation) -> Figures:
-    """Of all blocks, as `block_minute` adds up."""
+    """Totals of all blocks, as the sum of `block_minute`."""
     return await figures(place.db, _TOTALS, 1)
 
 
 async def stored_totals(place: Installation) -> Figures:
-    """Of all blocks, as `block_total` has them."""
+    """Totals of all blocks, from `block_total`."""
     return await figures(place.db, _STORED_TOTALS, 1)
 
 
 async def node_totals(place: Installation) -> Figures:
-    """Of all nodes, as `node_day` adds up."""
+    """Totals of all nodes, as the sum of `node_day`."""
     return await figures(place.db, _NODE_TOTALS, 2)
 
 
 async def published(place: Installation) -> Figures:
-    """Of all blocks, as a consumer of `execution.block-stats.v1` has them: for each key the value
-    with the greatest position, of equal ones the later, since the last null."""
+    """Totals of all blocks, as a consumer of `execution.block-stats.v1` has them: for each key the
+    value with the greatest position, of equal ones the later, since the last null.
+    """
     ends = await place._ends(BLOCK_STATS.name)
     wanted = {number: end for number, end in ends.items() if end}
     records = await place._read(BLOCK_STATS.name, lambda seen: _is_read(seen, wanted))
@@ -290,7 +291,7 @@ def summed(values: Sequence[Mapping[str, Any]], *keys: str) -> Figures:
 
 
 async def live(path: str, ports: Sequence[int]) -> tuple[list[int], list[dict[str, Any]]]:
-    """What the workers at `ports` show: their partitions, and all entries."""
+    """The answers of the workers at `ports`: their partitions, and all entries."""
     partitions: list[int] = []
     entries: list[dict[str, Any]] = []
     for port in ports:

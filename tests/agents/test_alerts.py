@@ -1,4 +1,4 @@
-"""Alerts, from steps that fail to who is told: rows, Redis, a webhook, once each."""
+"""Alerts, from steps that fail to their receivers: rows, Redis, a webhook, once each."""
 
 import asyncio
 import hashlib
@@ -67,16 +67,17 @@ async def place(shared: Installation, hook: Receiver) -> Installation:
 
 @pytest.fixture(scope="module")
 async def tally(shared: Installation, hook: Receiver) -> AsyncIterator[Worker]:
-    """A worker that counts and looks, and tells that webhook."""
+    """A worker that counts and judges, and posts to that webhook."""
     worker = await begun(shared, hook)
     yield worker
     assert await worker.stop() == 0
 
 
 async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Installation) -> None:
-    """Ten good steps and then failures: one row and one message on Redis, though two
-    workers look. Both die while the webhook refuses; the next one tells it the same, signed. A
-    block that fails at 0.5 % is not told of."""
+    """Ten good steps and then failures: one row and one message on Redis, though two workers look.
+    Both die while the webhook refuses; the next one posts the same to it, signed. A block that
+    fails at 0.5 % has no alert.
+    """
     async with heard(place) as said, receiving(*[500] * 1_000) as receiver:
         workers = await asyncio.gather(begun(place, receiver), begun(place, receiver))
         await end_steps(place, "healthy", ["boom"] + ["ok"] * 199)
@@ -89,7 +90,8 @@ async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Instal
         for worker in workers:
             await worker.kill()
         receiver.refusals.clear()
-        # A worker that died in the middle has it for LEASE seconds; nobody waits for that here.
+        # A worker that died in the middle has it for LEASE seconds; the test does not wait for
+        # that.
         await place.db.execute("update alert_message set next_try_at = now()")
         assert not receiver.taken
         last = await begun(place, receiver)
@@ -112,7 +114,7 @@ async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Instal
 
 
 async def _early_in_a_minute() -> None:
-    """What ends from now on, and what is made of it, is of one minute: figures are by minutes."""
+    """Wait for the beginning of a minute: the following steps and figures are then of one."""
 
     async def is_early() -> bool:
         return datetime.now(UTC).second < LATE
@@ -121,8 +123,9 @@ async def _early_in_a_minute() -> None:
 
 
 async def test_publishers_do_not_overtake_each_other(place: Installation) -> None:
-    """While one has messages in its hands the next one waits, and then tells what is left: who
-    drops what is not above the last id he saw misses nothing."""
+    """While one holds messages the next one waits, and then publishes the rest: a reader that drops
+    messages not above its last id misses nothing.
+    """
     await place.db.execute(_MANY_MESSAGES, MANY)
     channel = Channel(place.settings.redis, place.settings.redis_prefix)
     dsn, settings = place.settings.postgres, {"search_path": place.settings.schema_}
@@ -160,13 +163,15 @@ async def test_a_page_of_no_alerts_is_refused(place: Installation) -> None:
             await list_alerts(place.db, limit=limit)
 
 
-# From here on tests share a worker: above it would deliver what theirs are to deliver.
+# From here on tests share a worker: above it would deliver their messages.
 
 
 async def test_what_is_silenced_is_not_delivered(
     place: Installation, tally: Worker, hook: Receiver
 ) -> None:
-    """Neither what waits to be tried again nor the next alert of the same block; Redis has it."""
+    """The webhook gets neither the messages to be retried nor the next alert of the same block;
+    Redis has them.
+    """
     hook.refusals[:] = [500] * 1_000
     db = await connect(place.settings.postgres, place.settings.schema_)
     async with heard(place) as said:
@@ -256,7 +261,7 @@ async def _row(place: Installation, condition: str) -> Any:
 
 
 async def test_the_end_of_a_silence_is_told(place: Installation, tally: Worker) -> None:
-    """An alert that is still open then is told of."""
+    """An alert that is still open then is published."""
     await end_steps(place, "brittle", ["boom"] * 10)
     await opened(place)
     await place.db.execute("update alert set silenced_until = now()")
@@ -268,8 +273,9 @@ async def test_the_end_of_a_silence_is_told(place: Installation, tally: Worker) 
 
 
 async def test_who_is_not_to_blame_has_no_alert(place: Installation, tally: Worker) -> None:
-    """Neither the block of forty runs that are cancelled, nor that of a child that failed, nor one
-    whose callers send nonsense. Their figures tell of it; the block beside them has its alert."""
+    """Neither the block of forty cancelled runs, nor that of a failed child, nor one with bad input
+    from callers has an alert. Their figures show it; the block beside them has its alert.
+    """
     now = {"at": datetime.now(UTC).isoformat()}
     for _ in range(40):
         orders = Orders(run_id=str(uuid4()))
@@ -302,7 +308,7 @@ async def test_who_is_not_to_blame_has_no_alert(place: Installation, tally: Work
 
 
 async def test_failures_by_the_caller_raise_alerts_if_so_set(place: Installation) -> None:
-    """As a whole, and by class."""
+    """Alerts are raised for the block as a whole, and by class."""
     worker = await begun(place, alert_caller_failures=True)
     await end_steps(place, "careless", ["ValidationError: url is required"] * 20)
     [row] = await opened(place)
@@ -314,7 +320,7 @@ async def test_failures_by_the_caller_raise_alerts_if_so_set(place: Installation
 
 
 async def test_old_failures_raise_nothing(place: Installation, tally: Worker) -> None:
-    """As when a topic is replayed: only what ends now is looked at."""
+    """A replayed topic raises nothing: only steps that end now are judged."""
     await history(place, "of-old", ended=1_000, failed=1_000, classes={"other": 1_000})
     await end_steps(place, "brittle", ["boom"] * 10)
 
@@ -324,8 +330,9 @@ async def test_old_failures_raise_nothing(place: Installation, tally: Worker) ->
 
 
 async def test_what_a_sender_dates_ahead_raises_nothing(place: Installation, tally: Worker) -> None:
-    """Neither now nor when that minute comes. It counts as skewed beside the failures of others,
-    whose rates are what they are without it."""
+    """They raise nothing, neither now nor when that minute comes. They count as skewed and leave
+    the rates of others unchanged.
+    """
     now = datetime.now(UTC)
     await end_steps(place, "ahead", ["boom"] * 20, now + timedelta(hours=2))
     await end_steps(place, "within", ["boom"] * 2 + ["ok"] * 98, now + timedelta(minutes=58))
@@ -394,8 +401,9 @@ async def test_what_a_sender_dates_back_raises_nothing(place: Installation, tall
 async def test_one_users_stuck_runs_leave_room_for_others(
     place: Installation, tally: Worker
 ) -> None:
-    """A run of somebody else is told of although many runs have been silent for longer: those of a
-    user whose clock is wrong, of which some are told of."""
+    """A run of another user has an alert although many runs have been silent for longer: those of a
+    user with a wrong clock, some of which have one.
+    """
     await history(place, "known", ended=10_000, failed=0, classes={})
     others = Orders(run_id=str(uuid4()))
     many = [Orders(run_id=str(uuid4()), user_id="eve") for _ in range(MOST_OF_USER + 5)]
@@ -418,8 +426,9 @@ async def test_one_users_stuck_runs_leave_room_for_others(
 
 
 async def test_no_run_is_stuck_for_its_senders_clock(place: Installation, tally: Worker) -> None:
-    """Nothing is said of a run whose times lie 41 days back, and so was never silent for 40; one
-    whose alert is open keeps it."""
+    """A run with times 41 days back, which was never silent for 40, has no alert; one with an open
+    alert keeps it.
+    """
     await history(place, "slow", ended=10_000, failed=0, classes={})
     runs = {days: Orders(run_id=str(uuid4())) for days in (41, 2)}
     for days, orders in runs.items():

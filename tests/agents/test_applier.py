@@ -1,4 +1,4 @@
-"""What a worker does when a commit does not simply succeed, on real tables."""
+"""The worker's reactions to commits that fail or have an unknown outcome, on real tables."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -74,8 +74,9 @@ async def test_a_null_is_a_value(place: Desk) -> None:
 async def test_a_lost_answer_is_asked_for_again(
     place: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection dies after the commit and before its answer: the second try finds it there
-    already, and everything is said once."""
+    """The connection dies after the commit and before its answer: the second try finds the commit,
+    and everything is published once.
+    """
     answers = []
     original = commit
 
@@ -117,8 +118,9 @@ async def _pid(session: Session) -> int:
 async def test_who_is_fenced_writes_nothing(
     place: Desk, rival: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker takes the partitions over: what the first one folded has no effect, it gives
-    everything up, and the second one does it instead."""
+    """Another worker takes the partitions over: the batch of the first one has no effect, it gives
+    everything up, and the second one applies it instead.
+    """
     monkeypatch.setattr(partition_buffer, "FENCED_PATIENCE", 1e6)
     orders = Orders()
     some = life(orders, 0)
@@ -153,8 +155,9 @@ async def test_half_a_fenced_batch_is_none(
 
 
 async def test_a_run_created_elsewhere_meanwhile(place: Desk, rival: Desk) -> None:
-    """Two workers folded the creation of one run; the one that commits second folds again, and
-    only what concerns that run is dead there."""
+    """Two workers folded the creation of one run; the one that commits second folds again, and only
+    commands of that run are dead there.
+    """
     orders, neighbour = Orders(), Orders()
     first = place.batch(life(orders, 0))
     await rival.claim(1)
@@ -235,8 +238,9 @@ async def test_the_journal_of_a_day_goes_to_its_partition(place: Desk) -> None:
 
 
 async def test_days_are_judged_record_by_record(place: Desk) -> None:
-    """What is wrong with one record's Kafka time sends nobody else's journal elsewhere, and lets no
-    absurd day have a partition."""
+    """A wrong Kafka time of one record sends no other journal elsewhere, and lets no absurd day
+    have a partition.
+    """
     old, early, near, absurd = Orders(), Orders(), Orders(), Orders()
     await place.apply(
         old.create(at="2020-01-01T00:00:00Z")._replace(timestamp=0),
@@ -255,8 +259,9 @@ async def test_days_are_judged_record_by_record(place: Desk) -> None:
 
 
 async def test_the_clock_of_a_producer_makes_no_partition(place: Desk) -> None:
-    """Where the broker does not say when it appended a record, its time is the producer's, and may
-    be as far from today as the command's."""
+    """Where the broker does not report when it appended a record, its time is the producer's, and
+    may be as far from today as the command's.
+    """
     now = datetime.now(UTC)
     past = [datetime(1980, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(50)]
     place.timestamp_type = 0
@@ -338,7 +343,7 @@ def test_waiting_never_ends_and_never_grows_long() -> None:
 
 
 def test_errors_are_told_apart() -> None:
-    """What waiting cures; what it does not."""
+    """Transient errors are retried; others are not."""
     transient = [
         asyncpg.DeadlockDetectedError(""),
         asyncpg.AdminShutdownError(""),

@@ -1,4 +1,4 @@
-"""Batches end before they grow into too much, and nobody waits for the commands of others."""
+"""Batches end before their effects are too large, and no user waits for the commands of others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,15 +37,16 @@ def small(partition: int, count: int) -> list[Order]:
 
 
 async def batches(place: Desk, *orders: Order) -> list[dict[int, int]]:
-    """How many records of each partition each commit had; the orders of a partition come in one
-    fetch."""
+    """The number of records of each partition in each commit; the orders of a partition come in one
+    fetch.
+    """
     for number, some in groupby(sorted(orders, key=_partition), key=_partition):
         place.buffer.receive([_fetched(place, number, list(some))])
     return await committed(place)
 
 
 async def committed(place: Desk) -> list[dict[int, int]]:
-    """The commits of what the buffer has."""
+    """The commits of the records in the buffer."""
     found = []
     done = {number: owned.done for number, owned in place.owned.items()}
     queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -79,7 +80,7 @@ async def assert_as_told(place: Desk) -> None:
 
 
 async def test_a_batch_ends_when_it_is_full(place: Desk) -> None:
-    """By entries, but for those of its last command; in order, and nothing is lost."""
+    """It ends by entries, except for those of its last command; in order, and nothing is lost."""
     found = await batches(place, *(wide(0, 4) for _ in range(5)))
 
     assert found == [{0: 2}, {0: 2}, {0: 1}]
@@ -104,14 +105,14 @@ async def test_bytes_count_too(place: Desk) -> None:
 
 
 async def test_who_sends_little_does_not_wait(place: Desk) -> None:
-    """The partition with the largest commands comes last, and goes on beside what is new."""
+    """The partition with the largest commands comes last, and goes on beside new records."""
     found = await batches(place, *small(1, 1), *(wide(0, 8) for _ in range(4)), *small(2, 2))
 
     assert found == [{0: 1, 1: 1, 2: 2}, {0: 1}, {0: 1}, {0: 1}]
 
 
 async def test_a_partition_is_passed_over_once(place: Desk) -> None:
-    """When the others fill a batch by themselves, it comes first in the next one."""
+    """A partition that was passed over comes first in the next batch."""
     found = await batches(
         place,
         *(wide(0, 8, inputs={"a": "x" * 2_000}) for _ in range(2)),

@@ -1,4 +1,4 @@
-"""Messages are bounded in values, and in what they repeat, however much a run has."""
+"""Messages are bounded in values, and in repetitions, for any size of a run."""
 
 from uuid import UUID
 
@@ -71,7 +71,9 @@ def test_a_step_of_n_inputs_costs_n() -> None:
 
 
 def test_of_many_outputs_the_middle_is_left_out() -> None:
-    """Pins beyond 100, and values beyond 1,000 over all pins; what came last is always there."""
+    """Pins beyond 100, and values beyond 1,000 over all pins, are left out; the last ones are
+    always there.
+    """
     emissions = [emit(number, f"out{number % 120}", b"%d" % number) for number in range(1, 2_400)]
     found = payloads(events_of([creation(starting_nodes=[NODE]), *emissions]))[-1]
 
@@ -87,7 +89,9 @@ def test_of_many_outputs_the_middle_is_left_out() -> None:
 
 
 def test_outputs_of_an_interface_block_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the steps that have begun the first and the last are told, and how many are missing."""
+    """The first and the last of the steps that have begun are in the message, with the number of
+    missing ones.
+    """
     monkeypatch.setattr(run_view, "MOST_STEPS", 4)
     nodes = [
         StartingNode(
@@ -107,8 +111,9 @@ def test_outputs_of_an_interface_block_are_bounded(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_repeats_its_inputs_for_a_while_only() -> None:
-    """Messages are whole as long as they take no more than what a run is allowed for its events;
-    after that the values are shortened."""
+    """Messages are whole while they fit into the allowance of a run for its events; after that the
+    values are shortened.
+    """
     inputs = Raw(b'{"a": "%s", "b": 1.50}' % (b"x" * 1_000_000))
     updates = [
         UpdateGraph(**common(number, number), stats=Raw(b'{"cost": %d}' % number))
@@ -128,7 +133,7 @@ def test_a_run_repeats_its_inputs_for_a_while_only() -> None:
 
 
 def test_a_step_repeats_its_values_for_a_while_only() -> None:
-    """What an event brings is told whole, and what was before is shortened."""
+    """The values of an event are whole, and earlier ones are shortened."""
     give = AddNodeInput(
         **common(1, 1),
         node_id="n",
@@ -150,7 +155,7 @@ def test_a_step_repeats_its_values_for_a_while_only() -> None:
 
 
 def test_a_replayed_run_is_allowed_as_much() -> None:
-    """Who begins late may tell as much as if nothing had been told."""
+    """A bridge that begins late has the full allowance."""
     events = with_inputs(50)
     bridge = views()
     for event in events[:-1]:

@@ -1,4 +1,4 @@
-"""The bridge on real Redis and Postgres: what was before is found, nothing is left out."""
+"""The bridge on real Redis and Postgres: earlier events are found, nothing is left out."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -70,7 +70,7 @@ def life_of_an_output_step() -> list[RunCommand]:
 async def test_what_was_before_is_found_in_the_journal(
     bridging: Bridging, listener: Listener, start: int
 ) -> None:
-    """A bridge that begins anywhere in a run tells its whole state, outputs of blocks included."""
+    """A bridge that begins anywhere in a run publishes its whole state, with outputs of blocks."""
     life = life_of_an_output_step()
     await store(bridging.session, life)
     events = events_of(life)
@@ -84,7 +84,7 @@ async def test_what_was_before_is_found_in_the_journal(
 
 
 async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Listener) -> None:
-    """Events that come late find no journal; the last one tells the tombstone, not the past."""
+    """Late events find no journal; the last message has the tombstone, not the past."""
     life = [*life_of_an_output_step(), DeleteGraph(**common(9, 9), hard=True)]
     await store(bridging.session, life)
     events = events_of(life)
@@ -104,7 +104,9 @@ async def test_an_erased_run_tells_what_is_left(bridging: Bridging, listener: Li
 async def test_an_erasure_is_told_alike(
     bridging: Bridging, steps: int, before: tuple[str, ...]
 ) -> None:
-    """Whether or not the bridge still had the run in memory, and whatever the run was doing."""
+    """The messages are equal whether or not the bridge still had the run in memory, in any state of
+    the run.
+    """
     marks = {
         "share": ShareGraph(**common(20, 20), is_shared=True, share_token_hash="0" * 64),
         "delete": DeleteGraph(**common(21, 21)),
@@ -127,7 +129,7 @@ async def test_an_erasure_is_told_alike(
 async def test_a_trimmed_run_tells_what_its_row_has(
     bridging: Bridging, listener: Listener, stack: Addresses, names: Names, is_new: bool
 ) -> None:
-    """What the run was given and how it ended; and what is added to it afterwards, whole."""
+    """Messages have the run's inputs and its end; and later additions, whole."""
     life = life_of_an_output_step()
     life[0] = creation(inputs=Raw(b'{"x":1.50}'), preset_id="p", credential_inputs=Raw(b'{"c":1}'))
     await store(bridging.session, life)
@@ -187,7 +189,7 @@ async def test_what_comes_again_is_not_told_again(
 
 
 async def test_what_nobody_wrote_is_stepped_over(bridging: Bridging, listener: Listener) -> None:
-    """What is no event, and events that are of no run, move the position silently."""
+    """Foreign records, and events without a run, move the position silently."""
     [created] = events_of([creation()])
     created.source = (0, 1, 0)
     refused = b'{"type":"command.refused","at":"2026-03-01T06:30:00Z","command_id":"c","source":'
@@ -256,7 +258,9 @@ async def test_many_messages_go_out_in_order(bridging: Bridging, listener: Liste
 
 @pytest.mark.usefixtures("bridging")  # which makes the tables
 async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Server) -> None:
-    """What comes while Redis is down is told when it is back, though Redis forgot everything."""
+    """Events that come while Redis is down are published when it is back, though Redis forgot
+    everything.
+    """
     url = url_of(own_redis.ports[0], REDIS_PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = events_of(life_of_an_output_step())
@@ -278,8 +282,9 @@ async def test_redis_may_be_away(stack: Addresses, names: Names, own_redis: Serv
 async def test_no_message_without_a_subscriber(
     stack: Addresses, names: Names, own_redis: Server
 ) -> None:
-    """Of a run that had no subscriber, one message is published per batch. A client that subscribes
-    in its middle gets the whole state with the next one."""
+    """A run without a subscriber has one message per batch. A client that subscribes in its middle
+    gets the whole state with the next one.
+    """
     url = url_of(own_redis.ports[0], REDIS_PASSWORD)
     over_there = Bridging(stack.postgres_dsn, url, names)
     events = await store(over_there.session, life_of_an_output_step())
@@ -306,7 +311,7 @@ async def test_no_message_without_a_subscriber(
 
 
 async def _published(bridging: Bridging) -> int:
-    """How many PUBLISH commands the server has run."""
+    """The number of PUBLISH commands that the server has run."""
     statistics: Any = await bridging.redis.info("commandstats")
     return int(statistics.get("cmdstat_publish", {"calls": 0})["calls"])
 

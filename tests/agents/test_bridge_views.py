@@ -1,4 +1,4 @@
-"""What each event's message shows, compared with a slow computation from all events so far."""
+"""The content of each event's message, compared with a slow computation from all events so far."""
 
 from typing import Any
 from uuid import UUID
@@ -49,7 +49,7 @@ def told(messages: RunViews, event: Event) -> Json:
 @settings(max_examples=200, deadline=None)
 @given(lives())
 def test_every_message_tells_the_whole_state(life: list[RunCommand]) -> None:
-    """A message equals what all events up to its own tell, computed anew; numbers keep digits."""
+    """A message equals the computation from all events up to its own; numbers keep digits."""
     events = events_of(life)
     decoded = [exactly(encode_event(event)) for event in events]
     bridge = views()
@@ -60,7 +60,7 @@ def test_every_message_tells_the_whole_state(life: list[RunCommand]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(lives(), st.data())
 def test_replayed_runs_tell_the_same(life: list[RunCommand], data: st.DataObject) -> None:
-    """A bridge that begins anywhere tells the same once the events before were replayed."""
+    """A bridge that begins anywhere publishes the same once the earlier events were replayed."""
     events = events_of(life)
     start = data.draw(st.integers(0, len(events) - 1))
     whole, late = views(), views()
@@ -89,7 +89,7 @@ def test_a_run_that_is_not_known_up_to_an_event_is_missing() -> None:
 
 
 def test_an_erased_run_tells_what_its_event_tells() -> None:
-    """With the journal gone, a value is told without the state around it."""
+    """With the journal gone, a value is published without the state around it."""
     add = AddNodeInput(
         **common(1, 1), node_id="node", block_id="out", input_name="x", input_data=Raw(b"1.0")
     )
@@ -109,7 +109,7 @@ def test_an_erased_run_tells_what_its_event_tells() -> None:
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_the_end_of_an_erased_run_tells_the_tombstone(is_known: bool) -> None:
-    """Whether the bridge knew the run or not, nothing that was erased is told."""
+    """Erased data is not published, whether the bridge knew the run or not."""
     commands = [creation(inputs=Raw(b'{"secret":1}')), DeleteGraph(**common(1, 1), hard=True)]
     events = events_of(commands)
     bridge = views()
@@ -171,7 +171,7 @@ def test_old_runs_are_forgotten() -> None:
 
 
 def test_oversize_messages_stay_parseable() -> None:
-    """A message over the limit is shortened to it, says so, and keeps its identity."""
+    """A message over the limit is shortened to it, has `truncated`, and keeps its identity."""
     bridge = views(max_message_bytes=5_000)
     [event] = events_of([creation(inputs=Raw(b'{"x":"' + b"y" * 40_000 + b'","z":1.50}'))])
     _, message = bridge.message_for(event)

@@ -20,8 +20,9 @@ from tests.worker import PATIENCE, QUICK, Installation, Worker, installation, un
 
 
 async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path) -> None:
-    """Each entry is told once, in order, with the whole state: after kill -9 of the bridge, and
-    after Redis forgot the position and the committed offset takes its place."""
+    """Each entry is published once, in order, with the whole state: after kill -9 of the bridge,
+    and after Redis forgot the position and the committed offset takes its place.
+    """
     orders = Orders()
     async with (
         installation(stack, tmp_path) as place,
@@ -54,8 +55,9 @@ async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path)
 async def test_a_subscriber_receives_messages_of_later_commits(
     stack: Addresses, tmp_path: Path
 ) -> None:
-    """Of 2,000 runs, each second one is created once its channel is subscribed to: these 1,000
-    messages arrive, and no others do."""
+    """Of 2,000 runs, each second one is created after a subscription to its channel: these 1,000
+    messages arrive, and no others do.
+    """
     async with (
         installation(stack, tmp_path) as place,
         Redis.from_url(stack.redis_url) as redis,
@@ -115,7 +117,7 @@ def events_topic(place: Installation) -> str:
 
 
 async def committed(place: Installation, count: int) -> bool:
-    """Whether the group of the bridge has told Kafka of so many events."""
+    """Return whether the group of the bridge has committed so many events to Kafka."""
     admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:

@@ -1,4 +1,4 @@
-"""What the states of runs take, as far as the worker knows."""
+"""The size of the states of runs, as far as the worker knows."""
 
 import sys
 from typing import Any
@@ -30,7 +30,7 @@ def weight(run: Run) -> int:
 
 
 def test_steps_that_were_skipped_count() -> None:
-    """Their ids are kept with the outcome of the command, which tells them again."""
+    """Their ids are kept with the outcome of the command, and repeated with it."""
     orders = Orders()
     some = [orders.create(orders.node("n")), orders.start()]
     before = weight(folded(*some))
@@ -44,7 +44,7 @@ def test_steps_that_were_skipped_count() -> None:
 
 
 def test_stats_of_open_steps_count() -> None:
-    """As long as they are kept."""
+    """They count as long as they are kept."""
     orders = Orders()
     some = [orders.create(orders.node("n")), orders.start()]
     some += [orders.move_step("n", "RUNNING", stats={"a": "x" * 1_000_000})]
@@ -59,7 +59,7 @@ def test_stats_of_open_steps_count() -> None:
 
 
 def test_pins_count() -> None:
-    """By their length."""
+    """They count by their length."""
     orders = Orders()
     pins = [f"{number}{'x' * 500}" for number in range(100)]
 

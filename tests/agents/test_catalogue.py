@@ -44,8 +44,9 @@ async def blocks(place: Installation, *names: str) -> None:
 
 
 async def test_bad_records_harm_nothing_beside_them(place: Installation) -> None:
-    """Null values under keys that Postgres would refuse among them; what is good is stored, and
-    the worker that read them lives on."""
+    """Null values under keys that Postgres would refuse among them; good records are stored, and
+    the worker that read them lives on.
+    """
     async with place.worker() as worker:
         await deliver(
             place,
@@ -68,8 +69,9 @@ async def test_bad_records_harm_nothing_beside_them(place: Installation) -> None
 
 
 async def test_who_was_fenced_off_claims_the_catalogue_again(place: Installation) -> None:
-    """As after the schema was exchanged: nobody else has the partition, so what could not be
-    committed is read once more."""
+    """As after a swap of the schema: no other worker has the partition, so uncommitted records are
+    read again.
+    """
     async with place.worker() as worker:
         await deliver(place, block("one"))
         await blocks(place, "one")

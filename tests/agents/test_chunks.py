@@ -116,7 +116,7 @@ async def test_where_a_partition_stands_is_there() -> None:
 
 
 def test_the_producer_takes_our_settings() -> None:
-    """`_settings_extra` is what Faust adds to aiokafka's arguments."""
+    """`_settings_extra` is the hook by which Faust adds to aiokafka's arguments."""
     accepted = inspect.signature(AIOKafkaProducer.__init__).parameters
     extra = faust_app.Producer._settings_extra(SimpleNamespace())  # type: ignore[arg-type]
 
@@ -126,7 +126,7 @@ def test_the_producer_takes_our_settings() -> None:
 
 
 async def test_an_app_uses_all_of_them(stack: Any) -> None:
-    """The transport, the scheduler and the settings reach what Faust runs."""
+    """The transport, the scheduler and the settings reach Faust's objects."""
     app: Any = build_app("apply", settings_at(stack))
 
     assert isinstance(app.transport, faust_app.Transport)
@@ -145,7 +145,7 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
 async def test_fetches_are_held_back_as_the_role_wants(
     stack: Any, role: str, held_back: tuple[int, int]
 ) -> None:
-    """By the broker, until there are so many bytes, or so many milliseconds are over."""
+    """The broker holds them back for a number of bytes, or of milliseconds."""
     app: Any = build_app(role, settings_at(stack))
     thread = app.consumer._thread
 
@@ -172,7 +172,7 @@ async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
 
 
 def test_one_fetch_becomes_one_event_per_topic() -> None:
-    """Its value is what was fetched; everything that is not stamped goes Faust's own way."""
+    """Its value is the fetched records; everything without a stamp goes Faust's own way."""
     ours = [
         FetchedRecords(TP(TOPIC, number), [Record(number, 5, b"k", b"v")], 1, 5)
         for number in (0, 1)

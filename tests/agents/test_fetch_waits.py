@@ -53,7 +53,7 @@ async def test_a_fetch_waits_longer_after_one_without_records(place: Installatio
         await place.put([Orders().create()])
         assert await consumer.getmany(timeout_ms=60_000)
         await until(is_idle)
-        # Empty ones in a row stand before the record; what followed it was short.
+        # A row of empty ones comes before the record; the one after it was short.
         assert BUSY in asked
 
 

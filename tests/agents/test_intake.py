@@ -1,6 +1,6 @@
-"""What Faust delivers is not trusted: stamps and offsets decide what becomes a batch.
+"""Faust's deliveries are not trusted: stamps and offsets decide which records become a batch.
 
-Faults are injected where Faust would make them: in what is delivered.
+Faults are injected where Faust would make them: in the deliveries.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LIMIT = 1_000
 
 
 class Crashed(Exception):
-    """What stands for the end of the process."""
+    """Stands for the end of the process."""
 
 
 class Stored:
@@ -40,7 +40,7 @@ class Stored:
 
 
 class Consumer:
-    """Remembers where it was told to go on."""
+    """Remembers the offset to which it was moved."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -61,7 +61,7 @@ class Consumer:
 
 @dataclass
 class Delivery:
-    """What stands in Faust's queue."""
+    """The content of Faust's queue."""
 
     value: list[FetchedRecords]
 
@@ -131,7 +131,9 @@ async def test_what_was_fetched_before_the_seek_is_dropped(reading: Reading) -> 
 
 
 async def test_what_got_lost_on_the_way_is_fetched_again(reading: Reading) -> None:
-    """A fetch that went on above what is expected: seek back, and believe nothing until then."""
+    """A fetch that went on above the expected offset leads to a seek back; nothing is accepted
+    until then.
+    """
     old = reading.stamp
     reading.deliver(12, 13)
     reading.deliver(14)
@@ -147,7 +149,7 @@ async def test_what_got_lost_on_the_way_is_fetched_again(reading: Reading) -> No
 
 
 async def test_a_batch_before_what_got_lost_is_not(reading: Reading) -> None:
-    """What came in order is taken; only what is behind the loss is fetched again."""
+    """Records in order are taken; only those behind the loss are fetched again."""
     reading.deliver(10)
     reading.deliver(12)
 
@@ -164,8 +166,9 @@ async def test_a_seek_back_of_a_lost_partition_does_not_matter(reading: Reading)
 
 
 async def test_a_hole_is_stepped_over(reading: Reading) -> None:
-    """The fetch went on from what is expected and found the next record above it: a transaction
-    marker, or compaction."""
+    """The fetch went on from the expected offset and found the next record above it: a transaction
+    marker, or compaction.
+    """
     reading.deliver(12, 13, base=10)
     reading.deliver(17, base=14)
 
@@ -176,7 +179,7 @@ async def test_a_hole_is_stepped_over(reading: Reading) -> None:
 
 
 async def test_a_hole_below_what_the_topic_holds_is_a_loss(reading: Reading) -> None:
-    """Retention deleted what was not read yet: never stepped over in silence."""
+    """Retention deleted unread records: they are never stepped over in silence."""
     reading.consumer.earliest[TP(TOPIC, 0)] = 12
     reading.deliver(12, base=10)
 
@@ -185,7 +188,7 @@ async def test_a_hole_below_what_the_topic_holds_is_a_loss(reading: Reading) -> 
 
 
 async def test_what_was_taken_before_is_cut_off(reading: Reading) -> None:
-    """A stretch that begins below what is expected, as a batch in mid-fetch does."""
+    """Records below the expected offset, as of a batch in mid-fetch, are trimmed."""
     reading.deliver(10, 11)
     reading.deliver(10, 11, 12, base=10)
 
@@ -246,7 +249,7 @@ async def test_a_batch_of_a_lost_assignment_is_not_ours(reading: Reading) -> Non
 
 
 async def test_what_is_lost_during_the_seek_is_not_taken_over(reading: Reading) -> None:
-    """Else a worker would go on with what was given to another one."""
+    """Otherwise a worker would continue with the partitions of another one."""
     reading.buffer.lose_all()
     claimed = await reading.buffer.claim({TP(TOPIC, 0): (0, 100)})
     reading.consumer.meanwhile = reading.buffer.lose_all
@@ -262,7 +265,9 @@ async def test_what_is_lost_during_the_seek_is_not_taken_over(reading: Reading) 
 async def test_a_batch_holds_so_many_bytes(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However few records these are; what stays in the queue holds the fetching back."""
+    """A batch is bounded in bytes, however few records these are; records left in the queue delay
+    the next fetch.
+    """
     monkeypatch.setattr(module, "MAX_BYTES", 10)
     for first in (10, 14, 18, 22):
         records = [Record(0, first + index, b"key", b"valu") for index in range(4)]
@@ -281,7 +286,7 @@ async def test_a_batch_holds_so_many_bytes(
 
 
 async def test_what_waits_when_partitions_are_lost_is_forgotten(reading: Reading) -> None:
-    """And so is what comes after."""
+    """Later records are forgotten, too."""
     reading.deliver(10)
     reading.buffer.lose_all()
     reading.deliver(11, base=10)
@@ -290,7 +295,7 @@ async def test_what_waits_when_partitions_are_lost_is_forgotten(reading: Reading
 
 
 async def test_nothing_is_delivered_after_stop(reading: Reading) -> None:
-    """What was delivered may still be committed."""
+    """Delivered batches may still be committed."""
     reading.deliver(10)
     batch = await reading.buffer.poll_batch(reading.queue, LIMIT)
     reading.deliver(11)

@@ -1,4 +1,4 @@
-"""What becomes of a record that fails each time, of those behind it, and of their copies."""
+"""The handling of a record that fails each time, of those behind it, and of their copies."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def statuses(place: Desk) -> dict[str, str]:
 
 
 async def held(place: Desk) -> list[tuple[int, str]]:
-    """Offset and reason of what is in quarantine."""
+    """Offset and reason of the records in quarantine."""
     rows = await place.db.fetch(
         """select "offset", reason from quarantine where released_at is null
             order by partition, "offset" """
@@ -75,9 +75,10 @@ async def release(place: Desk, *releases: tuple[int, Release]) -> None:
 
 
 async def test_only_the_record_that_fails_is_set_aside(place: Desk) -> None:
-    """A run whose entries Postgres fails to store, among two others on its partition and one on
-    another: its first command is set aside, the others of the run wait behind it, and nothing else
-    is touched."""
+    """A run fails to be stored by Postgres, among two others on its partition and one on another:
+    its first command is set aside, the others of the run wait behind it, and nothing else is
+    touched.
+    """
     broken, others = Orders(), [Orders(), Orders()]
     elsewhere = Orders()
     await break_run(place.db, broken.run_id)
@@ -95,7 +96,7 @@ async def test_only_the_record_that_fails_is_set_aside(place: Desk) -> None:
 
 
 async def test_later_commands_wait(place: Desk) -> None:
-    """What comes for the run in later batches, and after a restart, is parked; others go on."""
+    """Commands of the run in later batches, and after a restart, are parked; others go on."""
     broken, other = Orders(), Orders()
     create, *rest = life(broken)
     await break_run(place.db, broken.run_id)
@@ -212,7 +213,7 @@ async def test_parking_is_bounded(place: Desk, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_an_outage_sets_nothing_aside(place: Desk) -> None:
-    """Postgres stores no entry of anybody for two seconds, and everything is applied afterwards."""
+    """Postgres stores no entry at all for two seconds, and everything is applied afterwards."""
     await break_all(place.db)
     batch = place.batch([*life(Orders()), *life(Orders(), 1)])
 
@@ -259,7 +260,7 @@ async def test_a_key_value_of_a_user(place: Desk) -> None:
 
 
 async def test_a_new_topic_keeps_their_order(place: Desk) -> None:
-    """The topic is lost and made again: what waits comes before all of the new one."""
+    """The topic is recreated: waiting records come before all of the new one."""
     broken = Orders()
     create, start, step, end = life(broken)
     await break_run(place.db, broken.run_id)

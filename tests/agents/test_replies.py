@@ -16,7 +16,7 @@ def lost() -> float:
 
 
 async def test_what_is_too_much_is_counted(stack: Addresses) -> None:
-    """While Redis is away the oldest go first; what was under way to it is lost as well."""
+    """While Redis is unavailable the oldest replies go first; those in flight are lost as well."""
     before = lost()
     async with cable(stack.redis_url) as (between, url):
         between.cut()
@@ -34,7 +34,7 @@ async def test_what_is_too_much_is_counted(stack: Addresses) -> None:
 async def test_a_redis_that_hangs_is_given_up(
     stack: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else nothing would be told after it is back."""
+    """Otherwise no reply would be sent after it is back."""
     monkeypatch.setattr("execstream.storage.redis.positions.PATIENCE", 0.2)
     before = lost()
     async with cable(stack.redis_url) as (between, url):

@@ -1,4 +1,6 @@
-"""Everything committed is said, in order: by the publisher, and by who takes a partition over."""
+"""Every committed event is published, in order: by the publisher, and by the next owner of a
+partition.
+"""
 
 import asyncio
 import itertools
@@ -38,7 +40,7 @@ async def place(stack: Addresses, tmp_path: Any) -> AsyncIterator[Installation]:
 
 @pytest.fixture
 async def table(place: Installation) -> AsyncIterator[Desk]:
-    """A worker whose events are committed and not published."""
+    """A worker with events that are committed and not published."""
     async with desk_at(place.db, place.settings) as own:
         await own.claim(*range(PARTITIONS))
         yield own
@@ -66,7 +68,7 @@ def publisher(place: Installation, kind: type[Publisher] = Publisher) -> Publish
 async def republish(
     place: Installation, table: Desk, kind: type[Publisher] = Publisher
 ) -> Publisher:
-    """What a new owner of all partitions does first."""
+    """The first step of a new owner of all partitions."""
     await table.claim(*range(PARTITIONS))
     session, speaker = (
         Session(place.settings.postgres, place.settings.schema_),
@@ -113,7 +115,7 @@ async def commit_some(table: Desk, runs: int = 6) -> None:
 
 
 async def assert_all_is_said(place: Installation, table: Desk) -> None:
-    """On the topics there is what the reference says, and nothing is missing in between."""
+    """Assert that the topics have the events of the reference, without gaps."""
     published = {number: [r.value for r in rs] for number, rs in (await place.events()).items()}
     assert_events_equal(published, table.reference.events())
     letters = {
@@ -125,7 +127,7 @@ async def assert_all_is_said(place: Installation, table: Desk) -> None:
 
 
 async def test_what_was_never_said_is_said(place: Installation, table: Desk) -> None:
-    """Event by event what the worker itself would have published, from the tables alone."""
+    """The events equal those that the worker itself would have published, from the tables alone."""
     await commit_some(table)
 
     await republish(place, table)
@@ -139,7 +141,7 @@ async def test_what_was_never_said_is_said(place: Installation, table: Desk) -> 
 
 
 async def test_what_was_said_is_not_said_again(place: Installation, table: Desk) -> None:
-    """The last event on the topic tells, however old the stored position is."""
+    """The last event on the topic counts, however old the stored position is."""
     await commit_some(table, 2)
     await republish(place, table)
     await commit_some(table, 2)
@@ -155,8 +157,9 @@ async def test_what_was_said_is_not_said_again(place: Installation, table: Desk)
 async def test_a_send_that_fails_is_left_to_the_next_owner(
     place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same producer would fail for ever. Each owner says two pages of few events and fails at
-    the third: nothing is left out or overtaken."""
+    """The same producer would fail forever. Each owner publishes two pages of few events and fails
+    at the third: nothing is left out or overtaken.
+    """
     monkeypatch.setattr("execstream.storage.log.events.PAGE", 7)
     await commit_some(table)
     failed = 0
@@ -176,7 +179,7 @@ async def test_a_send_that_fails_is_left_to_the_next_owner(
 async def test_reads_that_fail_are_tried_again(
     place: Installation, table: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every third one fails: what was said before it is not said again."""
+    """Every third read fails: earlier events are not published again."""
     monkeypatch.setattr("execstream.storage.log.events.PAGE", 7)
     monkeypatch.setattr(retries, "pauses", lambda: itertools.repeat(0))
     await commit_some(table)
@@ -208,7 +211,7 @@ _FOREIGN = b'{"type":"x","at":"2026-03-01T00:00:00Z","command_id":"x","source":[
 async def test_a_foreign_record_at_the_end_stops_nobody(
     place: Installation, table: Desk, value: bytes | None
 ) -> None:
-    """Somebody else wrote into the topic: what is missing is said all the same."""
+    """Another program wrote into the topic: missing events are published all the same."""
     await commit_some(table, 2)
     await republish(place, table)
     events = place.topic(EVENTS.name)
@@ -234,7 +237,7 @@ async def test_a_foreign_record_at_the_end_stops_nobody(
 
 
 async def test_the_end_may_be_a_marker(place: Installation) -> None:
-    """Of a transaction, which is no record: then nothing is known of the last one."""
+    """A marker of a transaction is not a record: then the last event is unknown."""
     events = place.topic(EVENTS.name)
     async with (
         AIOKafkaProducer(
@@ -279,7 +282,7 @@ async def test_the_position_follows_what_is_said(
 
 
 async def test_an_emptied_topic_is_not_filled_again(place: Installation, table: Desk) -> None:
-    """Retention took what had been published: the stored position tells that it was said."""
+    """Retention took the published events: the stored position shows that they were published."""
     await commit_some(table)
     await place.db.execute(
         "update consumer_offset set published_offset = next_offset - 1, published_index = 1000"
@@ -318,8 +321,9 @@ def owned(number: int) -> AssignedPartition:
 
 
 async def test_the_publisher_keeps_the_order(place: Installation) -> None:
-    """Many batches added at once, larger together than what Kafka takes at a time: they arrive per
-    partition as they were added, and the position is that of the last."""
+    """Many batches added at once, larger together than Kafka's limit: they arrive per partition as
+    they were added, and the position is that of the last.
+    """
     speaker = publisher(place)
     parts = [owned(0), owned(1)]
     large = b"x" * (MAX_BATCH // 3)
@@ -346,7 +350,9 @@ async def test_the_publisher_keeps_the_order(place: Installation) -> None:
 async def test_adding_waits_when_much_has_gathered(
     place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few batches of many bytes: what waits to be published never takes much more than allowed."""
+    """Few batches of many bytes: records that wait for publication never take much more than
+    allowed.
+    """
     monkeypatch.setattr("execstream.agents.apply.publisher.BACKLOG_BYTES", 100_000)
     speaker = publisher(place)
     part = owned(0)

@@ -1,8 +1,8 @@
 """Whatever is sent, in whatever order: fold, tables, events and the reference agree.
 
-Each example is a few dozen independent runs whose commands are interleaved and cut into batches,
-with duplicates, strangers, foreign partitions, commands before the creation and after the end.
-`HYPOTHESIS_PROFILE=long` tries many more.
+Each example is a few dozen independent runs with commands that are interleaved and cut into
+batches, with duplicates, strangers, foreign partitions, commands before the creation and after the
+end. `HYPOTHESIS_PROFILE=long` tries many more.
 """
 
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ PINS = ("in", "out")
 
 Act = tuple[str, int, ExecutionStatus, int]
 
-# Weighted so that most of what can happen does.
+# Weighted so that most of the possible acts occur.
 KINDS = (
     *("step_goes_on",) * 24,
     *("run_goes_on",) * 8,
@@ -51,8 +51,9 @@ sequences = st.tuples(st.integers(0, 1), st.lists(acts, min_size=8, max_size=16)
 
 
 class Plot:
-    """Turns acts into the orders of one run; guesses where its steps are, to send what may be
-    allowed."""
+    """Turns acts into the orders of one run; guesses the states of its steps, to send allowed
+    commands.
+    """
 
     def __init__(self, home: int) -> None:
         self.orders = Orders()
@@ -164,8 +165,9 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
 async def test_everything_agrees(
     place: Desk, some: list[tuple[int, list[Act]]], cuts: list[int], forgets: bool
 ) -> None:
-    """Rows, events and counts are the reference's; runs read back are those folded; what would be
-    published again after a crash is what was published."""
+    """Rows, events and counts are the reference's; runs read back are those folded; events
+    republished after a crash equal those that were published.
+    """
     await place.clear()
     begin = {number: (end, -1) for number, end in place.ends.items()}
     runs = [Plot(index % 2).deliver(*one) for index, one in enumerate(some)]
@@ -200,7 +202,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _assert_said_again(place: Desk, number: int, again: list[bytes]) -> None:
-    """Everything, but for what hard deletions erased."""
+    """Assert that everything is republished, except for rows erased by hard deletions."""
     erased = {
         event["graph_exec_id"]
         for event in map(read_event, place.said.events[number])

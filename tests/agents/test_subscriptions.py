@@ -1,4 +1,4 @@
-"""Which runs the bridge takes for heard, and what those who come and go cost it."""
+"""The runs that the bridge takes for subscribed, and the cost of subscribers that come and go."""
 
 from typing import Any
 
@@ -46,7 +46,8 @@ async def test_who_comes_and_goes_costs_one_recall(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The journal of a run is read once for a subscriber who leaves and comes back, and again only
-    when nobody was there for LINGER seconds."""
+    after LINGER seconds without one.
+    """
     over_there = Bridging(stack.postgres_dsn, url_of(own_redis.ports[0], REDIS_PASSWORD), names)
     events = await store(over_there.session, life_of_an_output_step())
     channel = RunViews(names.redis_prefix).channel_of(events[0])

@@ -1,4 +1,4 @@
-"""The tally as a process: what it shows, what a restart leaves, and what kills do not change."""
+"""The tally as a process: its output, the effect of a restart, and of kills."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,7 +42,7 @@ from tests.worker import QUICK, Installation, Worker, installation, settings_at,
 
 
 async def begun(place: Installation, port: int = 0) -> Worker:
-    """A tally worker that owns its partitions; whoever begins it stops it."""
+    """A tally worker that owns its partitions; the caller stops it."""
     worker = await place.start_worker("tally", timing=QUICK, tally_port=port)
 
     async def owns() -> bool:
@@ -137,7 +137,7 @@ def moved(place: int, **fields: Any) -> bytes:
 
 
 DEEP = b"[" * 100_000
-# What nobody of us wrote, the source above all that is counted.
+# A foreign record, with a source above all that is counted.
 FOREIGN: dict[str, bytes | None] = {
     "no value": None,
     "empty": b"",
@@ -157,7 +157,7 @@ FOREIGN: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN.keys())
 def test_what_is_no_event_counts_nothing(foreign: bytes | None) -> None:
-    """Nothing of it, and what comes after it counts as ever."""
+    """It counts nothing, and later events count as ever."""
     work = fold_batch(batch([moved(1), foreign, moved(2)]))
 
     alone = fold_batch(batch([moved(1), moved(2)]))
@@ -191,7 +191,7 @@ async def running(place: Installation) -> AsyncIterator[Worker]:
 
 
 class Unheard(Changelog):
-    """A topic that nobody ever wrote to, and nobody can."""
+    """A topic without any writer."""
 
     def __init__(self) -> None:
         super().__init__("", BLOCK_STATS.name)
@@ -222,8 +222,9 @@ select t.position_offset, t.added, t.added_failed, t.ended, t.failed, t.terminat
 
 
 async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) -> None:
-    """Of more nodes than the table holds those that were silent for longest are not loaded, and
-    let go when others come; what is counted of one then is added to all there was."""
+    """Of more nodes than the table holds, those that were silent for longest are not loaded, and
+    dropped when others come; later events of one are added to its full totals.
+    """
     await migrate(stack.postgres_dsn, names.schema)
     settings = settings_at(stack, names)
     session = Session(stack.postgres_dsn, names.schema)
@@ -260,7 +261,7 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     await fail("node0", "node0", "fresh", "node5")
     run_ids = ["node0", "fresh", "node5", f"node{MOST_NODES}"]
     assert not await differing()
-    await fail("node0", "fresh")  # evicts what stands first, node1
+    await fail("node0", "fresh")  # evicts the first one, node1
     assert "0|graph/node1" not in held
     assert not await differing()
     await fail("node1", "node0")
@@ -272,8 +273,9 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
 
 
 async def test_clocks_that_are_ahead_hide_nothing(stack: Addresses, names: Names) -> None:
-    """Steps dated far ahead count in all totals, and the recent past stays what it is: neither are
-    they in it, nor does it end with them. So it is after a restart."""
+    """Steps dated far ahead count in all totals, and the recent past is unchanged: neither are they
+    in it, nor does it end with them. So it is after a restart.
+    """
     await migrate(stack.postgres_dsn, names.schema)
     session = Session(stack.postgres_dsn, names.schema)
     app: Any = build_app("tally", settings_at(stack, names))
@@ -304,14 +306,15 @@ async def test_clocks_that_are_ahead_hide_nothing(stack: Addresses, names: Names
 
 
 def told(stats: LiveStats) -> tuple[Any, ...]:
-    """As `_NODE` has it."""
+    """The value in the form of `_NODE`."""
     recent = [[day, *counts] for day, counts in sorted(stats.recent.items())]
     return (stats.place[0], *astuple(stats.totals), recent or None)
 
 
 async def test_foreign_records_stop_nothing(stack: Addresses, tmp_path: Path) -> None:
-    """Among the events they are skipped. At the end of the tally's own topic, where a worker looks
-    how far the one before it came, they tell nothing: all values are published again."""
+    """Among the events they are skipped. At the end of the tally's own topic, where a worker reads
+    the progress of its predecessor, they count as unknown: all values are published again.
+    """
     orders = Orders()
     ends = (None, b"", b"{", b"null", moved(1), b'{"position": "\xff"}', DEEP, b'{"a":' + DEEP)
 
@@ -347,7 +350,7 @@ select exists (select from pg_stat_activity where $1 = any(pg_blocking_pids(pid)
 
 
 async def test_it_stops_while_its_commit_waits(stack: Addresses, tmp_path: Path) -> None:
-    """For whatever reason, and for however long: the next owner counts what it left."""
+    """It stops for any reason, and after any time: the next owner counts the rest."""
     orders = Orders()
 
     async with installation(stack, tmp_path) as place, place.worker():
@@ -367,8 +370,9 @@ async def test_it_stops_while_its_commit_waits(stack: Addresses, tmp_path: Path)
 async def test_nothing_is_counted_twice_and_nothing_left_out(
     stack: Addresses, tmp_path: Path
 ) -> None:
-    """Under 1,000 commands/s two workers are killed, stopped beyond their session, and told old
-    events again: in the end rows, journal, totals, tables and topic agree."""
+    """Under 1,000 commands/s two workers are killed, stopped beyond their session, and given old
+    events again: in the end rows, journal, totals, tables and topic agree.
+    """
     outcome = await torturing.torture(stack, tmp_path, torturing.SHORT, seed=1)
 
     assert not outcome.wrong

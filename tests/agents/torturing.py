@@ -1,4 +1,4 @@
-"""Two tally workers under load that are killed, stopped and told old events again.
+"""Two tally workers under load that are killed, stopped and given old events again.
 
 Also the long form: `python -m tests.agents.torturing [SEED]`, some eight minutes.
 """
@@ -27,7 +27,7 @@ from tests.faults.feeding import Feeder, small_records
 from tests.faults.workers import PROJECT, Worker
 from tests.worker import QUICK, SESSION, Installation, installation
 
-REPEATED = 200  # events told again at a time
+REPEATED = 200  # repeated events at a time
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ async def _strike(place: Installation, workers: list[Worker], plan: Plan, chance
         elif fault == "freeze":
             worker.freeze()
             await asyncio.sleep(SESSION * chance.uniform(1.3, 1.6))
-            worker.thaw()  # a zombie now, whose partitions are somebody else's
+            worker.thaw()  # a zombie now; another worker has its partitions
         else:
             await _repeat(place, chance)
         await asyncio.sleep(chance.uniform(0.2, plan.pause))
 
 
 async def _repeat(place: Installation, chance: Random) -> None:
-    """Tell a stretch of old events again, as an apply worker does that was killed."""
+    """Publish a range of old events again, as an apply worker does that was killed."""
     topic = place.topic(EVENTS.name)
     partition = TopicPartition(topic, chance.randrange(EVENTS.partitions))
     reader = AIOKafkaConsumer(bootstrap_servers=place.settings.kafka, enable_auto_commit=False)
@@ -128,7 +128,7 @@ async def _repeat(place: Installation, chance: Random) -> None:
 
 
 async def _compare(place: Installation, ports: list[int]) -> list[str]:
-    """What differs between rows, journal, totals, the topic and the tables of both workers."""
+    """The differences between rows, journal, totals, the topic and the tables of both workers."""
     wrong = await tallied.differences(place)
     totals, nodes = await tallied.totals(place), await tallied.node_totals(place)
 

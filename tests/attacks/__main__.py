@@ -53,7 +53,7 @@ class Memory:
             await asyncio.sleep(SAMPLE)
 
     def growth(self) -> dict[str, float]:
-        """By role, the slope of a line through the last four fifths, per minute, of the mean."""
+        """The slope of a line through the last four fifths of the mean, per minute, by role."""
         return {role: _slope(found[len(found) // 5 :]) for role, found in self.samples.items()}
 
 

@@ -44,7 +44,7 @@ class Extreme(NamedTuple):
 
 
 def extremes() -> Iterator[Extreme]:
-    """All of them. KeyError for a field whose type has no values here."""
+    """Return all of them. KeyError for a field of a type without values here."""
     for name, command in COMMAND_TYPES.items():
         for field, hint in _fields(command):
             for variant, fill in _VALUES[hint].items():
@@ -99,7 +99,7 @@ def _lists(count: int) -> Callable[[int], bytes]:
 
 
 def _exponents(room: int) -> bytes:
-    """Numbers whose exponents sum up to nearly the limit of a command of the largest size."""
+    """Numbers with exponents that sum up to nearly the limit of a command of the largest size."""
     each = b"1e99999"
     count = (FREE_EXPONENTS + EXPONENTS_PER_BYTE * room) // 99_999
     return b"[" + b",".join([each] * count) + b"]"

@@ -1,5 +1,6 @@
-"""Attacks that once stopped everybody: commands that grow, days of long ago, numbers that Postgres
-refuses, errors that take long to classify."""
+"""Attacks that once stopped all partitions: commands that grow, days of long ago, numbers that
+Postgres refuses, errors that take long to classify.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""How long ordinary commands wait for their commit while something else happens."""
+"""The time that ordinary commands wait for their commit while something else happens."""
 
 import asyncio
 import time

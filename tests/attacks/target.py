@@ -27,7 +27,7 @@ ASSERTS_STANDSTILLS = "EXECSTREAM_TEST_STANDSTILLS" in os.environ
 
 
 class Finding(NamedTuple):
-    """What one attack did. Standstills in seconds, memory in MiB since the workers began."""
+    """The effect of one attack. Standstills in seconds, memory in MiB since the workers began."""
 
     attack: str
     same_partition: float
@@ -46,15 +46,17 @@ class Target:
     findings: list[Finding] = field(default_factory=list)
 
     async def elsewhere(self, make: Callable[..., Made], *about: object) -> Made:
-        """The result of `make`, made by another process: what takes this one long holds the probe
-        up, and looks like a standstill."""
+        """The result of `make`, made by another process: a long computation in this one holds the
+        probe up, and looks like a standstill.
+        """
         return await asyncio.get_running_loop().run_in_executor(self.processes, make, *about)
 
     async def attack(
         self, name: str, records: Iterable[Order] | Awaitable[list[PartitionOffset]]
     ) -> list[PartitionOffset]:
-        """Put records, or let them be put; where they are, once they are committed and nobody was
-        harmed."""
+        """Put records, or let them be put; return their positions, once they are committed without
+        harm to others.
+        """
         begun = time.monotonic()
         if isinstance(records, Awaitable):
             places = await records

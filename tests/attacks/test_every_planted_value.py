@@ -1,5 +1,6 @@
-"""Every value that cannot be read, in every column, and everybody who reads; see
-`tests/dashboard/test_planted_rows.py`."""
+"""Every unreadable value, in every column, and every reader; see
+`tests/dashboard/test_planted_rows.py`.
+"""
 
 from collections.abc import AsyncIterator
 

@@ -1,5 +1,6 @@
-"""Every field of every command at its extremes: no worker ends or grows, nobody else waits for
-long, and each record has the outcome that the contract gives it."""
+"""Every field of every command at its extremes: no worker ends or grows, no other command waits for
+long, and each record has the outcome that the contract gives it.
+"""
 
 import json
 from collections.abc import Callable

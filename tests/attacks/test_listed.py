@@ -1,4 +1,4 @@
-"""Records that once stopped everybody are an outcome each, and nobody waits for them."""
+"""Records that once stopped all partitions are an outcome each, and no command waits for them."""
 
 import pytest
 

@@ -12,7 +12,7 @@ from tests.worker import Installation, Worker
 
 @pytest.fixture(scope="module")
 async def http(place: Installation, worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a server whose commands go where the module's worker is."""
+    """A client of a server on the installation of the module's worker."""
     assert worker.is_alive
     with pytest.MonkeyPatch.context() as environment:
         for name, value in place.settings.environment().items():

@@ -11,7 +11,7 @@ PATIENCE = 600.0  # seconds; packages may have to be downloaded
 async def run(
     folder: Path, *command: str | Path, variables: Mapping[str, str] | None = None
 ) -> str:
-    """What a program prints; AssertionError with all of it unless its exit code is 0."""
+    """The output of a program; AssertionError with all of it unless its exit code is 0."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         cwd=folder,

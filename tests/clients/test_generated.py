@@ -1,4 +1,4 @@
-"""Clients generated from OpenAPI: the generators have no complaint, and what they make works."""
+"""Clients generated from OpenAPI: the generators have no complaint, and their clients work."""
 
 import json
 import os

@@ -111,7 +111,7 @@ async def _rejected(place: Installation) -> tuple[int, int]:
 
 
 async def _terminate(place: Installation, http: httpx.AsyncClient, run_id: str) -> None:
-    """As the button of the page does."""
+    """Terminate it like the button of the page."""
     owner = await place.db.fetchval("select user_id from graph_execution where id = $1", run_id)
     command = {
         "type": "graph.update",

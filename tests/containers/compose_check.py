@@ -4,8 +4,8 @@
 2. The apply worker is scaled to 3; while 200 further runs are sent, one of the three is killed.
 3. Back to one, which is killed while 200 further runs are sent, and started again.
 
-Each time the receipt must say that nothing was lost, and that every row is as an independent fold
-of the commands has it. Everything is taken down at the end; figures are printed.
+Each time the receipt must show that nothing was lost, and that every row equals an independent fold
+of the commands. Everything is taken down at the end; figures are printed.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ async def unprivileged(settings: Settings) -> None:
 
 
 def runs_listed(stack: Composed) -> None:
-    """The HTTP server lets nobody in without the token, and lists runs to who has it."""
+    """The HTTP server rejects requests without the token, and lists runs with it."""
     headers = {"Authorization": f"Bearer {stack.token}"}
     with urlopen(Request(f"{stack.url}/v1/executions", headers=headers), timeout=10) as answer:  # noqa: S310
         if not json.load(answer)["data"]:

@@ -1,7 +1,7 @@
 """docker-compose.yml, brought up under a name and at ports of its own.
 
 Every secret it needs is made up here. Other variables, such as those that name images, are taken
-from the environment. COMPOSE names the program: `docker compose`, or say `docker-compose`.
+from the environment. COMPOSE names the program: `docker compose`, or `docker-compose`.
 """
 
 import json
@@ -28,21 +28,21 @@ POLL = 0.2  # seconds
 
 
 class Failed(Exception):
-    """Something did not go as it must; the message says what."""
+    """A step failed; the message has the reason."""
 
 
 class Composed:
-    """What runs, and what may be done to it."""
+    """The running services, and acts on them."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         program = shlex.split(os.environ.get("COMPOSE") or "docker compose")
-        # Not the .env that somebody may have here.
+        # Not the .env of the developer.
         self._compose = [*program, "--env-file", ".env.example", "--project-name", PROJECT]
         self._variables = variables
 
     @property
     def url(self) -> str:
-        """Of the HTTP server."""
+        """The URL of the HTTP server."""
         return f"http://{HOST}:{self._variables['HTTP_PORT']}"
 
     @property
@@ -50,7 +50,7 @@ class Composed:
         return self._variables["EXECSTREAM_HTTP_TOKEN"]
 
     def settings(self) -> Settings:
-        """As a program on this machine needs them."""
+        """The settings for a program on this machine."""
         ports = {name: self._variables[name] for name in PORTS}
         of_postgres, of_redis = (self._variables[name] for name in SECRETS[:2])
         return Settings().at(
@@ -63,8 +63,9 @@ class Composed:
         self._run("build")
 
     def up(self, apply: int = 1) -> None:
-        """Bring up what does not run, with so many workers of role apply; return when all is
-        healthy."""
+        """Bring up the services that do not run, with so many workers of role apply; return when
+        all are healthy.
+        """
         self._run("up", "--detach", "--no-build", "--scale", f"apply={apply}")
         until = time.monotonic() + HEALTHY_WITHIN
         while unwell := [name for name, state in self._states() if not _is_well(state)]:
@@ -93,7 +94,7 @@ class Composed:
 
 
 def docker(*arguments: str) -> str:
-    """What `docker` prints; Failed when it fails."""
+    """The output of `docker`; Failed when it fails."""
     return _run(["docker", *arguments], {})
 
 
@@ -108,7 +109,7 @@ def _run(command: list[str], variables: Mapping[str, str]) -> str:
 
 
 def _is_well(state: dict[str, Any]) -> bool:
-    """Healthy, or at its end if it has nothing to say about its health."""
+    """Return whether it is healthy, or at its end if it has no health check."""
     if "Health" in state:
         return bool(state["Health"]["Status"] == "healthy")
     return bool(state["Status"] == "exited" and state["ExitCode"] == 0)

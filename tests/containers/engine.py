@@ -10,7 +10,7 @@ ABSENT = (
 
 
 def answers() -> bool:
-    """Whether an engine answers at DOCKER_HOST, or at Docker's own socket without it."""
+    """Return whether an engine answers at DOCKER_HOST, or at Docker's own socket without it."""
     try:
         client = docker.from_env(timeout=10)
         try:

@@ -18,7 +18,7 @@ from execstream.devstack import Addresses
 from execstream.devstack.kafka import SETTINGS, answers_metadata
 from execstream.devstack.ports import HOST, free_ports
 
-# The reaper is one more image to have; what is started here is stopped here.
+# The reaper would need one more image; servers started here are stopped here.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 from testcontainers.core.container import DockerContainer  # reads the line above
 
@@ -47,7 +47,7 @@ def servers() -> Iterator[Addresses]:
 
 
 def _kafka(port: int) -> DockerContainer:
-    """A broker that tells its clients the port by which this machine reaches it."""
+    """A broker that advertises the port by which this machine reaches it."""
     own = {
         "listeners": f"PLAINTEXT://:{port},CONTROLLER://:{CONTROLLER_PORT}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
@@ -70,9 +70,9 @@ def _redis(port: int) -> DockerContainer:
 
 
 def _container(server: str, image: str, inside: int, port: int) -> DockerContainer:
-    """A server whose port is reached at another one of this machine's loopback."""
+    """A server with a port that is mapped to another one of this machine's loopback."""
     container = DockerContainer(os.environ.get(f"{server}_IMAGE") or image)
-    # `with_bind_ports` would open it to everybody; the engine's client takes a pair, too.
+    # `with_bind_ports` would open it to every host; the engine's client takes a pair, too.
     container.ports[f"{inside}/tcp"] = (HOST, port)  # type: ignore[assignment]
     return container
 

@@ -27,7 +27,7 @@ async def bridge(place: Installation) -> AsyncIterator[Worker]:
 
 @pytest.fixture(scope="module")
 async def sender(place: Installation) -> AsyncIterator[ExecutionClient]:
-    """A client whose commands go where the module's workers are."""
+    """A client on the installation of the module's workers."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in place.settings.environment().items():
             environment.setenv(name, value)

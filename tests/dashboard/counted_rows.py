@@ -1,5 +1,6 @@
-"""The stored steps of an installation, counted one by one; and who is asked for figures about
-them."""
+"""The stored steps of an installation, counted one by one; and the servers asked for figures about
+them.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tests.whole.program import Program
 from tests.worker import Installation
 
 Json = Any
-Told = tuple[Json, Json]  # what is told, and what the rows have
+Told = tuple[Json, Json]  # the figure, and the count of the rows
 
 SINCE = timedelta(hours=24)
 CASCADES = {cascade_error(status) for status in ENDED}
@@ -32,7 +33,7 @@ select block_id, node_id, status, graph_exec_id::text as run, added_time, starte
 
 
 class Counts(NamedTuple):
-    """Steps by what became of them."""
+    """Steps by their end."""
 
     added: int
     ended: int
@@ -44,7 +45,7 @@ class Counts(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A stored step, and whose doing its end was."""
+    """A stored step, and the cause of its end."""
 
     row: asyncpg.Record
 
@@ -89,7 +90,9 @@ def counted(steps: list[Step]) -> Counts:
 
 @dataclass
 class Witness:
-    """One installation: who is asked, and the rows. `reads`: what reads of the package take."""
+    """One installation: the servers asked, and the rows. `reads`: the arguments of the package's
+    reads.
+    """
 
     place: Installation
     reads: asyncpg.Pool
@@ -97,7 +100,7 @@ class Witness:
     program: Program
 
     async def steps(self) -> dict[str, list[Step]]:
-        """By block."""
+        """Counts by block."""
         blocks: dict[str, list[Step]] = defaultdict(list)
         for row in await self.place.db.fetch(_STEPS):
             blocks[row["block_id"]].append(Step(row))
@@ -113,7 +116,7 @@ class Witness:
         return data
 
     async def ends(self) -> dict[int, int]:
-        """Of the commands topic, by partition."""
+        """The ends of the commands topic, by partition."""
         consumer = self.place.reader
         topic = self.place.topic(COMMANDS.name)
         wanted = [TopicPartition(topic, number) for number in range(COMMANDS.partitions)]

@@ -1,7 +1,7 @@
 """Every figure of `docs/figures.py` that is one over rows, with how it is compared with them.
 
-What is no figure over rows is left out by rule: numbers that count nothing, copies of what a
-producer reported, and what a caller gave or one record, command or request is about.
+Other numbers than figures over rows are left out by rule: numbers that count nothing, copies of a
+producer's reports, and values given by a caller or of one record, command or request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ ELSEWHERE = {
 
 
 class Check(NamedTuple):
-    """How figures are compared, and which fields that holds for."""
+    """A way of comparing figures, and the fields that it holds for."""
 
     fields: str
     compare: Callable[[Witness], Awaitable[Told]]
@@ -73,7 +73,7 @@ OF_ROWS: dict[str, Check] = {
 
 
 def registered() -> dict[str, set[str]]:
-    """By name, the fields of the registry that are figures over rows."""
+    """The fields of the registry that are figures over rows, by name."""
     models = {model.__name__: figures for model, figures in MODELS.items()}
     every: dict[str, list[Figure]] = SCHEMAS | models | DOCUMENTS
     fields = {

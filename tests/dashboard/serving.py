@@ -16,7 +16,7 @@ SECRET = "a-secret-of-the-tests"  # noqa: S105 - of the tests only
 
 @asynccontextmanager
 async def serving(settings: Settings, sender: CommandSender) -> AsyncIterator[Server]:
-    """A server; it takes connections at once, and must stop when it is told to."""
+    """A server; it takes connections at once, and must stop when it is asked to."""
     server = Server(settings, sender, "127.0.0.1", 0)
     running = asyncio.create_task(server.run())
     try:

@@ -84,7 +84,7 @@ class Subscription:
 
 
 def _frame(text: bytes, decode: Callable[[bytes], Any]) -> Frame | None:
-    """None for what carries nothing, such as the time to wait before coming back."""
+    """None for a frame without data, such as the time to wait before coming back."""
     fields = dict(line.split(": ", 1) for line in text.decode().splitlines() if line)
     if "event" not in fields:
         return None

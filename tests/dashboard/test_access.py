@@ -1,4 +1,4 @@
-"""Who may see what: tokens, tokens of one user, loopback only without any, and share links."""
+"""Access: tokens, tokens of one user, loopback only without any, and share links."""
 
 import re
 from collections.abc import AsyncIterator
@@ -53,14 +53,14 @@ async def runs(place: Installation) -> tuple[Orders, Orders]:
 
 @pytest.fixture(scope="module")
 async def of_ada(place: Installation, sender: ExecutionClient) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody with a token that is bound to Ada."""
+    """A client with a token that is bound to Ada."""
     settings = place.settings_with(http_token=f"another-of-the-tests,{SECRET}={ADA}")
     async with site(settings, sender, SECRET) as http:
         yield http
 
 
 async def test_without_a_token_nobody_comes_in(of_ada: httpx.AsyncClient) -> None:
-    """Nor with a wrong one; what tells nothing of runs needs none."""
+    """Nor is access given with a wrong one; routes without data of runs need none."""
     for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
         answer = await of_ada.get("/v1/executions", headers=headers)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -83,7 +83,7 @@ async def test_an_unbound_token_sees_everything(
 async def test_a_bound_token_sees_its_user_only(
     of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
 ) -> None:
-    """What is others' does not exist, word for word as what never did."""
+    """Data of others does not exist, word for word like unknown ids."""
     ada, bob = runs
     listed = (await of_ada.get("/v1/executions")).json()["data"]
     assert {one["user_id"] for one in listed} == {ADA}
@@ -105,7 +105,9 @@ async def test_a_bound_token_sees_its_user_only(
 async def test_a_bound_token_knows_the_graphs_of_its_user(
     of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders], place: Installation
 ) -> None:
-    """The versions that the user's runs are of; names that others gave to theirs are not told."""
+    """The versions that the user's runs are of are listed; names that others gave to theirs are
+    not.
+    """
     for graph_id, version in (("graph", 1), ("graph", 2), ("secret-of-bob", 1)):
         await place.db.execute("insert into graph values ($1, $2, $1)", graph_id, version)
     await place.put([Orders(user_id=BOB).create(graph_id="secret-of-bob")])
@@ -125,7 +127,7 @@ async def test_a_bound_token_knows_the_graphs_of_its_user(
 
 
 async def test_a_bound_token_gets_nothing_else(of_ada: httpx.AsyncClient) -> None:
-    """Of no route but those of its user's runs, and those that need no token."""
+    """It has answers from no route but those of its user's runs, and those that need no token."""
     paths = (await of_ada.get("/openapi.json")).json()["paths"]
     assert set(paths) >= FOR_USERS
     for path in set(paths) - FOR_USERS:
@@ -137,7 +139,7 @@ async def test_a_bound_token_gets_nothing_else(of_ada: httpx.AsyncClient) -> Non
 async def test_a_bound_token_orders_for_its_user_only(
     of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
 ) -> None:
-    """Commands of others are not sent, and their outcomes are not told."""
+    """Commands of others are not sent, and their outcomes are not returned."""
     _, bob = runs
     foreign = {"type": "graph.start", "user_id": BOB, "graph_exec_id": bob.run_id}
     assert (await of_ada.post("/v1/commands", json=foreign)).status_code == 404
@@ -158,7 +160,7 @@ async def test_only_loopback_without_a_token(place: Installation, sender: Execut
 
 
 async def test_a_taken_port(place: Installation, sender: ExecutionClient) -> None:
-    """Is told with a way out."""
+    """The error names a way out."""
     async with serving(place.settings, sender) as first:
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(PortTaken, match="--port"):
@@ -166,7 +168,7 @@ async def test_a_taken_port(place: Installation, sender: ExecutionClient) -> Non
 
 
 async def test_share_links(of_ada: httpx.AsyncClient, place: Installation) -> None:
-    """Whoever has the link sees the outputs, without a token and until it is taken back."""
+    """A holder of the link sees the outputs, without a token and until it is revoked."""
     token = "a-link-that-nobody-guesses"  # noqa: S105 - of the tests only
     orders = Orders(user_id=BOB)
     share = {"is_shared": True, "share_token_hash": sha256(token.encode()).hexdigest()}

@@ -1,4 +1,4 @@
-"""Alerts over HTTP: lists, what people do, who may, and the live feed."""
+"""Alerts over HTTP: lists, acts of operators, access, and the live feed."""
 
 from uuid import uuid4
 
@@ -65,7 +65,7 @@ async def test_they_are_acknowledged_and_silenced(
 async def test_what_is_no_request_is_not_taken(
     place: Installation, http: httpx.AsyncClient
 ) -> None:
-    """Unknown ids, wrong spans, and what a foreign page could send."""
+    """Unknown ids, wrong spans, and requests that a foreign page could send are rejected."""
     alert = await raised(place.db, "block")
     path = f"/v1/alerts/{alert.id}/silence"
 

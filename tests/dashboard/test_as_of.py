@@ -45,7 +45,7 @@ async def get(http: httpx.AsyncClient, path: str, **parameters: Json) -> Json:
 
 @pytest.mark.parametrize("moment", [4, second(3), second(3.5)])
 async def test_a_run_as_it_was(http: httpx.AsyncClient, run: Orders, moment: Json) -> None:
-    """By the number of an entry or by a time, which stands for the last entry by then."""
+    """The moment is the number of an entry or a time, which stands for the last entry by then."""
     found = await get(http, f"/{run.run_id}", as_of=moment)
     [step] = found["node_executions"]
     assert (found["status"], found["ended_at"]) == ("RUNNING", None)
@@ -53,14 +53,14 @@ async def test_a_run_as_it_was(http: httpx.AsyncClient, run: Orders, moment: Jso
 
 
 async def test_as_of_the_last_entry(http: httpx.AsyncClient, run: Orders) -> None:
-    """What the run is now."""
+    """The answer is the run now."""
     now = await get(http, f"/{run.run_id}")
     assert await get(http, f"/{run.run_id}", as_of=7) == now
     assert await get(http, f"/{run.run_id}", as_of="2199-01-01T00:00:00Z") == now
 
 
 async def test_the_past_does_not_change(http: httpx.AsyncClient, run: Orders) -> None:
-    """Who has it already is told so."""
+    """A client that has it already gets 304."""
     path, asked = f"/v1/executions/{run.run_id}", {"as_of": 4}
     etag = (await http.get(path, params=asked)).headers["ETag"]
     again = await http.get(path, params=asked, headers={"If-None-Match": etag})
@@ -107,7 +107,7 @@ async def test_what_was_running_then(http: httpx.AsyncClient, place: Installatio
 async def test_moments_that_there_are_not(
     http: httpx.AsyncClient, run: Orders, moment: str, status: int, says: str
 ) -> None:
-    """A problem that says what is wrong, for the run and for its steps."""
+    """The answer is a problem that names the fault, for the run and for its steps."""
     for path in ("", "/nodes"):
         answer = await http.get(f"/v1/executions/{run.run_id}{path}", params={"as_of": moment})
         assert answer.status_code == status
@@ -120,8 +120,9 @@ async def test_a_time_of_a_list_has_a_zone(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_trimmed_run(http: httpx.AsyncClient, place: Installation) -> None:
-    """Its past and its journal are gone, which is told apart from a run that never was, and the
-    run says since when."""
+    """Its past and its journal are gone, which is distinguished from a run that never was, and the
+    run has the time of it.
+    """
     orders = Orders()
     await place.put([orders.create()])
     await place.drained()
@@ -135,7 +136,7 @@ async def test_a_trimmed_run(http: httpx.AsyncClient, place: Installation) -> No
 
 
 async def test_others_see_nothing(place: Installation, run: Orders, sender: Any) -> None:
-    """A token bound to somebody else has no past to look at either."""
+    """A token bound to another user has no past to read either."""
     bound = place.settings_with(http_token=f"{SECRET}=bob")
     async with site(bound, sender, SECRET) as http:
         for path in ("", "/nodes"):

@@ -1,4 +1,4 @@
-"""Commands while the broker does not answer: none is told to be there that Kafka may not have."""
+"""Commands while the broker does not answer: no reply confirms one that Kafka may not have."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ async def idle(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Installation]:
-    """Topics that nobody reads, on a broker that may be stopped."""
+    """Topics without a consumer, on a broker that may be stopped."""
     async with installation(breakable_stack, tmp_path_factory.mktemp("logs")) as own:
         for name, value in own.settings.environment().items():
             monkeypatch.setenv(name, value)
@@ -48,8 +48,9 @@ def command() -> dict[str, Any]:
 
 
 async def test_it_is_told_apart(breakable_stack: Stack, idle: Installation) -> None:
-    """What Kafka has and nobody told of is unknown; what Kafka did not confirm is not delivered,
-    and a client that gave up on it can be left."""
+    """A command that Kafka has, without a reply, is unknown; one that Kafka did not confirm is not
+    delivered, and a client that gave up on it can be left.
+    """
     client = ExecutionClient()
     async with client:
         known = command()
@@ -71,7 +72,7 @@ async def test_it_is_told_apart(breakable_stack: Stack, idle: Installation) -> N
 async def test_a_client_is_left_while_the_broker_is_away(
     breakable_stack: Stack, idle: Installation
 ) -> None:
-    """Nobody waits for what was given up."""
+    """The client does not wait for commands that were given up."""
     client = ExecutionClient()
     await client.__aenter__()
     with frozen(breakable_stack):

@@ -1,4 +1,4 @@
-"""Commands over HTTP: sent at once, with or without waiting, and what became of them."""
+"""Commands over HTTP: sent at once, with or without waiting, and their outcomes."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ async def test_outcomes_of_a_user_with_any_name(
 
 
 async def test_outcomes_that_are_not_known(http: httpx.AsyncClient) -> None:
-    """With a place nobody has come to it is pending; else nothing is known of it."""
+    """With a position that no worker has reached it is pending; without one it is unknown."""
     orders = Orders()
     path = f"/v1/commands/{orders.run_id}/{orders.named('x')}"
     assert (await http.get(path)).status_code == 404
@@ -132,7 +132,7 @@ async def test_values_arrive_as_they_were_sent(
 async def test_what_would_become_a_dead_letter(
     http: httpx.AsyncClient, body: bytes, reason: str
 ) -> None:
-    """Is told at once, and nothing is sent."""
+    """It is rejected at once, and nothing is sent."""
     answer = await http.post(
         "/v1/commands", content=body, headers={"Content-Type": "application/json"}
     )

@@ -1,5 +1,6 @@
-"""No figure differs from the rows by more than its delay, whatever fails: what is told is compared
-with a count of the rows while the fault lasts and after it, on servers of our own."""
+"""No figure differs from the rows by more than its delay, under any fault: they are compared with a
+count of the rows while the fault lasts and after it, on servers of our own.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -27,7 +28,7 @@ PORTS = {"apply": "apply_port", "tally": "tally_port", "bridge": "bridge_port"}
 
 
 class Fleet:
-    """A worker of each role, which a fault may kill, and the figures that are told of them."""
+    """A worker of each role, which a fault may kill, and the figures published about them."""
 
     def __init__(self, place: Installation, stack: Stack, it: Witness, ports: list[int]) -> None:
         self.place = place
@@ -62,7 +63,7 @@ class Fleet:
         await self.place.drained()
 
     async def agree(self, checks: dict[str, Check]) -> None:
-        """Return when each of the figures is what the rows have."""
+        """Return when each of the figures equals the count of the rows."""
         wrong = set(checks)
 
         async def none_is_wrong() -> bool:
@@ -81,7 +82,7 @@ class Fleet:
         try:
             told, rows = await check.compare(self.it)
         except (LookupError, ValueError, httpx.HTTPStatusError):
-            return False  # what is counted first is not there yet
+            return False  # the figures counted first are not there yet
         return bool(told == rows)
 
 
@@ -112,8 +113,9 @@ async def fleet(
 
 
 def _work(ahead: timedelta = timedelta()) -> Iterable[Order]:
-    """Runs whose steps end in every way, one after the other; commands that are refused, dead and
-    sent twice. `ahead`: by how much the clock of the sender is."""
+    """Runs with steps that end in every way, one after the other; commands that are refused, dead
+    and sent twice. `ahead`: by how much the clock of the sender is.
+    """
     now = datetime.now(UTC) - timedelta(seconds=3)
     begun, ended = ({"at": (now + timedelta(seconds=n)).isoformat()} for n in (0, 2))
     if ahead:
@@ -151,7 +153,7 @@ async def _send(fleet: Fleet, **options: Any) -> None:
 
 @asynccontextmanager
 async def _apply_is_killed(fleet: Fleet) -> AsyncIterator[None]:
-    """What is sent waits, and is told as lag."""
+    """Sent commands wait, and count as lag."""
     await fleet.kill("apply")
     await _send(fleet)
     yield
@@ -206,7 +208,7 @@ async def _another_installation_answers(fleet: Fleet) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _clocks_are_ahead(fleet: Fleet) -> AsyncIterator[None]:
-    """Those of producers, by two hours."""
+    """Clocks of producers are ahead by two hours."""
     await _send(fleet, ahead=timedelta(hours=2))
     await fleet.settled()
     yield

@@ -35,7 +35,7 @@ async def _status(place: Installation, orders: Orders) -> str:
 async def test_the_server_reaches_its_partition(
     place: Installation, worker: Worker, http: httpx.AsyncClient
 ) -> None:
-    """Whether or not the outcome is waited for."""
+    """The partition is right whether or not the outcome is waited for."""
     assert worker.is_alive
     for prefer, status in (("wait=20", 200), ("", 202)):
         orders = await _created(place)
@@ -51,7 +51,7 @@ async def test_the_server_reaches_its_partition(
 async def test_the_client_reaches_its_partition(
     place: Installation, worker: Worker, sender: ExecutionClient
 ) -> None:
-    """By `call`, which looks its run up, and by `send`, when it is given."""
+    """The partition is right by `call`, which looks its run up, and by `send`, when it is given."""
     assert worker.is_alive
     first, second = await _created(place), await _created(place)
     assert isinstance(await sender.call(_end(first)), Applied)
@@ -79,7 +79,7 @@ async def test_a_redriven_letter_reaches_its_partition(
 
 
 async def test_it_is_noticed(place: Installation, worker: Worker, http: httpx.AsyncClient) -> None:
-    """By the worker's log and the list of hazards."""
+    """The worker's log and the list of hazards show it."""
     await _created(place)
 
     async def is_logged() -> bool:

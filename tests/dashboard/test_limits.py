@@ -1,4 +1,4 @@
-"""What one client may cost: connections, headers, bodies, and requests of a token."""
+"""Limits of one client: connections, headers, bodies, and requests of a token."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def test_headers_without_end(server: Server) -> None:
 
 @pytest.mark.parametrize("lines", [[b"A: b"] * 101, [b"A: %b" % (b"a" * 9000)] * 2])
 async def test_too_many_complete_headers(server: Server, lines: list[bytes]) -> None:
-    """Whether they come whole or in parts makes no difference."""
+    """They are refused whether they come whole or in parts."""
     async with connected(server) as (reader, writer):
         writer.write(START + b"\r\n".join([*lines, b"", b""]))
         status, problem = await answer_of(reader)
@@ -129,7 +129,7 @@ async def _write_on(writer: asyncio.StreamWriter) -> None:
 async def test_more_connections_than_there_may_be(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that has waited longest makes room, and who asks something is served."""
+    """The one that has waited longest makes room, and a client with a request is served."""
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     async with (
         connected(server) as (first, _),
@@ -147,7 +147,7 @@ async def test_more_connections_than_there_may_be(
     "path", ["/v1/alerts/1/silence", "/v1/dead-letters/1/redrive", "/v1/nothing", "/livez"]
 )
 async def test_bodies_of_every_route(http: httpx.AsyncClient, path: str) -> None:
-    """A body that nobody reads ends with its request; others are 413 beyond MAX_BODY."""
+    """An unread body ends with its request; others are 413 beyond MAX_BODY."""
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(100):
@@ -186,7 +186,7 @@ async def test_a_proxy_without_a_token(http: httpx.AsyncClient) -> None:
 
 
 async def test_the_rate_of_a_token(place: Installation, sender: ExecutionClient) -> None:
-    """One token's requests cost another's nothing; the answer says when to come back."""
+    """One token's requests cost another's nothing; the answer has the time to come back."""
     other = "another-of-the-tests"
     settings = place.settings_with(http_token=f"{SECRET}=ada,{other}", http_rate=0.001)
     async with site(settings, sender, SECRET) as http:
@@ -199,7 +199,7 @@ async def test_the_rate_of_a_token(place: Installation, sender: ExecutionClient)
 
 
 async def test_a_second_of_requests_may_come_together() -> None:
-    """And what was not used before does not add up."""
+    """Unused requests from before do not add up."""
     now = 0.0
     quota = quotas.Quota(50, 4, quotas.Places(8), clock=lambda: now)
 
@@ -249,7 +249,7 @@ async def test_large_requests_of_a_token(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_large_body_counts_until_its_answer(
     place: Installation, sender: ExecutionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever sends slowly waits for itself; small bodies go on."""
+    """A slow sender waits for itself only; small bodies go on."""
     monkeypatch.setattr(quotas, "LARGE_WITHIN", 0.05)
     orders = Orders(user_id="ada-limits")
     small = json.loads(orders.create().value or b"")
@@ -275,7 +275,7 @@ async def test_a_large_body_counts_until_its_answer(
 
 @pytest.fixture(scope="module")
 async def large_run(place: Installation, worker: object) -> Orders:
-    """A run whose one output is more than the buffers of both sides of a connection hold."""
+    """A run with one output that is more than the buffers of both sides of a connection hold."""
     orders = Orders(user_id="ada-stalls")
     await place.put([orders.create(orders.node("a")), orders.emit("a", data="x" * 7_900_000)])
     await place.drained()

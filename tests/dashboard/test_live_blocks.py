@@ -1,4 +1,4 @@
-"""How blocks fare right now: from steps that end to the figures of the page."""
+"""Current figures of blocks: from steps that end to the figures of the page."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -71,8 +71,9 @@ async def test_whose_failure_it_is(
     http: httpx.AsyncClient, place: Installation, tally: Worker
 ) -> None:
     """Steps that the end of their run ended are beside all figures; one that failed with its child
-    names that, and is no failure; one by the caller's input has a rate of its own. Of its error,
-    which is long, the beginning is told."""
+    names that, and is no failure; one by the caller's input has a rate of its own. The answer has
+    the beginning of its long error.
+    """
     block_id, child = "block-blamed", str(uuid4())
     failing = {"error": "its run failed", "child_graph_exec_id": child}
     orders = Orders()
@@ -138,7 +139,7 @@ async def test_a_block_with_any_id(
 async def end_steps(
     place: Installation, minutes_ago: int, completed: int, failed: int, block_id: str = BLOCK
 ) -> None:
-    """A run whose steps, a second long each, ended then."""
+    """A run with steps, a second long each, that ended then."""
     orders = Orders(user_id="ada-live")
     then = datetime.now(UTC) - timedelta(minutes=minutes_ago, seconds=2)
     begin, end = then.isoformat(), (then + timedelta(seconds=1)).isoformat()

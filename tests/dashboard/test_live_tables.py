@@ -17,7 +17,7 @@ RUNS = 20
 
 @pytest.fixture(scope="module")
 async def ports(place: Installation, worker: Worker) -> AsyncIterator[list[int]]:
-    """Of two workers of the tally, which share the partitions."""
+    """The ports of two workers of the tally, which share the partitions."""
     assert worker.is_alive
     ports = free_ports(2)
     workers = [await place.start_worker("tally", tally_port=port) for port in ports]
@@ -55,7 +55,7 @@ def _at(place: Installation, sender: ExecutionClient, *ports: int) -> object:
 async def test_sums_over_all_workers(
     place: Installation, sender: ExecutionClient, ports: list[int]
 ) -> None:
-    """Every partition is in them once, whichever worker owns it; what nobody tells is named."""
+    """Every partition is in them once, whichever worker owns it; missing ones are named."""
     await place.put([order for number in range(RUNS) for order in _life(number)])
     await place.drained()
     await counted(place)

@@ -40,7 +40,7 @@ insert into journal select {_COLUMNS} from journal, generate_series(1, $2::int) 
 
 @pytest.fixture(scope="module")
 async def large_run(place: Installation) -> str:
-    """A run whose step has OUTPUTS values of SIZE bytes."""
+    """A run with a step that has OUTPUTS values of SIZE bytes."""
     orders = Orders(user_id="ada-memory")
     await place.put([orders.create(orders.node("a")), orders.emit("a", data="x")])
     await place.drained()

@@ -31,7 +31,7 @@ METHODS = {"get", "post"}
 
 
 async def test_everything_is_described(http: httpx.AsyncClient) -> None:
-    """All paths with what they answer: schemas of their own, and problems."""
+    """All paths are described with their answers: schemas of their own, and problems."""
     described = (await http.get("/openapi.json")).json()
     assert described["openapi"].startswith("3.1")
     assert described["info"]["version"] == __version__

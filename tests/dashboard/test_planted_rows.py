@@ -1,4 +1,4 @@
-"""A stored row that cannot be read concerns its run alone, whatever stands in it and whoever reads.
+"""A stored row that cannot be read affects its run alone, for any content and any reader.
 
 One value of each column; all of them: `tests/attacks/test_every_planted_value.py`.
 """

@@ -13,7 +13,7 @@ positions = st.dictionaries(numbers, places, max_size=9)
 
 @given(positions)
 def test_ids(position: dict[int, tuple[int, int]]) -> None:
-    """An id tells its position, and nothing that ends a line or a header."""
+    """An id contains its position, and nothing that ends a line or a header."""
     text = encode(position)
     assert decode(text) == position
     assert set(text) <= set("0123456789.~")
@@ -38,6 +38,6 @@ def test_moving(position: dict[int, tuple[int, int]], number: int, place: tuple[
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.2", "1.2.x", "-1.0.0", "0.-1.0", f"0.{2**63}.0"])
 def test_nonsense(text: str) -> None:
-    """What no stream gave out is refused."""
+    """Ids that no stream gave out are refused."""
     with pytest.raises(InvalidPosition):
         decode(text)

@@ -1,4 +1,4 @@
-"""How far everything has come, as the server tells it: from Kafka, Postgres and Redis together."""
+"""Progress as the server reports it: from Kafka, Postgres and Redis together."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def _life() -> list[Order]:
 
 
 async def test_topics_and_lag(place: Installation, worker: Worker, http: httpx.AsyncClient) -> None:
-    """Every topic with what it holds, and who reads it how far."""
+    """Every topic is listed with its offsets, its consumers and their lag."""
     assert worker.is_alive
     await place.put(_life())
     await place.drained()
@@ -40,7 +40,7 @@ async def test_topics_and_lag(place: Installation, worker: Worker, http: httpx.A
 async def test_workers_are_told_by_their_partitions(
     place: Installation, worker: Worker, http: httpx.AsyncClient
 ) -> None:
-    """Who is alive owns something; a role without a worker has none."""
+    """A live worker owns partitions; a role without a worker has none."""
     assert worker.is_alive
     groups = {one["group"]: one for one in (await http.get("/v1/workers")).json()["data"]}
     prefix = place.settings.group_prefix
@@ -116,7 +116,7 @@ async def test_complete_beyond_what_transactions_leave_behind(
         return told["behind"] == 0 and age < timedelta(seconds=10)
 
     await until(is_complete)
-    # `drained` waits for the last offset, and nobody commits one that has the mark.
+    # `drained` waits for the last offset, and no consumer commits that of the marker.
     await place.put([order])
     await place.drained()
 
@@ -124,8 +124,9 @@ async def test_complete_beyond_what_transactions_leave_behind(
 async def test_complete_is_not_what_a_transaction_holds_back(
     place: Installation, worker: Worker, http: httpx.AsyncClient
 ) -> None:
-    """What others sent after an open transaction began is lag, and nothing is complete beyond its
-    first record."""
+    """Records sent by others after an open transaction began are lag, and nothing is complete
+    beyond its first record.
+    """
     assert worker.is_alive
     async with transacting(place) as producer:
         await producer.begin_transaction()
@@ -154,14 +155,14 @@ async def test_complete_is_not_what_a_transaction_holds_back(
             return bool(part["stable_offset"] == part["end_offset"])
 
         await until(has_its_mark)  # the broker confirms a transaction before it writes its mark
-    await place.put([_life()[0]._replace(partition=0)])  # after the mark, which nobody reads
+    await place.put([_life()[0]._replace(partition=0)])  # after the marker
     await place.drained()
 
 
 async def test_without_kafka(
     place: Installation, worker: Worker, sender: ExecutionClient, http: httpx.AsyncClient
 ) -> None:
-    """Progress is told without lag; what only Kafka knows is a problem that will pass."""
+    """Progress is reported without lag; facts that only Kafka has are a problem that will pass."""
     assert worker.is_alive
 
     async def has_no_lag() -> bool:

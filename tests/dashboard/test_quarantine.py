@@ -1,4 +1,4 @@
-"""The quarantine over HTTP: a client that is told, and an operator who releases."""
+"""The quarantine over HTTP: a client that gets the outcome, and an operator who releases."""
 
 import httpx
 import pytest
@@ -15,8 +15,9 @@ pytestmark = pytest.mark.usefixtures("worker")
 async def test_a_run_is_set_aside_and_released(
     http: httpx.AsyncClient, place: Installation, sender: ExecutionClient
 ) -> None:
-    """The sender hears that its command is in quarantine, and what comes for the run waits; a
-    release applies all of it, and the outcome is another one."""
+    """The sender gets the outcome `quarantined`, and later commands of the run wait; a release
+    applies all of them, and the outcome is another one.
+    """
     orders = Orders()
     await break_run(place.db, orders.run_id)
     created = orders.command("graph.create", graph_id="g", graph_version=1, starting_nodes=[])

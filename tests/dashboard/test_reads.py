@@ -1,4 +1,4 @@
-"""What the API tells of runs: lists, one run, steps, children, journal, and what is unchanged."""
+"""Runs over the API: lists, one run, steps, children, journal, and unchanged answers."""
 
 import json
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ async def test_pages_of_runs(http: httpx.AsyncClient, place: Installation) -> No
 
 
 async def test_a_list_without_values(http: httpx.AsyncClient, run: Orders) -> None:
-    """What runs were given, which may be large, is there unless it is not wanted."""
+    """The inputs of runs, which may be large, are there unless they are left out on request."""
     for values in (True, False):
         for moment in ({}, {"as_of": datetime.now(UTC).isoformat()}):
             filters = {"user_id": "ada-reads", "graph_id": "graph-reads", "values": values}
@@ -101,7 +101,7 @@ async def test_one_run(http: httpx.AsyncClient, run: Orders) -> None:
 
 
 async def test_etags_change(http: httpx.AsyncClient, place: Installation) -> None:
-    """What has happened since is told."""
+    """Changes since then are sent."""
     orders = Orders()
     await place.put([orders.create()])
     await place.drained()
@@ -116,7 +116,7 @@ async def test_etags_change(http: httpx.AsyncClient, place: Installation) -> Non
 async def test_etags_change_with_the_catalogue(
     http: httpx.AsyncClient, place: Installation
 ) -> None:
-    """What a block is tells what the outputs of a run are."""
+    """The kind of a block determines the outputs of a run."""
     orders = Orders()
     answer = {"name": "answer", "value": 42}
     output = orders.node("out", block_id="told-later", inputs=answer)
@@ -176,7 +176,7 @@ async def test_pages_of_the_journal(http: httpx.AsyncClient, run: Orders) -> Non
 async def test_the_journal_is_what_was_published(
     http: httpx.AsyncClient, run: Orders, place: Installation
 ) -> None:
-    """Entry by entry what the events topic carries, number by number."""
+    """It has the events of the topic, entry by entry, number by number."""
     answer = await http.get(f"/v1/executions/{run.run_id}/journal")
     told = json.loads(answer.content, parse_float=Decimal)["data"]
     published = [
@@ -189,7 +189,7 @@ async def test_the_journal_is_what_was_published(
 
 
 async def test_children(http: httpx.AsyncClient, run: Orders, place: Installation) -> None:
-    """Those of the same owner only, whichever run names it as a parent."""
+    """Only children of the same owner are listed, whichever run they name as a parent."""
     child, foreign = Orders(user_id=run.user_id), Orders(user_id="bob-reads")
     await place.put([one.create(parent_graph_exec_id=run.run_id) for one in (child, foreign)])
     await place.drained()
@@ -220,7 +220,7 @@ async def test_dead_letters(http: httpx.AsyncClient, place: Installation) -> Non
 
 
 async def test_dead_letters_by_what_they_are(http: httpx.AsyncClient, place: Installation) -> None:
-    """By reason and time, and whether they were redriven; one that was once says from which."""
+    """By reason and time, and whether they were redriven; a redriven one names its origin."""
     orders = Orders()
     await place.put([orders.raw(b"{}")])
     await place.drained()
@@ -242,7 +242,7 @@ async def test_dead_letters_by_what_they_are(http: httpx.AsyncClient, place: Ins
 
 
 async def test_deleted_runs_are_not_there(http: httpx.AsyncClient, place: Installation) -> None:
-    """Softly or for good: nothing is told of them any more."""
+    """They are gone after a soft and a hard deletion."""
     for hard in (False, True):
         orders = Orders(user_id="ada-deleted")
         await place.put([orders.create(), orders.order("graph.delete", hard=hard)])
@@ -254,7 +254,7 @@ async def test_deleted_runs_are_not_there(http: httpx.AsyncClient, place: Instal
 
 
 async def test_figures(http: httpx.AsyncClient, run: Orders) -> None:
-    """Errors by block, diagnostics and progress are told in the shapes that are promised."""
+    """Errors by block, diagnostics and progress have the promised shapes."""
     assert run.sent
     since = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z", "min_executions": 1}
     [block] = (await get(http, "/v1/blocks/errors", **since))["data"]
@@ -342,7 +342,7 @@ async def test_credentials_come_back_as_they_were_sent(
     ],
 )
 async def test_problems(http: httpx.AsyncClient, path: str, status: int) -> None:
-    """Whatever is wrong is told as a problem, in a sentence."""
+    """Each fault is a problem, in a sentence."""
     answer = await http.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -350,6 +350,6 @@ async def test_problems(http: httpx.AsyncClient, path: str, status: int) -> None
 
 
 async def test_methods_that_there_are_not(http: httpx.AsyncClient) -> None:
-    """Told as a problem too."""
+    """They are a problem too."""
     answer = await http.delete("/v1/executions")
     assert (answer.status_code, answer.json()["title"]) == (405, "Method Not Allowed")

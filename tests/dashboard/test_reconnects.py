@@ -25,7 +25,7 @@ RECONNECTS = 15  # of each reader
 
 
 class Reader:
-    """Comes back with its last id whenever it was torn off, and keeps what it was told."""
+    """Reconnects with its last id after each break, and keeps the events received."""
 
     def __init__(self, url: str, seed: int, **scope: str) -> None:
         self.connections = 0
@@ -54,7 +54,8 @@ class Reader:
 
 async def test_each_event_once_through_reconnects(server: Server, place: Installation) -> None:
     """Readers of a run, of a user and of a graph, torn off in the middle of frames while commands
-    come: nobody misses an entry, nobody is told one twice."""
+    come: no reader misses an entry or gets one twice.
+    """
     runs = [Orders(user_id="ada-reconnects") for _ in range(RUNS)]
     entries = {(run.run_id, seq) for run in runs for seq in range(3, 3 + OUTPUTS)}
     await place.put([run.create(run.node("a"), graph_id=GRAPH) for run in runs])
@@ -106,7 +107,9 @@ async def test_a_slow_reader_is_told_and_heals(
 
 
 async def nobody_is_attached(server: Server) -> bool:
-    """Whether the reader has let everybody go, as it does with those it has overtaken."""
+    """Return whether the reader has detached all subscribers, as it does with those it has
+    overtaken.
+    """
     return not server._app.state.services.feed._reader._subscribers
 
 

@@ -47,7 +47,9 @@ async def test_a_letter_is_redriven_once(http: httpx.AsyncClient, place: Install
 async def test_a_letter_without_its_value_is_not_redriven(
     http: httpx.AsyncClient, place: Installation
 ) -> None:
-    """409 with a sentence: nobody has what was too large to be unpacked."""
+    """The answer is 409 with a sentence: the value of a record too large to be unpacked is not
+    stored.
+    """
     [at] = await put_squeezed(place, 1, [(b"key", 1100 * MIB)])
     await place.drained()
     letter = dead_letter_id(place.topic(COMMANDS.name), *at)
@@ -62,7 +64,7 @@ async def test_a_letter_without_its_value_is_not_redriven(
 async def test_the_outcome_of_one_that_is_a_command(
     http: httpx.AsyncClient, place: Installation
 ) -> None:
-    """`Location` tells what became of it."""
+    """`Location` leads to its outcome."""
     orders = Orders()
     created = orders.create()
     foreign = (place.partition_of(created) + 1) % 8
@@ -82,7 +84,7 @@ async def test_the_outcome_of_one_that_is_a_command(
 async def test_who_may_redrive(
     http: httpx.AsyncClient, place: Installation, sender: ExecutionClient
 ) -> None:
-    """Neither a foreign page nor a user's token; what is not there is 404."""
+    """Neither a foreign page nor a user's token may; a missing one is 404."""
     letter = await letter_of(place, Orders(), b"[")
     path = f"/v1/dead-letters/{letter}/redrive"
     foreign = await http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})

@@ -18,7 +18,7 @@ from tests.worker import Installation
 
 
 async def test_serve(place: Installation, tmp_path: Path) -> None:
-    """`execstream serve` answers where it says, and ends on SIGTERM though a stream is open."""
+    """`execstream serve` answers at its address, and ends on SIGTERM though a stream is open."""
     token = {"EXECSTREAM_HTTP_TOKEN": SECRET}
     program = Program(tmp_path, place.settings.environment() | token)
     async with program.running("serve", "--port", "0", "--json") as process:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("worker", "bridge")
 
 
 async def test_a_run_is_followed(server: Server, place: Installation) -> None:
-    """First the run as it is, then what happens to it, as its journal has it."""
+    """First comes the run as it is, then its events, as its journal has them."""
     orders = Orders()
     await place.put([orders.create(orders.node("a")), orders.start()])
     await place.drained()
@@ -37,7 +37,7 @@ async def test_a_run_is_followed(server: Server, place: Installation) -> None:
 
 
 async def test_who_comes_back_has_missed_nothing(server: Server, place: Installation) -> None:
-    """With the last id, what happened meanwhile comes first, then what happens."""
+    """With the last id, missed events come first, then live ones."""
     orders = Orders()
     await place.put([orders.create(orders.node("a"))])
     await place.drained()
@@ -57,8 +57,9 @@ async def test_who_comes_back_has_missed_nothing(server: Server, place: Installa
 
 
 async def test_scopes(server: Server, place: Installation) -> None:
-    """Streams of a user, of a graph and of all tell what concerns them, refusals and key-values
-    too, and nothing else."""
+    """Streams of a user, of a graph and of all have the events of their scope, refusals and
+    key-values too, and nothing else.
+    """
     ada, bob = Orders(user_id="ada-of-scopes"), Orders(user_id="bob-of-scopes")
     async with (
         Subscription(server.url, user_id=ada.user_id) as of_user,
@@ -87,7 +88,7 @@ async def test_scopes(server: Server, place: Installation) -> None:
 
 
 async def test_events_of_runs_only(server: Server, place: Installation) -> None:
-    """Those of steps, refusals and key-values are left out, live and from the journal."""
+    """Events of steps, refusals and key-values are left out, live and from the journal."""
     orders = Orders(user_id="ada-of-types")
     asked = {"user_id": orders.user_id, "types": "graph"}
     async with Subscription(server.url, **asked) as own:
@@ -125,7 +126,7 @@ async def test_a_stream_of_a_user_resumes(server: Server, place: Installation) -
 async def test_heartbeats(
     server: Server, place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence is told to be silence, and moves the id on."""
+    """Silence is marked by frames, and moves the id on."""
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
     orders, other = Orders(), Orders()
     await place.put([orders.create()])
@@ -138,7 +139,7 @@ async def test_heartbeats(
 
 
 async def test_an_id_of_another_database(server: Server) -> None:
-    """A position beyond everything is answered with a snapshot, and says so."""
+    """A position beyond everything is answered with a snapshot, after a `resync`."""
     async with Subscription(server.url, "0.99999999.0") as own:
         assert (await own.next()).data == {"reason": "unknown_cursor"}
         assert (await own.next()).event == "snapshot"
@@ -173,7 +174,7 @@ async def test_a_bound_token_streams_its_user_only(
         async with Subscription(server.url, secret=SECRET) as own:
             await own.next("snapshot")
             await place.put([bob.create(), bob.start(), ada.create()])
-            # Somebody else's attempts at our runs are theirs.
+            # Attempts of other users at our runs are theirs.
             await place.put([ada.start(user_id=bob.user_id), ada.start()])
             events = await own.events(2)
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {SECRET}"}) as http:

@@ -1,4 +1,4 @@
-"""Answers of any size say the same as the reads that hold a whole run in memory."""
+"""Answers of any size equal the reads that hold a whole run in memory."""
 
 import random
 from collections.abc import AsyncIterator
@@ -109,7 +109,7 @@ async def db(place: Installation) -> AsyncIterator[Any]:
 
 
 async def test_whole_runs(http: httpx.AsyncClient, runs: list[Orders], db: Any) -> None:
-    """As they are, and as they were at each of their entries."""
+    """The comparison is of runs now, and as of each of their entries."""
     for orders in runs:
         whole = await reads.get_graph_execution(db, USER, orders.run_id, True)
         assert await got(http, f"/{orders.run_id}") == same(whole)

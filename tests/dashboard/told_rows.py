@@ -1,4 +1,4 @@
-"""Figures that come from stored rows, from Kafka and from offsets, beside what the rows have."""
+"""Figures from stored rows, from Kafka and from offsets, beside the counts of the rows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Figures that come from the totals of the tally, beside what the rows have."""
+"""Figures from the totals of the tally, beside the counts of the rows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def _rates(counts: Mapping[str, Json]) -> Json:
 
 
 def _window(steps: list[Step], first: datetime, last: datetime) -> dict[str, Json]:
-    """Of the steps that ended from one minute to another."""
+    """Counts of the steps that ended from one minute to another."""
     within = [step for step in steps if step.is_over and first <= step.minute <= last]
     counts = counted(within)._asdict()
     return {
@@ -83,7 +83,7 @@ async def durations(it: Witness) -> Told:
 
 
 def _failures(steps: list[Step]) -> int:
-    """Those of child runs are errors, too."""
+    """Failures of child runs are errors, too."""
     return sum(step.has_ended and step.row["status"] == "FAILED" for step in steps)
 
 
@@ -125,7 +125,7 @@ async def top_errors(it: Witness) -> Told:
 
 
 async def live_tables(it: Witness) -> Told:
-    """Of all workers of role tally that are this installation's."""
+    """The tables of all workers of role tally that are this installation's."""
     told: dict[str, Json] = {}
     rows: dict[str, Json] = {}
     for table, key in (("blocks", "block_id"), ("nodes", "node_id")):
@@ -166,7 +166,7 @@ def _live(steps: list[Step]) -> Json:
 
 
 async def alerts(it: Witness) -> Told:
-    """Of the failing block, which one must be open."""
+    """The alert of the failing block; one must be open."""
     listed = await it.listed("/v1/alerts")
     [alert] = [one for one in listed if one["error_class"] is None]
     now = alert["figures"]["now"]

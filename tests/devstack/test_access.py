@@ -1,4 +1,4 @@
-"""Who gets in at a stack, on a machine with other users: the owner of its directory alone."""
+"""Access to a stack, on a machine with other users: only the owner of its directory has it."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ ODD_NAME = f"a path, with späces 'and' \"東京\" \\ {'x' * 120}"
 
 @pytest.fixture(scope="module")
 async def odd_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack below a directory whose name takes care to quote."""
+    """A stack below a directory with a name that needs quoting."""
     stack = await start(tmp_path_factory.mktemp("odd") / ODD_NAME / "state", report=lambda _: None)
     yield stack
     await stack.stop()
@@ -57,7 +57,7 @@ async def test_files_with_the_password_are_private(odd_stack: Stack) -> None:
 
 
 async def test_no_command_line_has_the_password(odd_stack: Stack) -> None:
-    """The list of processes, which everybody can read, does not have it."""
+    """The list of processes, which every user can read, does not have it."""
     password = ensure_password(odd_stack.state)
     servers = [process for pid in odd_stack.pids.values() for process in family_of(pid)]
 
@@ -71,7 +71,7 @@ async def test_password_differs_by_directory(odd_stack: Stack, tmp_path: Path) -
 
 
 async def test_redis_wants_the_password(odd_stack: Stack) -> None:
-    """Without it no command is taken; with it, none that writes a file or loads one."""
+    """Without it no command is taken; with it, no command that writes a file or loads one."""
     async with Redis.from_url(without_password(odd_stack.redis_url)) as redis:
         with pytest.raises(AuthenticationError):
             await redis.ping()

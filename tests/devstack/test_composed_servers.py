@@ -1,4 +1,4 @@
-"""What docker-compose.yml makes of Redis and Postgres, with the servers of this machine."""
+"""Redis and Postgres as docker-compose.yml configures them, with the servers of this machine."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ USER = USER_FOR_ROOT if os.geteuid() == 0 else None
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One whose name is short enough for a socket, and whose owner may run Postgres."""
+    """A folder with a name short enough for a socket, and an owner that may run Postgres."""
     made = Path(mkdtemp(prefix="composed-"))
     if USER is not None:
         shutil.chown(made, USER)
@@ -74,7 +74,7 @@ async def redis(tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def test_redis_allows_what_is_needed_and_no_more(redis: str) -> None:
-    """Doctor has no complaint; there is no CONFIG, no MODULE, and nobody without the password."""
+    """Doctor has no complaint; CONFIG, MODULE and access without the password are refused."""
     settings = Settings().at(redis_url=redis)
     found = [one async for one in examine_redis(settings)]
     assert len(found) > 2
@@ -98,7 +98,7 @@ async def test_redis_allows_what_is_needed_and_no_more(redis: str) -> None:
 
 
 async def test_a_user_may_be_listened_to(redis: str) -> None:
-    """By a pattern that no rule of the access list has letter for letter."""
+    """The pattern is in no rule of the access list letter for letter."""
     async with Redis.from_url(redis) as client, client.pubsub() as listening:
         await listening.psubscribe("execution_event/ada/*/*")
         assert (await listening.get_message(timeout=10))["type"] == "psubscribe"

@@ -1,4 +1,4 @@
-"""Servers are killed and come back where they were, with what they had."""
+"""Servers are killed and come back at the same address, with their data."""
 
 import socket
 from urllib.parse import urlsplit
@@ -54,7 +54,7 @@ async def test_a_killed_database_keeps_what_was_committed(breakable_stack: Stack
 
 
 async def test_a_port_that_was_taken_meanwhile_is_named(breakable_stack: Stack) -> None:
-    """A server whose port somebody else has taken does not start, and the message says who."""
+    """A server without its port, taken by another process, does not start; the message names it."""
     port = urlsplit(breakable_stack.redis_url).port
     assert port
     await breakable_stack.kill("redis")

@@ -50,7 +50,7 @@ async def keep_something(at: Addresses) -> None:
 
 
 async def what_was_kept(at: Addresses) -> tuple[object, object]:
-    """Read back what `keep_something` put there."""
+    """Read back the data that `keep_something` put there."""
     connection = await asyncpg.connect(at.postgres_dsn)
     row = await connection.fetchval("SELECT answer FROM kept")
     await connection.close()
@@ -77,7 +77,9 @@ async def test_a_stopped_stack_is_gone_and_its_data_comes_back(tmp_path: Path) -
 
 
 async def test_a_killed_owner_is_cleaned_up_after(tmp_path: Path) -> None:
-    """What an owner killed with SIGKILL left running is ended by the next start, which works."""
+    """Processes that an owner killed with SIGKILL left running are ended by the next start, which
+    works.
+    """
     said: list[str] = []
     with owner_of(tmp_path) as process:
         left_behind = servers_of(tmp_path)
@@ -113,7 +115,7 @@ async def test_an_owner_asked_to_end_takes_its_servers_along(
 async def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     """Cancelled on the way, a start ends what it has started, and another one can follow."""
     starting = asyncio.create_task(start(tmp_path))
-    while not (tmp_path / "running.json").exists():  # noqa: ASYNC110 - files tell nobody
+    while not (tmp_path / "running.json").exists():  # noqa: ASYNC110 - files signal nothing
         await asyncio.sleep(0.01)
     noted = json.loads((tmp_path / "running.json").read_text())
 

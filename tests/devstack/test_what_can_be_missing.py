@@ -1,4 +1,4 @@
-"""Whatever keeps the stack from starting is told in one sentence with the way out."""
+"""Each obstacle to a start of the stack is reported in one sentence with the way out."""
 
 import shutil
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ Answer = Callable[[], Awaitable[bool]]
 
 
 def silent(_sentence: str) -> None:
-    """Take what the stack says and tell nobody."""
+    """Take the reports of the stack and drop them."""
 
 
 async def never() -> bool:
@@ -62,7 +62,7 @@ def test_a_java_on_path(path_only: Path) -> None:
 
 
 async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is nearly full is named with what is free and what is needed."""
+    """A disk that is nearly full is named with its free and the needed space."""
     nearly_full = SimpleNamespace(free=42 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: nearly_full)
 
@@ -79,7 +79,7 @@ async def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_no_network_for_the_first_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the network the first start says so, and leaves nothing half done behind."""
+    """Without the network the first start reports it, and leaves nothing half done behind."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 

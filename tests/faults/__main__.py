@@ -1,7 +1,7 @@
 """The long form of the trials: `make faults`, or `python -m tests.faults [SEED] [NAME …]`.
 
 Takes about ten minutes on two cores; NAME is a part of a scenario's name. Prints one line for each
-scenario and what is wrong; exit code 0 only when nothing is.
+scenario and the faults found; exit code 0 only when there are none.
 """
 
 import asyncio

@@ -52,7 +52,7 @@ async def is_working(worker: Worker) -> bool:
 
 
 async def freeze_applier(trial: Trial) -> None:
-    """SIGSTOP for longer than its session: it goes on as a zombie whose partitions are gone."""
+    """SIGSTOP for longer than its session: it goes on as a zombie after its partitions are gone."""
     worker = trial.chance.choice(trial.appliers)
     worker.freeze()
     await asyncio.sleep(SESSION * trial.chance.uniform(1.3, 2))
@@ -101,5 +101,5 @@ async def lose(trial: Trial) -> None:
         return {number: said[point] for number, point in enumerate(LOSSES)}
 
     await reached("Losses", losses, dict.fromkeys(range(len(LOSSES)), ENOUGH))
-    # What is lost last is noticed only when more comes: the end must be without losses.
+    # A loss at the end is noticed only when more comes: the end must be without losses.
     worker.kill()

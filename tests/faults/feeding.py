@@ -22,8 +22,9 @@ AGAIN = 0.5  # seconds until the broker is asked again
 
 
 def small_records(graphs: list[Graph], seed: int) -> Iterator[Sent]:
-    """Simulated commands of the dirty mix, with their texts cut: what is large is slow to compare
-    and no other case."""
+    """Simulated commands of the dirty mix, with their texts cut: large ones are slow to compare and
+    no other case.
+    """
     start = datetime.now(UTC)
     for record in simulate(graphs, runs=ENDLESS, seed=seed, start=start, mix=Mix.dirty()):
         yield Sent(record.key, _cut(record.value))
@@ -47,9 +48,9 @@ def _short(value: Any) -> Any:
 
 
 class Feeder:
-    """Sends `rate` records per second until it is told to stop.
+    """Sends `rate` records per second until it is stopped.
 
-    What was not acknowledged may be in the topic or not: the topic itself is the truth.
+    Unacknowledged records may be in the topic or not: the topic itself is the truth.
 
     Attributes:
         acknowledged: how many records Kafka has confirmed.

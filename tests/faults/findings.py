@@ -1,4 +1,4 @@
-"""What is wrong with the tables and topics after a trial, counted: nothing, if all is well.
+"""The faults of the tables and topics after a trial, counted: nothing, if all is well.
 
 The truth is the topic of commands, read back and fed to the reference in the order of offsets.
 """
@@ -21,7 +21,7 @@ How = Literal["lost", "doubled", "differing"]
 SAMPLES, SAMPLE = 5, 1_500  # of a kind, and characters of one
 NOWHERE = (-1, -1, -1)  # before every source
 
-# What a journal's `detail` has in common with the event of its entry.
+# The fields that a journal's `detail` has in common with the event of its entry.
 _TOLD = {
     *("stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks", "preset_id"),
     *("parent_graph_exec_id", "node_id", "block_id", "user_id", "graph_id", "graph_version"),
@@ -47,7 +47,7 @@ class Findings:
     def compare(
         self, kind: str, expected: Mapping[Any, Row], found: Iterable[tuple[Hashable, Row]]
     ) -> None:
-        """By key; of values, those that `expected` knows of."""
+        """Compare by key; of values, only those that `expected` has."""
         seen: set[Hashable] = set()
         for key, row in found:
             if key in seen or key not in expected:
@@ -99,8 +99,9 @@ async def _look_at_tables(
 async def _look_at_events(
     findings: Findings, installation: Installation, expected: Mapping[Any, Row]
 ) -> None:
-    """What remains, in its order, for who drops sources not greater than the last one: an event
-    that came too late is lost."""
+    """Check the events that remain, in their order, for a reader that drops sources not greater
+    than the last one: an event that came too late is lost.
+    """
     published = await installation.events()
     for partition, records in published.items():
         events = kept(read_event(record.value) for record in records)

@@ -1,4 +1,4 @@
-"""How far behind a consumer is, in seconds, and how long it takes to catch up after a fault."""
+"""The lag of a consumer, in seconds, and the time that it takes to catch up after a fault."""
 
 import asyncio
 import time

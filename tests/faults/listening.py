@@ -1,4 +1,4 @@
-"""A subscriber of all channels that notes what it hears."""
+"""A subscriber of all channels that notes the messages."""
 
 import asyncio
 from collections import defaultdict
@@ -28,7 +28,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class Listener:
-    """Subscribes once, and so hears everything that is said until Redis goes down.
+    """Subscribes once, and so receives all messages until Redis goes down.
 
     Attributes:
         heard: sources of messages by partition, in order.
@@ -37,7 +37,7 @@ class Listener:
 
     def __init__(self, redis_url: str, prefix: str) -> None:
         self.heard: defaultdict[int, list[Source]] = defaultdict(list)
-        # To subscribe again by itself would hide what was missed meanwhile.
+        # A new subscription by itself would hide the messages missed meanwhile.
         self._redis: Redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
         self._pattern = execution_channel(prefix, "*", "*", "*")
         self._pubsub = self._redis.pubsub()

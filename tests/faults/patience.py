@@ -1,4 +1,4 @@
-"""Waiting for what must come, as long as it keeps coming nearer."""
+"""Waiting for an expected state, as long as it comes nearer."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ STANDSTILL = 45.0  # seconds without progress
 
 
 class Impatient(Exception):
-    """What must come did not come."""
+    """The expected state was not reached."""
 
 
 async def reached(

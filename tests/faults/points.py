@@ -1,8 +1,8 @@
 """Named points in the code of a worker, where it dies or something gets lost on demand.
 
-Each point counts how often it is passed; a plan tells at which passes it strikes. What strikes
-is logged as `injected`. The names that are replaced here are private to `agents`: when one of
-them goes, the worker of the tests does not start.
+Each point counts its passes; a plan has the passes at which it strikes. Each strike is logged as
+`injected`. The names that are replaced here are private to `agents`: when one of them goes, the
+worker of the tests does not start.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _moments = Random(0)
 
 
 class Point(StrEnum):
-    """Where, and so also what."""
+    """The place of a fault, which determines its kind."""
 
     FETCHED = "fetched"
     IN_COMMIT = "in_commit"
@@ -63,7 +63,7 @@ DEATHS = (
     Point.CLAIMED,
     Point.TAKEN_OVER,
 )
-# What a worker must go on after.
+# Faults that a worker must survive.
 LOSSES = (Point.ANSWER_LOST, Point.COMMIT_CUT, Point.FETCH_LOST, Point.STALE_FETCH)
 
 Plan = Mapping[str, Sequence[int]]  # by point, the passes at which it strikes, from 1
@@ -90,7 +90,7 @@ class Striking:
 
 
 def die() -> NoReturn:
-    """As with SIGKILL: nothing is finished, nothing is closed."""
+    """End the process as with SIGKILL: nothing is finished, nothing is closed."""
     os._exit(DIED)
 
 
@@ -111,7 +111,7 @@ def _replace(owner: Any, **members: Any) -> None:
 
 
 async def _a_moment() -> None:
-    """Some way into what is under way on a server."""
+    """Wait for a random moment, within the work of a server."""
     await asyncio.sleep(_moments.uniform(0, 0.004))
 
 

@@ -1,4 +1,4 @@
-"""Where consumers stand, by partition; None while it cannot be told."""
+"""Positions of consumers, by partition; None while they are unknown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ Progress = Callable[[], Awaitable[Offsets | None]]
 
 
 def from_postgres(place: Installation) -> Progress:
-    """What has been applied."""
+    """The applied positions."""
     statement = (
         f"select partition, next_offset from {place.settings.schema_}.consumer_offset"
         " where consumer = 'apply'"
@@ -44,7 +44,7 @@ def from_postgres(place: Installation) -> Progress:
 
 
 def from_redis(place: Installation) -> Progress:
-    """What the bridge has told."""
+    """The position of the bridge."""
     settings = place.settings
 
     async def progress() -> Offsets | None:
@@ -62,7 +62,7 @@ def from_redis(place: Installation) -> Progress:
 
 
 def ends_of(place: Installation, name: str) -> Progress:
-    """Where a topic ends that has as many partitions as that of events."""
+    """The ends of a topic that has as many partitions as that of events."""
     partitions = [TopicPartition(place.topic(name), number) for number in range(EVENTS.partitions)]
 
     async def ends() -> Offsets | None:

@@ -1,4 +1,4 @@
-"""Trials by name: which faults, how often, on what."""
+"""Trials by name: the faults, their number, and their targets."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Script = Callable[[Trial], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`redis_stays`: nobody kills Redis, so a subscriber must hear everything."""
+    """`redis_stays`: Redis is not killed, so a subscriber must receive everything."""
 
     name: str
     script: Script

@@ -1,7 +1,7 @@
 """Positions that do not fit the topic.
 
-A worker steps over what is no record. Before it passes over what may have been one, it stops at
-once, with exit code 70 and the reason.
+A worker steps over transaction markers. Before it passes over a possible record, it stops at once,
+with exit code 70 and the reason.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def working(place: Installation, plan: Plan | None = None) -> AsyncIterato
 
 
 def ended(worker: Worker, words: str) -> Callable[[], Awaitable[bool]]:
-    """Whether the worker has stopped with exit code 70 and these last words."""
+    """Return whether the worker has stopped with exit code 70 and these last words."""
 
     async def has_ended() -> bool:
         return any("ended with 70" in end and words in end for end in worker.unplanned)
@@ -61,7 +61,7 @@ async def drained(place: Installation) -> None:
 
 
 async def delete_records(place: Installation, partition: int, before: int) -> None:
-    """As retention does."""
+    """Delete records as retention does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
@@ -77,8 +77,9 @@ async def send(producer: AIOKafkaProducer, place: Installation, order: Order) ->
 
 
 async def test_transactions(place: Installation) -> None:
-    """What a transaction has committed is applied, what it has aborted is not, and the markers
-    between are stepped over."""
+    """Committed records of a transaction are applied, aborted ones are not, and the markers between
+    are stepped over.
+    """
     orders = Orders()
 
     async with working(place) as worker, transacting(place) as producer:
@@ -141,8 +142,9 @@ async def test_retention_overtakes_a_worker(place: Installation) -> None:
 
 
 async def test_a_consumer_that_moved_back_unasked(place: Installation) -> None:
-    """Records come again that nobody asked for: the worker stops, and goes on when it is started
-    again; none of them counts twice."""
+    """Records come again without a seek: the worker stops, and goes on when it is started again;
+    none of them counts twice.
+    """
     orders = Orders()
     await place.put([orders.create(), orders.start()])
 

@@ -12,8 +12,9 @@ from tests.faults.scenarios import SHORT
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # a busy machine takes several times the usual minute
 async def test_nothing_is_lost_and_nothing_twice(breakable_stack: Stack, tmp_path: Path) -> None:
-    """Whatever is killed or lost on its way under 1,000 commands/s: tables, events and messages
-    are in the end what the reference makes of the topic of commands."""
+    """After all kills and losses under 1,000 commands/s, tables, events and messages are in the end
+    those of the reference for the topic of commands.
+    """
     outcome = await SHORT.run(breakable_stack, tmp_path, seed=1)
 
     assert not outcome.failures

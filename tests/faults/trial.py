@@ -1,4 +1,4 @@
-"""One trial: load on workers of its own, faults in it, and what is left when all is quiet."""
+"""One trial: load on workers of its own, faults in it, and the state when all is quiet."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ PAUSE = 2.0  # seconds between a recovery and the next fault, at most
 
 @dataclass
 class Outcome:
-    """What a trial came to. `recoveries` in seconds; `said`: events of the workers' logs."""
+    """The result of a trial. `recoveries` in seconds; `said`: events of the workers' logs."""
 
     trials: int = 0
     acknowledged: int = 0
@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclass
 class Trial:
-    """A running installation. `redis_stays`: nobody kills Redis, so the listener hears all."""
+    """A running installation. `redis_stays`: Redis is not killed, so the listener receives all."""
 
     stack: Stack
     installation: Installation
@@ -166,7 +166,7 @@ async def trial(
     appliers: int = 2,
     redis_stays: bool = True,
 ) -> AsyncIterator[Trial]:
-    """A trial whose load, `rate` commands per second, flows."""
+    """A trial with load, `rate` commands per second."""
     graphs = load_graphs(PROJECT / "examples" / "graphs")
     async with installation(stack, folder) as place:
         settings = place.settings

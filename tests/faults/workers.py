@@ -90,11 +90,11 @@ class Worker:
 
     @property
     def is_working(self) -> bool:
-        """Whether the process that runs now owns partitions."""
+        """Return whether the process that runs now owns partitions."""
         return b'"event": "owns"' in self.log.read_bytes()[self._log_begins :]
 
     def told(self) -> Counter[str]:
-        """How often its logs say what, by event; injected faults by point."""
+        """The number of each event in its logs; injected faults by point."""
         said: Counter[str] = Counter()
         if not self.log.exists():
             return said

@@ -1,4 +1,4 @@
-"""A clean copy of the checkout, what is built from it, and environments with it, made once."""
+"""A clean copy of the checkout, its builds, and environments with them, made once."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from tests.rooms import ROOT
 
 @dataclass(frozen=True)
 class Built:
-    """What a release consists of, and a wheel that was built from its sdist."""
+    """The files of a release, and a wheel that was built from its sdist."""
 
     wheel: Path
     sdist: Path
@@ -26,7 +26,7 @@ class Built:
 
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
-    """A folder outside of the checkout. Not pytest's: as root PostgreSQL runs as somebody else."""
+    """A folder outside of the checkout. Not pytest's: as root PostgreSQL runs as another user."""
     with TemporaryDirectory(prefix="execstream-install-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder).resolve()
@@ -73,7 +73,7 @@ def environment(workspace: Path) -> Callable[[str], Environment]:
 
 @pytest.fixture(scope="session")
 def bare(environment: Callable[[str], Environment], built: Built) -> Environment:
-    """An environment with the wheel and no extra. Nobody installs anything else into it."""
+    """An environment with the wheel and no extra. No test installs anything else into it."""
     made = environment("bare")
     made.install(str(built.wheel))
     return made

@@ -10,13 +10,13 @@ from pathlib import Path
 
 PATIENCE = 600.0  # seconds; packages may have to be downloaded
 
-# Variables that would let a program find the checkout, or settings of whoever runs the tests.
+# Variables that would let a program find the checkout, or settings of the developer.
 _HIDDEN = ("EXECSTREAM_", "MYPY", "PYTHON", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a program ended."""
+    """The end of a program."""
 
     code: int
     out: str
@@ -85,7 +85,7 @@ def outside() -> dict[str, str]:
 
 
 def call(*arguments: str, cwd: Path) -> str:
-    """Run a module or a file in the Python of the tests; what it prints."""
+    """Run a module or a file in the Python of the tests; return its output."""
     ended = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""The wheel without extras: what a producer or reader gets."""
+"""The wheel without extras: the package of a producer or reader."""
 
 import io
 import json
@@ -27,7 +27,7 @@ WITH_EXTRA = {command for commands in NEEDS.values() for command in commands}
 BARE = sorted(name for name in app if not name.startswith("-") and name not in WITH_EXTRA)
 HEAVY = ("cyclopts", "fastapi", "faust", "mode", "rich", "uvicorn")
 
-# Before the client put off what it does not need at once.
+# Before the client deferred imports that it does not need at once.
 OLD = "77b0d4a"
 IMPORT = "from execstream import ExecutionClient"
 RUNS = 11
@@ -114,7 +114,7 @@ def _user_time(bare: Environment, folder: Path) -> float:
 
 
 def test_types_are_seen(bare: Environment) -> None:
-    """A wrong call is told to who checks types strictly."""
+    """A strict type checker reports a wrong call."""
     wrong = bare.home / "wrong.py"
     wrong.write_text(f"{IMPORT}\nExecutionClient(kafka_bootstrap=9092)\n")
     told = bare.run(*mypy(bare, wrong))

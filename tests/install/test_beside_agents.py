@@ -1,4 +1,4 @@
-"""Beside a package whose import name is `agents`, in whichever order they are installed."""
+"""Beside a package with the import name `agents`, in either order of installation."""
 
 from collections.abc import Callable
 

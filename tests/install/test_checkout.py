@@ -17,14 +17,14 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def without_locale() -> dict[str, str]:
-    """The variables of a machine on which nobody chose a language, such as a container."""
+    """The variables of a machine without a locale, such as a container."""
     return {
         name: value for name, value in outside().items() if not name.startswith(("LC_", "LANG"))
     }
 
 
 def make(folder: Path, *arguments: str) -> str:
-    """Run `make` in a folder; what it prints."""
+    """Run `make` in a folder; return its output."""
     ended = subprocess.run(
         ["make", *arguments],  # noqa: S607
         cwd=folder,
@@ -39,8 +39,9 @@ def make(folder: Path, *arguments: str) -> str:
 
 
 def test_odd_path(checkout: Path, workspace: Path) -> None:
-    """Spaces, commas, quotes, other scripts and more than 100 bytes change nothing; and whoever
-    waits for the packages sees that they come."""
+    """Spaces, commas, quotes, other scripts and more than 100 bytes change nothing; and the wait
+    for the packages shows progress.
+    """
     folder = workspace / ODD_NAME / "exec stream"
     assert len(os.fsencode(folder)) > 100
     shutil.copytree(checkout, folder, symlinks=True)

@@ -22,7 +22,7 @@ _EXAMPLE = re.compile(
 
 @pytest.fixture
 def example() -> re.Match[str]:
-    """Its code, and what README.md says that it prints."""
+    """The example's code, and its output according to README.md."""
     found = _EXAMPLE.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found
     return found
@@ -31,7 +31,7 @@ def example() -> re.Match[str]:
 async def test_example(
     bare: Environment, example: re.Match[str], place: Installation, worker: Worker
 ) -> None:
-    """It prints what is said, and `list` and `show` tell of its run."""
+    """It prints that output, and `list` and `show` have its run."""
     assert worker.is_alive
     of_module = place.settings.environment()
     ran = await asyncio.to_thread(bare.evaluate, example["code"], of_module)
@@ -49,7 +49,7 @@ async def test_example(
 
 
 def test_example_is_typed(bare: Environment, example: re.Match[str], tmp_path: Path) -> None:
-    """Nothing in it is wrong for who checks types strictly."""
+    """A strict type checker has no complaint."""
     file = tmp_path / "example.py"
     file.write_text(example["code"])
     told = bare.run(*mypy(bare, file))

@@ -1,4 +1,4 @@
-"""The wheel with one extra each: what belongs to it works, and in `local` everything does."""
+"""The wheel with one extra each: its part works, and in `local` everything does."""
 
 import json
 from collections.abc import Callable

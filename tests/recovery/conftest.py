@@ -1,4 +1,4 @@
-"""The program, and a run that it can tell of."""
+"""The program, and a run that it can explain."""
 
 import pytest
 

@@ -93,7 +93,7 @@ async def tallying(place: Installation) -> AsyncIterator[Worker]:
 
 
 def untold(what: str, done: int, total: int) -> None:
-    """Nobody watches."""
+    """Progress without a display."""
 
 
 async def replayed(
@@ -115,7 +115,7 @@ async def drop(db: asyncpg.Pool, *schemas: str) -> None:
 
 
 async def delete_before(place: Installation, offsets: dict[int, int]) -> None:
-    """What retention does to the commands, by partition."""
+    """Delete commands by partition, as retention does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     topic = place.topic(COMMANDS.name)

@@ -44,13 +44,13 @@ def steps_of(title: str) -> list[Step]:
 
 @dataclass(frozen=True)
 class Shell:
-    """A shell of somebody who has the settings in the environment."""
+    """A shell of an operator with the settings in the environment."""
 
     folder: Path
     settings: Settings
 
     async def run(self, step: Step, **more: str) -> str:
-        """What the step printed, which has what is expected; it must succeed."""
+        """Run the step and return its output, which has the expected lines; it must succeed."""
         program = self.folder / "execstream"
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m execstream "$@"\n')
         program.chmod(0o755)

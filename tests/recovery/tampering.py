@@ -1,4 +1,4 @@
-"""Changing single cells by hand, each in a row of its own; and what should be said of it."""
+"""Changes of single cells by hand, each in a row of its own; and the reports expected of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,17 +26,18 @@ _OTHER = {
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`: what to choose rows from (alias `t`), so that no two are of one run or user; `key`:
-    what names a row, as a difference does."""
+    """`rows`: a source of rows (alias `t`), so that no two are of one run or user; `key`: the name
+    of a row, as in a difference.
+    """
 
     name: str
     key: tuple[str, ...]
     rows: str
-    untold: frozenset[str]  # columns that nobody compares
+    untold: frozenset[str]  # columns that are not compared
     chosen_by: frozenset[str]  # columns by which rows are found, beside the key
 
     def fields(self, column: str) -> frozenset[str]:
-        """What a difference in `column` may be called: of a key's, the row is missing."""
+        """The names that a difference in `column` may have: for a key's, the row is missing."""
         if column in self.key:
             return frozenset({"*"})
         return frozenset({column, "*"} if column in self.chosen_by else {column})
@@ -66,11 +67,11 @@ TOLD_BY_TOPICS = [
         "source_partition",
         "source_offset",
     ),
-    # Of a user with key-values on several partitions nothing is told any more.
+    # For a user with key-values on several partitions there is no evidence any more.
     _of(tables.KEY_VALUE_JOURNAL, "select distinct on (t.user_id) t.* from kv_journal t"),
     _of(
         tables.REFUSALS,
-        # Where a run is another partition's, the refusal itself is what tells that it came early.
+        # Where a run is another partition's, the refusal itself shows that it came early.
         """select t.* from refusal t
             where command_type <> 'kv.set' and reason <> 'unknown_graph_execution'""",
     ),
@@ -85,10 +86,10 @@ class Change:
     table: str
     column: str
     key: dict[str, Any]
-    fields: frozenset[str]  # what a difference may call it
+    fields: frozenset[str]  # the name that a difference may give it
 
     def is_told_by(self, difference: Difference) -> bool:
-        """Whether `difference` names the cell."""
+        """Return whether `difference` names the cell."""
         if difference.kind != self.table or difference.field not in self.fields:
             return False
         named = {

@@ -64,9 +64,10 @@ async def shown(program: Program, run_id: str) -> str:
 async def test_a_run_is_looked_at_elsewhere(
     program: Program, place: Installation, run: Orders, tmp_path: Path
 ) -> None:
-    """A dry run writes nothing and says what would be redacted; the bundle has no secret; where
-    there is neither a topic nor the schema it came from, the run shows as it does here, but for
-    what was redacted, and a schema in use is refused."""
+    """A dry run writes nothing and prints the values to be redacted; the bundle has no secret;
+    where there is neither a topic nor the schema it came from, the run shows as it does here,
+    except for redacted values, and a schema in use is refused.
+    """
     file = tmp_path / "incident.zst"
     asked = ("export", "--run", run.run_id, "--out", str(file), "--json")
     dry = await program(*asked, "--dry-run")
@@ -106,7 +107,7 @@ async def test_a_run_is_looked_at_elsewhere(
 
 
 async def test_without_redaction(program: Program, run: Orders, tmp_path: Path) -> None:
-    """`--plain` keeps everything but what is named."""
+    """`--plain` keeps everything except the named keys."""
     file = tmp_path / "plain.zst"
     asked = ("export", "--run", run.run_id, "--out", str(file), "--plain", "--json")
     assert (await program(*asked)).json()["redacted"] == {}
@@ -133,7 +134,8 @@ async def test_changed_rules(
     program: Program, place: Installation, run: Orders, tmp_path: Path
 ) -> None:
     """On the topic, on a file of commands and on a bundle, the same run would have ended
-    differently, and the exit code says so; of the rules that hold nothing would."""
+    differently, and the exit code is 1; under the rules in force none would.
+    """
     rules, lines, file = tmp_path / "changed.py", tmp_path / "commands.jsonl", tmp_path / "b.zst"
     rules.write_text(RULES)
     records = [one for one in await place.commands() if one.key == run.run_id.encode()]
@@ -156,7 +158,7 @@ async def test_changed_rules(
 async def test_the_rules_of_this_version(
     program: Program, place: Installation, run: Orders
 ) -> None:
-    """Without a file they are compared with what is stored: the same, until somebody changes it."""
+    """Without a file they are compared with the stored runs: equal, until a row is changed."""
     asked = ("rules", "test", "--against", place.topic(COMMANDS.name), "--json")
     same = await program(*asked)
     assert (same.code, same.out) == (0, ""), same.err
@@ -171,8 +173,9 @@ async def test_the_rules_of_this_version(
 
 
 async def test_beside_a_load(program: Program, place: Installation, run: Orders) -> None:
-    """Of commands that no worker has come to, and of runs whose steps retention dropped, nothing is
-    said; there is no false alarm while workers go on."""
+    """Commands that no worker has reached, and runs with dropped steps, are left out; there is no
+    false alarm while workers go on.
+    """
     assert run.sent
     asked = ("rules", "test", "--against", place.topic(COMMANDS.name))
     async with held(place.settings.postgres, place.settings.schema_, "apply"):

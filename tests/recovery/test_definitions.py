@@ -29,7 +29,7 @@ UNPUBLISHED = {"block_stats"}
 
 
 async def count_as_0_1(place: Installation) -> None:
-    """Have the totals be what 0.1.0 would have counted so far."""
+    """Have the totals be those that 0.1.0 would have counted so far."""
     events = place.topic(EVENTS.name)
     async with connection(place.settings.postgres, place.settings.schema_, WRITE) as own:
         for table in TOTALS:
@@ -53,7 +53,7 @@ async def tally(place: Installation, rules: Path) -> None:
 
 
 async def fail(place: Installation, error: str) -> None:
-    """A run whose step fails."""
+    """A run with a step that fails."""
     orders = Orders(run_id=str(uuid4()))
     await place.put([orders.create(orders.node("a")), orders.start()])
     await place.put([orders.move_step("a", "RUNNING")])
@@ -89,7 +89,9 @@ async def test_what_other_rules_judged_is_recounted_by_these(
 
 
 async def test_skewed_steps_are_recounted_as_such(stack: Addresses, tmp_path: Path) -> None:
-    """From the events, from the journal, and from the records, whose append times the topic has."""
+    """They are recounted from the events, from the journal, and from the records with the topic's
+    append times.
+    """
     rules = tmp_path / "none.toml"
     rules.touch()
     ahead = {"at": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
@@ -129,8 +131,9 @@ async def test_skewed_steps_are_recounted_as_such(stack: Addresses, tmp_path: Pa
 async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
     stack: Addresses, tmp_path: Path
 ) -> None:
-    """The first 200 of a block and hour are kept, whoever counts them and in whichever batches;
-    those behind them count together, with the last step that failed so."""
+    """The first 200 of a block and hour are kept, in any recount and any batches; later ones count
+    together, with the last step that failed so.
+    """
     rules = tmp_path / "none.toml"
     rules.touch()
     orders = Orders(run_id=str(uuid4()))

@@ -30,7 +30,7 @@ Story = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Teller:
-    """Tells the stories of what came to an installation."""
+    """Explains the records of an installation."""
 
     place: Installation
     db: asyncpg.Pool
@@ -45,7 +45,7 @@ class Teller:
         return run_story(evidence), summary(evidence)
 
     async def command(self, run_id: str, command_id: str) -> tuple[Story, Sent]:
-        """Its paragraphs by what they are about, and its record."""
+        """The paragraphs of a command by subject, and its record."""
         evidence = await gather(self.db, self.topic, run_id)
         known = find_command(evidence, command_id)
         assert known is not None
@@ -116,7 +116,9 @@ async def test_a_step_with_a_child_run(teller: Teller, place: Installation) -> N
 
 
 async def test_an_applied_command(teller: Teller, told: Told) -> None:
-    """What was asked, found and done; the reply; and the very record."""
+    """The explanation has the request, the state found and the effect; the reply; and the very
+    record.
+    """
     story, sent = await teller.command(told.orders.run_id, told.id_of("start"))
     assert story["asked"][0].startswith("ada-told asked to start the run: graph.start at 2026-03-0")
     assert story["found"] == ["The run was INCOMPLETE, at entry 2."]
@@ -133,7 +135,7 @@ async def test_an_applied_command(teller: Teller, told: Told) -> None:
 
 
 async def test_what_ends_a_run(teller: Teller, told: Told) -> None:
-    """The cascade is told, and that the command came twice."""
+    """The cascade is explained, and that the command came twice."""
     story, sent = await teller.command(told.orders.run_id, told.id_of("end"))
     assert story["followed"] == [
         "The end of the run failed 1 step that still ran. Nothing has happened to the run since."
@@ -152,7 +154,7 @@ async def test_a_refused_command(teller: Teller, told: Told) -> None:
 
 
 async def test_refused_first_and_applied_later(teller: Teller) -> None:
-    """Both are told: a refused command sent again is judged afresh."""
+    """Both are explained: a refused command sent again is judged afresh."""
     orders = Orders()
     end = orders.move("COMPLETED")
     await teller.place.put([orders.create(), end, orders.start(), end])
@@ -163,7 +165,7 @@ async def test_refused_first_and_applied_later(teller: Teller) -> None:
 
 
 async def test_a_move_of_many(teller: Teller) -> None:
-    """Its reply says how many were moved and which were not."""
+    """Its reply has the number of moved steps and the skipped ones."""
     orders = Orders()
     both = orders.move_steps(["a", "b"], "COMPLETED", reply_to="somebody")
     create = orders.create(orders.node("a"), orders.node("b"))
@@ -188,7 +190,7 @@ async def test_a_dead_letter(teller: Teller, told: Told) -> None:
 
 
 async def test_what_the_topic_no_longer_keeps(teller: Teller) -> None:
-    """Is said to be missing; the rest is told."""
+    """The missing record is reported; the rest is explained."""
     orders = Orders(user_id="ada-gone")
     await teller.place.put([orders.create(), orders.start()])
     await teller.place.drained()
@@ -202,7 +204,7 @@ async def test_what_the_topic_no_longer_keeps(teller: Teller) -> None:
 
 
 async def test_a_run_that_never_was(teller: Teller) -> None:
-    """What was sent to it is told."""
+    """The commands sent to it are listed."""
     orders = Orders()
     await teller.place.put([orders.start()])
     await teller.place.drained()
@@ -214,7 +216,7 @@ async def test_a_run_that_never_was(teller: Teller) -> None:
 
 
 async def test_a_run_that_was_erased(teller: Teller) -> None:
-    """The closing entry is all there is to tell."""
+    """The closing entry is all that is left."""
     orders = Orders(user_id="ada-erased")
     await teller.place.put([orders.create(), orders.order("graph.delete", hard=True)])
     await teller.place.drained()
@@ -225,7 +227,7 @@ async def test_a_run_that_was_erased(teller: Teller) -> None:
 
 @pytest.mark.usefixtures("worker")
 async def test_the_program(place: Installation, told: Told, tmp_path: Path) -> None:
-    """It prints both kinds of stories, and says where there is none."""
+    """It prints both kinds of explanations, and an error where there is none."""
     program = Program(tmp_path, place.settings.environment())
     run_id = told.orders.run_id
     run = await program("explain", run_id)
@@ -248,7 +250,7 @@ async def test_the_program(place: Installation, told: Told, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("reason", Refusal)
 def test_every_reason_has_a_sentence(reason: Refusal) -> None:
-    """With what was found, where a status was."""
+    """The sentence has the status found, where there was one."""
     detail = {"found": "QUEUED", "wanted": "COMPLETED", "allowed_from": ["RUNNING"]}
     text = rule(reason, detail)
     assert text.endswith(".")
@@ -258,7 +260,7 @@ def test_every_reason_has_a_sentence(reason: Refusal) -> None:
 
 
 def test_every_command_has_a_sentence() -> None:
-    """Of each type, told by what it carries."""
+    """A command of each type is described by its fields."""
     orders = Orders()
     steps = {orders.named("a"): Step("a", "Fetch")}
     fetch = f"Fetch (node a, {orders.named('a')})"

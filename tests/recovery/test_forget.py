@@ -49,8 +49,9 @@ async def _found(place: Installation, text: str) -> dict[str, int]:
 
 
 async def test_everything_of_a_person_goes(place: Installation, program: Program) -> None:
-    """What they had is in no table any more, everybody else's is as it was, and the receipt tells
-    what was done and what is left."""
+    """Their rows are in no table any more, the rows of others are unchanged, and the receipt lists
+    the acts and the rest.
+    """
     await place.put(_traces("olga") + _traces("eve"))
     await place.drained()
     before = await _found(place, "eve")
@@ -87,8 +88,9 @@ async def test_runs_of_a_foreign_partitioner_go(place: Installation, program: Pr
 
 
 async def test_dead_letters_are_whose_they_are(place: Installation, program: Program) -> None:
-    """What somebody else signed stays, even with the user's id as a word in it; what nobody can
-    read goes when it has the id in it, and so does what spells it with escapes."""
+    """Letters that another user signed stay, even with the user's id as a word in them; unreadable
+    ones go when they have the id in them, also with escapes.
+    """
     other = Orders(user_id="other")
     values = {
         "stays": b'{"user_id": "other", "messages": [{"role": "system"}]}',
@@ -137,7 +139,7 @@ async def test_a_receipt_when_nobody_answers(
 
 
 async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Program) -> None:
-    """Without somebody to ask, only --yes erases."""
+    """Without a terminal, only --yes erases."""
     await place.put(_traces("bob"))
     await place.drained()
     before = await _found(place, "bob")
@@ -148,7 +150,7 @@ async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Prog
 
 
 async def test_records_in_quarantine_come_first(place: Installation, program: Program) -> None:
-    """Nobody is forgotten while records about them wait; of a released one the position stays."""
+    """No user is forgotten while records about them wait; of a released one the position stays."""
     orders = Orders(user_id="quinn")
     await break_run(place.db, orders.run_id)
     await place.put([orders.create()])

@@ -22,7 +22,7 @@ EARLIER = "records that keep an earlier judgement, which today's rules would not
 
 
 class Judged:
-    """What went through a worker of earlier rules, and then through one of today's.
+    """Records that went through a worker of earlier rules, and then through one of today's.
 
     Attributes:
         applied: where commands are that today's rules bury, and were not buried.
@@ -49,7 +49,7 @@ class Judged:
             self.dead += await self.place.put(
                 [late.create(at=NINE_DIGITS), writer.keep("k", at=NINE_DIGITS)]
             )
-            # Who has nothing else may have been forgotten.
+            # A user without other rows may have been forgotten.
             await self.place.put([wide.start(), late.start(), writer.keep("other")])
             await self.place.drained()
         async with self.place.worker(), tallying(self.place):
@@ -112,8 +112,9 @@ async def test_a_judgement_that_was_taken_away_is_found(judged: Judged) -> None:
 
 
 async def test_a_rebuild_keeps_them(judged: Judged) -> None:
-    """It has the same rows, counts and totals, says how many it took over, and takes the place of
-    the live schema; which is then verified again."""
+    """It has the same rows, counts and totals, reports the number of kept ones, and takes the place
+    of the live schema; which is then verified again.
+    """
     place = judged.place
     schema = f"{place.settings.schema_}_rebuilt"
     try:

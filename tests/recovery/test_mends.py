@@ -1,4 +1,4 @@
-"""Each command that `verify` prints, run as it was printed, puts right what it was printed for."""
+"""Each command that `verify` prints, run as printed, mends the difference it was printed for."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -25,7 +25,7 @@ def a_run(number: int) -> str:
          order by created_at, user_id, graph_id offset {number} limit 1)"""
 
 
-# What is done by hand, by the kind of difference that tells of it. Mended in place:
+# Changes by hand, by the kind of the resulting difference. Mended in place:
 ROWS = {
     "graph_execution": f"update graph_execution set updated_at = now() where id = {a_run(0)}",
     "node_execution": f"""
@@ -38,7 +38,7 @@ ROWS = {
     "block_total": "update block_total set ended = ended + 1000",
     "node_day": "delete from node_day",
 }
-# Not told by the journal that is left, and mended by a replay:
+# Not in the remaining journal, and mended by a replay:
 LOG = {
     "node_execution that nothing tells of": """
         insert into node_execution
@@ -75,7 +75,7 @@ def shell(place: Installation, tmp_path: Path) -> Shell:
 
 
 async def found(shell: Shell) -> list[dict[str, Any]]:
-    """The differences that `verify --all` tells."""
+    """The differences that `verify --all` reports."""
     said = await shell.run(Step("execstream verify --all --json || test $? = 1", ""))
     differences: list[dict[str, Any]] = json.loads(said)["differences"]
     return differences
@@ -87,7 +87,7 @@ async def mended_as_printed(place: Installation, shell: Shell, *kinds: str) -> s
     differences = await found(shell)
     assert {one["kind"] for one in differences} >= set(kinds), differences
     commands = dict.fromkeys(one["mend"] for one in differences)
-    # Mending says that something is left as long as that is so.
+    # Mending reports a rest as long as there is one.
     for command in sorted(commands, key=lambda command: command != REBUILD):
         await shell.run(Step(command, ""))
         await place.db.execute("drop schema if exists rebuilt cascade")
@@ -104,13 +104,13 @@ async def damaged(place: Installation, damages: Mapping[str, str]) -> set[str]:
 
 
 async def test_rows(place: Installation, shell: Shell) -> None:
-    """What the journal tells is put right where it is."""
+    """Rows that follow from the journal are mended in place."""
     commands = await mended_as_printed(place, shell, *await damaged(place, ROWS))
     assert REBUILD not in commands
 
 
 async def test_the_log(place: Installation, shell: Shell) -> None:
-    """What only the topics tell is put right by a replay of these."""
+    """Rows that follow only from the topics are mended by a replay of these."""
     commands = await mended_as_printed(place, shell, *await damaged(place, LOG))
     assert REBUILD in commands
 
@@ -155,7 +155,7 @@ async def test_what_nobody_counted_is_told_of_blocks(place: Installation, shell:
 
 
 async def test_what_is_taken_away_last(place: Installation, shell: Shell) -> None:
-    """A tally goes on in a topic whose last record takes a key away."""
+    """A tally goes on in a topic with a tombstone as its last record."""
     for partition in range(8):
         await _told(place, partition, f"{partition}|nobody", {"position": [0, 0]})
     await mended_as_printed(place, shell, "block_stats")
@@ -164,12 +164,13 @@ async def test_what_is_taken_away_last(place: Installation, shell: Shell) -> Non
 
 
 async def test_what_the_tally_told_of_wrong_totals(place: Installation, shell: Shell) -> None:
-    """A tally that began with totals that somebody had changed, and told them, tells the right ones
-    once they are mended, and goes on from these."""
+    """A tally that began with totals changed by hand, and published them, publishes the right ones
+    once they are mended, and continues from these.
+    """
     await place.db.execute(
         "update block_total set ended = ended + 1000, position_offset = position_offset + 1000000"
     )
-    async with tallying(place):  # both workers begin anew, with what they have now
+    async with tallying(place):  # both workers begin again, with the current totals
         await until(lambda: _is_told(place))
         await mended_as_printed(place, shell, "block_total")
         assert await published(place) == await totals(place)
@@ -188,7 +189,7 @@ async def _goes_on(place: Installation, shell: Shell, seed: int) -> None:
 
 
 async def _values(place: Installation) -> list[dict[str, Any]]:
-    """All that the topic of block-stats tells, newest first."""
+    """All values in the topic of block-stats, newest first."""
     ends = {number: end for number, end in (await place._ends(BLOCK_STATS.name)).items() if end}
     records = await place._read(
         BLOCK_STATS.name,

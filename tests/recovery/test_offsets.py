@@ -1,4 +1,4 @@
-"""`offsets`: where consumers are, and what gets them into a topic that was lost and made again."""
+"""`offsets`: positions of consumers, and their moves into a recreated topic."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -82,7 +82,8 @@ async def sent(place: Installation, run: Orders) -> None:
 
 async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_path: Path) -> None:
     """Positions beyond the topics' ends are shown and make `verify` fail; rebased, workers go on
-    with what comes, and sources go on above the old ones."""
+    with new records, and sources continue above the old ones.
+    """
     program = Program(tmp_path, place.settings.environment())
 
     async def run(*arguments: str) -> Result:
@@ -114,8 +115,9 @@ async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_
 
 
 async def test_what_verify_prints_gets_workers_on(place: Installation, tmp_path: Path) -> None:
-    """Topics that are gone, and topics whose retention overtook their consumers: the commands that
-    are printed, as they are printed, and workers go on."""
+    """Topics that are gone, and topics with retention that overtook their consumers: the commands
+    that are printed, as they are printed, and workers go on.
+    """
     program, shell = (
         Program(tmp_path, place.settings.environment()),
         Shell(tmp_path, place.settings),

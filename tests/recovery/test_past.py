@@ -32,7 +32,7 @@ async def test_show_as_of(program: Program, told: Told) -> None:
 
 
 async def test_list_as_of(program: Program, told: Told) -> None:
-    """What there was at a time, in the status it had."""
+    """The list has the runs of that time, in their status then."""
     asked = ("list", "--user", "ada-told", "--json", "--as-of")
     [run] = (await program(*asked, second(5), "--status", "RUNNING")).json_lines()
     assert run["id"] == told.orders.run_id

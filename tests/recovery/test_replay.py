@@ -1,4 +1,4 @@
-"""Replays into a schema beside the live one: what they make, what they prove, what they refuse."""
+"""Replays into a schema beside the live one: their rows, proofs and refusals."""
 
 import asyncio
 import os
@@ -165,7 +165,7 @@ async def _replay_until_killed(
 
 
 async def _replayed(place: Installation, schema: str) -> int:
-    """How many commands have taken effect in `schema`."""
+    """The number of commands that have taken effect in `schema`."""
     is_there = "select to_regclass($1) is not null"
     if not await place.db.fetchval(is_there, f"{schema}.replay_plan"):
         return 0
@@ -193,8 +193,9 @@ async def test_an_end_may_be_named(place: Installation, schema: str) -> None:
 
 
 async def test_a_beginning_may_be_named(place: Installation, schema: str) -> None:
-    """What comes before the beginning is taken from the journal, and the commands after it are
-    folded on: the whole is the same."""
+    """The state before the beginning is taken from the journal, and later commands are folded on
+    it: the whole is the same.
+    """
     begins = {number: end // 2 for number, end in (await _ends(place)).items()}
     proof = (await replayed(place, schema, Asked("topics", begins, {}))).proof
     assert proof is not None
@@ -207,8 +208,9 @@ async def _count(place: Installation, table: str) -> int:
 
 
 async def test_another_schema_is_not_touched(place: Installation, schema: str) -> None:
-    """What is no rebuild is refused as a place to rebuild into, as is the live schema, and a
-    rebuild of another kind."""
+    """Other schemas are refused as targets of a rebuild, as are the live schema, and a rebuild of
+    another kind.
+    """
     with pytest.raises(NotThatRebuild, match="is the live schema"):
         await replayed(place, place.settings.schema_)
     await place.db.execute(f"create schema {schema}")
@@ -226,7 +228,8 @@ async def test_another_schema_is_not_touched(place: Installation, schema: str) -
 
 async def test_erased_runs_stay_erased(place: Installation, schema: str) -> None:
     """A run that was erased is a tombstone in both kinds of rebuilds; its part of the totals comes
-    from the topics or is kept at a swap, and the other one says so."""
+    from the topics or is kept at a swap, and the other one reports it.
+    """
     await place.put(erased())
     await place.drained()
     proof = (await replayed(place, schema)).proof
@@ -240,8 +243,9 @@ async def test_erased_runs_stay_erased(place: Installation, schema: str) -> None
 
 
 async def test_the_command(place: Installation, schema: str, tmp_path: Path) -> None:
-    """`execstream replay` prints what was compared and exits with 0; when something differs it
-    says what, does not swap, and exits with 1."""
+    """`execstream replay` prints the comparison and exits with 0; when rows differ it prints them,
+    does not swap, and exits with 1.
+    """
     program = Program(tmp_path, place.settings.environment())
     report = (await program("replay", "--into", schema, "--json")).json()
     assert report["equal"]
@@ -258,8 +262,9 @@ async def test_the_command(place: Installation, schema: str, tmp_path: Path) -> 
 
 
 async def test_the_topic_must_reach_back(stack: Addresses, tmp_path: Path) -> None:
-    """When retention has deleted commands, a replay from the beginning is refused in words that
-    tell what is left and what can be done; both ways out work."""
+    """When retention has deleted commands, a replay from the beginning is refused with the rest
+    that is left and the ways out; both ways out work.
+    """
     async with installation(stack, tmp_path) as place, place.worker():
         orders = [Orders() for _ in range(4)]
         await place.put([one.create(one.node("a")) for one in orders])

@@ -46,7 +46,7 @@ def schema_of(place: Installation) -> str:
 
 
 def begun(run: Orders) -> list[Order]:
-    """Of the old day."""
+    """The runs of the old day."""
     return [run.create(run.node("a"), **AT), run.start(**AT), run.move_step("a", "RUNNING", **AT)]
 
 
@@ -75,8 +75,9 @@ async def totals(place: Installation) -> dict[str, list[str]]:
 
 
 async def test_a_rebuild_from_the_journal_keeps_totals(place: Installation, tmp_path: Path) -> None:
-    """Totals of days of which the journal does not tell all any more are those of the live schema
-    after a swap, and those of all time are their sums; others are counted again."""
+    """Totals of days with an incomplete journal are those of the live schema after a swap, and
+    those of all time are their sums; others are counted again.
+    """
     old, older, today = Orders(), Orders(), Orders()
     await place.put([*begun(old), *ended(old), *begun(older), *ended(older), *erased()])
     await place.put([today.create(today.node("b")), today.start(), *simulated(300)])
@@ -103,7 +104,8 @@ async def test_a_rebuild_from_the_journal_keeps_totals(place: Installation, tmp_
 
 async def test_a_begin_amid_the_lives_of_lost_runs(place: Installation) -> None:
     """Runs that were erased or trimmed before the begin, across it or after it come out as they
-    are, with what was refused of their commands, and totals are right."""
+    are, with the refusals of their commands, and totals are right.
+    """
     across, old_across, old_before, old_after = Orders(), Orders(), Orders(), Orders()
     gone, kept, quiet = erased(), Orders(), Orders()
     await place.put([*begun(quiet), *ended(quiet)])
@@ -136,15 +138,16 @@ async def test_a_begin_amid_the_lives_of_lost_runs(place: Installation) -> None:
     assert await totals(place) == before
     rebuilt = await place.db.fetch("select * from refusal order by 1, 2")
     about = {row["graph_exec_id"] for row in refusals}
-    # What was trimmed after the begin is folded as if it had not been.
+    # Runs trimmed after the begin are folded as if they had not been.
     whole = [row for row in refusals if str(row["graph_exec_id"]) != old_after.run_id]
     assert [row for row in rebuilt if str(row["graph_exec_id"]) != old_after.run_id] == whole
     assert len(about) > 3
 
 
 async def test_a_topic_that_was_made_again(stack: Addresses, tmp_path: Path) -> None:
-    """When the live schema is beyond the topic's end, a replay says so; from the journal it goes,
-    and keeps the dead letters of the topic that was."""
+    """When the live schema is beyond the topic's end, a replay reports it; from the journal it
+    works, and keeps the dead letters of the former topic.
+    """
     async with installation(stack, tmp_path) as place:
         run = Orders()
         async with place.worker(), tallying(place):
@@ -167,8 +170,9 @@ async def test_a_topic_that_was_made_again(stack: Addresses, tmp_path: Path) -> 
 async def test_a_lost_database_that_is_older_than_the_topic(
     stack: Addresses, tmp_path: Path
 ) -> None:
-    """When there is no live schema and the topic does not begin at its beginning, a replay says
-    from where it can be begun, and from there brings back what it can."""
+    """When there is no live schema and the topic does not begin at its beginning, a replay prints a
+    possible start, and from there brings back the rest.
+    """
     async with installation(stack, tmp_path) as place:
         lost, left = Orders(), Orders()
         on_three = [
@@ -202,8 +206,9 @@ TOLD_OF_PEOPLE = ("kv_journal", "kv_data", "refusal", "user_day", "dead_letter")
 
 
 async def test_who_was_forgotten_stays_forgotten(place: Installation, tmp_path: Path) -> None:
-    """The topic tells of people who were forgotten since; a rebuild is the same as what is live,
-    and brings nothing of them back. Somebody who only deleted everything is not one of them."""
+    """The topic has records about people who were forgotten since; a rebuild equals the live
+    schema, and brings nothing of them back. A user who only deleted everything is not one of them.
+    """
     program = Program(tmp_path, place.settings.environment())
     await place.put([*_traces("ada"), *_traces("eve"), Orders(user_id="key-only").keep()])
     deleting = Orders(user_id="bob")
@@ -249,7 +254,7 @@ async def _about(place: Installation, user_id: str) -> set[str]:
 
 
 async def test_a_schema_that_was_only_migrated(place: Installation) -> None:
-    """A replay that was killed before it had a plan may be said again."""
+    """A replay that was killed before it had a plan may be repeated."""
     await place.put(simulated(100))
     await place.drained()
     await migrate(place.settings.postgres, schema_of(place))
@@ -259,7 +264,7 @@ async def test_a_schema_that_was_only_migrated(place: Installation) -> None:
 
 
 async def test_tables_of_ones_own_stay_live(place: Installation) -> None:
-    """What somebody keeps in the live schema, partitions too, is there after a swap."""
+    """An operator's own tables in the live schema, partitions too, are there after a swap."""
     await place.put(simulated(100))
     await place.drained()
     await place.db.execute("""
@@ -278,8 +283,9 @@ async def test_tables_of_ones_own_stay_live(place: Installation) -> None:
 
 
 async def test_differences_of_every_table_are_told(place: Installation, tmp_path: Path) -> None:
-    """Many of one table do not hide those of another, and it is told how many there are; both sums
-    are told, by partition too."""
+    """Many differences of one table do not hide those of another, and their number is printed; both
+    sums are printed, by partition too.
+    """
     runs = [Orders() for _ in range(30)]
     await place.put([order for one in runs for order in (one.create(one.node("a")), one.start())])
     await place.drained()
@@ -321,7 +327,7 @@ async def test_options_that_would_be_ignored(
 
 
 async def test_progress_is_told_step_by_step(place: Installation) -> None:
-    """Few commands, indexes and the comparison tell how far they are."""
+    """Few commands, indexes and the comparison report their progress."""
     await place.put(simulated(50))
     await place.drained()
     said: dict[str, list[tuple[int, int]]] = {}

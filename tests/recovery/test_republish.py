@@ -1,4 +1,4 @@
-"""`execstream replay --events`: what those hear who lost theirs, on a topic and on Redis."""
+"""`execstream replay --events`: events for consumers that lost theirs, on a topic and on Redis."""
 
 import json
 import re
@@ -29,7 +29,7 @@ Source = tuple[int, int, int]
 
 
 class Heard(NamedTuple):
-    """An installation, and the payloads of everything that its bridge said."""
+    """An installation, and the payloads of all messages of its bridge."""
 
     place: Installation
     payloads: list[Any]
@@ -72,7 +72,7 @@ async def _bridge(place: Installation) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def topic(place: Installation, name: str, partitions: int = 8) -> AsyncIterator[str]:
-    """A topic of somebody who lost theirs; it is deleted with the installation."""
+    """A topic of a consumer that lost its events; it is deleted with the installation."""
     admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
     await admin.start()
     try:
@@ -105,14 +105,15 @@ def decoded(records: list[ConsumerRecord]) -> list[tuple[int, bytes, Any]]:
 
 
 async def published(place: Installation) -> list[tuple[int, bytes, Any]]:
-    """What the workers published."""
+    """The events that the workers published."""
     by_partition = await place.events()
     return decoded([one for number in sorted(by_partition) for one in by_partition[number]])
 
 
 async def test_on_a_topic(program: Program, place: Installation) -> None:
-    """The events that were published, in the same partitions and order, marked as replayed; from
-    offsets of commands on it is what came from then on."""
+    """The events that were published come again, in the same partitions and order, marked as
+    replayed; from offsets of commands on, only later ones.
+    """
     expected = await published(place)
     async with topic(place, "lost") as name:
         done = await program("replay", "--events", "--to-topic", name, "--rate", "0", "--json")
@@ -136,8 +137,9 @@ async def test_on_a_topic(program: Program, place: Installation) -> None:
 
 
 async def test_on_redis(program: Program, heard: Heard) -> None:
-    """Every message of the bridge once more, marked; from the middle of runs on, messages still
-    tell the whole state."""
+    """Every message of the bridge comes again, marked; from the middle of runs on, messages still
+    have the whole state.
+    """
     place, expected = heard.place, _by_seq(heard.payloads)
     middle = await place.db.fetchval(
         "select percentile_disc(0.5) within group (order by at) from journal"
@@ -182,8 +184,9 @@ def _by_seq(payloads: list[Any], *, replayed: bool = False) -> dict[tuple[str, i
 
 
 async def test_interrupted_and_gone_on(program: Program, place: Installation) -> None:
-    """Ctrl-C tells where to go on; both together tell every event, in not less time than the rate
-    wants."""
+    """Ctrl-C prints the position to continue from; both together publish every event, in not less
+    time than the rate allows.
+    """
     expected = await published(place)
     async with topic(place, "cut") as name:
         to = ("replay", "--events", "--to-topic", name)
@@ -227,8 +230,9 @@ async def test_an_error_in_a_topic_made_again(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error, too, tells where to go on; and that can be said where it lies in the topic of
-    commands that was, before it was made again."""
+    """An error, too, prints the position to continue from; and it is accepted in the topic of
+    commands from before the recreation.
+    """
     expected = await published(place)
     for name, value in program.variables.items():
         monkeypatch.setenv(name, value)

@@ -36,7 +36,7 @@ def _life(orders: Orders, day: datetime, *, ends: bool = True) -> list[Order]:
 
 
 async def _plan(program: Program) -> dict[str, tuple[int, int, bool]]:
-    """By day: runs, open ones, and whether it can go."""
+    """The plan by day: runs, open ones, and whether it can go."""
     days = (await program("retention", "plan", "--keep-days", "1", "--json")).json_lines()
     return {day["day"]: (day["runs"], day["open_runs"], day["can_go"]) for day in days}
 
@@ -53,8 +53,9 @@ async def _left(place: Installation, run_id: str) -> tuple[int, int]:
 async def test_days_go_when_all_of_their_runs_have_ended(
     place: Installation, worker: Worker, program: Program
 ) -> None:
-    """The others stay, and are told why. Runs keep their row, totals stay as they are, and what a
-    worker remembers of a trimmed run is not believed any more."""
+    """The others stay, with the reason. Runs keep their row, totals stay as they are, and a
+    worker's cached state of a trimmed run is not used any more.
+    """
     old, ancient, still_open = Orders(), Orders(), Orders()
     await place.put(_life(old, OLD) + _life(ancient, ANCIENT))
     await place.put(_life(still_open, OPEN, ends=False))

@@ -24,7 +24,7 @@ from tests.worker import Installation, installation, until
 
 _OF_COMMANDS = (Origin.APPLIED, Origin.REJECTED, Origin.TOTAL)
 TABLES = ["block", *(table.name for table in tables.TABLES if table.origin in _OF_COMMANDS)]
-# Old events need not be in the topic any more, so its end does not tell.
+# Old events need not be in the topic any more, so its end is no evidence.
 _IS_COUNTED = """
 select not exists (
     select from (select source_partition as p, max(source_offset) as o from journal group by 1) said
@@ -70,7 +70,7 @@ async def working(place: Installation) -> AsyncIterator[None]:
 
 
 async def _block_stats_are_there(place: Installation) -> bool:
-    """Whether the topic has as many values as there are totals, or more."""
+    """Return whether the topic has as many values as there are totals, or more."""
     ends = await place._ends(BLOCK_STATS.name)
     return bool(sum(ends.values()) >= await place.db.fetchval("select count(*) from block_total"))
 
@@ -96,7 +96,7 @@ async def lived(place: Installation) -> dict[str, list[str]]:
 
 
 def _some_of_all() -> list[Order]:
-    """What simulated runs need not have: a key-value, a failure, a refusal, a dead letter."""
+    """Rows that simulated runs need not have: a key-value, a failure, a refusal, a dead letter."""
     run = Orders()
     return [
         *(run.create(run.node("a")), run.start(), run.move_step("a", "RUNNING")),
@@ -106,7 +106,7 @@ def _some_of_all() -> list[Order]:
 
 
 async def goes_on(place: Installation) -> None:
-    """What is sent now has its effect."""
+    """New commands have their effect."""
     run = Orders()
     await place.put([run.create(run.node("a")), run.start()])
     await place.drained()
@@ -136,7 +136,7 @@ async def test_lost_database(
 async def test_lost_database_older_than_the_topic(
     stack: Addresses, database: Addresses, place: Installation, shell: Shell
 ) -> None:
-    """Runs that began in what the topic still has come back, and workers go on."""
+    """Runs that began within the topic's retention come back, and workers go on."""
     look, mend, check = steps_of("Lost database, older than the topic")
     lost, left = Orders(), Orders()
     on_three = [
@@ -183,7 +183,7 @@ async def test_lost_and_recreated_topics(place: Installation, shell: Shell) -> N
 
 
 async def test_wrong_rule(place: Installation, shell: Shell) -> None:
-    """What a wrong rule let happen is undone everywhere in Postgres."""
+    """The effects of a wrong rule are undone everywhere in Postgres."""
     look, mend, check = steps_of("Wrong rule deployed")
     run = Orders()
     wrong = await place.start_worker("apply", program="tests.recovery.wrong_rule")
@@ -208,7 +208,7 @@ async def test_wrong_rule(place: Installation, shell: Shell) -> None:
 
 
 async def test_poisoned_topic(place: Installation, shell: Shell) -> None:
-    """Records that are no commands hold nobody up, and are put right."""
+    """Records that are not commands hold up no partition, and are corrected."""
     look, preview, mend = steps_of("Poisoned topic")
     run, other = Orders(), Orders()
     async with working(place):
@@ -222,7 +222,7 @@ async def test_poisoned_topic(place: Installation, shell: Shell) -> None:
 
 
 async def test_offset_beyond_retention(place: Installation, shell: Shell) -> None:
-    """Workers that were away for too long go on with what the topic still has."""
+    """Workers that were stopped for too long go on with the rest of the topic."""
     look, skip, check = steps_of("Offset beyond retention")
     async with working(place):
         await goes_on(place)

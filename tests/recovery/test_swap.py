@@ -1,4 +1,6 @@
-"""Swaps under load: the rebuilt schema takes the place of the live one, and nobody notices."""
+"""Swaps under load: the rebuilt schema takes the place of the live one, without any notice of
+clients.
+"""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +31,8 @@ values ('a', 'stuck_run', 'warning', '{}', now()) returning id
 async def test_a_swap_under_load_loses_nothing(stack: Addresses, tmp_path: Path) -> None:
     """Commands that come before, during and after a swap have their effect once; workers go on in
     the rebuilt schema without a restart, and events, totals and rows are those of the reference.
-    What is no fold of the log is there as before."""
+    Rows that are not folds of the log are there as before.
+    """
     async with (
         installation(stack, tmp_path) as place,
         place.worker() as worker,
@@ -66,7 +69,8 @@ async def test_a_swap_under_load_loses_nothing(stack: Addresses, tmp_path: Path)
 
 async def test_a_lost_database_comes_back_from_the_topics(stack: Addresses, tmp_path: Path) -> None:
     """When all tables are gone, migrations and a replay with a swap bring everything back; workers
-    that start then go on behind it, and nothing is counted or told twice."""
+    that start then go on behind it, and nothing is counted or published twice.
+    """
     async with installation(stack, tmp_path) as place:
         async with place.worker(), tallying(place):
             await place.put(simulated(1_000, seed=4))

@@ -1,4 +1,4 @@
-"""How the processes of a rebuild give way to the live side."""
+"""Yielding of a rebuild's processes to the live side."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -106,7 +106,7 @@ async def test_the_turn_of_a_process_that_died_ends(
 
 
 def test_cores_are_short_when_they_are_waited_for(tmp_path: Path) -> None:
-    """By the share of the time since the question before, not since the beginning."""
+    """The share is that of the time since the last question, not since the beginning."""
     told = tmp_path / "schedstat"
     told.write_text("1000 0 1\n")
     cores = Cores(told)
@@ -118,5 +118,5 @@ def test_cores_are_short_when_they_are_waited_for(tmp_path: Path) -> None:
 
 
 def test_cores_that_nobody_tells_of_are_short(tmp_path: Path) -> None:
-    """As on systems other than Linux."""
+    """Systems other than Linux do not report it."""
     assert Cores(tmp_path / "nothing").are_short()

@@ -1,6 +1,6 @@
 """A stored row that cannot be read: verification, replays and exports name it and go on.
 
-What is planted is what `tests/planting.py` has for each column.
+The planted values are those of `tests/planting.py` for each column.
 """
 
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ VALUES = {"graph_exec_id": RUNS_OF[BROKEN].run_id, "user_id": BROKEN}
 async def place(
     stack: Addresses, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
-    """An installation with a healthy run and one whose rows are changed."""
+    """An installation with a healthy run and one with changed rows."""
     async with lived(stack, tmp_path_factory.mktemp("logs"), 100) as own:
         for orders in RUNS_OF.values():
             await own.put(list(life(orders)))
@@ -64,7 +64,7 @@ async def verified(place: Installation, *ids: str) -> Report:
 
 
 async def complaint(place: Installation, broken: str, ids: tuple[str, ...]) -> str | None:
-    """What is wrong with the report, if anything is: an error, or a difference of another run."""
+    """The fault in the report, if there is one: an error, or a difference of another run."""
     try:
         report = await verified(place, *ids)
     except Exception as error:  # noqa: BLE001 - any is a defect
@@ -105,7 +105,7 @@ async def test_the_cell_is_named(place: Installation, column: str) -> None:
     where = f"graph_exec_id = '{broken}' and seq = 2"
     async with planted(place.db, [(Plant(JOURNAL, column, UNREADABLE[column]), where)]) as present:
         assert present
-        # The commands topic tells the entry again to those who look at all of it.
+        # The commands topic has the entry for commands that read all of it.
         for ids, mend in (((), MEND_ALL), ((broken,), REBUILD)):
             [named, *_] = [o for o in (await verified(place, *ids)).differences if o.place]
             assert (named.kind, named.graph_exec_id, named.field) == ("journal", broken, column)
@@ -116,7 +116,7 @@ async def test_the_cell_is_named(place: Installation, column: str) -> None:
 
 
 async def found_by_doctor(place: Installation) -> list[UnreadableRun]:
-    """What the look at the newest runs finds."""
+    """The finding in the newest runs."""
     async with connection(place.settings.postgres, place.settings.schema_, READ) as opened:
         return list((await find_unreadable(opened)).unreadable.values())
 
@@ -152,7 +152,7 @@ async def unreadable(place: Installation) -> AsyncIterator[str]:
 async def test_a_replay_from_the_journal(
     place: Installation, unreadable: str, monkeypatch: pytest.MonkeyPatch, worth_processes: int
 ) -> None:
-    """Everything but that run is rebuilt and proven; what lacks it is not swapped in."""
+    """Everything except that run is rebuilt and proven; the incomplete schema is not swapped in."""
     monkeypatch.setattr(Rebuild, "worth_processes", worth_processes)
     monkeypatch.setattr(Rebuild, "batch_records", 50)
     unreadable_rows.noted.clear()
@@ -225,7 +225,7 @@ async def test_a_bundle_of_another_version(
 
 
 async def test_changed_rules(place: Installation, tmp_path: Path) -> None:
-    """Of a run of which the end cannot be read, nothing is said."""
+    """A run with an unreadable end is left out."""
     program = Program(tmp_path, place.settings.environment())
     where = f"id = '{RUNS_OF[BROKEN].run_id}'"
     topic = place.topic(COMMANDS.name)
@@ -237,7 +237,9 @@ async def test_changed_rules(place: Installation, tmp_path: Path) -> None:
 
 
 async def test_events_again(place: Installation, unreadable: str, tmp_path: Path) -> None:
-    """Others are told; how many were not is said, and the exit code is 1."""
+    """Events of others are published; the number of omitted ones is printed, and the exit code is
+    1.
+    """
     program = Program(tmp_path, place.settings.environment())
     told = await program("replay", "--events", "--to-redis", "--rate", "0", "--json")
     assert told.code == 1

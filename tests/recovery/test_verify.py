@@ -1,4 +1,4 @@
-"""`verify`: silent about what is right, beside a load too; finds, names and mends what is not."""
+"""`verify`: silent about right rows, beside a load too; finds, names and mends wrong ones."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ async def assert_right(place: Installation) -> Report:
     return report
 
 
-# ---- what is right -------------------------------------------------------------------------
+# ---- right rows ----------------------------------------------------------------------------
 
 
 async def test_what_workers_made_is_right(place: Installation) -> None:
@@ -70,7 +70,7 @@ async def test_what_workers_made_is_right(place: Installation) -> None:
 
 
 async def test_named_runs(place: Installation) -> None:
-    """Only what was named is looked at, and what is not there is said not to be."""
+    """Only named runs are checked, and missing ones are reported."""
     [run_id] = await place.db.fetchrow("select id::text from graph_execution limit 1")
     checked = (await verified(place, run_id)).checked
     assert checked["runs"] == 1 < checked["of_runs"]
@@ -89,7 +89,7 @@ async def test_no_false_alarm_beside_a_load(place: Installation) -> None:
     await place.drained()
 
 
-# ---- what is not ---------------------------------------------------------------------------
+# ---- wrong rows ----------------------------------------------------------------------------
 
 
 async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
@@ -102,7 +102,7 @@ async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
     for change in changes:
         assert any(map(change.is_told_by, report.differences)), change
     for one in report.differences:
-        # Of a run whose id was changed nothing else tells; totals have a live view beside them.
+        # A run with a changed id has no other evidence; totals have a live view beside them.
         assert one.mend.endswith("--mend") or one.kind in ("journal", "block_stats"), one
     await assert_right(place)
 
@@ -162,7 +162,8 @@ async def test_an_entry_that_the_topic_does_not_tell_stays(place: Installation) 
 
 async def test_what_only_the_topics_tell_is_found(place: Installation) -> None:
     """One cell of every column of refusals, dead letters and the journal of key-values is found
-    against the topic of commands, and nothing is mended by what is wrong."""
+    against the topic of commands, and nothing is mended from wrong rows.
+    """
     tables = TOLD_BY_TOPICS[1:]
     kept = {
         table.name: await place.db.fetch(f"select r as row from {table.name} r") for table in tables
@@ -181,7 +182,7 @@ async def test_what_only_the_topics_tell_is_found(place: Installation) -> None:
 
 
 async def test_a_missing_dead_letter_with_a_binary_key(place: Installation) -> None:
-    """It is named as any other, though its key is the name of nobody."""
+    """It is named as any other, though its key is not the name of a user."""
     kept = {"dead_letter": await place.db.fetch("select r as row from dead_letter r")}
     await place.db.execute(r"delete from dead_letter where key = '\xff00'")
     found = (await verified(place)).differences
@@ -190,8 +191,9 @@ async def test_a_missing_dead_letter_with_a_binary_key(place: Installation) -> N
 
 
 async def test_sentences_of_the_version_before_are_no_difference(place: Installation) -> None:
-    """Of no reason, worded anew or missing; everything else in the detail is compared, but for what
-    depends on Postgres."""
+    """Sentences without a reason, worded anew or missing, are no difference; everything else in the
+    detail is compared, except for parts that depend on Postgres.
+    """
     reasons = [row[0] for row in await place.db.fetch("select distinct reason from dead_letter")]
     assert {"not_json", "invalid_field", "wrong_partition"} <= set(reasons)
     kept = {"dead_letter": await place.db.fetch("select r as row from dead_letter r")}
@@ -202,7 +204,7 @@ async def test_sentences_of_the_version_before_are_no_difference(place: Installa
 
     await place.db.execute("""update dead_letter set detail = detail || '{"path": "$.other"}'""")
     found = (await verified(place)).differences
-    # Of the others some are what Postgres refused, which no rule tells.
+    # Some of the others were refused by Postgres, which no rule determines.
     judged = await place.db.fetchval(
         "select count(*) from dead_letter where reason <> 'not_storable'"
     )
@@ -255,8 +257,9 @@ async def _put_back(place: Installation, kept: dict[str, list[asyncpg.Record]]) 
 
 
 async def test_what_is_not_kept_is_left_out(place: Installation) -> None:
-    """A run that was erased, and one whose journal retention has dropped, are no differences: days
-    of the totals on which they were are left out and named."""
+    """A run that was erased, and one without its journal after retention, are no differences: days
+    of the totals on which they were are left out and named.
+    """
     trimmed = await place.db.fetchval(
         "select id from graph_execution where status = 'COMPLETED' and not is_deleted limit 1"
     )
@@ -273,7 +276,7 @@ async def test_what_is_not_kept_is_left_out(place: Installation) -> None:
 
 
 async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
-    """What the topic still has of a user of whom all rows were deleted is no difference."""
+    """Records in the topic about a user without any rows are no difference."""
     orders = Orders(user_id="forgotten")
     await place.put([orders.keep(), orders.start(), orders.start(id="no UUID")])
     await place.drained()
@@ -287,8 +290,9 @@ async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
 
 
 async def test_an_event_without_an_entry_is_found(place: Installation, tmp_path: Path) -> None:
-    """An event that the journal does not know of is named, with its source; somebody else's record
-    that nobody can read is not. The command that is printed tells listeners how it was."""
+    """An event that the journal does not know of is named, with its source; an unreadable record of
+    another program is not. The printed command publishes the right events to listeners.
+    """
     orders = Orders()
     [(partition, _)] = await place.put([orders.create()])
     await place.drained()

@@ -24,7 +24,7 @@ class Folding:
         self.journal: list[Entry] = []
 
     def apply(self, *orders: Order) -> Outcome:
-        """What became of the last of them."""
+        """The outcome of the last of them."""
         for order in orders:
             command = decode(order.key, order.value)
             assert isinstance(command, RunCommand), command
@@ -50,6 +50,6 @@ class Folding:
 
 
 def facts_of(run: Run | None) -> Any:
-    """Everything a rule may ask about, but for what only makes searches quick."""
+    """The state that a rule may read, without fields that only speed up searches."""
     facts = msgspec.to_builtins(run) or {}
     return {name: fact for name, fact in facts.items() if not name.startswith("_")}

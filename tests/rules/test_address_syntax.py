@@ -48,7 +48,7 @@ def test_settings(monkeypatch: pytest.MonkeyPatch, variable: str, address: str) 
 
 @pytest.mark.parametrize("variable", ["EXECSTREAM_ALERT_WEBHOOK_URL", "EXECSTREAM_TALLY_URLS"])
 def test_other_addresses(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """Those of HTTP are checked as well, each of several."""
+    """Addresses of HTTP are checked as well, each of several."""
     monkeypatch.setenv(variable, "http://a:1,http://u:canary-1/y@h")
     with pytest.raises(NotConfigured, match=f"^{variable} cannot be read") as told:
         read_settings()
@@ -97,7 +97,7 @@ def _read_by_asyncpg(dsn: str) -> None:
 def test_connections_are_opened_where_addresses_are_checked() -> None:
     """Elsewhere only addresses of the settings, which were checked, are given to a library."""
     assert set(_opened_elsewhere()) == {
-        # What their callers take from the settings.
+        # Arguments that their callers take from the settings.
         ("agents/alerts/delivery.py", "url"),
         ("client/replies.py", "redis_url"),
     }

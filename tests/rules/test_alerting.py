@@ -1,4 +1,4 @@
-"""When alerts are raised: rates, spans, silence."""
+"""Rules of alerts: rates, spans, silence."""
 
 from math import comb
 
@@ -87,13 +87,13 @@ def test_a_block_at_the_threshold_is_rarely_above_it(ended: int, rate: float, mo
     ],
 )
 def test_there_is_no_least_number_of_steps(ended: int, failed: int, is_told: bool) -> None:
-    """Few steps tell when all of them fail, many tell when a few more than allowed do."""
+    """Few steps suffice when all of them fail, many when a few more than allowed do."""
     found = exceeding(everywhere(ended, failed), RULES.failure_rate)
     assert (found is not None) == is_told
 
 
 def test_both_spans_must_exceed() -> None:
-    """What is over is not told, and what has only begun must matter."""
+    """A failure that is over raises no alert, and one that has only begun must matter."""
     healthy, failing = Counts(1_000, 0), Counts(1_000, 500)
     for short, long in PAIRS:
         longer = {span: failing if span >= long else healthy for span in SPANS}
@@ -137,7 +137,7 @@ def test_nothing_is_raised_and_over_at_once(seen: Counts, limit: float) -> None:
 
 
 def test_how_bad_it_is() -> None:
-    """Critical is what fails in more than half of its steps, certainly."""
+    """Critical means a certain failure of more than half of its steps."""
     assert severity(everywhere(3, 3), 1) == Severity.WARNING
     assert severity(everywhere(100, 90), 1) == Severity.CRITICAL
 
@@ -150,7 +150,7 @@ def test_how_bad_it_is() -> None:
 def test_the_longer_it_takes_the_less_likely(
     durations: dict[int, int], one: float, other: float
 ) -> None:
-    """Between 0 and 1, and never less than the sample can tell."""
+    """The probability is between 0 and 1, and never less than the sample allows."""
     sooner, later = sorted([one, other])
     likely, unlikely = (chance_of_longer(durations, seconds) for seconds in (sooner, later))
     assert 0 < unlikely <= likely < 1
@@ -182,7 +182,7 @@ def test_alerts_read_as_sentences() -> None:
 
 
 def test_an_alert_that_is_over_or_idle_tells_the_worst() -> None:
-    """Nobody reads of 0 of 0 steps."""
+    """No title has 0 of 0 steps."""
     worst = {"failed": 9, "ended": 10, "minutes": 5}
     busy = {"now": {"failed": 1, "ended": 40, "minutes": 5}, "worst": worst}
     idle = {"now": {"failed": 0, "ended": 0, "minutes": 60}, "worst": worst}

@@ -31,7 +31,7 @@ def test_an_hour_ahead_is_the_most(milliseconds: int) -> None:
 
 @pytest.mark.parametrize(("year", "is_ahead"), [(1, False), (9999, True)])
 def test_any_time_can_be_compared(year: int, is_ahead: bool) -> None:
-    """Those that are dated back are not skewed, nor is anything where nobody knows better."""
+    """Times dated back are not skewed, nor is any without an append time."""
     at = datetime(year, 12, 31, 23, 59, 59, 999_999, UTC)
     assert is_skewed(at, appended_at(0)) == is_ahead
     assert not is_skewed(at, appended_at(0, CREATED))

@@ -1,4 +1,4 @@
-"""Getting in at the brokers: what clients are made with."""
+"""Security of connections to brokers: the options of clients."""
 
 import ast
 import ssl
@@ -31,7 +31,7 @@ def clients() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_every_client_gets_in_in_the_same_way() -> None:
-    """None is made without options that somebody hands over: those of `client_options`."""
+    """Each client is made with the options of `client_options`."""
     made = list(clients())
     assert made
     assert [place for place, call in made if all(one.arg for one in call.keywords)] == []
@@ -44,7 +44,7 @@ def test_plain() -> None:
 
 
 def test_with_a_password() -> None:
-    """It is not in what a `Security` looks like in logs."""
+    """It is not in the representation of a `Security` in logs."""
     security = Security("SASL_PLAINTEXT", "PLAIN", "ada", "secret")
     configure_security(security)
     assert client_options()["sasl_plain_password"] == "secret"  # noqa: S105
@@ -52,7 +52,7 @@ def test_with_a_password() -> None:
 
 
 def test_tls_checks_names() -> None:
-    """Certificates have to be signed by somebody known, for the host that was named."""
+    """Certificates have to be signed by a known authority, for the named host."""
     configure_security(Security("SSL"))
     context = client_options()["ssl_context"]
     assert context.check_hostname

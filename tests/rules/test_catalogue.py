@@ -1,4 +1,4 @@
-"""Records of the catalogue: what they define or take away, and that no other passes for one."""
+"""Records of the catalogue: the entries they define or remove, and that no other passes for one."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def told(about: dict[str, Any], **fields: Any) -> bytes:
 
 
 def with_more(about: dict[str, Any], json_value: bytes) -> bytes:
-    """`about` with a field that nobody knows."""
+    """`about` with an unknown field."""
     return told(about)[:-1] + b', "more": ' + json_value + b"}"
 
 
@@ -101,7 +101,7 @@ def test_an_entry_is_what_its_key_says(
 
 
 def test_names_are_cleaned() -> None:
-    """Of what Postgres cannot hold."""
+    """Characters that Postgres cannot hold are removed."""
     _, definition = decode_catalogue(b"graph:g:1:7", told(GRAPH, name="a\0b", description="\0c"))
 
     assert definition is not None

@@ -75,7 +75,7 @@ def test_a_message_carries_payloads_as_they_came() -> None:
     ],
 )
 def test_a_message_over_the_limit_is_shortened(fields: dict[str, Any]) -> None:
-    """It fits, says so, keeps its identity, and is read as the event it is."""
+    """It fits, has `truncated`, keeps its identity, and is read as the event it is."""
     message = encode_update(update(**fields), SMALL)
     assert len(message) <= SMALL
     event = NodeExecutionEvent.model_validate(json.loads(message)["payload"])

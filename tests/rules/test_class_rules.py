@@ -1,4 +1,4 @@
-"""Class rules of a file: what is taken, and what is refused with a sentence before it can harm."""
+"""Class rules of a file: accepted ones, and those refused with a sentence before they can harm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises, as far as it can be told without an engine."""
+"""The promises of docker-compose.yml, as far as they can be checked without an engine."""
 
 import re
 from pathlib import Path
@@ -35,8 +35,9 @@ def test_every_service_is_bounded_and_watched(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_gains_privileges(name: str) -> None:
-    """No process of a service gets rights that it did not begin with, and only services whose image
-    begins as root have capabilities."""
+    """No process of a service gets rights that it did not begin with, and only services with an
+    image that begins as root have capabilities.
+    """
     service = SERVICES[name]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert (service.get("cap_drop") == ["ALL"]) is (name not in BEGIN_AS_ROOT)
@@ -67,7 +68,7 @@ def test_what_runs_our_image_is_confined(name: str) -> None:
 
 
 def test_workers_wait_for_what_they_need() -> None:
-    """Not only until something has been started, but until it is healthy or done."""
+    """They wait not only until a service has been started, but until it is healthy or done."""
     for name in OURS - ONCE:
         waits = {on: how["condition"] for on, how in SERVICES[name]["depends_on"].items()}
         assert {on for on, how in waits.items() if how == "service_completed_successfully"} == ONCE
@@ -96,7 +97,7 @@ def test_the_server_asks_the_tally() -> None:
 
 
 def test_alerts_can_be_set() -> None:
-    """All that is to be said about them reaches the role that raises them."""
+    """All their settings reach the role that raises them."""
     wanted = {variable(name) for name in Settings.model_fields if name.startswith("alert")}
     assert wanted <= SERVICES["tally"]["environment"].keys()
 
@@ -109,15 +110,16 @@ def test_no_secret_is_in_the_file() -> None:
 
 
 def test_the_example_has_every_variable() -> None:
-    """Those that must be set are there and empty; the others with their default, as a comment."""
+    """Required variables are there and empty; the others with their default, as a comment."""
     for name, how, default in _VARIABLE.findall(TEXT):
         line = f"{name}=" if how == "?" else f"#{name}={default}"
         assert re.search(f"^{re.escape(line)}", EXAMPLE, re.MULTILINE), line
 
 
 def test_no_server_is_open() -> None:
-    """Workers are not the superuser of Postgres; Redis lets in who has a password, and no other; no
-    password is an argument of a process."""
+    """Workers are not the superuser of Postgres; Redis admits clients with a password, and no
+    other; no password is an argument of a process.
+    """
     ours = SERVICES["apply"]["environment"]
     superuser = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
     assert f"//{superuser}:" not in ours["EXECSTREAM_POSTGRES_DSN"]

@@ -1,4 +1,4 @@
-"""From bytes to a command: what is accepted, and how; limits; cleaned text; untouched numbers.
+"""Decoding from bytes to a command: accepted values; limits; cleaned text; untouched numbers.
 
 Which bad record gets which reason is tested on whole workers, `tests/whole/test_bad_records`.
 """
@@ -70,7 +70,7 @@ def test_bad_records_have_their_reason(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*REFUSED, *STRANGE])
 def test_what_can_be_understood_is(name: str) -> None:
-    """However strange it is, and whatever the rules will say."""
+    """A strange command is understood, whatever the rules decide."""
     make = (REFUSED | STRANGE)[name].make
     for order in make(Orders()):
         command_of(order)
@@ -111,7 +111,7 @@ def test_every_type_is_known_by_its_name() -> None:
     ],
 )
 def test_limits(key: bytes, value: bytes, limit: int, reason: DeadReason) -> None:
-    """What is exactly at one passes it."""
+    """A value exactly at a limit passes it."""
     outcome = decode(key, value, limit)
     assert isinstance(outcome, Dead)
     assert outcome.reason is reason
@@ -130,7 +130,7 @@ def test_payloads_are_kept_as_they_are() -> None:
 
 
 def test_text_is_cleaned_everywhere() -> None:
-    """Pins, keys, and payloads; not what is quoted in an escape."""
+    """Pins, keys, and payloads are cleaned; quoted text in an escape is not."""
     orders = Orders()
     created = command_of(orders.create(orders.node("n", inputs={"a\x00": "b\x07"})))
     kept = command_of(orders.keep("k\x00", "v\x7f"))
@@ -216,7 +216,9 @@ def test_of_equal_keys_the_last_wins() -> None:
 
 
 def test_of_equal_keys_of_a_starting_node_the_last_wins() -> None:
-    """And of equal pins; what is no list of nodes is nobody's business where it is not read."""
+    """So does that of equal pins; other values than a list of nodes are ignored where it is not
+    read.
+    """
     node = b'{"node_id":5,"block_id":"b","inputs":[],"inputs":{"a":1,"a":2},"node_id":"n"}'
     orders = Orders()
     created, started = orders.create(orders.node("n")), orders.start()
@@ -246,7 +248,7 @@ def test_of_equal_keys_of_a_starting_node_the_last_wins() -> None:
     ],
 )
 def test_the_path_of_what_is_invalid(make: Callable[[Orders], Order], path: str) -> None:
-    """In the words of the command, also of what is missing and of keys."""
+    """The path is in the words of the command, also for missing fields and for keys."""
     order = make(Orders())
 
     dead = decode(order.key, order.value)
@@ -328,7 +330,7 @@ _WORDS_OF_LIBRARIES = re.compile(r"`|regex|codec|malformed|Error|enum")
 
 @pytest.mark.parametrize("name", DEAD)
 def test_every_message_is_a_sentence(name: str) -> None:
-    """Of every bad record, in words of ours; what a sender wrote may be repeated in it."""
+    """Every bad record has a message in our words, which may repeat the sender's text."""
     order = DEAD[name].make(Orders())[-1]
     dead = decode(order.key, order.value)
     if DEAD[name].expected in FOUND_ELSEWHERE:
@@ -362,7 +364,7 @@ def must_be_a_sentence(message: str) -> None:
     ],
 )
 def test_times_are_cut_to_microseconds(sent: str, microsecond: int) -> None:
-    """Of 1 to 9 digits; never rounded up, and the same in the reference."""
+    """Fractions of 1 to 9 digits are cut, never rounded up, and the same in the reference."""
     order = Orders().order("graph.update", stats={}, at=sent)
     expected = datetime(2026, 3, 1, 6, 30, 0, microsecond, UTC)
 
@@ -383,7 +385,9 @@ def test_times_are_cut_to_microseconds(sent: str, microsecond: int) -> None:
     ],
 )
 def test_what_is_no_time(sent: str) -> None:
-    """No digits and ten of them, and what is cut to a moment that Postgres takes for infinity."""
+    """Fractions without digits or with ten of them are refused, and times that are cut to Postgres'
+    infinity.
+    """
     order = Orders().order("graph.update", stats={}, at=sent)
 
     dead = decode(order.key, order.value)
@@ -395,7 +399,7 @@ def test_what_is_no_time(sent: str) -> None:
 
 @pytest.mark.parametrize("name", DEAD)
 def test_who_asks_is_read_of_what_is_dead(name: str) -> None:
-    """Wherever a command's id and `reply_to` can be told; nowhere else."""
+    """They are read wherever a command's id and `reply_to` are readable; nowhere else."""
     reason, make = DEAD[name]
     order = make(Orders())[-1]
     fields = _fields(order.value)
@@ -424,7 +428,7 @@ def test_the_cheap_checks_change_nothing() -> None:
 
 
 def test_most_commands_need_no_strict_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that hold lists of texts with a form, and a hash, do."""
+    """Commands with lists of texts with a form, and with a hash, need it."""
     with_lists = {"graph.create", "graph.share", "node.update_many"}
     orders = Orders()
     some = [orders.start(), orders.move("RUNNING"), orders.order("graph.delete"), orders.give("n")]

@@ -32,7 +32,7 @@ _LONGEST_RECORD = 50  # lines, a page
 
 
 def anchors(text: str) -> set[str]:
-    """What GitHub makes of the headings."""
+    """The anchors that GitHub makes of the headings."""
     headings = _HEADING.findall(_FENCED.sub("", text))
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
 
@@ -95,7 +95,7 @@ def test_the_container_to_develop_in_is_set_up() -> None:
 
 
 def test_every_event_that_is_logged_is_told() -> None:
-    """What stands in a log can be looked up, and nothing is told of that is not logged."""
+    """Each log event can be looked up, and no other is documented."""
     sources = (module.read_text(encoding="utf-8") for module in MODULES)
     logged = {event for source in sources for event in _LOGGED.findall(source)}
     rows = _TOLD.findall((ROOT / "docs/operations.md").read_text(encoding="utf-8"))

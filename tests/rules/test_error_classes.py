@@ -1,4 +1,4 @@
-"""Errors of the same kind are recognised as one, and it is told whose move it is."""
+"""Errors of the same kind are recognised as one, and the party that can act is named."""
 
 import re
 import tracemalloc
@@ -78,14 +78,14 @@ def test_what_changes_between_occurrences_is_masked(text: str, expected: str) ->
 
 
 def test_bugs_of_a_block_are_not_its_callers() -> None:
-    """They were until 0.1.0, whose totals are recounted so."""
+    """They counted as such until 0.1.0; its totals are recounted so."""
     for bug in ("KeyError: 'choices'", "TypeError: 'NoneType' object", "list IndexError"):
         assert BUILT_IN.classify(bug) is E.OTHER
         assert BUILT_IN_UNTIL_0_1.classify(bug) is E.INPUT
 
 
 def test_rules_of_a_file_come_first() -> None:
-    """And what none of them matches is judged by the built-in ones."""
+    """Errors that none of them matches are judged by the built-in ones."""
     own = Classifier([(E.OUTAGE, "shard [0-9]{1,4} is down")])
 
     assert own.classify("invalid answer: SHARD 17 is down") is E.OUTAGE
@@ -114,7 +114,7 @@ def test_a_fingerprint_is_of_the_kind_not_of_the_occurrence() -> None:
 
 @given(st.text(max_size=400))
 def test_any_text_gets_a_fingerprint(text: str) -> None:
-    """The same one each time, and no longer than what is kept."""
+    """The fingerprint is the same each time, and no longer than the stored length."""
     fault = BUILT_IN.judge(text)
 
     assert fault == BUILT_IN.judge(text)
@@ -122,7 +122,7 @@ def test_any_text_gets_a_fingerprint(text: str) -> None:
     assert len(fault.masked) <= MOST_KEPT
 
 
-# As version 0.1.0 had them. Fingerprints and classes are stored: what they come to stays.
+# As version 0.1.0 had them. Fingerprints and classes are stored: their values stay.
 FLAGGED_MASKS = (
     (
         "<uuid>",
@@ -146,7 +146,7 @@ texts = st.lists(st.sampled_from(PIECES), max_size=20).map("".join) | st.text(ma
 
 
 def flagged_class(text: str) -> ErrorClass:
-    """The first row whose pattern is found, without a look at words."""
+    """The class of the first row with a pattern that matches, without the word filter."""
     found = (re.search(pattern, text, re.IGNORECASE) for pattern in PATTERNS)
     return next((kind for one, (kind, _, _) in zip(found, _RULES, strict=True) if one), E.OTHER)
 
@@ -190,7 +190,7 @@ def test_a_text_is_judged_by_its_beginning(piece: str) -> None:
 
 
 def test_of_a_long_text_little_is_kept() -> None:
-    """What fails again is known; megabytes of what it said are not held for that."""
+    """Repeated errors are known; megabytes of their text are not held for that."""
     tracemalloc.start()
     for number in range(5):
         BUILT_IN.judge(f"{number} failed " + "a" * 1_000_000)

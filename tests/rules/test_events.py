@@ -1,4 +1,4 @@
-"""Events: what each type carries on the wire, and nothing else."""
+"""Events: the fields of each type on the wire, and nothing else."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ OF_STEP = OF_RUN | {"node_exec_id", "node_id", "block_id"}
 
 
 class Telling:
-    """One run, and the events of what happens to it."""
+    """One run, and its events."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
@@ -78,7 +78,7 @@ def test_a_creation(telling: Telling) -> None:
 
 
 def test_moves(telling: Telling) -> None:
-    """From where to where, with all times as they now stand."""
+    """An event has both statuses, with all times after the move."""
     o = telling.orders
     telling.tell(o.create(o.node("n")))
 
@@ -162,7 +162,7 @@ def _last_entry(telling: Telling, order: Order, data: bytes) -> Any:
 
 
 def test_what_the_topic_would_not_take_is_shortened() -> None:
-    """And says so; the rest of it is whole."""
+    """It has `truncated`; the rest of it is whole."""
     detail = Raw(json.dumps({"a": "x" * (MAX_EVENT_BYTES + 1), "b": 1}).encode())
     event = Event(
         type="graph.updated",

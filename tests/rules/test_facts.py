@@ -1,4 +1,4 @@
-"""Facts told from entries are those that the tally reads from the events."""
+"""Facts derived from entries are those that the tally reads from the events."""
 
 from datetime import UTC, datetime
 
@@ -31,7 +31,7 @@ def test_facts_of_entries_add_up_to_those_of_events() -> None:
 
 
 def _both_ways() -> list[tuple[Fact, Fact | None]]:
-    """For each entry the fact of its event, and the one that is told without it."""
+    """The fact of its event for each entry, and the one derived without it."""
     runs: dict[str, Run] = {}
     found = []
     graphs = load_graphs(HOME / "examples" / "graphs")

@@ -1,4 +1,4 @@
-"""docs/figures.md: every number that is told has its window, its source and its delay."""
+"""docs/figures.md: every published number has its window, its source and its delay."""
 
 from collections import Counter
 

@@ -67,7 +67,7 @@ def test_moves_of_a_run(folding: Folding, was: S, to: S) -> None:
 @pytest.mark.parametrize(("was", "to"), PAIRS)
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_moves_of_a_step(folding: Folding, was: S, to: S, many: bool) -> None:
-    """The same for a step, told alone or with others; each destination sets its own time."""
+    """The move is the same for a step, alone or with others; each destination sets its own time."""
     orders = folding.orders
     folding.apply(orders.give("n"), *[orders.move_step("n", status) for status in WAY_TO[was]])
     before = folding.facts()
@@ -124,7 +124,7 @@ def test_every_start_stamps_an_update_only_the_first(folding: Folding) -> None:
 
 @pytest.mark.parametrize("to", sorted(ENDED))
 def test_the_end_of_a_run_fails_its_running_steps(folding: Folding, to: S) -> None:
-    """Those alone, as they were added, after the run's own entry, under its command."""
+    """Only those fail, as they were added, after the run's own entry, under its command."""
     orders = folding.orders
     folding.apply(orders.start(), *map(orders.give, "cbad"))
     stats = {"b": {"cost": 1, "error": "mine"}, "a": {}}
@@ -158,7 +158,7 @@ def test_a_refused_end_fails_nothing(folding: Folding) -> None:
 
 
 def test_a_resumed_run_does_not_wake_its_steps(folding: Folding) -> None:
-    """What the cascade failed stays failed; what ends later with it is told again."""
+    """Steps that the cascade failed stay failed; a later end cascades again."""
     orders = folding.orders
     folding.apply(orders.start(), orders.give("a"), orders.move_step("a", "RUNNING"))
     folding.apply(orders.move("TERMINATED"), orders.start())
@@ -211,7 +211,7 @@ def test_the_search_for_an_open_step_agrees_with_looking_at_all(folding: Folding
 
 
 def test_ids_that_are_not_given_are_derived() -> None:
-    """From the command's id: the same whenever it is replayed."""
+    """The id is derived from the command's id: the same whenever it is replayed."""
     made = Folding()
     orders = made.orders
     node = {"node_id": "n", "block_id": "b", "inputs": {"x": 1, "y": 2}}
@@ -259,7 +259,9 @@ def test_outputs_are_taken_in_every_status(folding: Folding) -> None:
 
 
 def test_many_moves_at_once(folding: Folding) -> None:
-    """Those that may move do, repeats once, the rest is told; the stats are for each of them."""
+    """Allowed moves happen, repeats count once, the others are listed; the stats are for each of
+    them.
+    """
     orders = folding.orders
     folding.apply(*map(orders.give, "abc"), orders.move_step("c", "FAILED"))
     known = orders.move_steps(["b", "a", "b", "c", "unknown"], "RUNNING", stats={"cost": 1})
@@ -297,8 +299,7 @@ def test_refusals_have_the_first_reason_that_holds(name: str) -> None:
 
 
 def test_a_command_has_its_effect_once(folding: Folding) -> None:
-    """Sent again it tells the first outcome, whatever else it now says; refused ones are judged
-    afresh."""
+    """Sent again it returns the first outcome, with any content; refused ones are judged afresh."""
     orders = folding.orders
     same = {"id": orders.named("same")}
     assert reason(folding.apply(orders.move("COMPLETED", **same))) == "illegal_transition"

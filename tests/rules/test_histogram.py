@@ -22,7 +22,7 @@ durations = st.one_of(
 
 @given(durations)
 def test_a_bucket_stands_for_what_is_in_it_within_two_percent(microseconds: int) -> None:
-    """From a microsecond to all the years there are."""
+    """The bound holds from a microsecond to all the years there are."""
     found = middle_of(bucket_of(microseconds)) * 1_000
 
     assert abs(found - microseconds) <= RELATIVE_ERROR * microseconds
@@ -34,7 +34,7 @@ def test_longer_durations_are_never_in_lower_buckets(one: int, other: int) -> No
 
 
 def test_no_duration_has_a_bucket_of_its_own() -> None:
-    """Nor has what a skewed clock made of one."""
+    """A negative one by a skewed clock has it, too."""
     assert bucket_of(0) == bucket_of(-5) == NOTHING
     assert middle_of(NOTHING) == 0
 

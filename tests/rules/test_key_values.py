@@ -16,7 +16,7 @@ def kept(order: Order) -> SetKeyValue:
 
 
 def test_the_newest_wins() -> None:
-    """An older one is refused and says since when; one of the same time replaces."""
+    """An older one is refused with the stored time; one of the same time replaces."""
     orders, known = Orders(), KeyValues()
 
     assert fold_key_value(known, kept(orders.keep(at=TEN))) == Applied()
@@ -28,7 +28,7 @@ def test_the_newest_wins() -> None:
 
 
 def test_a_command_counts_once() -> None:
-    """Also when it is older than what was written since; a refused one is judged afresh."""
+    """So does one that is older than later writes; a refused one is judged afresh."""
     orders, known = Orders(), KeyValues()
     first = kept(orders.keep(at=NINE))
     fold_key_value(known, first)

@@ -66,7 +66,7 @@ def batch(codec: int, records: Sequence[Sent], *, magic: int = 2) -> bytes:
 
 
 def read(reader: Any) -> Iterator[Any]:
-    """What a consumer reads; checksums are looked at as it does."""
+    """The records that a consumer reads; checksums are verified as it does."""
     while reader.has_next():
         one = reader.next_batch()
         assert one.validate_crc()
@@ -167,7 +167,7 @@ def test_a_name_that_is_no_utf8_is_read_piece_by_piece(small_limit: None) -> Non
 
 
 def outcome(reader: Any) -> list[tuple[Any, ...]] | None:
-    """What is read without looking at checksums; None when that fails."""
+    """The records read without checksums; None when that fails."""
     try:
         return seen(one for part in iter(reader.next_batch, None) for one in part)
     except Exception:  # noqa: BLE001 - aiokafka raises what its libraries raise
@@ -210,7 +210,7 @@ def test_a_stream_without_its_end_is_damaged(codec: int) -> None:
 
 
 def test_what_cannot_be_is_not_unpacked() -> None:
-    """A block of Snappy that says it has 4 GB."""
+    """A block of Snappy that declares 4 GB is not unpacked."""
     with pytest.raises(CorruptRecordException, match="cannot hold"):
         list(unpacking.pieces(SNAPPY, b"\xff\xff\xff\xff\x0f" + b"\0" * 40))
 
@@ -267,7 +267,7 @@ def test_records_up_to_the_limit_are_kept() -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_large_keys_and_headers_are_omitted_too(codec: int) -> None:
-    """The record is what is large then."""
+    """The size is then that of the record."""
     large = b"x" * (25 * MIB)
     fetched = batch(codec, [(large, b"v", []), (b"k", b"v", [("a", large)]), (b"k", b"v", [])])
 
@@ -334,7 +334,7 @@ def test_the_dead_letter_says_how_large_it_was(size: int | None, told: bytes | N
 
 
 def results(*records: ConsumerRecord) -> BoundedFetchResult:
-    """What was fetched of a partition."""
+    """The fetched records of a partition."""
     state = SimpleNamespace(paused=False, position=0, consumed_to=lambda _: None)
     fetched = BoundedFetchResult(
         ("topic", 1),
@@ -348,7 +348,7 @@ def results(*records: ConsumerRecord) -> BoundedFetchResult:
 
 
 def test_of_all_partitions_little_is_taken_at_a_time() -> None:
-    """A fetch ends when it has enough; what is left is taken by the next one."""
+    """A fetch ends when it has enough; the next one takes the rest."""
     few = MAX_FETCHED // MAX_TAKEN
     partitions = [results(consumed(b"x" * MAX_TAKEN), consumed(b"y")) for _ in range(2 * few)]
     for expected in ([1] * few + [0] * few, [1] * 2 * few):
@@ -358,7 +358,7 @@ def test_of_all_partitions_little_is_taken_at_a_time() -> None:
 
 
 def test_of_a_partition_little_is_taken_at_a_time() -> None:
-    """However much was fetched: also of headers, and of what is omitted."""
+    """The limit holds for any size of a fetch: also of headers, and of omitted values."""
     large = MAX_TAKEN // 2
     fetched = results(
         consumed(b"x" * large),
@@ -376,8 +376,9 @@ def test_of_a_partition_little_is_taken_at_a_time() -> None:
 
 
 async def test_unpacking_takes_turns() -> None:
-    """A fetch pauses within a large record, and is told to go on soon. The records are the same,
-    and none is taken twice by whoever begins anew at the position."""
+    """A fetch pauses within a large record, and is scheduled to go on soon. The records are the
+    same, and none is taken twice by a reader that begins again at the position.
+    """
     raw = bytes(squeezed([(b"k", b"first"), (b"k", 200 * MIB), (b"k", b"last")]).build())
     turns: list[int] = []
     taken: list[ConsumerRecord] = []
@@ -406,7 +407,7 @@ async def test_unpacking_takes_turns() -> None:
 
 
 def fetched_from(raw: bytes, position: int) -> BoundedFetchResult:
-    """What a fetch from `position` on has found."""
+    """The records that a fetch from `position` on has found."""
     state = SimpleNamespace(paused=False, position=position)
     state.consumed_to = lambda place: setattr(state, "position", place)
     about = (None, position, None, None, True, READ_UNCOMMITTED)

@@ -7,12 +7,12 @@ from execstream.streams.totals.live_values import LiveStats, block_value, merged
 
 
 def told(partition: int, **figures: int) -> dict[str, Any]:
-    """What a worker tells of a block in a partition of its own."""
+    """A worker's value of a block in a partition of its own."""
     return block_value(f"{partition}|block", LiveStats((5, 0), Totals(**figures), {7: (1, 1)}))
 
 
 def test_workers_of_two_versions_add_up() -> None:
-    """Of an older one, figures that it does not count are 0."""
+    """Figures that an older one does not count are 0."""
     new, old = told(0, ended=2, cascaded=3), told(1, ended=4)
     for name in ("cascaded", "caller_failed", "skewed"):
         del old[name]

@@ -1,4 +1,4 @@
-"""What several processes of a worker tell is one answer, and their counts one sum."""
+"""The answers of several processes of a worker are one answer, and their counts one sum."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_alive_is_who_is_alive_in_all_processes(answers: list[Answer | None], st
 
 
 def test_life_names_what_stands_still() -> None:
-    """Of all processes, and which of them are silent."""
+    """The answer covers all processes, and lists the silent ones."""
     stalled = (_life(503, stalled=[name]) for name in ("commands[3]", "commands[1]"))
     merged = merge_life(dict(enumerate((*stalled, None), 1)))
     assert merged["stalled"] == ["commands[1]", "commands[3]"]
@@ -96,7 +96,7 @@ def test_nobody_says_that_servers_answer() -> None:
 
 
 def test_counts_are_added_up() -> None:
-    """Counters, histograms and gauges by name and labels; what is alike in all is told once."""
+    """Counters, histograms and gauges are summed by name and labels; equal values appear once."""
     counts = Counts()
     counts.take(1, 1, _told(commands=10, started=7))
     counts.take(2, 1, _told(commands=5, started=9, partition=1, lag=2.5))
@@ -134,7 +134,7 @@ def test_a_sum_of_counts_never_falls() -> None:
 
 
 def test_a_limit_of_a_container_counts(tmp_path: Path) -> None:
-    """Where it is lower than the number of cores; at least one core is there."""
+    """It counts where it is lower than the number of cores; at least one core is there."""
     quota = tmp_path / "cpu.max"
     cores = usable_cores(quota)
     assert cores >= 1

@@ -26,6 +26,6 @@ def test_a_point(text: str, point: Point) -> None:
     "text", ["", "latest", "0", "0:", "0:--1", "0:1,", "a:1", "2026-03-01", "2026-03-01T06:30:00"]
 )
 def test_no_point(text: str) -> None:
-    """What is neither is refused in a sentence that repeats it."""
+    """Any other text is refused in a sentence that repeats it."""
     with pytest.raises(NoPoint, match="neither"):
         parse_point(text)

@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are told to look at, and the image's packages."""
+"""The targets of Prometheus and Grafana, and the image's packages."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def test_metrics_that_are_named_exist(expression: str) -> None:
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
-    """What workers and the server count is also shown."""
+    """Each metric of workers and the server is shown."""
     shown = " ".join(expressions())
     modules = (worker_metrics, server_metrics)
     names = {metric._name for m in modules for metric in vars(m).values() if is_metric(metric)}
@@ -76,7 +76,7 @@ def is_metric(value: object) -> bool:
 
 
 def test_alerts_can_be_acted_upon() -> None:
-    """Each says how urgent it is, what is wrong and what to do."""
+    """Each has its severity, the fault and the remedy."""
     for rule in RULES:
         assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
         assert rule["annotations"].keys() == {"summary", "remedy"}, rule["alert"]

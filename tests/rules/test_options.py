@@ -1,4 +1,4 @@
-"""What people write at a terminal, and where things are said to be."""
+"""Values of options, and paths of settings."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ def test_since(text: str, begin: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "1w", "-5m", "2026-03-01", "2026-03-01T06:30:00", "12"])
 def test_no_since(text: str) -> None:
-    """What is neither is told, with both forms."""
+    """Any other value is refused, with both forms."""
     with pytest.raises(NoSince, match=r"neither a span like 5m, .* nor a time like 2026-"):
         since(text, NOW)
 

@@ -1,4 +1,4 @@
-"""What a sender is told of its command."""
+"""The reply to a sender."""
 
 import json
 
@@ -41,10 +41,10 @@ ID = "01900000-0000-7000-8000-000000000001"
     ],
 )
 def test_a_reply(outcome: Outcome, told: dict[str, object]) -> None:
-    """Is the outcome in the contract's words; a duplicate tells the first one again."""
+    """It has the outcome in the contract's words; a duplicate repeats the first one."""
     assert reply(ID, outcome) == {"command_id": ID} | told
 
 
 def test_details_are_clean() -> None:
-    """They may quote what was sent."""
+    """They may quote text of the sender."""
     assert json.loads(detail_json({"a\x00": "b\x7f\n"})) == {"a": "b\n"}

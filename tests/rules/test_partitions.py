@@ -26,7 +26,7 @@ def test_murmur2_of_kafka(key: bytes, signed: int) -> None:
 
 @given(st.binary(max_size=70))
 def test_every_length(key: bytes) -> None:
-    """Keys whose length is no multiple of four, and bytes above 127, are no exception."""
+    """Keys with a length that is not a multiple of four, and bytes above 127, are no exception."""
     assert murmur2(key) == aiokafka_murmur2(key) % 2**32
 
 

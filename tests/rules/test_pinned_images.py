@@ -12,7 +12,7 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
 def test_every_foreign_image_is_pinned() -> None:
-    """Those that the Compose file names, and the base of the image that is built here."""
+    """Images of the Compose file, and the base of the image that is built here, are pinned."""
     found = pin_images.images(COMPOSE, EXAMPLE)
     servers = ("KAFKA", "POSTGRES", "REDIS", "PROMETHEUS", "GRAFANA")
     assert found.keys() == {f"{name}_IMAGE" for name in (*servers, "PYTHON")}

@@ -71,7 +71,7 @@ def test_limits_are_those_of_the_decoder() -> None:
 
 @pytest.mark.parametrize(("at", "verdict"), TIMES)
 def test_times(at: str, verdict: str) -> None:
-    """A time is taken or refused as its row says."""
+    """A time is accepted or refused as its row has it."""
     order = replaced(Orders().start(), at=at)
     dead = decode(order.key, order.value)
     assert isinstance(dead, Dead) == (verdict == "refused")
@@ -121,8 +121,9 @@ def order_of(type_: str, fields: dict[str, Any]) -> Order:
 
 @pytest.mark.parametrize("type_", COMMAND_TYPES)
 def test_the_rows_of_a_type_are_its_fields(type_: str) -> None:
-    """A command made of the rows is taken, with and without what is optional; without one of the
-    others it is not."""
+    """A command made of the rows is taken, with and without optional fields; without one of the
+    others it is not.
+    """
     rows = rows_of(type_)
     fields = {one.encode_name for one in msgspec.structs.fields(COMMAND_TYPES[type_])}
     assert rows.keys() == fields | {"type"}

@@ -1,4 +1,4 @@
-"""What `execstream` offers: names that are imported when they are first used."""
+"""The names of `execstream`, which are imported on first use."""
 
 import execstream
 

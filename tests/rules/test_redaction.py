@@ -56,7 +56,7 @@ OTHER_NAMES = (
     *("author", "authority", "key", "keyboard", "monkey", "passenger", "compass", "text", "url"),
     *("session", "sidebar", "user", "name", "value", "stats", "cost", "signed", "design"),
 )
-# Texts, and what stays of them.
+# Texts, and the rest of them after redaction.
 TEXTS = {
     "postgresql://me:hunter2@db/x": "postgresql://me:[redacted]@db/x",
     "see redis://:p%40ss@r:6379/0, please": "see redis://:[redacted]@r:6379/0, please",
@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_redacted(value: bytes) -> None:
 
 
 def test_plain_looks_at_names_only() -> None:
-    """Without a look at values, only the keys that are named decide."""
+    """Without the search in values, only the named keys decide."""
     redaction = Redaction(["MINE"], looks_at_values=False)
     value = {"mine": 1, "password": "sk-live-1", "a": ["password", "x"]}
     assert json.loads(redaction.apply(encoded(value), "data")) == value | {"mine": "[redacted]"}

@@ -50,7 +50,7 @@ class Producer:
         self._offset = 0
 
     def send(self, type_: str, **fields: Json) -> Outcome:
-        """A command; `fields` replace what it would have, `key` and `partition` too."""
+        """A command; `fields` replace its fields, `key` and `partition` too."""
         self._offset += 1
         command = {
             "type": type_,
@@ -113,7 +113,7 @@ def producer() -> Producer:
 def test_runs_move_as_the_table_says(
     producer: Producer, was: ExecutionStatus, to: ExecutionStatus
 ) -> None:
-    """Allowed moves happen with their times; others change nothing and say why."""
+    """Allowed moves happen with their times; others change nothing and return the reason."""
     for status in WAY_OF_RUN[was]:
         assert producer.send("graph.update", status=status).kind == "applied"
     before = dict(producer.run)
@@ -208,7 +208,7 @@ def test_a_refused_end_fails_nothing(producer: Producer) -> None:
 
 
 def test_a_value_goes_to_the_oldest_open_step_that_lacks_its_pin(producer: Producer) -> None:
-    """Else it opens a step, whose id is the one given or derived from the command's."""
+    """Without one it opens a step, with the given id or one derived from the command's."""
     producer.open_step(STEP, pin="a")
     producer.open_step(OTHER_STEP, pin="a")
     value = {"node_id": "n", "block_id": "x", "input_name": "b", "input_data": None}
@@ -293,7 +293,7 @@ def test_a_step_id_used_twice_in_a_creation_refuses_all_of_it() -> None:
 
 
 def test_a_batch_moves_what_may_move(producer: Producer) -> None:
-    """Repeats count once; when nothing moves the detail says what was found."""
+    """Repeats count once; when nothing moves the detail has the statuses found."""
     producer.open_step()
     producer.open_step(OTHER_STEP, "m")
     producer.move_step("FAILED", OTHER_STEP)
@@ -327,7 +327,7 @@ def test_a_command_has_its_effect_once(producer: Producer) -> None:
 
 
 def test_reasons_are_told_in_the_contracts_order(producer: Producer) -> None:
-    """Of several that hold, the first."""
+    """The first of several that hold is returned."""
     known = "01900000-0000-7000-9000-0000000000ff"
     producer.send("graph.update", stats={}, id=known)
     stranger = {"user_id": "eve", "id": known}
@@ -343,7 +343,7 @@ def test_reasons_are_told_in_the_contracts_order(producer: Producer) -> None:
 
 
 def test_what_the_command_shows_comes_before_the_step(producer: Producer) -> None:
-    """An unknown step is told only when the command could be meant."""
+    """An unknown step is reported only when the command could be meant."""
     assert producer.send("graph.update").reason == "nothing_to_change"
     assert producer.send("graph.update", stats=None).reason == "nothing_to_change"
     assert producer.send("graph.update", stats={}).kind == "applied"
@@ -479,7 +479,7 @@ def test_dead_letters_have_the_first_reason_that_holds(
 
 
 def test_a_record_without_a_key_is_dead(producer: Producer) -> None:
-    """The key says which order a command stands in."""
+    """The key determines the order of a command."""
     assert producer.put(changed(), None).reason == "key_mismatch"
 
 

@@ -1,4 +1,4 @@
-"""What changed in a run: names of values are anybody's choice."""
+"""Changes of a run: names of values are arbitrary."""
 
 from typing import Any
 

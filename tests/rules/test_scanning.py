@@ -10,7 +10,7 @@ from tests.exploring import exploring
 
 
 def plain_depth(json: bytes) -> int:
-    """As the contract says it, byte by byte."""
+    """The depth as the contract defines it, byte by byte."""
     level = deepest = 0
     in_string = escaped = False
     for byte in json:

@@ -30,7 +30,7 @@ def test_what_is_shortened_is_valid_and_fits(value: object, limit: int, ascii_on
 
 
 def test_a_string_keeps_its_ends() -> None:
-    """What is missing is counted in characters, however many bytes they take."""
+    """The missing part is counted in characters, however many bytes they take."""
     short = json.loads(shorten(json.dumps("a" * 500 + "z" * 500).encode(), 164))
     assert short == "a" * 50 + "… 900 characters left out …" + "z" * 50
 

@@ -1,4 +1,4 @@
-"""What is shown of settings: nothing that may be a password, in whatever form it is given."""
+"""Display of settings: no possible password, in any form."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from execstream.config.shown_addresses import shown_address
 from execstream.streams.errors import NotConfigured
 
 CANARY = "canary-1"
-# Addresses, and what is shown of them.
+# Addresses, and the displayed forms of them.
 ADDRESSES = {
     "postgresql://me:canary-1@db:5432/x": "postgresql://me:***@db:5432/x",
     "postgresql://me@db/x": "postgresql://me@db/x",
@@ -42,7 +42,7 @@ def test_addresses(address: str) -> None:
 
 
 def test_every_setting_is_open_or_an_address_or_hidden() -> None:
-    """A new setting is hidden until somebody decides that it is open."""
+    """A new setting is hidden until it is declared as open."""
     hidden = set(Settings.model_fields) - rules._OPEN - rules._ADDRESSES - {"kafka_bootstrap"}
     assert hidden == {
         *("kafka_sasl_password", "http_token", "alert_webhook_url", "alert_webhook_secret")

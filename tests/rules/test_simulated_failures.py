@@ -1,4 +1,4 @@
-"""Errors of simulated steps: those of the field, so that what groups real ones groups them."""
+"""Errors of simulated steps: texts as in the field, so that they are grouped like real ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `execstream.workload.simulation` sends, judged by the reference fold and by the rules."""
+"""Records of `execstream.workload.simulation`, judged by the reference fold and by the rules."""
 
 import json
 from collections import Counter
@@ -91,7 +91,7 @@ def test_all_commands_of_a_clean_mix_are_accepted() -> None:
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
 def test_every_node_that_can_be_reached_runs(graph: Graph) -> None:
-    """In a run where nothing goes wrong, only what error pins alone feed is left out."""
+    """In a run without failures, only nodes fed by error pins alone are left out."""
     reference = folded(sent([graph]))
 
     assert set(statuses(reference)) == {"COMPLETED"}
@@ -110,7 +110,7 @@ def test_every_node_that_can_be_reached_runs(graph: Graph) -> None:
 
 
 def test_runs_have_inputs_and_outputs_by_name() -> None:
-    """INPUT and OUTPUT steps carry `name` and `value`, so a run's outputs can be told."""
+    """INPUT and OUTPUT steps carry `name` and `value`, which gives the run's outputs."""
     (calculator,) = (graph for graph in GRAPHS if graph.name == "calculator-agent")
 
     reference = folded(sent([calculator]))
@@ -161,7 +161,7 @@ def test_shapes_run_as_many_steps_as_they_say(graph: Graph, runs: int, steps: in
 
 
 def test_failed_runs_take_their_running_steps_with_them() -> None:
-    """A run that fails midway cascades; its steps are not told one by one."""
+    """A run that fails midway cascades; its steps have no commands one by one."""
     reference = folded(sent(GRAPHS, runs=16, mix=Mix(1, 0, 0, 0)))
 
     assert set(statuses(reference)) == {"FAILED"}
@@ -170,7 +170,7 @@ def test_failed_runs_take_their_running_steps_with_them() -> None:
 
 
 def test_terminated_runs_put_their_open_steps_away() -> None:
-    """What waited is TERMINATED by `node.update_many`, what ran is FAILED by the cascade."""
+    """Waiting steps are TERMINATED by `node.update_many`, running ones FAILED by the cascade."""
     records = sent(GRAPHS, runs=32, mix=Mix(0, 1, 0, 0))
 
     reference = folded(records)
@@ -330,7 +330,7 @@ RUNS_ITSELF = NO_SUB_GRAPH.replace('"h"', '"g"').replace(
 def test_bad_graphs_are_told_with_the_way_out(
     tmp_path: Path, content: str | None, complaint: str
 ) -> None:
-    """The error names the file or node and what to do."""
+    """The error names the file or node and the remedy."""
     if content is not None:
         (tmp_path / "graph.json").write_text(content)
 

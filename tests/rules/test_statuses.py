@@ -27,7 +27,7 @@ CONTRACT = {
 
 @pytest.mark.parametrize(("was", "to"), list(itertools.product(ExecutionStatus, ExecutionStatus)))
 def test_each_of_the_49_moves(was: ExecutionStatus, to: ExecutionStatus) -> None:
-    """Is allowed exactly when the contract's table says so."""
+    """It is allowed exactly when the contract's table has it."""
     sources = CONTRACT[to].split()
     assert is_allowed(was, to) == (was in sources)
     assert allowed_from(to) == [status for status in ExecutionStatus if status in sources]

@@ -138,7 +138,7 @@ def _reason_of_reference(key: bytes | None, value: bytes) -> str | None:
 
 
 def test_numbers_are_found_in_every_payload() -> None:
-    """Of each command, and in no other field."""
+    """The check covers the payloads of each command, and no other field."""
     orders = Orders()
     step = orders.named("n")
     commands = [

@@ -1,4 +1,4 @@
-"""What events add to the totals: each rule of the contract, and that batches do not matter."""
+"""Additions of events to the totals: each rule of the contract, and independence of batches."""
 
 import random
 from collections import Counter
@@ -90,7 +90,9 @@ def test_a_completed_step_counts_in_the_minute_it_ended() -> None:
 
 
 def test_a_failed_step_counts_twice_over() -> None:
-    """As `failed` in the minute it ended, and as `added_failed` in the minute it was added."""
+    """It counts as `failed` in the minute it ended, and as `added_failed` in the minute it was
+    added.
+    """
     tally = tally_of(moved("FAILED", stats=Raw(b'{"error":"HTTP 429 for run 17"}')))
 
     assert tally.blocks[3, "block", MINUTE].totals == Totals(added_failed=1)
@@ -191,7 +193,7 @@ def test_what_was_counted_by_an_older_definition_is_recounted_by_it() -> None:
 @pytest.mark.parametrize("status", [S.COMPLETED, S.FAILED])
 @pytest.mark.parametrize("error", ["boom", "graph_execution_failed"])
 def test_the_end_of_a_step_at_a_skewed_time_is_in_no_other_figure(status: str, error: str) -> None:
-    """But for what it cost, and `added_failed`; the first definition did not tell them apart."""
+    """Only its cost and `added_failed` are; the first definition did not distinguish them."""
     stats = Raw(msgspec.json.encode({"error": error, "cost": 7}))
     fact = moved(status, stats=stats, skewed=True)
     tally, old = tally_of(fact), Tally(Definitions(definition(1)))
@@ -208,7 +210,7 @@ def test_the_end_of_a_step_at_a_skewed_time_is_in_no_other_figure(status: str, e
 
 
 def test_the_first_definition_holds_from_the_beginning() -> None:
-    """Where a rebuild was counted before a worker noted its own."""
+    """It holds where a rebuild was counted before a worker noted its own."""
     definitions = Definitions(since=[Since(0, (50, 0), definition(1))])
     assert definitions.of((0, 1, 0)).version == 1
 
@@ -325,7 +327,7 @@ def test_it_does_not_matter_how_events_are_cut_into_batches(
 
 @given(lives())
 def test_totals_are_what_became_of_the_steps(life: list[RunCommand]) -> None:
-    """As many as were added, and as many in each end as their last event tells."""
+    """The totals are the number added, and the number in each end by their last event."""
     events = events_of(life)
     last = {event.node_exec_id: event.status for event in events if event.block_id and event.status}
     tally = tally_of(*(decode_fact(encode_event(event)) for event in events))

@@ -26,7 +26,7 @@ values = st.recursive(
 
 
 def cleaned(value: object) -> object:
-    """As the contract says it, on the value."""
+    """The value cleaned as the contract defines it."""
     if isinstance(value, str):
         return "".join(char for char in value if char not in REMOVED)
     if isinstance(value, list):
@@ -38,7 +38,7 @@ def cleaned(value: object) -> object:
 
 @pytest.mark.parametrize("char", REMOVED, ids=ascii)
 def test_controls_go(char: str) -> None:
-    """From text, and from JSON in every way to write them."""
+    """They are removed from text, and from JSON in every way to write them."""
     assert clean_text(f"a{char}b") == "ab"
     escaped = f'{{"a\\u{ord(char):04x}": "\\u{ord(char):04X}b"}}'.encode()
     assert may_need_cleaning(escaped)
@@ -123,7 +123,7 @@ def test_text_is_cleaned_character_by_character(text: str) -> None:
 @exploring(short=200, long=5_000)
 @given(values)
 def test_cleaning_is_what_the_contract_says(value: object) -> None:
-    """On any JSON; and what needs none is not said to."""
+    """On any JSON; and clean text is not reported."""
     for ascii_only in (True, False):
         written = json.dumps(value, ensure_ascii=ascii_only)
         assert json.loads(clean_json(written.encode("utf-8", "surrogatepass"))) == cleaned(value)

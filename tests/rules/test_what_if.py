@@ -1,4 +1,4 @@
-"""What other transition tables would have made of the same commands; and redaction."""
+"""Outcomes of the same commands under other transition tables; and redaction."""
 
 import json
 from itertools import islice
@@ -32,7 +32,7 @@ from tests.worker import HOME
 
 GRAPHS = HOME / "examples" / "graphs"
 S = ExecutionStatus
-# A run in review may be completed at once, and what was terminated stays so.
+# A run in review may be completed at once, and terminated ones stay so.
 CHANGED = {
     **ALLOWED_FROM,
     S.COMPLETED: {S.RUNNING, S.REVIEW},
@@ -94,7 +94,7 @@ def test_runs_that_would_have_ended_differently() -> None:
     ],
 )
 def test_files_that_are_no_rules(tmp_path: Path, text: str, complaint: str) -> None:
-    """What is wrong with them is told."""
+    """The error names their fault."""
     file = tmp_path / "rules.py"
     file.write_text(text)
     with pytest.raises(NoTable, match=complaint):
@@ -106,7 +106,7 @@ def test_a_copy_of_the_rules_is_a_file_of_rules() -> None:
     assert read_table(HOME / "streams" / "statuses.py") == ALLOWED_FROM
 
 
-# ---- what bundles are made of ------------------------------------------------------------------
+# ---- content of bundles ----------------------------------------------------------------------
 
 
 def test_redaction_of_a_command() -> None:
@@ -217,7 +217,7 @@ def test_the_key_that_a_value_names(value: bytes | None, key: bytes | None) -> N
 
 
 def test_bytes_that_nobody_can_read_have_no_fields() -> None:
-    """Nested by the thousand, or no UTF-8: told as what is not editable, and no id is found."""
+    """Bytes nested by the thousand, or not UTF-8, are not editable, and no id is found."""
     for value in (DEEP, b'{"\xff":1}'):
         with pytest.raises(NotEditable):
             with_fields(value, {"a.b": b"1"})

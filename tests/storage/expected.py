@@ -1,4 +1,4 @@
-"""What reads must answer, computed the slow way from the rows of the reference."""
+"""The expected answers of reads, computed the slow way from the rows of the reference."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ _TEXTS = ("error", "activity_status", "correctness_score")
 
 
 def exact(value: Any) -> Any:
-    """Numbers with a fraction as what is written, so that they can be compared by it."""
+    """Numbers with a fraction as written, for comparison."""
     if isinstance(value, BaseModel):
         return exact(value.model_dump())
     if isinstance(value, float):

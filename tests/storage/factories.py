@@ -31,7 +31,7 @@ class Tables:
         self._last_seq: Counter[str] = Counter()
 
     async def run(self, **columns: object) -> str:
-        """Add a run, COMPLETED unless told otherwise, and return its id."""
+        """Add a run, COMPLETED by default, and return its id."""
         created_at = columns.get("created_at", DAWN)
         row = {
             "id": str(uuid4()),
@@ -51,7 +51,7 @@ class Tables:
         return str(row["id"])
 
     async def step(self, run_id: str, **columns: object) -> str:
-        """Add a step to a run, COMPLETED and queued when it was added unless told otherwise."""
+        """Add a step to a run, by default COMPLETED and queued when it was added."""
         added_time = columns.get("added_time", DAWN)
         row = {
             "id": str(uuid4()),
@@ -98,7 +98,7 @@ class Tables:
                 "source_index": 0,
             },
         )
-        # An SQL null is no JSON null: only as text does a value arrive as what it is.
+        # An SQL null is not a JSON null: only as text does a value arrive unchanged.
         await self.db.execute(
             "update journal set data = $3::text::jsonb where graph_exec_id = $1 and seq = $2",
             run_id,
@@ -107,13 +107,13 @@ class Tables:
         )
 
     async def block(self, block_id: str, block_type: BlockType) -> None:
-        """Tell the catalogue of a block."""
+        """Add a block to the catalogue."""
         await self._insert(
             "block", {"id": block_id, "name": block_id, "block_type": str(block_type)}
         )
 
     async def graph(self, graph_id: str, name: str, description: str | None = None) -> None:
-        """Tell the catalogue of a graph, version 1."""
+        """Add a graph, version 1, to the catalogue."""
         await self._insert(
             "graph", {"id": graph_id, "version": 1, "name": name, "description": description}
         )
@@ -149,7 +149,7 @@ class Tables:
 
 @asynccontextmanager
 async def fresh_tables(dsn: str) -> AsyncIterator[Tables]:
-    """Lend tables that nobody else uses, and drop them afterwards."""
+    """Lend tables of the test's own, and drop them afterwards."""
     schema = f"reads{uuid4().hex[:12]}"
     await migrate(dsn, schema)
     db = await connect(dsn, schema)

@@ -1,4 +1,4 @@
-"""Listeners of event buses, what happens to runs, and a teller of it."""
+"""Listeners of event buses, changes of runs, and a publisher of these."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ PATIENCE = 20.0  # seconds
 
 @dataclass
 class Scene:
-    """Tables, a teller of events who may be silent, and buses to listen on."""
+    """Tables, a publisher of events that may be silent, and buses to listen on."""
 
     servers: Addresses
     names: Names
@@ -34,7 +34,7 @@ class Scene:
 
     @property
     def place(self) -> dict[str, Any]:
-        """What a bus has to know."""
+        """The addresses that a bus needs."""
         return {
             "redis_url": self.redis_url,
             "postgres_dsn": self.servers.postgres_dsn,
@@ -43,18 +43,18 @@ class Scene:
         }
 
     async def commit(self, orders: Iterable[Any]) -> list[Event]:
-        """Commit commands without telling of them."""
+        """Commit commands without publishing them."""
         return await self.history.take((order.key, order.value) for order in orders)
 
     async def happen(self, orders: Iterable[Any]) -> list[Event]:
-        """Commit commands and tell of them as the bridge does."""
+        """Commit commands and publish them as the bridge does."""
         events = await self.commit(orders)
         await self.tell(events, self.views)
         self.told += events
         return events
 
     async def replay(self, events: Sequence[Event]) -> None:
-        """Tell events once more as `replay --events` does; the first is the first of its run."""
+        """Publish events again as `replay --events` does; the first is the first of its run."""
         await self.tell(events, RunViews(self.names.redis_prefix, replayed=True))
 
     async def tell(self, events: Sequence[Event], views: RunViews) -> None:

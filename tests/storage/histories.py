@@ -37,7 +37,7 @@ class History:
         self._key_values = KeyValues()
 
     async def take(self, records: Iterable[Command]) -> list[Event]:
-        """Commit what `records` do, in one batch; the events of runs they give."""
+        """Commit `records` in one batch; return the events of runs."""
         write_set = WriteSet()
         events: list[Event] = []
         first = self._offset
@@ -53,7 +53,7 @@ class History:
         return events
 
     async def define(self, graphs: Iterable[Graph]) -> None:
-        """Tell the catalogue of the blocks of `graphs`."""
+        """Add the blocks of `graphs` to the catalogue."""
         connection = await self._session.get()
         for _, definition in catalogue(list(graphs)):
             if definition["type"] == "block.define":

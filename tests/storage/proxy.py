@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 class Cable:
     """Passes bytes on to a server, unless it is `cut` or `blocked`.
 
-    A cut ends all connections and lets nobody connect; a block lets everybody wait.
+    A cut ends all connections and rejects new ones; a block lets them hang.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -23,7 +23,7 @@ class Cable:
 
     @property
     def connections(self) -> int:
-        """How many ends are plugged in."""
+        """The number of open connections."""
         return len(self._writers)
 
     async def open(self) -> None:
@@ -43,7 +43,7 @@ class Cable:
             writer.transport.abort()
 
     def block(self) -> None:
-        """Pass nothing on, and let nobody notice."""
+        """Pass nothing on, without closing a connection."""
         self._flows.clear()
 
     def hang(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs as they were: at every moment what the reference was at that entry."""
+"""Point-in-time reads: at every moment the state of the reference at that entry."""
 
 import random
 from collections import defaultdict
@@ -105,7 +105,7 @@ async def lived(stack: Addresses) -> AsyncIterator[Lived]:
 
 
 def _last_words(reference: Reference) -> list[Order]:
-    """Sharing twice, deleting and erasing; and steps of a run whose clock is behind."""
+    """Sharing twice, deleting and erasing; and steps of a run with a clock that is behind."""
     first, second, third, *_ = sorted(reference.runs.values(), key=lambda run: run["id"])
     shared, deleted, erased = (Orders(run["id"], run["user_id"]) for run in (first, second, third))
     late = Orders(user_id=first["user_id"], sent=100)
@@ -132,7 +132,7 @@ def _last_words(reference: Reference) -> list[Order]:
 
 
 def comparable(run: GraphExecutionWithNodes | None) -> Any:
-    """As the reference tells it: without the stats of steps."""
+    """The run in the form of the reference: without the stats of steps."""
     assert run is not None
     told = exact(run)
     for step in told["node_executions"]:
@@ -141,7 +141,7 @@ def comparable(run: GraphExecutionWithNodes | None) -> Any:
 
 
 async def test_a_run_as_of_any_entry(lived: Lived) -> None:
-    """Random pairs of a run and an entry, 10,000 in the long profile: all that a run tells."""
+    """Random pairs of a run and an entry, 10,000 in the long profile: all fields of a run."""
     chance = random.Random(7)
     pairs = [(i, seq) for i, one in lived.visible.items() for seq in range(1, len(one) + 1)]
     for run_id, seq in chance.sample(pairs, PAIRS):
@@ -174,7 +174,7 @@ def as_of(instants: list[Instant], time: datetime) -> Instant | None:
 
 
 async def test_steps_as_of_any_entry(lived: Lived) -> None:
-    """Page by page in the order of creation, filtered by what they were then."""
+    """Page by page in the order of creation, filtered by their state then."""
     chance = random.Random(9)
     for run_id in chance.sample(sorted(lived.visible), 40):
         seq = chance.randint(1, len(lived.visible[run_id]))
@@ -258,7 +258,7 @@ async def listed(db: asyncpg.Pool, time: datetime, filters: Row) -> list[Row]:
 
 
 async def test_what_is_deleted_now_is_hidden_then(lived: Lived) -> None:
-    """Softly or for good: at no moment is anything told."""
+    """After a soft or a hard deletion, no moment has it."""
     assert len(lived.hidden) == 2
     for run in lived.hidden:
         for moment in (1, lived.times[-1]):
@@ -269,7 +269,7 @@ async def test_what_is_deleted_now_is_hidden_then(lived: Lived) -> None:
 
 
 async def test_moments_that_there_are_not(lived: Lived) -> None:
-    """An entry to come is said to be missing; before the first there was no run."""
+    """An entry to come is reported as missing; before the first there was no run."""
     run_id, instants = sorted(lived.visible.items())[0]
     owner = instants[0].run["user_id"]
     with pytest.raises(NotYetHappened, match=f"has {len(instants)} entries so far"):

@@ -1,4 +1,4 @@
-"""Event buses: every event once, in order; what is told once more; what nobody can parse."""
+"""Event buses: every event once, in order; republished events; unreadable messages."""
 
 import asyncio
 import secrets
@@ -63,7 +63,7 @@ async def test_what_is_told_once_more_is_marked(scene: Scene) -> None:
 
 
 async def test_what_is_told_once_more_may_be_ahead(scene: Scene) -> None:
-    """The bridge has not told it yet: then it tells it, and what is before it, all the same."""
+    """The bridge has not published it yet: the later event, and earlier ones, come all the same."""
     orders = Orders()
     steps = life(orders)
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
@@ -91,7 +91,7 @@ async def test_what_is_told_once_more_may_be_ahead(scene: Scene) -> None:
     ],
 )
 async def test_what_nobody_can_parse_is_counted_and_logged(scene: Scene, message: bytes) -> None:
-    """And the next event comes; the log does not repeat what was said."""
+    """The next event comes; the log does not repeat the message."""
     orders = Orders()
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
         with capture_logs() as logs:
@@ -125,7 +125,7 @@ async def test_one_event_can_be_waited_for(scene: Scene) -> None:
         nothing = await bus.wait_for_event(0.05, OWNER)
         waiting = asyncio.create_task(bus.wait_for_event(PATIENCE, graph_exec_id=orders.run_id))
         told = await scene.happen([orders.create(orders.node("a"))])
-        while not waiting.done():  # when it began to listen is not told
+        while not waiting.done():  # the time of its subscription is unknown
             told += await scene.happen([orders.emit("a")])
         found = await waiting
 
@@ -177,7 +177,7 @@ async def test_states_can_be_published_by_hand(scene: Scene) -> None:
 
 
 async def test_a_large_state_is_shortened(scene: Scene) -> None:
-    """And says so."""
+    """It has `truncated`."""
     run = GraphExecution(**RUN, inputs={"text": "x" * 100_000}, outputs={})
     async with (
         AsyncRedisExecutionEventBus(**scene.place, max_message_bytes=8_000) as bus,
@@ -192,7 +192,7 @@ async def test_a_large_state_is_shortened(scene: Scene) -> None:
 
 
 def test_an_id_that_is_none_is_refused() -> None:
-    """A pattern could reach what the caller may not see."""
+    """A pattern could reach data that the caller may not see."""
     bus = AsyncRedisExecutionEventBus("redis://nowhere", "postgres://nowhere")
 
     for user_id in ("a*", "?", "[ab]", "", "a/b"):

@@ -1,4 +1,6 @@
-"""Event buses whose listeners are cut off: every event once, in order, and an end when told so."""
+"""Event buses with listeners that are cut off: every event once, in order, and an end when asked
+to.
+"""
 
 import asyncio
 import random
@@ -26,8 +28,9 @@ from tests.storage.proxy import Cable, cable
 
 
 async def test_a_gap_is_filled_from_the_journal(scene: Scene) -> None:
-    """What was said while the listener was away comes once and in order, as it was said: of runs
-    it knew, of runs that began and ended meanwhile, and nothing of what was before."""
+    """Messages published while the listener was cut off come once and in order, unchanged: of runs
+    it knew, of runs that began and ended meanwhile, and no earlier ones.
+    """
     before, known, unknown, later = (Orders() for _ in range(4))
     await scene.happen(life(before))
     steps = life(known, values=400)  # more than a page of the journal
@@ -100,7 +103,7 @@ async def test_cuts_at_any_time_lose_nothing(scene: Scene, seed: int) -> None:
 async def test_a_redis_that_falls_silent_is_noticed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection nobody ended is given up when not even a question is answered."""
+    """A connection that was not closed is given up when a ping has no answer."""
     monkeypatch.setattr(subscription, "SILENCE", 0.1)
     orders = Orders()
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:
@@ -143,7 +146,7 @@ async def test_closing_ends_whoever_waits(
 
 
 async def test_an_erased_run_is_told_by_its_end(scene: Scene) -> None:
-    """Of a run that was erased while the listener was away, the closing event is left."""
+    """The closing event is left of a run that was erased while the listener was cut off."""
     orders = Orders()
     steps = life(orders)
     async with AsyncRedisExecutionEventBus(**scene.place) as bus, bus.listen(OWNER) as events:

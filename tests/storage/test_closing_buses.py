@@ -1,4 +1,4 @@
-"""Closing a listener ends it in every state, while Postgres says nothing and Redis answers."""
+"""Closing a listener ends it in every state, while Postgres is silent and Redis answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from tests.storage.factories import OWNER
 from tests.storage.hearing import Scene, heard, life, until
 from tests.storage.proxy import Cable, cable
 
-DEADLINE = 60.0  # seconds; none of what follows waits as long for a server
+DEADLINE = 60.0  # seconds; no wait for a server below takes as long
 # Rounds of the event loop between a cut and the closing. Those after a longer pause are in the
 # middle of the wait for Postgres, or of the pause between two tries.
 ROUNDS = (*range(40), *range(40, 400, 45))
@@ -53,8 +53,9 @@ async def take(events: Listening) -> list[ExecutionEvent]:
 
 @pytest.mark.parametrize("pause", [0.0, 0.6])
 async def test_at_any_moment(scene: Scene, pause: float) -> None:
-    """Whatever the one who waits is about to do, closing ends it, and its task goes on as if
-    nobody had cancelled it."""
+    """Closing ends the waiting task in any state, and the task goes on as if it had not been
+    cancelled.
+    """
     for rounds in ROUNDS if not pause else ROUNDS[::8]:
         async with listening(scene) as (events, to_postgres):
             waiting = asyncio.create_task(take(events))
@@ -95,7 +96,7 @@ async def test_after_a_wait_was_given_up(scene: Scene) -> None:
 
 
 async def test_a_swallowed_cancellation(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `asyncio.wait_for` of Python 3.11 does when what it waits for ends in that moment."""
+    """As `asyncio.wait_for` of Python 3.11 does when the awaited task ends in that moment."""
     committed = History.committed
     swallowed = 0
 

@@ -28,7 +28,7 @@ TOPIC = "commands"
 
 @pytest.fixture
 async def connection(stack: Addresses, names: Names) -> AsyncIterator[asyncpg.Connection]:
-    """A writing connection to empty tables, whose partitions 0 and 1 are claimed."""
+    """A writing connection to empty tables, with claims on partitions 0 and 1."""
     await migrate(stack.postgres_dsn, names.schema)
     session = Session(stack.postgres_dsn, names.schema)
     await claim(await session.get(), "apply", TOPIC, {0: 0, 1: 0})
@@ -37,7 +37,7 @@ async def connection(stack: Addresses, names: Names) -> AsyncIterator[asyncpg.Co
 
 
 def effects_of(order: Order, partition: int = 0) -> WriteSet:
-    """What a creation does."""
+    """The effects of a creation."""
     command = decode(order.key, order.value)
     assert not isinstance(command, Dead)
     folded = fold(None, command, partition)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ async def test_half_there_already_is_not_there(connection: asyncpg.Connection) -
 
 
 async def test_claiming_fences_whoever_was_there(connection: asyncpg.Connection) -> None:
-    """The epoch rises, the position stays; where nothing is stored it begins where it is told."""
+    """The epoch rises, the position stays; where none is stored it begins at the given one."""
     await commit_one(connection, offset_commit(0))
 
     rows = await claim(connection, "apply", TOPIC, {0: 5, 3: 5})
@@ -142,7 +142,7 @@ async def test_claiming_fences_whoever_was_there(connection: asyncpg.Connection)
 
 
 async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) -> None:
-    """What another consumer claims fences nobody here."""
+    """Claims of another consumer fence nothing here."""
     await claim(connection, "tally", TOPIC, {0: 0})
     await claim(connection, "apply", "other", {0: 0})
 
@@ -150,8 +150,9 @@ async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) ->
 
 
 async def test_a_run_of_another_partition_fails_the_commit(connection: asyncpg.Connection) -> None:
-    """Two partitions created one run at once: the second one finds it taken, also when it has
-    more to tell of it."""
+    """Two partitions created one run at once: the second one finds it taken, also when it has more
+    entries of it.
+    """
     orders = Orders()
     await commit_one(connection, offset_commit(0), write_set=effects_of(orders.create()))
     before = await everything(connection)
@@ -203,7 +204,7 @@ async def published(connection: asyncpg.Connection) -> tuple[int, int]:
 async def test_rows_that_came_before_their_day_move_to_its_partition(
     connection: asyncpg.Connection,
 ) -> None:
-    """Those of runs that were dated ahead, which the default partition took."""
+    """Rows of runs that were dated ahead, which the default partition took, move."""
     await commit_one(connection, offset_commit(0))
     assert await _partitions(connection) == ["journal_other"]
 

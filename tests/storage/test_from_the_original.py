@@ -1,4 +1,4 @@
-"""Everything the original had is here by its name, and the page about it tells of all of it."""
+"""Everything of the original is here by its name, and the page about it covers all of it."""
 
 import inspect
 import re
@@ -93,7 +93,7 @@ def test_functions_have_the_parameters_of_the_original(name: str) -> None:
 
 @pytest.mark.parametrize("name", public(reads))
 def test_reads_that_serve_people_take_their_owner(name: str) -> None:
-    """Those that can be asked without one say so at the beginning of their docstring."""
+    """Reads that can be called without one declare it at the beginning of their docstring."""
     read = getattr(reads, name)
     if not inspect.iscoroutinefunction(read):
         return
@@ -105,17 +105,17 @@ def test_reads_that_serve_people_take_their_owner(name: str) -> None:
 
 
 def test_classes_have_their_members() -> None:
-    """By their names."""
+    """The members have the names of the original."""
     for owner, names in MEMBERS.items():
         assert not [name for name in names.split() if not hasattr(owner, name)], owner
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_the_page_names_every_model_and_field(model: type[BaseModel]) -> None:
-    """Those that are new need no row of their own."""
+    """New members need no row of their own."""
     row = _row(model.__name__)
     new = "new: results" in row
-    # A run with more is told by what it adds; events by what they are of.
+    # A run with more is described by its additions; events by their subject.
     told = row if "those" not in row else PAGE
 
     assert new or not [name for name in model.model_fields if f"`{name}`" not in told]

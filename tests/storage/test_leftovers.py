@@ -1,4 +1,4 @@
-"""What is read to be published again: page by page, from anywhere, with rebased offsets."""
+"""Events to be published again: page by page, from anywhere, with rebased offsets."""
 
 from collections.abc import AsyncIterator
 
@@ -90,7 +90,7 @@ async def test_pages_together_are_everything(
 async def test_nothing_is_read_beyond_what_was_claimed(
     place: Desk, connection: asyncpg.Connection
 ) -> None:
-    """What the new owner commits itself, it says itself."""
+    """The new owner publishes its own commits itself."""
     await some_history(place)
 
     found = [read_event(one) for one in await all_after(connection, NOWHERE, 5)]

@@ -1,5 +1,6 @@
-"""Migrations: applied once each, by anybody, in any of the ways there are; their sum is written
-down as one file."""
+"""Migrations: applied once each, by any process, in each of the ways; their sum is kept as one
+file.
+"""
 
 import asyncio
 import itertools
@@ -15,7 +16,7 @@ from execstream.storage.connections import quoted
 from execstream.storage.schema.migrate import SchemaNewer, migrate, migrations, script
 from tests.names import Names
 
-# All that makes a schema what it is, but for its name.
+# All objects of a schema, without its name.
 _CATALOG = """
 select 'relation' as kind, c.relname as name,
        concat_ws(' ', c.relkind, c.relispartition, pg_get_expr(c.relpartbound, c.oid),
@@ -83,7 +84,7 @@ async def test_the_sum_of_the_migrations_is_schema_sql(
 async def test_the_script_does_the_same(
     stack: Addresses, names: Names, connection: asyncpg.Connection
 ) -> None:
-    """What people apply by hand makes the same schema, and the runner then finds nothing to do."""
+    """The script applied by hand makes the same schema, and the runner then finds nothing to do."""
     await connection.execute(script(names.schema))
     by_hand = await catalog(connection, names.schema)
 
@@ -112,7 +113,7 @@ async def test_versions_are_unique() -> None:
 async def test_an_older_program_refuses_a_newer_schema(
     stack: Addresses, names: Names, connection: asyncpg.Connection
 ) -> None:
-    """It says which migration it does not know, and what to do."""
+    """It names the unknown migration, and the remedy."""
     await migrate(stack.postgres_dsn, names.schema)
     await connection.execute(
         f"insert into {names.schema}.migration (version, name) values (9999, 'from_the_future')"
@@ -139,7 +140,7 @@ async def test_a_schema_may_be_called_anything(
 async def test_a_day_gets_partitions_once(
     stack: Addresses, names: Names, connection: asyncpg.Connection
 ) -> None:
-    """By however many workers ask at once; they have the indexes of their parents."""
+    """Any number of workers at once make them once; they have the indexes of their parents."""
     await migrate(stack.postgres_dsn, names.schema)
     async with asyncpg.create_pool(
         stack.postgres_dsn, min_size=1, server_settings={"search_path": names.schema}

@@ -1,4 +1,4 @@
-"""Models: names, defaults, and the ways between what is stored and what is read."""
+"""Models: names, defaults, and the conversions between stored and read values."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +60,7 @@ ROW: dict[str, Any] = RUN | {
 
 
 def test_a_context_is_safe_by_default() -> None:
-    """Humans are asked where a step wants them; fields nobody knows are ignored."""
+    """Humans are asked where a step wants them; unknown fields are ignored."""
     context = ExecutionContext.model_validate({"user_id": "ada", "unknown": 1})
 
     assert context.human_in_the_loop_safe_mode is True
@@ -119,7 +119,7 @@ def test_stats_of_a_run_go_both_ways() -> None:
     [(ValueError("oh"), "oh"), (ValueError(), "ValueError"), ("oh", "oh"), (None, None)],
 )
 def test_errors_are_stored_in_words(error: BaseException | str | None, text: str | None) -> None:
-    """An exception without a message is told by its class."""
+    """An exception without a message is named by its class."""
     assert NodeExecutionStats(error=error).model_dump(mode="json")["error"] == text
 
 
@@ -149,7 +149,7 @@ def test_stats_of_a_step_add_up() -> None:
 
 
 def test_invalid_stats_are_a_warning_that_names_the_run() -> None:
-    """And the value, which may be a payload, is not told."""
+    """The value, which may be a payload, is not repeated."""
     with capture_logs() as logs:
         run = GraphExecutionMeta.from_db(ROW | {"stats": {"cost": "payload"}})
 
@@ -183,7 +183,7 @@ def test_a_run_becomes_an_entry_of_the_queue() -> None:
 
 
 def test_a_step_becomes_an_entry_of_the_queue() -> None:
-    """Its input data are the inputs; what was charged stays out of dumps."""
+    """Its input data are the inputs; charges stay out of dumps."""
     entry = NodeExecutionResult(**STEP).to_node_execution_entry(ExecutionContext())
 
     assert entry == NodeExecutionEntry(
@@ -234,5 +234,5 @@ def test_credentials_are_what_was_sent() -> None:
 
 
 def test_an_empty_pagination_is_all_zero() -> None:
-    """As in the original."""
+    """It equals the original."""
     assert set(Pagination.empty().model_dump().values()) == {0}

@@ -7,7 +7,7 @@ from execstream.queue import AsyncExecutionQueue, ExecutionQueue
 
 
 def test_first_in_first_out() -> None:
-    """What is added comes back in its order, and then there is none."""
+    """Entries come back in their order, and then there are none."""
     queue = ExecutionQueue[str]()
 
     assert queue.add("a") == "a"
@@ -32,7 +32,7 @@ def test_threads_share_a_queue() -> None:
 
 
 async def test_tasks_share_a_queue() -> None:
-    """A task that waits gets what is added later."""
+    """A waiting task gets a later entry."""
     queue = AsyncExecutionQueue[str]()
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)

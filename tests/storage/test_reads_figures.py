@@ -41,7 +41,9 @@ async def tables(request: pytest.FixtureRequest, stack: Addresses) -> AsyncItera
     "profile", [READ, FEED, WRITE, VERIFY, REPLAY], ids=lambda profile: profile.application
 )
 async def test_sessions_have_settings_of_their_own(stack: Addresses, profile: Profile) -> None:
-    """Neither the DSN nor, which counts less, the role or the database decides what texts mean."""
+    """Neither the DSN nor, with less priority, the role or the database decides the meaning of
+    texts.
+    """
     async with connections.connection(oddly_set(stack.postgres_dsn), "odd", profile) as session:
         found = {name: await session.fetchval("select current_setting($1)", name) for name in ODD}
         text = await session.fetchval("select 0.1::float8 + 0.2::float8 || ' ' || interval '90 s'")
@@ -79,7 +81,7 @@ async def test_hours_and_minutes_of_figures_are_those_of_utc(tables: Tables) -> 
 
 
 async def test_block_errors_count_steps_by_when_they_were_added(tables: Tables) -> None:
-    """From the start, up to but not including the end; whatever their status; worst block first."""
+    """The span excludes its end; steps of any status count; the worst block comes first."""
     run_id, deleted = await tables.run(), await tables.run(is_deleted=True)
     for second in range(10):
         await tables.step(run_id, block_id="b1", added_time=at(second), status="QUEUED")
@@ -137,7 +139,7 @@ async def test_a_user_without_runs_costs_nothing(tables: Tables) -> None:
 
 
 async def test_diagnostics_forget_no_run_however_old(tables: Tables) -> None:
-    """Stuck runs are told after months; recent ends are counted by their hour and day."""
+    """Stuck runs are reported after months; recent ends are counted by their hour and day."""
     now = await tables.db.fetchval("select now()")
     old, hours, minutes = (now - timedelta(days=90), now - timedelta(hours=2), now)
     await tables.run(status="RUNNING", created_at=old, started_at=old)

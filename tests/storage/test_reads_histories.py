@@ -1,4 +1,4 @@
-"""Reads over random histories answer what the reference says, for every pair of filters."""
+"""Reads over random histories return the answers of the reference, for every pair of filters."""
 
 import itertools
 import random
@@ -38,7 +38,7 @@ BATCH = 500  # commands
 
 @dataclass
 class Past:
-    """Tables after a random history, and what is to be read there."""
+    """Tables after a random history, and the expected answers."""
 
     db: asyncpg.Pool
     expected: Expected
@@ -174,7 +174,7 @@ async def test_each_run_with_all_it_holds(past: Past) -> None:
 
 
 async def test_what_is_hidden_stays_hidden(past: Past) -> None:
-    """Deleted and erased runs, and their steps, are read by nobody."""
+    """Deleted and erased runs, and their steps, are in no read."""
     hidden = [run for run in past.expected.all_runs if run["is_deleted"]]
     assert hidden
     for run in hidden:

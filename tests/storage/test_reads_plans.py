@@ -61,7 +61,7 @@ insert into block_hour
 select date_trunc('hour', minute, 'UTC'), 0, block_id, sum(added), sum(added_failed)
 from block_minute group by 1, 3
 """
-# Of every partition; what was published last is the end of the journal.
+# Positions of every partition; the last published one is the end of the journal.
 TALLIED = """
 insert into consumer_offset (consumer, topic, partition, next_offset, epoch, published_offset)
 select consumer, consumer, partition, 50000, 1, 49999
@@ -165,7 +165,7 @@ async def test_a_hot_read_scans_no_table(crowded: Tables, name: str) -> None:
 
 
 async def test_block_errors_look_at_the_blocks_of_their_time(crowded: Tables) -> None:
-    """By the index of block ranges. The other days are no longer here than one such range."""
+    """The index of block ranges is used. The other days are no longer here than one such range."""
     rows = await crowded.db.fetch(f"explain {BLOCK_ERRORS}", at(0), at(3_600), 10)
 
     plan = "\n".join(row[0] for row in rows)
@@ -174,7 +174,7 @@ async def test_block_errors_look_at_the_blocks_of_their_time(crowded: Tables) ->
 
 
 async def test_values_are_found_by_their_run(crowded: Tables) -> None:
-    """By the journal's key, in the partition of the run's day only."""
+    """The journal's key is used, in the partition of the run's day only."""
     step_id = await crowded.db.fetchval(
         "select id from node_execution where graph_exec_id = $1 limit 1", RUN
     )

@@ -60,7 +60,7 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
 
 
 async def test_a_foreign_a_deleted_and_an_unknown_run_are_none(tables: Tables) -> None:
-    """Only its owner reads a run, and nobody once it is deleted."""
+    """Only its owner reads a run, and no caller does once it is deleted."""
     run_id = await tables.run()
     deleted = await tables.run(is_deleted=True)
 
@@ -78,7 +78,7 @@ async def test_a_foreign_a_deleted_and_an_unknown_run_are_none(tables: Tables) -
 
 
 async def test_odd_stats_hide_nothing_but_themselves(tables: Tables) -> None:
-    """Stats that are not what the model asks for read as None."""
+    """Stats without the form of the model read as None."""
     run_id = await tables.run(stats={"node_count": "many"})
 
     meta = await reads.get_graph_execution_meta(tables.db, OWNER, run_id)
@@ -133,7 +133,7 @@ async def test_inputs_are_told_by_input_blocks_when_none_are_stored(tables: Tabl
 
 
 async def test_children_are_those_of_the_same_owner(tables: Tables) -> None:
-    """Naming a foreign run as parent shows a run to nobody; deleted children are hidden."""
+    """Naming a foreign run as parent shows a run to no other user; deleted children are hidden."""
     parent = await tables.run()
     older = await tables.run(parent_graph_exec_id=parent, created_at=at(1))
     newer = await tables.run(parent_graph_exec_id=parent, created_at=at(2))
@@ -226,7 +226,7 @@ async def test_every_pair_of_filters_keeps_what_it_says(
 async def test_an_empty_list_of_statuses_asks_for_nothing(
     tables: Tables, many: list[dict[str, Any]]
 ) -> None:
-    """As in the original."""
+    """It equals the original."""
     assert len(await reads.get_graph_executions(tables.db, statuses=[])) == len(many)
 
 
@@ -254,7 +254,7 @@ async def test_numbered_pages_cover_all_runs_once(
 
 
 async def test_pages_and_cursors_that_cannot_be(tables: Tables) -> None:
-    """A page below 1 and a made-up cursor are told as such, with their value."""
+    """A page below 1 and a made-up cursor are refused as such, with their value."""
     with pytest.raises(ValueError, match="page is 0"):
         await reads.get_graph_executions_paginated(tables.db, OWNER, page=0)
     with pytest.raises(ValueError, match="limit is 0"):

@@ -1,5 +1,6 @@
-"""Every read gives the same whatever the database, the role or the DSN sets for its sessions, and
-for times and amounts at the ends of what there is."""
+"""Every read gives the same under all settings of the database, the role or the DSN for its
+sessions, and for extreme times and amounts.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -95,7 +96,7 @@ READS: dict[str, Read] = {
 
 
 def orders() -> list[Order]:
-    """A run, started by another, whose steps end in several ways around a day's end."""
+    """A run, started by another, with steps that end in several ways around a day's end."""
     child = Orders(user_id="ada")
 
     def at(seconds: float) -> dict[str, str]:
@@ -151,7 +152,7 @@ async def test_every_read_is_here() -> None:
 async def test_sessions_change_no_read(
     stack: Addresses, schema: str, settings: dict[str, str]
 ) -> None:
-    """All of them, with what a DSN may set; each finds something."""
+    """All reads are compared, with possible settings of a DSN; each has a result."""
     dsn = stack.postgres_dsn
     plain = await connect(dsn, schema)
     odd = await connect(with_settings(dsn, settings), schema)
@@ -193,7 +194,7 @@ async def test_figures_hold_from_the_first_year_to_the_last(stack: Addresses) ->
 
 
 async def test_sums_have_no_limit(stack: Addresses) -> None:
-    """Of costs that each fit into 64 bits."""
+    """The sum is of costs that each fit into 64 bits."""
     most = 2**63 - 1
     async with fresh_tables(stack.postgres_dsn) as tables:
         for _ in range(3):

@@ -63,7 +63,7 @@ async def test_execution_data_wins_over_inputs(tables: Tables) -> None:
 
 
 async def test_cleared_values_are_told_by_their_messages(tables: Tables) -> None:
-    """What moderation took away stays away."""
+    """Values removed by moderation stay removed."""
     run_id = await tables.run()
     step_id = await tables.step(
         run_id,
@@ -80,7 +80,7 @@ async def test_cleared_values_are_told_by_their_messages(tables: Tables) -> None
 
 
 async def test_an_id_in_several_runs_is_ambiguous(tables: Tables) -> None:
-    """Naming the run, or the owner when that tells it, makes it clear."""
+    """Naming the run, or the owner when that is enough, makes it unambiguous."""
     mine, foreign = await tables.run(), await tables.run(user_id="eve")
     step_id = str(uuid4())
     for run_id in (mine, foreign):
@@ -137,7 +137,7 @@ async def test_the_latest_step_is_the_one_queued_last(tables: Tables) -> None:
 
 @pytest.fixture
 async def many(tables: Tables) -> list[dict[str, Any]]:
-    """Steps of two owners' runs, created days apart, in the order reads tell them."""
+    """Steps of two owners' runs, created days apart, in the order of reads."""
     chance = random.Random(4)
     runs = [
         await tables.run(id=run_id, user_id=user_id, created_at=at(86_400 * day))
@@ -266,8 +266,9 @@ NUMBERS = [
 
 @pytest.mark.parametrize("text", NUMBERS, ids=lambda text: text[:24])
 async def test_numbers_keep_their_value(tables: Tables, text: str) -> None:
-    """As int, float or Decimal, whichever holds it; none becomes infinite or zero. JSON that is
-    made of it by us has the number again, by pydantic at least something that is JSON."""
+    """They are int, float or Decimal, whichever holds it; none becomes infinite or zero. JSON by
+    our encoder has the number again, by pydantic at least valid JSON.
+    """
     run_id = await tables.run()
     step_id = await tables.step(run_id)
     await tables.db.execute(

@@ -95,7 +95,7 @@ async def test_unknown_runs_are_left_out(place: Desk, connection: asyncpg.Connec
 
 
 async def test_what_is_left_of_an_erased_run(place: Desk, connection: asyncpg.Connection) -> None:
-    """The tombstone: whose it is, where it belongs, and the command that erased it."""
+    """The tombstone has the owner, the partition, and the command that erased it."""
     orders = Orders()
     last = orders.order("graph.delete", hard=True)
     await apply(place, *moved(orders), last)
@@ -110,7 +110,7 @@ async def test_what_is_left_of_an_erased_run(place: Desk, connection: asyncpg.Co
 async def test_key_values_are_known_as_they_are_stored(
     place: Desk, connection: asyncpg.Connection
 ) -> None:
-    """When each was written, and which commands had their effect."""
+    """The time of each write is known, and the commands that had their effect."""
     orders = Orders()
     kept = orders.keep("k", at=DAWN.isoformat())
     await apply(place, kept)

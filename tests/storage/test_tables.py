@@ -19,14 +19,14 @@ select c.relname::text, array_agg(a.attname::text) as key
 
 
 async def test_every_table_is_there_with_its_key(tables: Tables) -> None:
-    """The keys are primary keys, but for that of dead letters, whose id stands for the place."""
+    """The keys are primary keys, except for dead letters with an id in place of the position."""
     keys = {table.name: set(table.key) for table in TABLES} | {DEAD_LETTERS.name: {"id"}}
 
     assert keys == {row["relname"]: set(row["key"]) for row in await tables.db.fetch(_KEYS)}
 
 
 async def test_columns_are_there(tables: Tables) -> None:
-    """Those of keys, and those that are not compared."""
+    """Columns of keys, and those that are not compared, exist."""
     for table in TABLES:
         columns = dict(await columns_of(tables.db, table.name))
         assert columns.keys() >= {*table.key, *table.left_out}, table

@@ -72,7 +72,7 @@ class OldRelease:
         return Program(self.home, {"PYTHONPATH": str(self.home), "PATH": path} | PORTS)
 
     async def output_of(self, code: str) -> str:
-        """Run Python code that imports modules of the release; return what it prints."""
+        """Run Python code that imports modules of the release; return its output."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", code),
             cwd=self.home,
@@ -102,7 +102,7 @@ class OldRelease:
     async def crash(self, stack: Addresses, *, commits: int, batch_records: int) -> None:
         """Run a worker of role apply until it dies right after its commit number `commits`.
 
-        The events of that commit are in the journal, and nobody has published them.
+        The events of that commit are in the journal, and not published.
         """
         config = json.dumps(
             {

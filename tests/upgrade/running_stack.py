@@ -63,7 +63,7 @@ async def _read_addresses(
 async def connected(
     stack: RunningStack, folder: Path
 ) -> AsyncIterator[tuple[Installation, Listener]]:
-    """Subscribe to all channels, then connect to what is stored under the default names."""
+    """Subscribe to all channels, then connect to the data under the default names."""
     servers = stack.addresses
     settings = settings_at(servers)
     listener = Listener(settings.redis, settings.redis_prefix)

@@ -147,7 +147,7 @@ union all select source_partition, source_offset, 0 from kv_journal
 async def committed_sources(
     place: Installation, *, only_of_runs: bool = False
 ) -> dict[int, list[Source]]:
-    """Sources of all events that are due for what is committed, in order, by partition."""
+    """Sources of all events that are due for committed commands, in order, by partition."""
     found: dict[int, list[Source]] = {number: [] for number in range(EVENTS.partitions)}
     rows = await place.db.fetch(f"{_OF_RUNS if only_of_runs else _OF_ALL} order by 1, 2, 3")
     for partition, offset, index in rows:

@@ -172,5 +172,5 @@ async def _check_against_reference(place: Installation, listener: Listener) -> N
 
 
 def _kept(sources: list[Source]) -> list[Source]:
-    """Sources that remain for a reader who drops those not greater than the last."""
+    """Sources that remain for a reader that drops those not greater than the last."""
     return [source for source, _ in groupby(accumulate(sources, max))]

@@ -32,7 +32,7 @@ STOP_WITHIN = 15.0  # seconds
 
 @dataclass(frozen=True)
 class UnfinishedState:
-    """What is stored, which messages a subscriber received, and how many commands were sent."""
+    """The stored rows, the messages that a subscriber received, and the number of commands sent."""
 
     stored: StoredState
     received: Mapping[int, list[Source]]

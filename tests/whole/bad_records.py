@@ -1,4 +1,4 @@
-"""Records of every bad kind: what is put, and the reason that must follow.
+"""Records of every bad kind: their bytes, and the reason that must follow.
 
 A case makes the orders of one run; the last of them is the one it is about, and those before it
 bring the run to where it has to be.
@@ -21,7 +21,7 @@ class Case(NamedTuple):
     make: Make
 
 
-# ---- ways to say it ------------------------------------------------------------------------
+# ---- constructors ------------------------------------------------------------------------
 
 
 def alone(value: bytes | None) -> Make:
@@ -29,7 +29,7 @@ def alone(value: bytes | None) -> Make:
 
 
 def stats(json_text: str | bytes) -> Make:
-    """A run whose stats become `json_text`, whatever that is."""
+    """A run with `json_text` as its stats, in any form."""
     text = json_text.encode() if isinstance(json_text, str) else json_text
 
     def make(orders: Orders) -> list[Order]:
@@ -67,7 +67,7 @@ def under(key: Callable[[Orders], bytes | None]) -> Make:
 
 
 def elsewhere(last: Callable[[Orders], Order]) -> Make:
-    """From a partition that the run does not belong to."""
+    """A command from a partition that the run does not belong to."""
 
     def make(orders: Orders) -> list[Order]:
         created = orders.create()

@@ -1,4 +1,4 @@
-"""A broker that wants to know who comes."""
+"""A broker that authenticates its clients."""
 
 import shutil
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What `execstream doctor` complains of."""
+"""The complaints of `execstream doctor`."""
 
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ def settings_of(place: Installation) -> Settings:
 
 
 async def complaints(settings: Settings, part: str = "") -> list[Finding]:
-    """What is not ok, in one part or in all; each must say what to do."""
+    """The failed checks, in one part or in all; each must have a remedy."""
     found = [
         finding
         async for finding in examine(settings)

@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Result:
-    """How a program ended."""
+    """The end of a program."""
 
     code: int
     out: str
@@ -72,5 +72,5 @@ class Program:
 
 
 def _heed_interrupts() -> None:
-    """What runs in a shell's background ignores Ctrl-C, and so would all that it starts."""
+    """Processes in a shell's background ignore Ctrl-C, and so would all that they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -23,7 +23,7 @@ ADDED = 12
 
 @pytest.fixture
 async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]:
-    """Of each test alone: it breaks the topic."""
+    """An installation of each test alone: it breaks the topic."""
     async with installation(stack, tmp_path) as own:
         yield own
 
@@ -41,8 +41,9 @@ async def administration(place: Installation) -> AsyncIterator[AIOKafkaAdminClie
 async def test_added_partitions_are_refused_and_mended(
     place: Installation, program: Program, tmp_path: Path
 ) -> None:
-    """A worker applies nothing and says why; no producer of ours sends anything; and what was sent
-    meanwhile is applied once the topic is what it was."""
+    """A worker applies nothing and logs the reason; no producer of ours sends anything; and
+    commands sent meanwhile are applied once the topic has its partitions again.
+    """
     topic = place.topic(COMMANDS.name)
     orders = Orders()
     async with place.worker() as worker, administration(place) as admin:

@@ -1,4 +1,4 @@
-"""`execstream alerts`: what it lists, and what people do with it."""
+"""`execstream alerts`: its list, and acts on alerts."""
 
 from pathlib import Path
 

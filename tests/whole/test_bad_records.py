@@ -29,7 +29,7 @@ select reason from refusal where source_partition = $2 and source_offset = $3
 
 
 async def reason(place: Installation, at: PartitionOffset) -> str:
-    """What became of the record at `at`."""
+    """The reason of the dead letter of the record at `at`."""
     found = await place.db.fetch(_REASON, place.topic(COMMANDS.name), *at)
     assert len(found) <= 1
     return str(found[0]["reason"]) if found else "applied"
@@ -43,7 +43,7 @@ async def assert_reasons(
 
 
 async def _prepared(place: Installation) -> dict[str, Order]:
-    """The record of each case, when what has to be before it is committed."""
+    """The record of each case, when its prerequisites are committed."""
     made = {name: case.make(Orders()) for name, case in ALL.items()}
     await place.put(order for orders in made.values() for order in orders[:-1])
     await place.drained()
@@ -198,8 +198,9 @@ def _asking(order: Order) -> Order:
 
 
 async def test_aborted_records_were_never_there(place: Installation, worker: Worker) -> None:
-    """Of a producer with transactions only what it committed is applied; the markers that it leaves
-    in the topic are stepped over."""
+    """Only committed records of a producer with transactions are applied; the markers that it
+    leaves in the topic are stepped over.
+    """
     aborted, committed = Orders(), Orders()
     async with AIOKafkaProducer(
         bootstrap_servers=place.settings.kafka, transactional_id=committed.run_id

@@ -1,4 +1,4 @@
-"""`execstream check`: the verdict of the worker's decoder on lines that nobody has sent."""
+"""`execstream check`: the verdict of the worker's decoder on lines that were not sent."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.orders import Order, Orders, replaced
 from tests.whole.bad_records import DEAD
 from tests.whole.program import Program
 
-# A record of these cases is one line of text, whose key is the one that it names.
+# A record of these cases is one line of text, with the key that it names.
 LINES = {
     name: order
     for name, case in DEAD.items()

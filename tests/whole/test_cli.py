@@ -1,4 +1,4 @@
-"""The `execstream` program against real servers and workers: what it prints and how it ends."""
+"""The `execstream` program against real servers and workers: its output and its end."""
 
 import json
 import os
@@ -26,7 +26,7 @@ COMMANDS_OF_THE_PROGRAM = sorted(name for name in app if not name.startswith("-"
 
 
 async def test_help(lost_program: Program) -> None:
-    """The program tells its commands, on stdout and with exit code 0."""
+    """The program lists its commands, on stdout and with exit code 0."""
     told = await lost_program("--help")
     assert (told.code, told.err) == (0, "")
     for command in COMMANDS_OF_THE_PROGRAM:
@@ -34,14 +34,14 @@ async def test_help(lost_program: Program) -> None:
 
 
 async def test_version(lost_program: Program) -> None:
-    """The program tells its version."""
+    """The program prints its version."""
     told = await lost_program("--version")
     assert (told.code, told.out, told.err) == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS_OF_THE_PROGRAM)
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command tells how it is used."""
+    """Each command prints its usage."""
     app([command, "--help"], result_action="return_value")
     told = capsys.readouterr()
     assert f"Usage: execstream {command}" in told.out
@@ -56,7 +56,7 @@ async def test_wrong_command_line(lost_program: Program) -> None:
 
 
 async def test_nothing_configured(lost_program: Program) -> None:
-    """Without variables and without a local stack the way out is told."""
+    """Without variables and without a local stack the way out is printed."""
     told = await lost_program("topics", "check")
     assert (told.code, told.out) == (1, "")
     assert (
@@ -65,7 +65,7 @@ async def test_nothing_configured(lost_program: Program) -> None:
 
 
 async def test_local_stack(place: Installation, tmp_path: Path) -> None:
-    """Without variables the stack of `.execstream/stack.json` is used, and that is said."""
+    """Without variables the stack of `.execstream/stack.json` is used, and a note is printed."""
     servers = {server: getattr(place.settings, server) for server in SERVERS}
     (tmp_path / ".execstream").mkdir()
     (tmp_path / ".execstream" / "stack.json").write_text(json.dumps(servers))
@@ -76,7 +76,7 @@ async def test_local_stack(place: Installation, tmp_path: Path) -> None:
 
 
 async def test_config_show_without_servers(lost_program: Program) -> None:
-    """Where servers are missing that is said, and everything else is shown."""
+    """Missing servers are reported, and everything else is shown."""
     told = await lost_program("config", "show", "--json")
     assert (told.code, told.json()["EXECSTREAM_SCHEMA"]) == (0, "execstream")
     assert told.err.startswith(NO_SERVERS)
@@ -149,7 +149,7 @@ async def test_nobody_answers(
 
 
 async def test_topics(program: Program, place: Installation) -> None:
-    """`list` tells all topics; `check` fails until `apply` was there."""
+    """`list` prints all topics; `check` fails until `apply` has run."""
     listed = (await program("topics", "list", "--json")).json_lines()
     assert [one["name"] for one in listed] == [topic.name for topic in TOPICS]
     shown = await program("topics", "list")
@@ -170,7 +170,7 @@ async def test_topics(program: Program, place: Installation) -> None:
 
 
 async def test_migrate(program: Program, place: Installation) -> None:
-    """The script holds every table; applying what is applied changes nothing."""
+    """The script holds every table; a second application changes nothing."""
     script = await program("migrate", "--sql")
     assert script.code == 0
     assert f'create schema if not exists "{place.settings.schema_}"' in script.out
@@ -195,7 +195,7 @@ def a_run() -> tuple[Orders, list[bytes]]:
 
 
 async def test_emit_list_show(program: Program, place: Installation, worker: Worker) -> None:
-    """What is emitted is applied, listed and shown."""
+    """Emitted commands are applied, listed and shown."""
     assert worker.is_alive
     orders, lines = a_run()
     file = program.directory / "commands.jsonl"
@@ -217,7 +217,7 @@ async def test_emit_list_show(program: Program, place: Installation, worker: Wor
 
 
 async def test_show_nothing(program: Program) -> None:
-    """A run that is not there, and what cannot be one: a sentence."""
+    """A missing run, and an invalid id: a sentence."""
     for run_id in (str(uuid4()), "nonsense"):
         told = await program("show", run_id)
         assert (told.code, told.out) == (1, "")
@@ -225,7 +225,7 @@ async def test_show_nothing(program: Program) -> None:
 
 
 async def test_emit_names_wrong_lines(program: Program, place: Installation) -> None:
-    """Lines that are no JSON object are told by number and not sent; the others are."""
+    """Lines that are not JSON objects are reported by number and not sent; the others are."""
     good = json.dumps({"graph_exec_id": "somebody"}).encode()
     before = await place._ends(COMMANDS.name)
 
@@ -251,14 +251,14 @@ async def test_emit_goes_on_after_what_nobody_can_read(program: Program) -> None
 
 
 async def test_emit_knows_its_options(lost_program: Program) -> None:
-    """What looks like an option is not the name of a file."""
+    """An argument that looks like an option is not the name of a file."""
     told = await lost_program("emit", "--rwa")
     assert (told.code, told.out) == (2, "")
     assert "Unknown option --rwa" in told.err
 
 
 async def test_emit_raw(program: Program, place: Installation) -> None:
-    """Lines go as they are; keys are taken from what can be read."""
+    """Lines go as they are; keys are taken from readable parts."""
     lines = [b'{"graph_exec_id": "raw-1", broken', b"\xff\xfe", b"", b'{"user_id":"u"}']
 
     told = await program("emit", "--raw", stdin=b"\n".join(lines) + b"\n")
@@ -302,7 +302,7 @@ async def test_simulate_sends(program: Program, place: Installation, worker: Wor
 
 
 async def test_no_graphs(lost_program: Program) -> None:
-    """A directory without graphs is told."""
+    """A directory without graphs is reported."""
     told = await lost_program("simulate", "--graphs", ".", "--to", "x")
     assert (told.code, told.out) == (1, "")
     assert "holds no *.json file" in told.err
@@ -338,7 +338,7 @@ async def test_workers_do_not_outlive_a_killed_parent(program: Program) -> None:
 
 
 async def children_of(pid: int, without: int | None = None) -> set[int]:
-    """The children, once there is one for each role; else nobody."""
+    """The children, once there is one for each role; else none."""
     children = {child.pid for child in psutil.Process(pid).children()} - {without}
     return children if len(children) == len(ROLES) else set()
 

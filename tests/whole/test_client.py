@@ -42,7 +42,7 @@ S = ExecutionStatus
 async def client(
     place: Installation, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ExecutionClient]:
-    """A client with everything at hand, and a worker that applies what it sends."""
+    """A client with all addresses, and a worker that applies its commands."""
     assert worker.is_alive
     set_variables(monkeypatch, place)
     async with ExecutionClient() as own:
@@ -105,7 +105,9 @@ def test_ids_sort_by_time() -> None:
 
 
 async def test_send_tells_the_place(place: Installation, client: ExecutionClient) -> None:
-    """The record is where `send` says, under its key, with `id`, `at` and its headers."""
+    """The record is at the position that `send` returns, under its key, with `id`, `at` and its
+    headers.
+    """
     run_id = str(uuid4())
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -152,7 +154,7 @@ async def test_order(place: Installation, client: ExecutionClient) -> None:
 
 
 async def test_nothing_is_left_behind(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaving the context sends what still waits."""
+    """Leaving the context sends the waiting commands."""
     set_variables(monkeypatch, place)
     async with ExecutionClient() as other:
         sending = asyncio.create_task(other.send(output(str(uuid4()))))
@@ -176,7 +178,7 @@ async def test_nothing_is_left_behind(place: Installation, monkeypatch: pytest.M
 async def test_bad_commands_are_not_sent(
     place: Installation, client: ExecutionClient, fields: dict[str, Any], complaint: str
 ) -> None:
-    """What would become a dead letter raises ValueError instead."""
+    """A future dead letter raises ValueError instead."""
     before = await place._ends(COMMANDS.name)
     for attempt in (client.send, client.call):
         with pytest.raises(ValueError, match=complaint):
@@ -197,14 +199,14 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=OUTCOMES)
 def any_client(request: pytest.FixtureRequest) -> ExecutionClient:
-    """With Redis and without: what is told must be the same."""
+    """A client with Redis and one without: the replies must be the same."""
     found: ExecutionClient = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.mark.usefixtures("unjudged")
 async def test_outcomes(any_client: ExecutionClient) -> None:
-    """Applied, duplicate, refused and dead are told, by Redis or by Postgres."""
+    """Applied, duplicate, refused and dead are returned, by Redis or by Postgres."""
     run = await created(any_client)
     first, second = (step.node_exec_id for step in run.node_executions)
     about = {"user_id": OWNER, "graph_exec_id": run.id}
@@ -274,7 +276,7 @@ async def test_one_id_in_two_runs(client: ExecutionClient) -> None:
 async def test_nobody_applies(
     stack: Addresses, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a worker the outcome is unknown, and the command's id told."""
+    """Without a worker the outcome is unknown, and the error has the command's id."""
     async with installation(stack, tmp_path_factory.mktemp("logs")) as idle:
         set_variables(monkeypatch, idle)
         async with ExecutionClient() as client:
@@ -288,7 +290,7 @@ async def test_nobody_applies(
 
 
 async def test_a_life_of_a_run(client: ExecutionClient) -> None:
-    """Every writing function does what its name says and returns what the original returns."""
+    """Every writing function does as its name promises and returns the original's result."""
     run = await created(client, at=DAWN)
     assert (run.status, run.created_at, run.inputs) == (S.INCOMPLETE, DAWN, {"question": "?"})
     steps = {step.node_id: step for step in run.node_executions}
@@ -342,7 +344,7 @@ async def test_a_life_of_a_run(client: ExecutionClient) -> None:
 
 
 async def test_numbers_keep_their_digits(client: ExecutionClient) -> None:
-    """What no float holds is a number still, in models, in documents and in values."""
+    """A number beyond a float stays a number, in models, in documents and in values."""
     run = await created(client)
     about: Mapping[str, Any] = {"user_id": OWNER, "graph_exec_id": run.id}
     step = run.node_executions[0].node_exec_id
@@ -372,8 +374,9 @@ async def test_tokens_that_can_be_guessed(client: ExecutionClient) -> None:
 
 
 async def test_sharing(place: Installation, client: ExecutionClient) -> None:
-    """Who holds the token sees the run until it is shared no more; the token itself never
-    travels."""
+    """A holder of the token sees the run until it is shared no more; the token itself never
+    travels.
+    """
     run = await created(client)
     token = f"token-{uuid4()}"
     db = await client.database()
@@ -444,7 +447,7 @@ async def test_numbers_that_cannot_be_stored_are_not_sent(client: ExecutionClien
 
 @pytest.mark.usefixtures("unjudged")
 async def test_dead(client: ExecutionClient) -> None:
-    """What the worker cannot store is raised as dead."""
+    """A command that the worker cannot store is raised as dead."""
     run = await created(client)
     step = run.node_executions[0].node_exec_id
 

@@ -1,4 +1,4 @@
-"""The contenders of the bench do what they are measured for."""
+"""The contenders of the bench do the work they are measured for."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ async def _job(own: Installation, module: str, folder: Path, records: list[Sent]
 
 
 def test_the_manual_is_made_of_saved_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Medians stand between the least and the most, and an aim that is missed says so."""
+    """Medians are between the least and the most, and a missed aim is marked."""
     rounds = {
         name: [
             {"rate": rate, "cpu": {"worker": 50.0, "Postgres": 25.5}, "memory": {"worker": 300}}

@@ -41,8 +41,9 @@ def wrong_move(orders: Orders, **fields: Any) -> bytes:
 
 
 async def test_a_letter_is_mended_and_redriven_once(program: Program, place: Installation) -> None:
-    """With its field set it takes effect, everything else as it was sent; its record names where
-    it came from; a second time says that it was done."""
+    """With its field set it takes effect, everything else as it was sent; its record names its
+    origin; a second time reports that it was done.
+    """
     orders = Orders()
     value = wrong_move(orders)[:-1] + b',"stats":{"cost":12345678901234567890.125}}'
     [letter] = await buried(place, orders, value)
@@ -93,8 +94,9 @@ async def test_one_that_fails_again(program: Program, place: Installation) -> No
 
 
 async def test_by_filter_in_order(program: Program, place: Installation) -> None:
-    """All of a reason, in the order of their records; what was refused says so; a dry run and a
-    wrong path change nothing."""
+    """All of a reason go, in the order of their records; refused ones are reported; a dry run and a
+    wrong path change nothing.
+    """
     orders = Orders()
     await buried(place, orders, *(wrong_move(orders, v=2) for _ in range(3)))
     moves = ("--reason", "unsupported_version", "--set", "v=1")
@@ -134,7 +136,7 @@ async def test_a_record_on_a_foreign_partition_goes_to_its_run(
 
 
 async def test_an_editor_changes_the_value(place: Installation, tmp_path: Path) -> None:
-    """What the editor leaves is what is redriven, under the key that it names."""
+    """The text left by the editor is redriven, under the key that it names."""
     orders, other = Orders(), Orders()
     [letter] = await buried(place, orders, b"[]")
     await place.put([other.create()])
@@ -151,7 +153,7 @@ async def test_an_editor_changes_the_value(place: Installation, tmp_path: Path) 
 async def test_a_record_without_its_key_gets_the_one_it_names(
     program: Program, place: Installation
 ) -> None:
-    """Redriven as it is, one whose producer forgot the key, or said another, reaches its run."""
+    """Redriven unchanged, one without a key, or with another, reaches its run."""
     orders = Orders()
     await place.put([orders.create()])
     await place.drained()
@@ -168,7 +170,7 @@ async def test_a_record_without_its_key_gets_the_one_it_names(
 async def test_those_redriven_before_do_not_count(
     place: Installation, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More letters than go at once are redriven by saying the same again."""
+    """More letters than go at once are redriven by repeating the command."""
     orders = Orders()
     await buried(place, orders, *(encoded(orders.command("other.type")) for _ in range(3)))
     monkeypatch.setattr(dlq, "MOST", 2)
@@ -182,8 +184,9 @@ async def test_those_redriven_before_do_not_count(
 
 
 async def test_interrupted_with_a_receipt(program: Program, place: Installation) -> None:
-    """At one letter in an hour the first goes and the second waits; Ctrl-C ends the wait, and what
-    was put so far is told all the same."""
+    """At one letter in an hour the first goes and the second waits; Ctrl-C ends the wait, and the
+    letters put back so far are reported all the same.
+    """
     orders = Orders()
     letters = await buried(place, orders, *(b"nothing %d" % n for n in range(6)))
     arguments = ("dlq", "redrive", *letters, "--rate", f"{1 / 3600:f}", "--json")
@@ -200,7 +203,7 @@ async def test_interrupted_with_a_receipt(program: Program, place: Installation)
 
 
 async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
-    """Of a page that fails half way, those that went are known, and have their receipts."""
+    """Of a page that fails half way, the sent ones are known, and have their receipts."""
     topic = place.topic(COMMANDS.name)
     letters = await buried(place, Orders(), b"(", b")")
 
@@ -225,7 +228,7 @@ async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
 
 
 async def test_list_and_what_is_not_there(program: Program, place: Installation) -> None:
-    """Newest first, by what was asked for; an unknown id and no id are told in a sentence."""
+    """Newest first, by the filter; an unknown id and no id are reported in a sentence."""
     orders = Orders()
     letters = await buried(place, orders, b"1", b'"x"')
     listed = await program("dlq", "list", "--reason", "not_an_object", "--limit", "2", "--json")
@@ -252,7 +255,7 @@ async def test_list_and_what_is_not_there(program: Program, place: Installation)
 
 
 async def test_what_kafka_does_not_take_stays(place: Installation) -> None:
-    """Of a page, those that were sent are marked and the others are not."""
+    """Of a page, the sent ones are marked and the others are not."""
     letters = await buried(place, Orders(), b"{", b"}")
 
     async def send(letter: Letter) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`execstream demo` and `execstream up`: what they start, what they tell, and how they end."""
+"""`execstream demo` and `execstream up`: their processes, their output, and their end."""
 
 import json
 import os
@@ -31,7 +31,9 @@ async def test_demo(program: Program) -> None:
 
 
 async def test_demo_among_others(program: Program, place: Installation) -> None:
-    """Somebody ends a run of the demo on the page, and another sends runs: told, and no fault."""
+    """A user ends a run of the demo on the page, and another sends runs: both are counted, without
+    a fault.
+    """
     known = await place.db.fetchval(_KNOWN)
     async with program.running("demo", "--runs=12", "--rate=150", "--exit", "--json") as demo:
         one = await until(lambda: place.db.fetchrow(_RUNNING, known))
@@ -45,7 +47,7 @@ async def test_demo_among_others(program: Program, place: Installation) -> None:
     receipt = json.loads(out)
     assert demo.returncode == 0, err.decode()
     assert (receipt["others"], receipt["dead"], receipt["runs"]) == (4, 1, 12)
-    assert receipt["lost"] == 0 < receipt["refused"]  # what the demo sent to the run afterwards
+    assert receipt["lost"] == 0 < receipt["refused"]  # later commands of the demo to the run
     assert b"4 commands of others came meanwhile" in err
 
 
@@ -57,7 +59,7 @@ select id, user_id from graph_execution where id <> all($1) and status = 'RUNNIN
 
 
 async def test_demo_tells_wrong_rows(program: Program, place: Installation) -> None:
-    """A row that somebody changes behind the workers' back makes the receipt a bad one."""
+    """A row changed behind the workers' back makes the receipt a bad one."""
     known = await place.db.fetchval(_KNOWN)
     async with program.running("demo", "--runs=12", "--rate=300", "--exit", "--json") as demo:
         run_id = await until(lambda: place.db.fetchval(_SPOIL, known))
@@ -82,7 +84,7 @@ async def test_up(lost_program: Program) -> None:
         assert up.stdout
         addresses = json.loads(await up.stdout.readline())
         assert set(addresses) == {"kafka", "postgres", "redis", "http"}
-        async with httpx.AsyncClient() as http:  # it is told when it answers
+        async with httpx.AsyncClient() as http:  # it is printed when it answers
             assert (await http.get(addresses["http"])).status_code == 200
         described = lost_program.directory / ".execstream" / "stack.json"
         pids = await until(lambda: _pids(described, {}))
@@ -105,7 +107,7 @@ async def test_up(lost_program: Program) -> None:
 
 
 async def _pids(described: Path, killed: dict[str, int]) -> dict[str, int]:
-    """Who runs, once that is all others than those killed; else nobody."""
+    """The running processes, once all are others than those killed; else none."""
     pids: dict[str, int] = json.loads(described.read_text())["pids"]
     return pids if not pids.items() & killed.items() and "worker-apply" in pids else {}
 
@@ -113,7 +115,7 @@ async def _pids(described: Path, killed: dict[str, int]) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["up", "demo"])
 async def test_sigterm_while_servers_start(lost_program: Program, command: str) -> None:
-    """What was started is ended, and it is an orderly end."""
+    """Started processes are ended, and it is an orderly end."""
     noted = lost_program.directory / ".execstream" / "running.json"
     async with lost_program.running(command) as starting:
         pids = await until(lambda: _noted(noted))
@@ -127,7 +129,7 @@ async def test_sigterm_while_servers_start(lost_program: Program, command: str) 
 
 @pytest.mark.slow
 async def test_told_twice_to_end(lost_program: Program) -> None:
-    """SIGTERM after Ctrl-C makes it wait for nobody, and servers are ended all the same."""
+    """SIGTERM after Ctrl-C ends the waits, and servers are ended all the same."""
     described = lost_program.directory / ".execstream" / "stack.json"
     async with lost_program.running("up", "--json") as up:
         assert up.stdout
@@ -150,7 +152,7 @@ async def _ends(pid: int) -> bool:
 
 
 async def test_up_without_a_token(tmp_path: Path) -> None:
-    """A page that others could open wants a token, which is told before anything starts."""
+    """A page that others could open needs a token, which is reported before anything starts."""
     open_to_all = Program(tmp_path, {"EXECSTREAM_HTTP_HOST": "0.0.0.0"})  # noqa: S104
     for command in ("up", "demo"):
         told = await open_to_all(command)
@@ -160,7 +162,7 @@ async def test_up_without_a_token(tmp_path: Path) -> None:
 
 
 async def test_without_the_extra(tmp_path: Path) -> None:
-    """Where packages of the local stack are missing, that is a sentence."""
+    """Missing packages of the local stack are reported in a sentence."""
     (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError(name='psutil')\n")
     bare = Program(tmp_path, {"PYTHONPATH": f"{tmp_path}:{HOME}"})
     for command in ("up", "demo"):
@@ -181,7 +183,7 @@ async def test_without_the_extra(tmp_path: Path) -> None:
 async def test_without_an_extra(
     tmp_path: Path, command: tuple[str, ...], missing: str, extra: str
 ) -> None:
-    """Where packages of another extra are missing, a sentence names the extra."""
+    """The sentence names the missing extra."""
     hidden = f"import sys\nsys.modules['{missing}'] = None\n"  # as if it were not installed
     (tmp_path / "sitecustomize.py").write_text(hidden)
     bare = Program(tmp_path, {"PYTHONPATH": f"{tmp_path}:{HOME}"})

@@ -42,7 +42,7 @@ async def apart(breakable_stack: Stack) -> AsyncIterator[Names]:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """The doctor has this process get in at brokers as its settings say."""
+    """The doctor configures this process with the settings' security options."""
     yield
     configure_security(Security())
 
@@ -68,7 +68,7 @@ async def test_nothing_is_wrong(place: Installation, tmp_path: Path) -> None:
 
 
 async def test_servers_that_are_stopped(breakable_stack: Stack, tmp_path: Path) -> None:
-    """Each of them is told, with what to do; the exit code is 1."""
+    """Each of them is reported, with the remedy; the exit code is 1."""
     for server in ("kafka", "postgres", "redis"):
         await breakable_stack.kill(server)
     try:
@@ -98,14 +98,14 @@ async def test_no_setting_may_be_wrong(tmp_path: Path) -> None:
 
 
 async def test_settings_that_do_not_go_together(place: Installation) -> None:
-    """A server that everybody may reach without a token, and two roles at one port."""
+    """A server that is open without a token, and two roles at one port, are reported."""
     together = {"http_host": "0.0.0.0", "http_token": None, "apply_port": 8686}  # noqa: S104
     found = await complaints(settings_of(place).model_copy(update=together), "settings")
     assert {finding.check for finding in found} == {"http", "ports"}
 
 
 async def test_a_disk_that_is_full(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less room than is wanted is told."""
+    """Less room than needed is reported."""
     monkeypatch.setattr(machine, "ROOM", shutil.disk_usage("/").total + 1)
     assert (await complaint(settings_of(place), "machine")).check == "disk"
 
@@ -120,7 +120,7 @@ def test_clocks_that_disagree(apart: float) -> None:
 
 @pytest.mark.parametrize("theirs", [998.5, 1000.0, 1000.5, 1001.0, 1002.5])
 def test_clocks_that_agree(theirs: float) -> None:
-    """How long the answer took is nobody's fault."""
+    """A slow answer is not counted as a difference."""
     assert Examined("postgres").clock(theirs, 1000.0, 1001.0).state is State.OK
 
 
@@ -163,7 +163,7 @@ async def test_a_user_without_rights(place: Installation, secured: SecuredBroker
 
 
 async def test_a_broker_that_makes_topics(place: Installation, secured: SecuredBroker) -> None:
-    """It is told, and asking has not made any."""
+    """It is reported, and asking has not made any."""
     settings = settings_of(place).model_copy(update=secured.fields)
     for _ in range(2):
         found = await complaints(settings, "kafka")
@@ -206,7 +206,7 @@ async def test_a_database_that_is_not_there(place: Installation) -> None:
 
 
 async def test_a_wrong_password_for_postgres(stack: Addresses) -> None:
-    """What was tried is not repeated."""
+    """The password tried is not repeated."""
     dsn = with_user(stack.postgres_dsn, "execstream", SECRET)
     found = await complaint(at(stack).at(postgres_dsn=dsn), "postgres")
 
@@ -221,7 +221,7 @@ async def test_tables_that_are_not_there(place: Installation) -> None:
 
 
 async def test_an_older_migration(fresh: Installation) -> None:
-    """What is missing is named."""
+    """The missing migration is named."""
     name = await fresh.db.fetchval(
         "delete from migration where version = (select max(version) from migration) returning name"
     )
@@ -251,7 +251,7 @@ async def test_runs_that_are_dated_ahead(fresh: Installation) -> None:
 
 
 async def test_runs_of_a_foreign_partitioner(fresh: Installation) -> None:
-    """A run on a partition that its key does not choose is told by doctor and by the metric."""
+    """A run on a partition that its key does not choose is reported by doctor and by the metric."""
     [port] = free_ports(1)
     async with fresh.worker(apply_port=port), aiohttp.ClientSession() as http:
         orders = [Orders().create() for _ in range(3)]

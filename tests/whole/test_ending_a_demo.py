@@ -1,4 +1,4 @@
-"""A demo that is told to end does so within a bounded time, whatever is left to do."""
+"""A demo that is asked to end does so within a bounded time, whatever is left to do."""
 
 import asyncio
 import signal
@@ -42,7 +42,7 @@ async def receipt_of(demo: Demo, place: Installation) -> Receipt:
 async def test_while_workers_hang(
     place: Installation, halted: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they did not come to waits for them, and counts neither as lost nor as wrong."""
+    """Commands that they did not reach wait for them, and count neither as lost nor as wrong."""
     monkeypatch.setattr(performance, "ENDING", 2.0)
     stop = asyncio.get_running_loop().create_future()
 
@@ -65,7 +65,7 @@ async def test_while_workers_hang(
 async def test_while_rows_are_compared(
     place: Installation, halted: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receipt tells of how many commands the rows were not compared."""
+    """The receipt has the number of commands without a comparison of rows."""
     stop = asyncio.get_running_loop().create_future()
 
     async with performing(place, tmp_path, stop) as (demo, _):

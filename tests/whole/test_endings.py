@@ -33,7 +33,7 @@ async def many_runs(place: Installation, worker: object) -> None:
     "arguments", [("list", "--limit", "60", "--json"), ("list",), ("migrate", "--sql"), ("--help",)]
 )
 async def test_no_reader(program: Program, arguments: Sequence[str]) -> None:
-    """As with `| head`, whether the output is buffered or not: nothing on stderr, and 141."""
+    """With a closed reader like `| head`, buffered or not: nothing on stderr, and 141."""
     read, write = os.pipe()
     os.close(read)
     async with program.running(*arguments, stdout=write) as process:
@@ -47,7 +47,7 @@ async def test_interrupted_at_any_moment(program: Program) -> None:
     """During imports, while connecting, at work and at the end."""
     for moment in range(MOMENTS):
         async with program.running("list", "--limit", "10000") as process:
-            # Before that, Python itself begins, which nobody can make silent.
+            # Before that, Python itself begins, which cannot be made silent.
             await asyncio.to_thread(_wait_for_signal_handling, process.pid)
             await asyncio.sleep(SLOWEST * moment / MOMENTS)
             with suppress(ProcessLookupError):

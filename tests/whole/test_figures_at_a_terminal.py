@@ -89,7 +89,7 @@ async def test_watch_tells_lag_as_unknown_without_kafka(program: Program, failed
 
 
 async def test_watch_follows(program: Program, place: Installation, failed: Orders) -> None:
-    """Line by line for scripts, until Ctrl-C, with the rate of what happens meanwhile."""
+    """It prints line by line for scripts, until Ctrl-C, with the rate of new commands."""
     async with program.running("watch", "--json") as watching:
         await _session(watching)
         await place.put([Orders().create() for _ in range(20)])
@@ -124,7 +124,9 @@ def _read_until(screen: int, text: str) -> str:
 
 
 async def test_stats_of_blocks(program: Program, failed: Orders) -> None:
-    """Each block with what ended and failed in the span; nothing of before; a span must be one."""
+    """Each block has its ended and failed steps in the span; none from before; a wrong span is
+    refused.
+    """
     told = await program("stats", "blocks", "--json")
     [block] = told.json_lines()
     assert (block["block_id"], block["ended"], block["failed"]) == (BLOCK, 1, 1)

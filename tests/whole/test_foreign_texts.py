@@ -86,7 +86,7 @@ def test_every_way_to_a_console(text: str) -> None:
 
 
 class _NoDemo(Demo):
-    """A demo that nobody performs."""
+    """A demo that is not performed."""
 
     def __init__(self) -> None:
         self.names = {}
@@ -126,7 +126,7 @@ def commands(of: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 @dataclass
 class World:
-    """What there is to print."""
+    """The objects to print."""
 
     run: Orders
     letters: list[str] = field(default_factory=list)
@@ -227,7 +227,7 @@ async def world(place: Installation, worker: Worker, tally: Worker) -> AsyncIter
 
 @dataclass(frozen=True)
 class Case:
-    """How a command is called: words with {places}, the exit codes, whether all texts appear."""
+    """The call of a command: words with {places}, the exit codes, whether all texts appear."""
 
     calls: tuple[str, ...]
     codes: tuple[int, ...] = (0,)
@@ -334,7 +334,7 @@ async def test_what_a_command_prints(
 
 @pytest.mark.parametrize("words", [[EVIL], ["list", f"--{EVIL}"], ["list", "--limit", EVIL]])
 def test_wrong_command_lines(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be understood is repeated as text."""
+    """The unreadable part is repeated as text."""
     with pytest.raises(SystemExit) as ended:
         app(words)
     told = capsys.readouterr()

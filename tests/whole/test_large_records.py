@@ -129,8 +129,7 @@ async def test_records_behind_a_gigabyte_are_redriven(place: Installation, tmp_p
 
 
 async def test_it_is_shown_and_not_redriven(place: Installation, tmp_path: Path) -> None:
-    """`dlq show` says how large it was; `dlq redrive` refuses it by its id and leaves it out
-    otherwise."""
+    """`dlq show` prints its size; `dlq redrive` refuses it by id and leaves it out otherwise."""
     orders = Orders()
     bad = orders.raw(b"bad")
     program = Program(tmp_path, place.settings.environment())
@@ -155,7 +154,8 @@ async def test_it_is_shown_and_not_redriven(place: Installation, tmp_path: Path)
 
 async def test_a_small_record_does_not_wait_for_large_ones(place: Installation) -> None:
     """Of three partitions with four records of 9 MiB each, at most one each is committed before the
-    command of a fourth, which came last."""
+    last command, on a fourth.
+    """
     runs = everywhere()
     for partition in range(3):
         key = runs[partition].run_id.encode()

@@ -1,4 +1,4 @@
-"""`execstream listen`: what Redis says is printed as it is said, whatever it is."""
+"""`execstream listen`: messages on Redis are printed as they come, whatever they are."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ BY_HAND = (
 
 
 async def test_listen(program: Program, place: Installation, worker: Worker) -> None:
-    """What happens to a run is printed as it happens, until Ctrl-C."""
+    """Changes of a run are printed live, until Ctrl-C."""
     assert worker.is_alive
     orders = Orders()
     life = [orders.create(orders.node("n", inputs={"a": 1})), orders.start(), orders.emit("n")]
@@ -42,8 +42,9 @@ async def test_listen(program: Program, place: Installation, worker: Worker) -> 
 
 @pytest.mark.parametrize("as_json", [True, False])
 async def test_listen_goes_on(program: Program, place: Installation, as_json: bool) -> None:
-    """With what anybody may say, numbers exact; with what cannot be understood; and when Redis was
-    away."""
+    """It goes on with arbitrary messages, numbers exact; with unreadable ones; and when Redis was
+    unavailable.
+    """
     async with cable(place.settings.redis) as (line, url):
         there = Program(program.directory, {**program.variables, "EXECSTREAM_REDIS_URL": url})
         async with (

@@ -1,4 +1,4 @@
-"""What `show`, `list` and `alerts list` tell, and what they leave out."""
+"""The output of `show`, `list` and `alerts list`, and their omissions."""
 
 import json
 
@@ -55,7 +55,7 @@ async def test_show_tells_why(program: Program, place: Installation, worker: Wor
 async def test_lists_that_are_cut_say_so(
     program: Program, place: Installation, worker: Worker
 ) -> None:
-    """Whoever reads a part of the runs or alerts knows that it is one."""
+    """The reader of a part of the runs or alerts gets a note about the rest."""
     assert worker.is_alive
     await place.put([Orders().create(), Orders().create()])
     await place.db.execute(

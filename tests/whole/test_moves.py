@@ -17,7 +17,7 @@ PAIRS = list(itertools.product(ExecutionStatus, ExecutionStatus))
 
 @dataclass
 class Attempt:
-    """A run, or a step of one, brought to a status and then told to become another."""
+    """A run, or a step of one, brought to a status and then ordered to become another."""
 
     orders: Orders
     way: list[Order]

@@ -1,5 +1,6 @@
-"""Servers that answer and do not do what workers need: probes and doctor name the reason, workers
-wait without a crash, and go on once it is cured."""
+"""Servers that answer and refuse operations that workers need: probes and doctor name the reason,
+workers wait without a crash, and go on once it is cured.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,7 +52,7 @@ class Asked:
         return bool((await self.ready())["status"] == "ready")
 
     def lacks(self, server: str, words: str) -> Callable[[], Awaitable[bool]]:
-        """Whether it is not ready, with a reason of these words for a server."""
+        """Return whether it is not ready, with a reason of these words for a server."""
 
         async def lacks() -> bool:
             found = await self.ready()
@@ -60,7 +61,7 @@ class Asked:
         return lacks
 
     def waits_for(self, words: str) -> Callable[[], Awaitable[bool]]:
-        """Whether work is tried again for a reason of these words."""
+        """Return whether work is retried for a reason of these words."""
 
         async def waits() -> bool:
             return any(words in reason for reason in (await self.ready())["waiting"].values())
@@ -188,7 +189,7 @@ def bus_of(place: Installation, url: str) -> AsyncRedisExecutionEventBus:
 
 
 async def _hears_of_a_run(place: Installation, url: str) -> None:
-    """Commands are answered, and events heard, by all who use Redis as that user."""
+    """Commands are answered, and events received, by all who use Redis as that user."""
     orders = Orders()
     async with (
         place.worker(redis_url=url),
@@ -217,7 +218,7 @@ async def _hears_of_a_run(place: Installation, url: str) -> None:
 
 @asynccontextmanager
 async def read_only(place: Installation) -> AsyncIterator[None]:
-    """As after a failover: sessions end, and new ones find a standby."""
+    """Sessions end as after a failover, and new ones find a standby."""
     able = {"default_transaction_read_only": "off"}
     connection = await asyncpg.connect(place.settings.postgres, server_settings=able)
     name = await connection.fetchval("select current_database()")

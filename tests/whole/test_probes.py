@@ -1,4 +1,4 @@
-"""What workers tell about themselves: that they make progress, whom they reach, what they count."""
+"""Reports of workers about themselves: progress, reachable servers, counters."""
 
 import asyncio
 import json
@@ -91,13 +91,13 @@ def _life() -> list[Order]:
 
 
 async def _is_at(place: Installation, partition: int, offset: int) -> bool:
-    """Whether the commands before `offset` are committed."""
+    """Return whether the commands before `offset` are committed."""
     statement = "select next_offset from consumer_offset where consumer = $1 and partition = $2"
     return (await place.db.fetchval(statement, "apply", partition) or 0) >= offset
 
 
 async def test_what_became_of_commands_is_counted(place: Installation, probed: Probed) -> None:
-    """By type, outcome and reason, once it is committed; and nothing is left waiting."""
+    """They are counted by type, outcome and reason, once committed; and nothing is left waiting."""
     created, started, completed = _life()
     await place.put([created, started, started, completed, Order(created.key, b"[")])
     await place.put([_life()[1]])  # of a run that was never created
@@ -161,8 +161,9 @@ async def test_who_hears_nothing_is_not_alive(place: Installation) -> None:
 
 
 async def test_who_comes_to_own_nothing_is_not_alive(place: Installation) -> None:
-    """As long as what is assigned is not taken over; but while no broker answers, whoever waits
-    for one does what it should."""
+    """It is not alive as long as an assigned partition is not claimed; but while no broker answers,
+    waiting for one is right.
+    """
     address = f"kafka://{place.settings.kafka}"
     async with cable(address) as (line, near), place.db.acquire() as other:
         held = other.transaction()
@@ -189,7 +190,7 @@ async def _owns(probed: Probed, name: str) -> bool:
 
 
 async def test_what_ends_a_transaction_is_no_lag(place: Installation, probed: Probed) -> None:
-    """Its marker has an offset, which nobody ever reads."""
+    """Its marker has an offset, which is never delivered."""
     async with transacting(place) as producer:
         topic = place.topic(COMMANDS.name)
         async with producer.transaction():
@@ -203,8 +204,9 @@ async def test_what_ends_a_transaction_is_no_lag(place: Installation, probed: Pr
 
 
 async def test_an_open_transaction_is_lag(place: Installation, probed: Probed) -> None:
-    """What it holds back waits, whoever sent it; it is told who does so, and the worker stays
-    alive, because starting again would not help."""
+    """All records behind it wait; its producer is reported, and the worker stays alive, because a
+    restart would not help.
+    """
     topic = place.topic(COMMANDS.name)
     async with transacting(place) as producer:
         await producer.begin_transaction()
@@ -238,7 +240,7 @@ async def test_an_open_transaction_is_lag(place: Installation, probed: Probed) -
             return not await is_held_back()
 
         await until(has_its_mark)
-    await place.put([_life()[0]._replace(partition=0)])  # after the mark, which nobody reads
+    await place.put([_life()[0]._replace(partition=0)])  # after the marker
     await place.drained()
 
     async def has_no_lag() -> bool:

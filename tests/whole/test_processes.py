@@ -1,4 +1,4 @@
-"""One worker of role apply in several processes: as one process, for whoever looks or ends it."""
+"""One worker of role apply in several processes: as one process, for probes and signals."""
 
 import asyncio
 import itertools
@@ -35,7 +35,7 @@ class Group(Probed):
         return [child.pid for child in psutil.Process(self.worker.process.pid).children()]
 
     async def owns_all(self) -> bool:
-        """Whether every process answers, and together they have every partition."""
+        """Return whether every process answers, and together they have every partition."""
         return await self.is_alive() and (
             await self.metric("execstream_partitions_owned") == COMMANDS.partitions + 1
         )
@@ -59,7 +59,7 @@ async def grouped(place: Installation, folder: Path) -> AsyncIterator[Group]:
 
 
 async def _write(process: asyncio.subprocess.Process, file: Path) -> None:
-    """Its log as a file: nobody reads along here."""
+    """Write its log to a file: the pipe has no reader here."""
     assert process.stderr is not None
     with file.open("wb") as log:
         async for line in process.stderr:
@@ -70,7 +70,8 @@ async def _write(process: asyncio.subprocess.Process, file: Path) -> None:
 @pytest.mark.slow
 async def test_a_killed_process_costs_nothing(place: Installation, tmp_path: Path) -> None:
     """It is started again, others have its partitions meanwhile, and in the end tables and events
-    are what the reference makes of the topic: nothing is lost and nothing twice."""
+    are those of the reference: nothing is lost and nothing twice.
+    """
     records = itertools.islice(small_records(load_graphs(HOME / "examples" / "graphs"), 7), RECORDS)
     async with grouped(place, tmp_path) as group:
         first = set(group.pids)
@@ -95,8 +96,9 @@ async def test_a_killed_process_costs_nothing(place: Installation, tmp_path: Pat
 
 
 async def test_one_answer_of_several_processes(place: Installation, tmp_path: Path) -> None:
-    """Ready are they together, what they count is added up, and one that stands still makes the
-    worker not alive."""
+    """They are ready together, their counts are summed, and a standstill of one makes the worker
+    not alive.
+    """
     records = itertools.islice(small_records(load_graphs(HOME / "examples" / "graphs"), 8), 300)
     async with grouped(place, tmp_path) as group:
         await place.put([Order(record.key, record.value) for record in records])
@@ -127,7 +129,7 @@ async def test_one_answer_of_several_processes(place: Installation, tmp_path: Pa
 async def test_all_processes_end_together(
     place: Installation, tmp_path: Path, end: signal.Signals, code: int
 ) -> None:
-    """By the signals that end one; nothing is left running."""
+    """They end by the signals that end one; nothing is left running."""
     async with grouped(place, tmp_path) as group:
         pids = group.pids
         group.worker.process.send_signal(end)
@@ -136,7 +138,7 @@ async def test_all_processes_end_together(
 
 
 async def test_processes_end_with_the_worker(place: Installation, tmp_path: Path) -> None:
-    """When it is killed, and can tell them nothing."""
+    """They end when it is killed, and cannot signal them."""
     async with grouped(place, tmp_path) as group:
         pids = group.pids
         await group.worker.kill()
@@ -149,7 +151,7 @@ async def test_processes_end_with_the_worker(place: Installation, tmp_path: Path
 
 @pytest.mark.parametrize("role", ["tally", "bridge"])
 async def test_other_roles_have_one_process(place: Installation, tmp_path: Path, role: str) -> None:
-    """A sentence says so."""
+    """The error is a sentence."""
     program = Program(tmp_path, place.settings.environment())
     ended = await program("worker", "--role", role, "--processes", "2")
     assert ended.code == 1
@@ -157,7 +159,7 @@ async def test_other_roles_have_one_process(place: Installation, tmp_path: Path,
 
 
 async def test_help_tells_of_processes(tmp_path: Path) -> None:
-    """And what is no number of them is refused."""
+    """A wrong number of them is refused."""
     program = Program(tmp_path, {})
     assert "--processes" in (await program("worker", "--help")).out
     for wrong in ("0", "65", "many"):

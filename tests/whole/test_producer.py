@@ -17,7 +17,7 @@ SIZE = 2_000  # bytes, so that partitions take more than one batch
 
 
 async def test_bulk(place: Installation) -> None:
-    """Everything is acknowledged, once and in order, and the ends are told."""
+    """Everything is acknowledged, once and in order, and the ends are known."""
     run = str(uuid4())
     keys = [f"{run}/{number}".encode() for number in range(20)]
     before = await place._ends(COMMANDS.name)
@@ -38,7 +38,7 @@ async def test_bulk(place: Installation) -> None:
 
 
 async def test_told_partition(place: Installation) -> None:
-    """A partition that is told wins over the key's."""
+    """A given partition wins over the key's."""
     key = str(uuid4()).encode()
     async with BulkProducer(place.settings.kafka, place.topic(COMMANDS.name)) as producer:
         for partition in range(COMMANDS.partitions):
@@ -47,7 +47,7 @@ async def test_told_partition(place: Installation) -> None:
 
 
 async def test_too_large(place: Installation) -> None:
-    """What the topic does not take raises; it is not counted as acknowledged."""
+    """A record too large for the topic raises; it is not counted as acknowledged."""
     topic = place.topic(COMMANDS.name)
     large = b"x" * (COMMANDS.max_message_bytes + 1)
     with pytest.raises(KafkaError):

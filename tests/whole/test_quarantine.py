@@ -1,4 +1,6 @@
-"""A record that kills whoever applies it, from its first victim to its release by an operator."""
+"""A record that kills each worker that applies it, from its first victim to its release by an
+operator.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -85,7 +87,7 @@ async def test_a_record_that_kills_workers(own: Installation, tmp_path: Path) ->
 
 
 async def assert_provable(program: Program, schema: str) -> None:
-    """What is stored follows from the topics, but for the positions in quarantine."""
+    """Assert that stored rows follow from the topics, except for the positions in quarantine."""
     replayed = await program("replay", "--into", schema, "--json")
     assert replayed.code == 0, replayed.err
     assert replayed.json_lines()[-1]["equal"]
@@ -95,7 +97,7 @@ async def assert_provable(program: Program, schema: str) -> None:
 
 
 async def test_skipping(own: Installation, tmp_path: Path) -> None:
-    """The record becomes a dead letter, and what waits behind it is applied."""
+    """The record becomes a dead letter, and the records behind it are applied."""
     program = Program(tmp_path, own.settings.environment())
     deadly = Orders()
     await own.put(life(deadly, "deadly"))

@@ -33,8 +33,9 @@ async def test_tokens_and_payloads_stay_where_they_belong(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The token is nowhere at all and its hash neither in events nor in messages, while it opens
-    the run; no log, at its most talkative, has anything of what was sent."""
-    caplog.set_level(logging.WARNING, "httpx")  # whose client tells of what it asks for
+    the run; no log, at its most verbose, has any part of the payloads.
+    """
+    caplog.set_level(logging.WARNING, "httpx")  # its client logs the requests
     monkeypatch.setenv("EXECSTREAM_LOG_LEVEL", "debug")
     token = new_share_token()
     async with AsyncExitStack() as held:
@@ -92,7 +93,7 @@ async def _live(place: Installation, token: str) -> str:
             await client.update_node_execution_status(
                 step.node_exec_id, ExecutionStatus.COMPLETED, {"text": CANARY}, **about
             )
-        stats: Any = {"cost": CANARY, "error": CANARY}  # no valid stats: told in a warning
+        stats: Any = {"cost": CANARY, "error": CANARY}  # invalid stats: logged in a warning
         await client.update_node_execution_status(
             step.node_exec_id, ExecutionStatus.RUNNING, stats=stats, **about
         )
@@ -116,7 +117,7 @@ def _bad(run_id: str) -> list[Order]:
 
 
 async def _open_the_link(place: Installation, token: str) -> None:
-    """Over HTTP, also when that goes wrong as nobody has foreseen."""
+    """Open the link over HTTP, also when an unexpected error occurs."""
     async with (
         ExecutionClient() as client,
         site(place.settings, client) as http,

@@ -65,7 +65,7 @@ async def test_the_password_is_not_shown(tmp_path: Path, variables: dict[str, st
 
 
 async def test_a_user_is_needed(tmp_path: Path, variables: dict[str, str]) -> None:
-    """Without one, the message names the settings that are missing."""
+    """Without one, the message names the missing settings."""
     wrong = variables | {"EXECSTREAM_KAFKA_SASL_USERNAME": ""}
 
     done = await Program(tmp_path, wrong)("topics", "check")

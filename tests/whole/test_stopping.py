@@ -1,4 +1,4 @@
-"""A worker that is told to stop stops, whatever it was waiting for."""
+"""A worker that is asked to stop stops, whatever it was waiting for."""
 
 import asyncio
 from collections.abc import Callable

@@ -31,7 +31,7 @@ async def administration(stack: Addresses) -> AsyncIterator[AIOKafkaAdminClient]
 
 
 async def configure(stack: Addresses, topic: str, config: Mapping[str, str]) -> None:
-    """Change settings of a topic; return when the broker says so."""
+    """Change settings of a topic; return when the broker reports them."""
     async with administration(stack) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
 
@@ -88,7 +88,7 @@ async def test_apply_creates_what_is_missing(stack: Addresses, names: Names) -> 
 
 
 async def test_apply_mends_settings(stack: Addresses, names: Names) -> None:
-    """A setting that drifted is told and mended; one of the operator's own is kept."""
+    """A setting that drifted is reported and corrected; one of the operator's own is kept."""
     at = (stack.kafka_bootstrap, names.topic_prefix)
     letters = names.topic_prefix + DEAD_LETTERS.name
     await apply_topics(*at)
@@ -117,12 +117,12 @@ async def test_partitions_are_never_changed(stack: Addresses, names: Names) -> N
 
 
 async def test_more_replicas_than_brokers(stack: Addresses, names: Names) -> None:
-    """What the broker cannot do is told in its words."""
+    """The refusal of the broker is printed in its words."""
     with pytest.raises(TopicRefused, match="target replication factor of 3 cannot be reached"):
         await apply_topics(stack.kafka_bootstrap, names.topic_prefix, replication=3)
 
 
 async def test_no_broker() -> None:
-    """An address where nothing answers is told."""
+    """An address without a broker is reported."""
     with pytest.raises(BrokerUnreachable, match=r"No Kafka broker answers at 127\.0\.0\.1:1"):
         await find_differences("127.0.0.1:1")

@@ -15,7 +15,7 @@ RACES = 20  # at most; usually the workers meet in one of the first
 
 
 def _rivals(homes: Sequence[set[int]]) -> list[list[Order]]:
-    """The same run told by one producer per set of partitions, to one partition of each."""
+    """The same run sent by one producer per set of partitions, to one partition of each."""
     run_id = Orders().run_id
     sides = []
     for number, home in enumerate(homes):
@@ -46,7 +46,7 @@ async def _race(place: Installation, homes: Sequence[set[int]]) -> None:
         str(row["id"]): row["source_partition"]
         for row in await place.db.fetch("select id, source_partition from graph_execution")
     }
-    # The reference is told of each winner first.
+    # The reference gets each winner first.
     lost = {
         (record.partition, record.offset)
         for record in await place.commands()

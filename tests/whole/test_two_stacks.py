@@ -18,7 +18,7 @@ PATIENCE = 180.0  # seconds; two stacks start
 
 @pytest.mark.slow
 async def test_two_stacks(tmp_path: Path) -> None:
-    """`up` twice, in two directories, with the usual settings: nobody answers for the other."""
+    """`up` twice, in two directories, with the usual settings: neither answers for the other."""
     homes = [tmp_path / name for name in ("one", "two")]
     for home in homes:
         home.mkdir()
@@ -45,7 +45,7 @@ async def test_two_stacks(tmp_path: Path) -> None:
 
 
 async def _described(home: Path) -> Any:
-    """What stack.json says once workers run; else None."""
+    """The content of stack.json once workers run; else None."""
     try:
         stack = json.loads((home / ".execstream" / "stack.json").read_text())
     except FileNotFoundError:
@@ -60,13 +60,13 @@ async def _live(stack: dict[str, Any]) -> Any:
 
 
 async def _identified(url: str) -> Any:
-    """What a worker says of itself, once it knows its cluster; else None."""
+    """The identity that a worker reports, once it knows its cluster; else None."""
     worker = await _got(f"{url}/livez")
     return worker if worker and worker["installation"]["cluster_id"] else None
 
 
 async def _got(url: str) -> Any:
-    """The answer; None while nobody listens."""
+    """The answer; None while no server listens."""
     try:
         async with httpx.AsyncClient(timeout=5, verify=False) as http:  # noqa: S501 - plain HTTP
             return (await http.get(url)).json()

@@ -35,7 +35,7 @@ def erased(orders: Orders) -> Order:
 
 
 def known(orders: Orders) -> Order:
-    """A command whose id is `named("known")`."""
+    """A command with the id `named("known")`."""
     return orders.order("graph.update", stats={}, id=orders.named("known"))
 
 

@@ -36,7 +36,7 @@ _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}
 
 @dataclass
 class Tab:
-    """The one tab of a browser. `troubles`: what the console complained of since `open`."""
+    """The one tab of a browser. `troubles`: the complaints of the console since `open`."""
 
     socket: aiohttp.ClientWebSocketResponse
     screenshots: Path
@@ -49,7 +49,7 @@ class Tab:
             told = message.json()
             if "id" in told:
                 answer = self._answers.pop(told["id"])
-                if not answer.done():  # nobody waits any longer
+                if not answer.done():  # without a waiting caller
                     answer.set_result(told)
             else:
                 self._hear(told["method"], told["params"])
@@ -73,7 +73,7 @@ class Tab:
         return told["result"]
 
     async def open(self, url: str) -> None:
-        """Load a page anew, even when only what is behind its # differs."""
+        """Reload a page, even when only the part behind its # differs."""
         await self.call("Page.navigate", url="about:blank")
         self.troubles.clear()
         await self.call("Page.navigate", url=url)
@@ -87,8 +87,9 @@ class Tab:
         return told["result"].get("value")
 
     async def sees(self, script: str, patience: float = PATIENCE) -> Any:
-        """The first true value of an expression, which may be an element; what the page shows when
-        there is none. While it fails, the page is not that far yet."""
+        """The first true value of an expression, which may be an element; AssertionError with the
+        page's text when there is none. While it fails, the page is not that far yet.
+        """
         asked = (
             f"Promise.resolve().then(() => {script})"
             ".then(it => it instanceof Node || it, () => null)"
@@ -133,7 +134,7 @@ class Tab:
 
 
 def find_chromium() -> str | None:
-    """Where Chromium is."""
+    """The path of Chromium."""
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
@@ -186,5 +187,5 @@ def main() -> None:
         print(complaint)
 
 
-if __name__ == "__main__":  # before the tests, whose time does not run while apt works
+if __name__ == "__main__":  # before the tests, so that their time does not run while apt works
     main()

@@ -1,4 +1,4 @@
-"""Alerts, in a real browser: above every view, in their list, and what people do there."""
+"""Alerts, in a real browser: above every view, in their list, and acts on them."""
 
 from uuid import uuid4
 

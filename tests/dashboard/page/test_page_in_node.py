@@ -1,9 +1,9 @@
 """The page's modules without a browser: exact numbers, figures, and its fold of a run.
 
-The fold is held against what the server answers. Commands of the simulator, with odd names and
+The fold is compared with the answers of the server. Commands of the simulator, with odd names and
 values and with moderation, go through the rules to events, which the page folds into a snapshot,
-and into the reference, of which the run is read as `GraphExecutionWithNodes`. A run's `inputs`
-are left out: the page shows those of the snapshot.
+and into the reference, of which the run is read as `GraphExecutionWithNodes`. A run's `inputs` are
+left out: the page shows those of the snapshot.
 """
 
 import random
@@ -125,7 +125,7 @@ def _compare(page: Json, whole: Json, snapshot: Json) -> None:
 def _watched(
     records: Iterator[Sent], chance: random.Random, kinds: dict[str, str]
 ) -> tuple[Reference, list[Watched]]:
-    """What the commands lead to; each run is watched from its creation and from later on."""
+    """The results of the commands; each run is watched from its creation and from later on."""
     reference = Reference(MOST_BYTES)
     runs: dict[str, Run] = {}
     watched: dict[str, list[Watched]] = {}
@@ -210,7 +210,7 @@ def _odd(command: Json, chance: random.Random) -> Json:
 
 
 def _odd_pins(pins: dict[str, Json], chance: random.Random) -> dict[str, Json]:
-    """The names of OUTPUT steps stay pins called `name`; what they hold is odd as well."""
+    """The names of OUTPUT steps stay pins called `name`; their values are odd as well."""
     odd = {}
     for name, value in pins.items():
         is_kept = name in ("name", "value") or chance.random() > SHARE

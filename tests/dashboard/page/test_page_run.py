@@ -18,7 +18,7 @@ LIVE = "document.querySelector('.line')?.dataset.state === 'live'"
 STEPS = "[...document.querySelectorAll('.step .pill')].map(pill => pill.innerText).join()"
 BUTTONS = "[...document.querySelectorAll('.actions button')].map(button => button.innerText)"
 
-# What would be markup, or a script, if it were ever taken for one.
+# Texts that would be markup, or a script, if they were ever taken for it.
 CORPUS = (
     "<script>hit()</script>",
     "<img src=x onerror=hit()>",
@@ -42,7 +42,7 @@ async def _open(tab: Tab, server: Server, run: Orders, rest: str = "") -> None:
 
 
 async def _open_without_feed(tab: Tab, url: str) -> None:
-    """Open a page whose feed begins with `go()`."""
+    """Open a page with a feed that begins with `go()`."""
     script = """const asked = fetch; window.begin = new Promise(go => (window.go = go));
         fetch = (...of) => String(of[0]).startsWith('/v1/stream')
             ? begin.then(() => asked(...of)) : asked(...of);"""
@@ -53,7 +53,7 @@ async def _open_without_feed(tab: Tab, url: str) -> None:
 
 
 async def test_follows_a_run_to_its_end(tab: Tab, server: Server, place: Installation) -> None:
-    """From QUEUED to COMPLETED, head, steps, graph and outputs move without a reload."""
+    """Head, steps, graph and outputs move from QUEUED to COMPLETED without a reload."""
     await place.db.execute(
         "insert into block values ('talk', 'AITextGeneratorBlock', 'AI'),"
         " ('out', 'AgentOutputBlock', 'OUTPUT') on conflict do nothing"
@@ -84,7 +84,7 @@ async def test_follows_a_run_to_its_end(tab: Tab, server: Server, place: Install
 
 
 async def test_goes_on_where_the_line_broke(tab: Tab, server: Server, place: Installation) -> None:
-    """What happens while the browser is cut off is there when it is back, without a reload."""
+    """Changes while the browser is cut off are there when it is back, without a reload."""
     run = Orders()
     await _given(place, run.create(run.node("a")), run.start())
     await _open(tab, server, run)
@@ -124,7 +124,7 @@ async def test_offers_what_the_table_allows(tab: Tab, server: Server, place: Ins
 async def test_ends_a_run_of_a_foreign_partitioner(
     tab: Tab, server: Server, place: Installation
 ) -> None:
-    """A run on a partition that its key does not choose is told of, and can be terminated."""
+    """A run on a partition that its key does not choose is shown, and can be terminated."""
     run = Orders()
     created, started = run.create(), run.start()
     elsewhere = (place.partition_of(created) + 1) % 8
@@ -196,7 +196,7 @@ async def test_tells_refusals_children_and_the_journal(
 async def test_a_part_is_no_older_than_the_feed(
     tab: Tab, server: Server, place: Installation, part: str, has: str
 ) -> None:
-    """What happens after the part was read and before the feed begins is shown."""
+    """Changes after the part was read and before the feed begins are shown."""
     run, child = Orders(), Orders()
     await _given(place, run.create())
     await _open_without_feed(tab, f"{server.url}/#/runs/{run.run_id}?tab={part}")
@@ -227,8 +227,9 @@ async def test_a_list_is_no_older_than_the_feed(
 
 
 async def test_takes_any_name_and_any_number(tab: Tab, server: Server, place: Installation) -> None:
-    """Pins called like members of every object are shown as they come; an output whose name is no
-    text is none; figures of any length neither stop the page nor lose digits."""
+    """Pins called like members of every object are shown as they come; an output without a text as
+    its name is ignored; figures of any length neither stop the page nor lose digits.
+    """
     await place.db.execute(
         "insert into block values ('out', 'Out', 'OUTPUT') on conflict do nothing"
     )
@@ -273,7 +274,7 @@ async def test_an_element_takes_any_number_of_values(tab: Tab, server: Server) -
 async def test_shows_values_exactly_and_as_text(
     tab: Tab, server: Server, place: Installation
 ) -> None:
-    """Long numbers keep every digit; what looks like markup is only ever text."""
+    """Long numbers keep every digit; text that looks like markup is only ever text."""
     digits = "12345678901234567890123.5"
     run = Orders()
     long = run.emit("a", "long")
@@ -310,8 +311,9 @@ async def test_shows_values_exactly_and_as_text(
 
 
 async def test_loads_large_values_when_asked(tab: Tab, server: Server, place: Installation) -> None:
-    """Those that the snapshot leaves out stand as buttons: of the run, and of its steps' pins,
-    documents and outputs."""
+    """Values that the snapshot leaves out are buttons: of the run, and of its steps' pins,
+    documents and outputs.
+    """
     await place.db.execute(
         "insert into block values ('large-out', 'AgentOutputBlock', 'OUTPUT')"
         " on conflict do nothing"

@@ -1,4 +1,4 @@
-"""The list of runs, in a real browser: counters, filters, pages, and what is new."""
+"""The list of runs, in a real browser: counters, filters, pages, and new runs."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Every view, bright, dark and narrow; by keyboard; with a token; and what the page is made of."""
+"""Every view, bright, dark and narrow; by keyboard; with a token; and the files of the page."""
 
 import re
 from collections.abc import AsyncIterator
@@ -110,7 +110,7 @@ async def test_recovery_shows_what_went_wrong(tab: Tab, server: Server, run: Ord
 
 
 async def test_tells_who_works_and_how_far_they_are(tab: Tab, server: Server, run: Orders) -> None:
-    """Up to when everything is there, which roles have a worker, and what each has yet to read."""
+    """The page shows up to when it is complete, the roles with a worker, and the lag of each."""
     await tab.open(f"{server.url}/#/health")
     await tab.sees("/Complete to .* · 0 gaps/.test(document.querySelector('.verdict').innerText)")
     await tab.sees("document.querySelector('#pulse').innerText.includes('Complete to')")
@@ -126,7 +126,7 @@ async def test_tells_who_works_and_how_far_they_are(tab: Tab, server: Server, ru
 async def test_goes_on_without_kafka(
     tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
 ) -> None:
-    """What Kafka does not tell is said to be unknown; all else is there."""
+    """Facts of Kafka are shown as unknown; all else is there."""
     settings = place.settings_with(kafka_bootstrap="127.0.0.1:1")
     async with serving(settings, sender) as cut:
         await tab.open(f"{cut.url}/#/health")
@@ -140,7 +140,7 @@ async def test_goes_on_without_kafka(
 
 
 def _row(table: str, text: str) -> str:
-    """What the first row of a table that holds the text says."""
+    """The text of the first row of a table that holds the text."""
     rows = f"[...document.querySelectorAll('table[aria-label={table}] tbody tr')]"
     return f"{rows}.map(row => row.innerText).find(row => row.includes('{text}'))"
 
@@ -148,8 +148,9 @@ def _row(table: str, text: str) -> str:
 async def test_blocks_show_failures_as_they_come(
     tab: Tab, server: Server, place: Installation, tally: Worker
 ) -> None:
-    """A block is there with its rate soon after a step of it failed, and leads to what went wrong
-    in which run."""
+    """A block is there with its rate soon after a step of it failed, and leads to the error and its
+    run.
+    """
     await tab.open(f"{server.url}/#/blocks")
     await tab.sees("document.querySelector('.line').dataset.state === 'live'")
     run = Orders()
@@ -175,7 +176,9 @@ async def test_blocks_show_failures_as_they_come(
 async def test_a_block_may_have_any_id(
     tab: Tab, server: Server, place: Installation, tally: Worker, block_id: str
 ) -> None:
-    """The view of a block whose id is a word of the API, or leads elsewhere in a path."""
+    """The view works for a block with an id that is a word of the API, or leads elsewhere in a
+    path.
+    """
     run = Orders()
     now = {"at": datetime.now(UTC).isoformat()}
     await place.put([run.create(run.node("a", block_id=block_id), **now), run.start(**now)])
@@ -236,7 +239,7 @@ async def test_asks_for_the_token(
 async def test_token_of_a_user(
     tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
 ) -> None:
-    """It leads to no view of figures over all users, and says of no server that it is away."""
+    """It leads to no view of figures over all users, and reports no server as unavailable."""
     settings = place.settings_with(http_token=f"{SECRET}={run.user_id}")
     async with serving(settings, sender) as closed:
         await tab.open(f"{closed.url}/#/health")
@@ -289,7 +292,7 @@ def test_is_made_of_nothing_but_modules() -> None:
 
 @pytest.mark.parametrize(("name", "reasons"), [("DEAD", DeadReason), ("REFUSED", Refusal)])
 def test_reasons(name: str, reasons: type[StrEnum]) -> None:
-    """What can be filtered by is what there is."""
+    """The filters are the existing reasons."""
     text = (PAGE / "views" / "recovery.js").read_text()
     [listed] = re.findall(rf"^const {name} = \[(.*?)\];", text, re.DOTALL | re.MULTILINE)
     assert re.findall(r'"(\w+)"', listed) == list(reasons)
