@@ -84,6 +84,7 @@ _COMMANDS = {
     "retention": _Command("Drop old days of journal and steps."),
     "forget": _Command("Erase everything about a person."),
     "config": _Command("The settings: show."),
+    "schema": _Command("The JSON Schemas of commands, events and messages."),
     "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
 }
 # They continue after any unreadable row, log it, and export the number of them.

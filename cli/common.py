@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
+import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -97,12 +98,20 @@ def table(*columns: str, free: Collection[str] = ()) -> Table:
     return made
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON on stdout, now: others may be reading along. Numbers keep their value."""
+def print_json(value: Any, *, indented: bool = False) -> None:
+    """Print JSON on stdout, now, since others may be reading along; one line, unless `indented`.
+
+    Numbers keep their value.
+    """
     try:
-        print(exact_json.encode(value).decode(), flush=True)
+        print(indented_json(value) if indented else exact_json.encode(value).decode(), flush=True)
     except BrokenPipeError:
         end_without_reader()
+
+
+def indented_json(value: Any) -> str:
+    """Return JSON for people, on several lines."""
+    return msgspec.json.format(exact_json.encode(value), indent=2).decode()
 
 
 def print_more() -> None:

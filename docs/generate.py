@@ -1,7 +1,7 @@
-"""Write the generated parts of the manuals: tables and diagrams made from the code.
+"""Write the generated parts of the manuals: tables and diagrams made from the code, and schemas.
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->` in its page. `make docs` writes
-all parts, and a test fails when one is stale.
+all parts and files, and a test fails when one is stale.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from prometheus_client import Counter
@@ -17,8 +17,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
 from bench import report
+from docs.asyncapi import asyncapi
 from docs.figures import figures_table
 from execstream.agents.runtime import metrics as worker_metrics
+from execstream.cli.common import indented_json
+from execstream.cli.schema import CONTRACTS
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
 from execstream.streams import commands
@@ -213,6 +216,15 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "bench_idle": report.idle_table,
 }
 
+# Files that are generated as a whole.
+FILES: dict[str, Callable[[], dict[str, Any]]] = {
+    "asyncapi.json": asyncapi,
+    **{
+        f"schemas/{name}.json": partial(contract.document, name)
+        for name, contract in CONTRACTS.items()
+    },
+}
+
 
 def rendered(page: str) -> str:
     """Return the text of `page` with its parts as the code has them now."""
@@ -226,3 +238,5 @@ def rendered(page: str) -> str:
 if __name__ == "__main__":
     for name in PAGES:
         (DOCS / name).write_text(rendered(name), encoding="utf-8")
+    for name, document in FILES.items():
+        (DOCS / name).write_text(indented_json(document()) + "\n", encoding="utf-8")

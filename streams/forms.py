@@ -5,10 +5,10 @@ enforces forms finds whether a text misses its form, and which.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import attrgetter, or_
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -27,34 +27,46 @@ from execstream.streams.commands import (
 
 # ---- types that enforce forms --------------------------------------------------------------
 
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-def enforcing(kind: Any) -> Any:
-    """Return `kind`, a type, with the forms in it as patterns of msgspec's; newly made structs."""
+
+def enforcing(kind: Any, instead: Mapping[Any, Any] = _NOTHING) -> Any:
+    """Return `kind`, a type, with the forms in it as patterns of msgspec's; newly made structs.
+
+    `instead`: types that take the place of others, as they are.
+    """
+    if kind in instead:
+        return instead[kind]
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return _enforcing_struct(kind)
+        return _enforcing_struct(kind, instead)
     parts = get_args(kind)
     if not parts:
         return kind
     origin = get_origin(kind)
     if origin is Annotated:
         notes = [Meta(pattern=it.pattern) if isinstance(it, Form) else it for it in parts[1:]]
-        return Annotated[(enforcing(parts[0]), *notes)]
-    enforced = tuple(map(enforcing, parts))
+        return Annotated[(enforcing(parts[0], instead), *notes)]
+    enforced = tuple(enforcing(part, instead) for part in parts)
     return reduce(or_, enforced) if origin in (Union, UnionType) else origin[enforced]
 
 
-def _enforcing_struct(kind: type[Struct]) -> type[Struct]:
+def _enforcing_struct(kind: type[Struct], instead: Mapping[Any, Any]) -> type[Struct]:
     hints, config = get_type_hints(kind, include_extras=True), kind.__struct_config__
     fields = [
         (
             one.name,
-            enforcing(hints[one.name]),
+            enforcing(hints[one.name], instead),
             msgspec.field(name=one.encode_name, default=one.default),
         )
         for one in msgspec.structs.fields(kind)
     ]
     return msgspec.defstruct(
-        kind.__name__, fields, tag_field=config.tag_field, tag=config.tag, kw_only=True
+        kind.__name__,
+        fields,
+        namespace={"__doc__": kind.__doc__},
+        tag_field=config.tag_field,
+        tag=config.tag,
+        kw_only=True,
     )
 
 

@@ -128,7 +128,7 @@ _TYPES = _texts(
     *("graph.start", "graph.update", "node.update", "kv.set", "graph.Start", "", "unheard"),
     rb"graph\u002estart",
 )
-_POOLS = [_IDS, _NAMES, _TIMES, _JSON, _NUMBERS, _NAUGHTY, _STATUSES, _TYPES]
+POOLS = [_IDS, _NAMES, _TIMES, _JSON, _NUMBERS, _NAUGHTY, _STATUSES, _TYPES]
 _BYTES = [bytes([one]) for one in b'"\\{}[]:,0 eE-\n\x00\x7f\xff\xc3u']
 _BYTES += [rb"\u0000", rb"\\", b"\xef\xbb\xbf"]
 
@@ -221,7 +221,7 @@ def _hostile(random: Random, name: bytes = b"") -> bytes:
         fitting = random.choice((_JSON, _NUMBERS, _NAUGHTY))
     if random.random() < 0.3 and name.endswith(_PAYLOADS):
         return b'{"a":' + random.choice(fitting) + b',"b":[' + random.choice(fitting) + b"]}"
-    return random.choice(fitting if random.random() < 0.5 else random.choice(_POOLS))
+    return random.choice(fitting if random.random() < 0.5 else random.choice(POOLS))
 
 
 _PAYLOADS = (b'data"', b'inputs"', b'stats"', b'masks"', b'name"', b'"key"')

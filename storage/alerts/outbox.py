@@ -120,7 +120,9 @@ async def messages_after(db: asyncpg.Pool, message_id: int) -> list[Message]:
     return _messages(rows)
 
 
-class _Body(msgspec.Struct):
+class AlertMessage(msgspec.Struct):
+    """The document that Redis and the webhook get; `alert` is one of `records.Alert`."""
+
     message_id: int
     type: str
     at: datetime
@@ -134,7 +136,7 @@ def _messages(rows: Sequence[Any]) -> list[Message]:
     return [
         Message(
             row["id"],
-            _encode(_Body(row["id"], row["type"], row["at"], Raw(row["alert"].encode()))),
+            _encode(AlertMessage(row["id"], row["type"], row["at"], Raw(row["alert"].encode()))),
             row["tries"],
         )
         for row in rows

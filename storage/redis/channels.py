@@ -98,20 +98,22 @@ class NodeUpdate(
     end_time: datetime | None
 
 
-class _Message(Struct):
-    payload: Update
+class UpdateMessage(Struct):
+    """A message of a run's channel."""
+
+    payload: GraphUpdate | NodeUpdate
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-def encode_update(update: Update, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+def encode_update(update: GraphUpdate | NodeUpdate, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
     """The message for `update`. One over `max_bytes`, which is at least 4 KiB, is shortened."""
-    message = _encode(_Message(update))
+    message = _encode(UpdateMessage(update))
     if len(message) <= max_bytes:
         return message
     marked = msgspec.structs.replace(update, truncated=True)
-    return shorten(_encode(_Message(marked)), max_bytes)
+    return shorten(_encode(UpdateMessage(marked)), max_bytes)
 
 
 def encode_reply(command_id: str, outcome: Outcome) -> bytes:

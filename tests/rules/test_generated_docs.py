@@ -2,7 +2,8 @@
 
 import pytest
 
-from docs.generate import DOCS, PAGES, PARTS, rendered, settings_table, state_diagram
+from docs.generate import DOCS, FILES, PAGES, PARTS, rendered, settings_table, state_diagram
+from execstream.cli.common import indented_json
 from execstream.config.settings import Settings, variable
 from execstream.streams.statuses import ALLOWED_FROM
 
@@ -11,6 +12,13 @@ from execstream.streams.statuses import ALLOWED_FROM
 def test_a_page_is_as_the_code_is_now(page: str) -> None:
     """No part of a page is stale."""
     assert (DOCS / page).read_text(encoding="utf-8") == rendered(page), "It is stale: make docs"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_is_as_the_code_is_now(file: str) -> None:
+    """No file that is generated as a whole is stale."""
+    found = (DOCS / file).read_text(encoding="utf-8")
+    assert found == indented_json(FILES[file]()) + "\n", "It is stale: make docs"
 
 
 def test_every_part_is_in_a_page() -> None:

@@ -1,0 +1,18 @@
+"""JSON Schema of the messages about alerts, on Redis and to the webhook."""
+
+from execstream.storage.alerts.outbox import AlertMessage
+from execstream.storage.alerts.records import Alert, MessageType
+from execstream.streams.json_schemas import DEFINITIONS, Described, describe
+
+
+def alert_schema() -> Described:
+    """Describe the messages of the channel `execution_alert`; the webhook gets the same."""
+    schema = describe(AlertMessage)
+    alert = Alert.model_json_schema(mode="serialization", ref_template=DEFINITIONS + "{model}")
+    schema.definitions.update(alert.pop("$defs"))
+    schema.definitions[Alert.__name__] = alert
+    schema.definitions[AlertMessage.__name__]["properties"] |= {
+        "type": {"enum": sorted(map(str, MessageType))},
+        "alert": {"$ref": DEFINITIONS + Alert.__name__},
+    }
+    return schema
