@@ -2,19 +2,19 @@
 
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from execstream.dashboard.problems import MEDIA_TYPE, Problem
-from execstream.streams.events import Event
+from execstream.streams import json_schemas
+from execstream.streams.json_schemas import Described
 
-_REF = "#/components/schemas/{name}"
+_SCHEMAS = "#/components/schemas/"
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What is wrong, in a sentence.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
     }
 }
 
@@ -27,7 +27,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
                     "type": "object",
                     "required": ["data", "next_cursor", "as_of"],
                     "properties": {
-                        "data": {"type": "array", "items": {"$ref": _REF.format(name="Event")}},
+                        "data": {"type": "array", "items": {"$ref": _SCHEMAS + "Event"}},
                         "next_cursor": {"type": ["string", "null"]},
                         "as_of": {"type": "string", "format": "date-time"},
                     },
@@ -48,24 +48,39 @@ def stream_of(*kinds: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _without_false_items(schema: Any) -> Any:
-    """`items: false` of tuples left out, which generators of clients take for no schema.
+def _commands() -> Described:
+    """Commands as the route takes them, which fills in `id` and `at`."""
+    commands = json_schemas.command_schema().under(_SCHEMAS)
+    for name in json_schemas.command_definitions().values():
+        command = commands.definitions[name]
+        command["required"] = [one for one in command["required"] if one not in ("id", "at")]
+    return commands
 
-    `maxItems` states the same.
-    """
-    if isinstance(schema, list):
-        return [_without_false_items(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        name: _without_false_items(one)
-        for name, one in schema.items()
-        if (name, one) != ("items", False)
+
+COMMAND_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A command of contract section 2; `id` and `at` may be left out.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    **_commands().root,
+                    "discriminator": {
+                        "propertyName": "type",
+                        "mapping": {
+                            type_: _SCHEMAS + name
+                            for type_, name in json_schemas.command_definitions().items()
+                        },
+                    },
+                }
+            }
+        },
     }
+}
 
 
 def describe(app: FastAPI) -> None:
-    """Have `app` describe events and problems in its openapi.json."""
+    """Have `app` describe commands, events and problems in its openapi.json."""
 
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -76,9 +91,13 @@ def describe(app: FastAPI) -> None:
                 routes=app.routes,
             )
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
-            _, events = msgspec.json.schema_components([Event], ref_template=_REF)
-            for name, schema in {**events, "Problem": Problem.model_json_schema()}.items():
-                schemas.setdefault(name, _without_false_items(schema))
+            own = {
+                **json_schemas.any_event_schema().under(_SCHEMAS).definitions,
+                **_commands().definitions,
+                "Problem": Problem.model_json_schema(),
+            }
+            for name, schema in own.items():
+                schemas.setdefault(name, schema)
             app.openapi_schema = described
         return app.openapi_schema
 

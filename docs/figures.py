@@ -17,6 +17,8 @@ from execstream.dashboard.reads.live_blocks import DURATIONS_FOR, PAST_FOR, RECE
 from execstream.storage.models.blocks import BlockErrorStats
 from execstream.storage.models.summaries import UserCostSummary
 from execstream.storage.reads.block_figures import BlockFigures, TopError
+from execstream.streams.json_schemas import command_schema
+from execstream.streams.statuses import ExecutionStatus
 
 
 class Figure(NamedTuple):
@@ -265,7 +267,7 @@ def _is_numeric(part: object) -> bool:
 
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
-    """The schemas of OpenAPI by name."""
+    """The schemas of OpenAPI by name, but for those of commands, which tell no figures."""
     nowhere = {
         "kafka_bootstrap": "localhost:9092",
         "postgres_dsn": "postgresql://localhost/x",
@@ -273,8 +275,9 @@ def schemas() -> Mapping[str, Mapping[str, Any]]:
     }
     # Nothing is opened before the application runs.
     app = build_app(Settings(**nowhere), None)  # type: ignore[arg-type]
-    found: Mapping[str, Mapping[str, Any]] = app.openapi()["components"]["schemas"]
-    return found
+    described: Mapping[str, Mapping[str, Any]] = app.openapi()["components"]["schemas"]
+    sent = command_schema().definitions.keys() - {ExecutionStatus.__name__}
+    return {name: schema for name, schema in described.items() if name not in sent}
 
 
 def figures_table() -> Iterator[str]:

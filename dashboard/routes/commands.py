@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer
 from execstream.dashboard.bodies import read_body, require_json
+from execstream.dashboard.openapi import COMMAND_BODY
 from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served, Services
@@ -51,30 +52,6 @@ class OutcomeModel(BaseModel):
     updated: int | None = None
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A command of contract section 2; `id` and `at` may be left out.",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "user_id"],
-                    "properties": {
-                        "type": {"type": "string"},
-                        "id": {"type": "string", "format": "uuid"},
-                        "at": {"type": "string", "format": "date-time"},
-                        "user_id": {"type": "string"},
-                        "graph_exec_id": {"type": "string", "format": "uuid"},
-                    },
-                    "additionalProperties": True,
-                }
-            }
-        },
-    }
-}
-
-
 async def _read(request: Request, served: Served, viewer: CurrentViewer) -> AsyncIterator[Command]:
     """The command of a request, judged as the worker will judge it."""
     require_json(request)
@@ -94,7 +71,7 @@ async def _read(request: Request, served: Served, viewer: CurrentViewer) -> Asyn
     "/commands",
     response_model=OutcomeModel,
     responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Kafka has it."}},
-    openapi_extra=_BODY,
+    openapi_extra=COMMAND_BODY,
 )
 async def post_command(
     served: Served,

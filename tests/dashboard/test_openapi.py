@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from execstream import __version__
+from execstream.streams.commands import COMMAND_TYPES
 
 PROMISED = {
     "/v1/executions",
@@ -73,3 +74,20 @@ def references(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for value in part:
             yield from references(value)
+
+
+async def test_each_type_of_command_is_described(http: httpx.AsyncClient) -> None:
+    """The body is one of them, told apart by `type`; `id` and `at` may be left out."""
+    described = (await http.get("/openapi.json")).json()
+    body = described["paths"]["/v1/commands"]["post"]["requestBody"]
+    schema = body["content"]["application/json"]["schema"]
+    mapping = schema["discriminator"]["mapping"]
+    assert schema["discriminator"]["propertyName"] == "type"
+    assert mapping.keys() == COMMAND_TYPES.keys()
+    assert schema["oneOf"] == [{"$ref": reference} for reference in mapping.values()]
+    for type_, reference in mapping.items():
+        command = described["components"]["schemas"][reference.rpartition("/")[2]]
+        assert command["properties"]["type"] == {"enum": [type_]}
+        assert {"type", "user_id"} <= {*command["required"]}
+        assert not {"id", "at"} & {*command["required"]}
+        assert {"id", "at"} <= command["properties"].keys()
