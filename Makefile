@@ -1,9 +1,9 @@
-# `make` lists what can be done. Needed beforehand: Python 3.11 or newer with venv, and make.
+# `make` lists the targets. Needed beforehand: Python 3.11 or newer with venv, and make.
 
 PYTHON ?= python3
 RUNS ?=
 
-# Compiled modules are kept, whatever the environment says: demo and tests start many processes.
+# Compiled modules are kept, whatever the environment sets: demo and tests start many processes.
 export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin

@@ -88,7 +88,7 @@ async function answers() {
 const loadViews = () =>
   Promise.allSettled([...views.map(([, , load]) => load()), ...Object.values(DETAILS).map((load) => load())]);
 
-/** Set the navigation to what the token may see, and begin. */
+/** Set the navigation to the views that the token may see, and begin. */
 async function begin() {
   let user = null;
   try {
@@ -137,7 +137,7 @@ function askForToken() {
   field.focus();
 }
 
-/** "Complete to hh:mm:ss · 0 gaps": whether what is shown is all there is. */
+/** "Complete to hh:mm:ss · 0 gaps": the time up to which the page is complete. */
 function beat() {
   const whole = new AbortController();
   beat.end?.abort();
@@ -163,7 +163,7 @@ function completeness({ complete_to: to, gaps, behind }) {
   );
 }
 
-/** Open alerts that nobody has seen: their number beside the word, the newest above every view. */
+/** Open alerts without an acknowledgement: their number by the word, the newest above each view. */
 function countAlerts() {
   const whole = new AbortController();
   countAlerts.end?.abort();
@@ -208,7 +208,7 @@ async function showVersion() {
     const { version } = await get("/livez");
     fill(document.getElementById("version"), version && `execstream ${version}`);
   } catch {
-    // the pulse tells when the server does not answer
+    // the pulse shows when the server does not answer
   }
 }
 

@@ -1,4 +1,4 @@
-# Run once by the image of Postgres, while the database is new and nobody can connect to it yet.
+# Run once by the image of Postgres, while the database is new and accepts no connections yet.
 # The role `execstream` owns the database and is no superuser; the superuser loses its password, and
 # so gets in by the socket in the container only.
 psql --no-psqlrc --quiet --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \

@@ -1,10 +1,10 @@
-// Calls of the HTTP API. A refused or failed call throws `Problem`, whose text is for people.
+// Calls of the HTTP API. A refused or failed call throws `Problem`, with a text for people.
 
 import { parse } from "./exact.js";
 
 const TOKEN = "execstream-token";
 
-/** The server said no: `status` (0: it did not answer), `body` as it came. */
+/** The server refused: `status` (0: it did not answer), `body` as it came. */
 export class Problem extends Error {
   constructor(status, body) {
     super(body.detail ?? body.title ?? `The server answered ${status}.`);
@@ -23,7 +23,7 @@ export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** Tell the frame that nothing is shown without a token, or not with the one that was sent. */
+/** Notify the frame that a token is missing, or that the one sent is not accepted. */
 export function wantToken(sent) {
   const isOld = sent.Authorization !== authorization().Authorization; // one was given meanwhile
   if (!isOld) dispatchEvent(new Event("token-wanted"));

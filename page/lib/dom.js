@@ -48,7 +48,7 @@ function fragment(children) {
   return all;
 }
 
-/** `show(value)` only when it differs from the last time, so that what the reader opened stays. */
+/** `show(value)` only when it differs from the last time, so that opened parts stay open. */
 export function whenChanged(show) {
   let last;
   return (value) => {

@@ -1,4 +1,4 @@
-// JSON whose numbers may be longer than a double holds: those are kept as they were written, as
+// JSON with numbers that may be longer than a double holds: those are kept as they were written, as
 // raw JSON. Arithmetic reads any number by `numberOf`, text is made of any value by `textOf`.
 
 // Only then may a number lose something: many digits, or an exponent of three.

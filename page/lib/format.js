@@ -17,7 +17,7 @@ const YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", 
 /** Milliseconds since 1970, or null. */
 export const instant = (time) => (time ? Date.parse(time) : null);
 
-/** `format` for a number, a dash for what is none. */
+/** `format` for a number, a dash for any other value. */
 const figured = (format) => (value) => {
   const known = numberOf(value);
   return Number.isFinite(known) ? format(known) : "–";
@@ -67,7 +67,7 @@ export function clock(time) {
   return `${(date.getFullYear() === now.getFullYear() ? DAY : YEAR).format(date)}, ${at}`;
 }
 
-/** Three decimals of a second behind the clock, for what happens close together. */
+/** Three decimals of a second behind the clock, for events close together. */
 export const precise = (time) =>
   `${clock(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 

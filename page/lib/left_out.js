@@ -33,7 +33,7 @@ export class LeftOut {
     return valueIn(data[0], this.place);
   }
 
-  /** The same before and after it is loaded: views are drawn anew only for what has changed. */
+  /** The same before and after it is loaded: views are drawn again only for changed parts. */
   toJSON() {
     return this.place;
   }
@@ -59,7 +59,7 @@ function holderOf(run, { node_exec_id: id, field, pin, name, index }) {
   return index === undefined ? [values, key, false] : [values?.[key], index, false];
 }
 
-/** What an entry of the journal says of it. */
+/** The text of a journal entry about it. */
 function valueIn(event, { field, pin }) {
   if (event.type === "graph.created") return event[field];
   if (event.execution_data === undefined) return event.data;

@@ -1,4 +1,4 @@
-// What a view starts ends with it: everything hangs on the signal of the view's AbortController.
+// The work that a view starts ends with it: all of it hangs on the signal of the view's AbortController.
 
 /** Call `work` now and every `pause` milliseconds, not while the tab is hidden, never twice at once. */
 export function every(pause, signal, work) {

@@ -16,7 +16,7 @@ export function namesLoaded() {
   return loading;
 }
 
-/** "AITextGeneratorBlock" as "AI Text Generator"; an id that nobody named is shortened. */
+/** "AITextGeneratorBlock" as "AI Text Generator"; an id without a name is shortened. */
 export function blockName(id) {
   return readable(blocks.get(id)?.name ?? shortId(id));
 }

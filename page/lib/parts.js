@@ -8,7 +8,7 @@ import { LABELS } from "./statuses.js";
 
 const SHOWN = 2_000; // characters of a value before "show all"
 
-/** A dot whose form tells the status too, and its name. */
+/** A dot with a form for each status, and its name. */
 export function pill(status) {
   return h(
     "span",
@@ -91,7 +91,7 @@ export const notice = (...text) => h("p", { class: "notice" }, ...text);
 
 export const empty = (...text) => h("div", { class: "empty" }, ...text);
 
-/** What went wrong, in place of what should be here; the frame brings that when the server is back. */
+/** An error in place of the content; the frame loads that when the server is back. */
 export function failure(error, what) {
   if (error.status === 0) dispatchEvent(new Event("server-away"));
   if (error instanceof Problem && error.isMissing)
@@ -140,7 +140,7 @@ export const cell = (label, ...children) => h("td", { "data-label": label }, ...
 export const figure = (label, ...children) =>
   h("td", { "data-label": label, class: "figure" }, ...children);
 
-/** Something said once at the edge of the page. */
+/** A message shown once at the edge of the page. */
 export function say(text, kind = "") {
   const toast = h("div", { class: `toast ${kind}` }, text);
   document.getElementById("toasts").append(toast);

@@ -23,7 +23,7 @@ export const ALLOWED_FROM = {
 
 /** As people read them. */
 export const LABELS = {
-  __proto__: null, // what was found may be called anything
+  __proto__: null, // the status found may have any name
   INCOMPLETE: "Incomplete",
   QUEUED: "Queued",
   RUNNING: "Running",

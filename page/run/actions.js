@@ -1,5 +1,5 @@
-// What may be done with a run, by the transition table. Each action is a command like any other
-// producer's: the rules decide, and their answer is told.
+// Actions on a run, by the transition table. Each action is a command like any other
+// producer's: the rules decide, and the outcome is shown.
 
 import { Problem, send } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
@@ -99,7 +99,7 @@ async function confirmed(question, detail, yes, command, kind) {
   return false;
 }
 
-/** Send and tell what became of it; true when it was applied. */
+/** Send it and show the outcome; true when it was applied. */
 async function told(command) {
   try {
     const { outcome, reason, detail } = await send(command);

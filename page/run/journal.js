@@ -1,4 +1,4 @@
-// What happened to a run, entry by entry; goes on by itself once the end is reached.
+// The journal of a run, entry by entry; it follows live events once the end is reached.
 
 import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";

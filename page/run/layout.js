@@ -1,6 +1,6 @@
 // Where the nodes of a graph stand: a column per step of the way from left to right, the rows so
 // that links cross little. Nodes come in the order in which the run reached them; a link against
-// that order closes a loop and moves nobody.
+// that order closes a loop and moves no node.
 
 const ROUNDS = 4;
 
@@ -22,7 +22,7 @@ export function layered(ids, links) {
   return columns;
 }
 
-/** Sort a column by where its neighbours stand, on average; who has none keeps its place. */
+/** Sort a column by where its neighbours stand, on average; a node without any keeps its place. */
 function arrange(column, columns, neighbours) {
   const place = new Map(
     columns.flatMap((one) => one.map((id, index) => [id, (index + 0.5) / one.length])),

@@ -1,8 +1,8 @@
-// Who gave what to whom. Links between nodes are not stored, so they are told from the values: a
+// Links between steps. They are not stored, so they are derived from the values: a
 // step's input came from the one node that gave out exactly this value before. Where no node did,
 // or several, no link is drawn.
 
-const TELLING = 3; // characters; shorter values are too common to tell anything
+const TELLING = 3; // characters; shorter values are too common to be evidence
 const COMPARED = 20_000; // values; beyond them it would take too long
 
 /** `{links: [{from, to}], isPartial}` between node ids. */

@@ -56,7 +56,7 @@ export class RunState {
     );
   }
 
-  /** What the run gave out: the `value`s that its OUTPUT steps were given, by their `name`. */
+  /** The outputs of the run: the `value`s that its OUTPUT steps were given, by their `name`. */
   outputs() {
     if (!this.isMoved) return this.firstOutputs;
     const outputs = bare();
@@ -101,7 +101,7 @@ export function statsOf(stored) {
 
 /**
  * A step of a snapshot. `given` and `emitted` are its values before moderation, null where the
- * snapshot has only what moderation put in their place.
+ * snapshot has only the replacements by moderation.
  */
 function taken(step) {
   const { cleared_inputs: inputs, cleared_outputs: outputs } = step.stats ?? {};
@@ -204,7 +204,7 @@ export function childOf({ stats }) {
   return typeof id === "string" && RUN_ID.test(id) ? id : null;
 }
 
-/** The text of what went wrong with a run or step, or null. */
+/** The text of the error of a run or step, or null. */
 export function errorOf({ stats }) {
   const error = stats?.error;
   if (error === null || error === undefined || error === "") return null;

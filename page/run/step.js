@@ -1,4 +1,4 @@
-// One step beside the run: its times, what went in and what came out.
+// One step beside the run: its times, inputs and outputs.
 
 import { fill, h } from "../lib/dom.js";
 import { numberOf, textOf } from "../lib/exact.js";

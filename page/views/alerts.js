@@ -1,4 +1,4 @@
-// What the alerts have found: open ones first, then what is over. Acknowledged and silenced here.
+// Alerts: open ones first, then closed ones. They are acknowledged and silenced here.
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";

@@ -1,4 +1,4 @@
-// One block: its windows against the ones before, the last hour, what goes wrong and in which runs.
+// One block: its windows against the ones before, the last hour, its errors and their runs.
 
 import { get } from "../lib/api.js";
 import { minutesChart } from "../lib/charts.js";

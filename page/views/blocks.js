@@ -179,7 +179,7 @@ function paint(row, block) {
   );
 }
 
-/** What a server without a tally can tell: the last day, counted from the rows when asked. */
+/** The figures of a server without a tally: the last day, counted from the rows on request. */
 async function showDay(place, signal) {
   try {
     const { data } = await get("/v1/blocks/errors", { min_executions: 1 }, { signal });

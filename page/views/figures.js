@@ -24,7 +24,7 @@ export const rateOf = ({ ended, failed } = {}) =>
 export const callerRateOf = ({ ended, caller_failed } = {}) =>
   rateOf({ ended, failed: caller_failed ?? 0 });
 
-/** A rate with what it is made of in its title, and how loud it is. `span` names the window. */
+/** A rate with its counts in the title, and its prominence. `span` names the window. */
 export function rate(window = {}, span = "") {
   const value = rateOf(window);
   const level = value === null ? "none" : value >= WORST ? "worst" : value >= BAD ? "bad" : "";

@@ -34,7 +34,7 @@ export async function show(root, { signal }) {
   );
   await every(POLL, signal, async () => {
     const diagnostics = get("/v1/diagnostics", {}, { signal });
-    diagnostics.catch(() => null); // told by each part that needs it
+    diagnostics.catch(() => null); // reported by each part that needs it
     const workers = get("/v1/workers", {}, { signal });
     workers.catch(() => null);
     await Promise.all(
@@ -99,7 +99,7 @@ async function hazards(signal) {
 async function showServers(place, signal, _, workers) {
   const answer = await fetch("/readyz", { signal });
   const { status, ...servers } = await answer.json();
-  // Only an answer that Kafka is away says so: another failure may be of this request alone.
+  // Only such an answer means that Kafka is unavailable: another error may be of this request alone.
   const kafka = await workers.then(
     () => true,
     (error) => (error.status === 503 ? false : null),

@@ -1,4 +1,4 @@
-// Records that fail each time they are applied, and what waits behind them.
+// Records that fail each time they are applied, and the records that wait behind them.
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";

@@ -1,4 +1,4 @@
-// What would have to be gone through after a mishap: topics and lag, dead letters, refusals.
+// The data for a recovery: topics and lag, dead letters, refusals.
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";

@@ -1,4 +1,4 @@
-// One run: what it is and may become, its steps in time and as a graph, its values, its journal.
+// One run: its status and actions, its steps in time and as a graph, its values, its journal.
 // Opens with the feed's snapshot and moves with its events.
 
 import { get } from "../lib/api.js";
@@ -27,7 +27,7 @@ const TABS = {
   children: "Children",
 };
 const DRAWING = 150; // milliseconds between two drawings
-const MOST_COUNTED = 250; // runs whose steps one request counts
+const MOST_COUNTED = 250; // runs that one request counts the steps of
 
 export async function show(root, { id, parameters, signal }) {
   const page = pageOf(id, parameters, signal);
@@ -103,7 +103,7 @@ function pageOf(id, parameters, signal) {
     else page.state = new RunState(run);
     document.title = `${graphName(run.graph_id, run.graph_version)} · execstream`;
     draw();
-    // What a tab has read before may be older than this state, and no event tells the rest.
+    // The content that a tab has read before may be older than this state, without an event since.
     journal.catchUp();
     if (tabs.current === "refusals") refusals.load();
     if (tabs.current === "children") open.children();

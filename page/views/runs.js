@@ -122,7 +122,7 @@ function filtersOf(parameters) {
 
 const address = (filters, change) => link("runs", { ...filters, ...change });
 
-/** What the API is asked for, without the statuses. */
+/** The query to the API, without the statuses. */
 function scope({ user_id, graph_id, since }) {
   const from = since && new Date(Date.now() - parseInt(since, 10) * UNITS[since.at(-1)]);
   return { user_id, graph_id, created_time_gte: from && from.toISOString() };
@@ -302,7 +302,7 @@ function pager(filters, page) {
   );
 }
 
-/** Show the stored steps of `rows` (by run id), which no event tells. */
+/** Show the stored steps of `rows` (by run id), which no event contains. */
 export async function countSteps(rows, signal) {
   if (!rows.size) return;
   const asked = { graph_exec_id: [...rows.keys()] };
@@ -360,7 +360,7 @@ function fillFigures(row, run) {
   setText(cost, money(run.stats?.cost));
 }
 
-/** What the producer of an ended run reported of its steps, where the stored ones are others. */
+/** The steps that the producer of an ended run reported, where the stored ones differ. */
 export function reportedOtherwise({ status, stats, steps }) {
   if (!isEnded(status) || !stats || !steps?.is_complete) return null;
   const [ended, failed] = [stats.node_exec_count, stats.node_error_count].map(numberOf);

@@ -1,4 +1,4 @@
-// Folds each run of the file named first and writes what the page then shows to the second one.
+// Folds each run of the first file and writes the page's state of it to the second one.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { parse } from "../page/lib/exact.js";
