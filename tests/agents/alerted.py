@@ -12,6 +12,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from execstream.storage.redis.channels import alert_channel
+from tests.contract_validation import is_valid
 from tests.orders import Orders
 from tests.worker import QUICK, Installation, Worker, until
 
@@ -38,7 +39,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(*refusals: int) -> AsyncIterator[Receiver]:
-    """A webhook on a port of its own."""
+    """A webhook on a port of its own, whose requests must be valid by the schema."""
     receiver = Receiver(list(refusals))
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
@@ -49,6 +50,7 @@ async def receiving(*refusals: int) -> AsyncIterator[Receiver]:
     receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     try:
         yield receiver
+        assert [body for _, body in receiver.requests if not is_valid("alert", body)] == []
     finally:
         await runner.cleanup()
 

@@ -68,6 +68,13 @@ def test_graphs_of_the_package(bare: Environment) -> None:
     assert json.loads(told.out)["written"] > 0
 
 
+def test_schemas_of_the_package(bare: Environment) -> None:
+    """They are made from its types, and equal those of the checkout."""
+    told = bare.execstream("schema", "event")
+    assert told.code == 0, told.err
+    assert told.out == (ROOT / "docs" / "schemas" / "event.json").read_text(encoding="utf-8")
+
+
 def test_what_is_imported(bare: Environment) -> None:
     """The client comes from the environment, without anything that only servers need."""
     told = bare.evaluate(
