@@ -1,4 +1,4 @@
-"""The figures of `bench/apply_cpu.py`: costs, ratios of pairs, and how far to trust them."""
+"""The figures of `bench/apply_cpu.py`: costs, ratios of pairs, and their uncertainty."""
 
 import json
 import math

@@ -37,7 +37,7 @@ def picture(rates: list[Rate], splits: list[Split], latency: list[dict[str, Any]
 
 
 def _panel(parts: list[str], y: int, title: str, lines: Iterable[list[str]]) -> int:
-    """Add a title and its bars; where the next panel begins."""
+    """Add a title and its bars; return the beginning of the next panel."""
     parts.append(f'<text x="8" y="{y + 26}" font-weight="bold">{escape(title)}</text>')
     y += GAP
     for line in lines:

@@ -96,7 +96,7 @@ def _cpu_table(rounds: dict[str, list[Round]]) -> Iterator[str]:
 
 
 def aims_table() -> Iterator[str]:
-    """The aims, and how far they are met."""
+    """The aims, and the figures reached."""
     saved = compared()
     rounds = saved["figures"]["rounds"] if saved else {}
     if not {"everything", "apply", "B4J"} <= rounds.keys():

@@ -60,7 +60,7 @@ select newest, source_partition, block_id, 1, 0, 1, 0, 0, 100, 5, 7, '{"300": 1}
 
 
 async def preload(place: Installation, count: int) -> Counter[str]:
-    """Put the events of simulated runs on the topic; how many there are of each kind."""
+    """Put the events of simulated runs on the topic; return the number of each kind."""
     runs: dict[str, Run] = {}
     offsets: Counter[int] = Counter()
     kinds: Counter[str] = Counter()

@@ -32,7 +32,7 @@ async def emit(
     raw: Annotated[bool, Parameter(negative="")] = False,
     _json: Json = False,  # it is always JSON
 ) -> int:
-    """Send commands, one JSON object per line, and print how many Kafka has.
+    """Send commands, one JSON object per line, and print the number that Kafka has.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`execstream offsets`: where consumers are in their topics, and going on where these changed."""
+"""`execstream offsets`: positions of consumers in their topics, and moves after these changed."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

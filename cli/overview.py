@@ -88,7 +88,7 @@ class Overviewer:
         )
 
     def _rates(self, commands: Mapping[str, int]) -> tuple[dict[str, float] | None, float | None]:
-        """Commands per second since the look before, and how long ago that was."""
+        """Commands per second since the last look, and the seconds since then."""
         now = time.monotonic()
         before, self._before = self._before, (now, dict(commands))
         if before is None:

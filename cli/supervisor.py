@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 
 class Child(NamedTuple):
     """A process that is kept running: `execstream` with `arguments`, and `variables` beside those
-    of the settings. `number`: which of its role, where there are several."""
+    of the settings. `number`: its number within the role, if there are several.
+    """
 
     role: str
     arguments: tuple[str, ...]
@@ -160,7 +161,7 @@ def _log_file(logs: Path, child: Child) -> Path:
 
 
 def end_with_supervisor() -> None:
-    """In a child: have SIGTERM sent to this process once its supervisor is gone."""
+    """Have SIGTERM sent to this process, a child, once its supervisor is gone."""
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is not None:
         end_with(int(supervisor))

@@ -1,4 +1,4 @@
-"""`execstream verify`: whether all that is stored and published follows from the journal."""
+"""`execstream verify`: check that stored and published data follow from the journal."""
 
 from typing import Annotated
 

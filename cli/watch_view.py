@@ -24,7 +24,7 @@ LAG = 1_000  # records that are worth one
 
 
 class View:
-    """Draws the newest overview; `trouble`: why there is none newer."""
+    """Draws the newest overview; `trouble`: the reason why there is none newer."""
 
     def __init__(self, seen: Overview) -> None:
         self.trouble = ""

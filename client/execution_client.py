@@ -229,7 +229,7 @@ class ExecutionClient(Writing):
 
 
 def _record(command: AnyCommand, reply_to: str | None) -> tuple[bytes, bytes]:
-    """Key and value, whether right or wrong."""
+    """Key and value, right or wrong."""
     if isinstance(command, Command):
         typed = replace(command, reply_to=reply_to or command.reply_to)
         return str(typed.key).encode(), exact_json.encode(typed)

@@ -275,7 +275,7 @@ class Writing(ABC):
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> int:
-        """Move those steps of a run that may move; how many did."""
+        """Move those steps of a run that may move; return their number."""
         applied = await self._effect(
             "node.update_many",
             (at, command_id, timeout),

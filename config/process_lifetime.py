@@ -10,7 +10,9 @@ PARENT_POLL = 1.0  # seconds
 
 
 def begin_in_pool(parent: int) -> None:
-    """In a process of a pool that `parent` made: Ctrl-C is for that one, and this ends with it."""
+    """Prepare a process of a pool that `parent` made: Ctrl-C is for that one, and this ends with
+    it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
 

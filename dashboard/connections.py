@@ -227,7 +227,7 @@ class _Timer:
 
 
 def _max_connections() -> int:
-    """The number that the limit of open files allows."""
+    """The number of connections that the limit of open files allows."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - RESERVED_FILES
     return max(1, min(MAX_CONNECTIONS, allowed))

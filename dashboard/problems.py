@@ -137,7 +137,7 @@ def _telling(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Res
 
 
 async def _disconnected(_: Request, __: Exception) -> Response:
-    """For the metrics alone: the client has gone."""
+    """The answer is for the metrics alone: the client has gone."""
     return problem(HTTPStatus.BAD_REQUEST, "The body ended before it was complete.")
 
 

@@ -67,7 +67,7 @@ class Server:
         self._server = _Uvicorn(self._app)
 
     async def run(self) -> bool:
-        """Serve until `stop`, or until it cannot continue; whether it was `stop`."""
+        """Serve until `stop`, or until it cannot continue; return whether it was `stop`."""
         await self._server.serve([self._socket])
         return self._server.started and not self._has_failed
 

@@ -64,7 +64,7 @@ def note(path: Path, running: Mapping[int, Signals]) -> None:
 
 
 def end_orphans(path: Path) -> int:
-    """End the noted processes that still run, with their children; return how many it were."""
+    """End the noted processes that still run, with their children; return their number."""
     orphans = _noted_and_alive(path)
     families = [member for process, _ in orphans for member in family_of(process.pid)]
     for process, stop_signal in orphans:

@@ -18,7 +18,7 @@ from pathlib import Path
 PIP = (sys.executable, "-u", "-m", "pip", "--disable-pip-version-check", "--no-input")
 POLL = 0.5  # seconds between looks at which packages are there
 LINES_OF_A_FAILURE = 20
-EVERY = 10  # packages, where the output is no terminal
+EVERY = 10  # packages, where the output is not a terminal
 COLUMNS = 70
 
 _PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)

@@ -11,7 +11,7 @@ class RateLimiter:
         self._due = 0.0  # the loop's time of the next record
 
     def burst(self, most: int) -> int:
-        """Return how many records may go at once: those of a tenth of a second, at least one."""
+        """Return the number of records that may go at once: a tenth of a second's, at least one."""
         return min(most, max(1, int(self._rate / 10))) if self._rate else most
 
     async def wait(self, count: int) -> None:

@@ -37,9 +37,9 @@ class Receipt(NamedTuple):
     """The result of redriving a letter.
 
     Attributes:
-        partition, offset: where the record is now.
+        partition, offset: the new position of the record.
         outcome: applied, duplicate, refused, dead or unknown.
-        reason: why it was refused, or is dead again.
+        reason: of the refusal, or of the new dead letter.
         dead_letter_id: the letter that it is now, if it is dead again.
     """
 

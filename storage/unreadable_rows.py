@@ -52,7 +52,9 @@ UNKNOWN_CELL = Cell("")
 
 
 class UnreadableRow(Fatal):
-    """A stored row cannot be read. `subject`: its table, or its run; `cell`: where it is wrong."""
+    """A stored row cannot be read. `subject`: its table, or its run; `cell`: the place of the
+    fault.
+    """
 
     def __init__(self, table: str, error: BaseException) -> None:
         self._explain(table, f"`{table}`", "--all", error, UNKNOWN_CELL)

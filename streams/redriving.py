@@ -80,8 +80,9 @@ def is_omitted(reason: str, size: int) -> bool:
 
 
 def unread_offsets(letter: Letter) -> range:
-    """The offsets of the records that `letter` stands for, where they were not unpacked; else
-    none."""
+    """The offsets of the records that `letter` stands for, if they were not unpacked; empty
+    otherwise.
+    """
     if letter.reason is not DeadReason.BATCH_TOO_LARGE or letter.value:
         return range(0)
     detail = letter.detail

@@ -89,7 +89,9 @@ def _ends_of_items(items: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 
 
 def _item_marker(items: list[tuple[bytes, bytes]], missing: int) -> tuple[bytes, bytes]:
-    """An item among `items`; where all of them are arrays, as pins with their values, so is it."""
+    """An item for a marker among `items`; an array if all of them are arrays, as pins with their
+    values.
+    """
     are_arrays = all(value.startswith(b"[") for _, value in items)
     return _encode(left_out(missing, "items")), b"[]" if are_arrays else b"null"
 

@@ -80,7 +80,7 @@ class Run:
         return steps[cursor] if cursor < len(steps) else None
 
     def running_steps(self) -> Iterator[Step]:
-        """In the order in which they were added."""
+        """The running steps, in the order in which they were added."""
         return (s for s in self.steps.values() if s.status is ExecutionStatus.RUNNING)
 
     def erase(self) -> None:

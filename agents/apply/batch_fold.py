@@ -177,7 +177,7 @@ class _Folder:
         )
 
     def fold(self, commands: list[Command | Dead | SetAside]) -> int:
-        """Fold `commands`; return how many there was room for."""
+        """Fold `commands` as far as there is room; return the number folded."""
         outcomes, is_bounded = self.folded.outcomes, self.folded.is_bounded
         count = 0
         for record, command in zip(self.part.records, commands, strict=True):

@@ -1,9 +1,9 @@
 """Republish events that earlier owners of a partition committed and may not have published.
 
-The last event in the partition of the events topic shows how far publishing came, and the stored
-position does where that topic has been emptied. Never given up half way: new events of the
-assignment wait for it, for a later event must not overtake an earlier one. Reading is tried again,
-publishing is not: a send that fails ends the process.
+The last event in the partition of the events topic shows the end of publishing, and the stored
+position does where that topic has been emptied. Republishing is never given up half way: new events
+of the assignment wait for it, because a later event must not overtake an earlier one. Reading is
+tried again, publishing is not: a send that fails ends the process.
 """
 
 from collections import deque

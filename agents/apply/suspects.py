@@ -142,8 +142,9 @@ class Suspects:
             yield
 
     async def begin(self, batch: Batch) -> bool:
-        """Note where assignments begin, of which `batch` is the first; whether one of them finds
-        its partition where another worker has left off with this batch in hand."""
+        """Note the assignments that begin with `batch`; return whether one of them begins at an
+        offset at which other workers ended with this batch in hand.
+        """
         begun = {
             part.owned.number: part.expected for part in batch if part.owned not in self._begun
         }

@@ -181,7 +181,7 @@ class Forwarder:
         return await recall(await self._session.get(), self._views, missing)
 
     async def _refresh_blocks(self) -> None:
-        """Look the kinds of blocks up again; while Postgres is unavailable, the old ones do."""
+        """Look the kinds of blocks up again; the old ones stay while Postgres is unavailable."""
         if time.monotonic() - self._blocks_known_at < BLOCKS_AGE:
             return
         self._blocks_known_at = time.monotonic()

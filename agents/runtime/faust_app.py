@@ -317,7 +317,7 @@ class App(faust.App):
     def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
         self.buffers: dict[str, PartitionBuffer] = {}
         self.refusal: str | None = (
-            None  # why nothing is read, where that is for an operator to mend
+            None  # the reason for reading nothing, if an operator has to mend it
         )
         self.fetching = fetching
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -345,7 +345,7 @@ class App(faust.App):
         return self.topic(buffer.topic, schema=Passthrough(), acks=False)
 
     async def hint(self, buffer: PartitionBuffer) -> None:
-        """Commit to Kafka how far we are: for tools that show lag, nothing reads it back."""
+        """Commit our positions to Kafka: for tools that show lag, nothing reads them back."""
         if buffer.owned and not self.rebalancing:
             consumer = cast(Consumer, self.consumer)
             await consumer._commit({part.tp: part.done for part in buffer.owned.values()})

@@ -10,7 +10,7 @@ TASKS_PATIENCE = 1.0  # seconds, as Faust has it
 
 
 class TableManager(FaustTableManager):
-    """For apps that declare all tables before they start."""
+    """Waits of apps that declare all tables before they start."""
 
     async def on_start(self) -> None:
         await self._update_channels()

@@ -1,4 +1,4 @@
-"""Kafka: whether a broker answers, and whether its topics are those of topics.yaml.
+"""Kafka: a broker answers, and its topics are those of topics.yaml.
 
 Kafka reports neither its version nor its time, so neither is checked.
 """

@@ -1,4 +1,4 @@
-"""Consumers: whether those that have records to read move on."""
+"""Consumers: those that have records to read make progress."""
 
 import asyncio
 from collections import defaultdict

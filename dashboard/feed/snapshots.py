@@ -25,7 +25,7 @@ class Snapshot:
     SNAPSHOT_VALUE are left out.
 
     Attributes:
-        position: where the frame that was sent last is from.
+        position: of the frame that was sent last.
     """
 
     def __init__(

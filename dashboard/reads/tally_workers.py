@@ -17,7 +17,9 @@ PATIENCE = 2.0  # seconds for a worker to answer
 
 
 def tally_urls(settings: Settings) -> Sequence[str]:
-    """URLs of the workers; when the settings do not name them, one at its port of this machine."""
+    """URLs of the workers; when the settings do not name them, the one at the tally's port of this
+    machine.
+    """
     if settings.tally_urls is not None:
         return settings.tally_urls.split(",")
     return [f"http://127.0.0.1:{settings.tally_port}"] if settings.tally_port else []

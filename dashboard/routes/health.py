@@ -53,7 +53,7 @@ class Alive(Identified):
 class Ready(Identified):
     """Readiness to serve requests. Without Redis the feed is slower, and that is all.
 
-    `reasons`: why a server cannot be used, or only read.
+    `reasons`: the cause by server that cannot be used, or only read.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""Routes of how far everything has come: topics and lag, completeness, workers."""
+"""Routes of progress: topics and lag, completeness, workers."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress

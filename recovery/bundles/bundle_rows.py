@@ -110,8 +110,9 @@ def _raw(text: str | None) -> Raw | UnsetType:
 async def write_runs(
     connection: asyncpg.Connection, topic: str, entries: Iterable[EntryLine]
 ) -> int:
-    """Fold entries, run by run and each in order, into rows; how many runs there were. Those that
-    cannot be read are left out, and noted."""
+    """Fold entries, run by run and each in order, into rows; return the number of runs. Unreadable
+    ones are left out, and noted.
+    """
     write_set, runs = WriteSet(), 0
     for _, group in groupby(entries, key=attrgetter("graph_exec_id")):
         lines = list(group)

@@ -207,7 +207,7 @@ def read_bundle(file: Path) -> list[AnyLine]:
 
 
 async def replay_bundle(settings: Settings, file: Path, schema: str) -> int:
-    """Fold the journal of a bundle into `schema`, which is made; how many runs it has now."""
+    """Fold the journal of a bundle into `schema`, which is made; return its number of runs."""
     lines = read_bundle(file)
     await migrate(settings.postgres, schema)
     async with (

@@ -94,7 +94,7 @@ class GraphLine(Line, tag="graph", kw_only=True):
 
 
 class EndLine(Line, tag="end", kw_only=True):
-    """Closes a bundle. `lines`: how many came before."""
+    """Closes a bundle. `lines`: the number of lines before."""
 
     version: int
     lines: int

@@ -34,7 +34,7 @@ class Redaction:
     """Redacts values below keys that match a pattern; and secrets in other values.
 
     Attributes:
-        found: how many values were redacted, by path.
+        found: the number of redacted values, by path.
         looks_at_values: whether pairs, shapes of secrets, and secrets that were found once are
             redacted, too.
     """

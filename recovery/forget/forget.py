@@ -103,8 +103,9 @@ async def forget(
 async def _erase(
     db: asyncpg.Pool, producer: Producer, topic: str, user_id: str, run_id: str, partition: int
 ) -> str | None:
-    """Why the run was not deleted; None when it was. `partition`: where its commands belong, which
-    its producer may have chosen in a way of its own."""
+    """Return why the run was not deleted; None when it was. `partition`: that of its commands,
+    which its producer may have chosen in a way of its own.
+    """
     command = DeleteGraph(
         id=uuid7(),
         at=datetime.now(UTC).isoformat(),

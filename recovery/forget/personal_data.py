@@ -91,7 +91,7 @@ async def runs_to_erase(db: asyncpg.Pool, user_id: str) -> list[tuple[str, int]]
 
 
 async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
-    """Delete all rows about them but those of runs; how many, by kind."""
+    """Delete all rows about them except those of runs; return the numbers, by kind."""
     deleted = {}
     async with db.acquire() as connection, connection.transaction():
         for name, places in _DELETIONS.items():

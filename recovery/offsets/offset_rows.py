@@ -76,7 +76,7 @@ update consumer_offset c set next_offset = b.begin, epoch = epoch + 1
 
 
 async def skip_to(pool: asyncpg.Pool, consumer: str, topic: str, begins: Mapping[int, int]) -> None:
-    """Have `consumer` go on at `begins`, by partition, where it is not that far."""
+    """Move `consumer` to `begins`, by partition, where it is below."""
     await pool.execute(_SKIP, consumer, topic, list(begins), list(begins.values()))
 
 

@@ -32,7 +32,8 @@ select (select max(version) from {live}.migration), (select max(version) from {n
 
 
 async def lock(connection: asyncpg.Connection, live: str, new: str, topic: str) -> dict[int, int]:
-    """Stop all commits into `live` until the transaction ends; where `apply` is in `topic` then.
+    """Stop all commits into `live` until the transaction ends; return the positions of `apply` in
+    `topic` then.
 
     Raises NotExchangeable when the versions of the schemas differ.
     """
@@ -124,8 +125,8 @@ async def exchange(
 ) -> None:
     """Give each schema the other's name, after `lock` and in the same transaction.
 
-    `events` is the topic of events, and `first` its first offsets: where a tally begins to read
-    that never ran.
+    `events` is the topic of events, and `first` its first offsets, at which a tally begins that
+    never ran.
     """
     names = {"live": quoted(live), "new": quoted(new), "aside": quoted(f"{live}_aside")}
     for row in await connection.fetch(_OTHERS, names["live"], _REBUILT, names["new"]):

@@ -73,7 +73,7 @@ update dead_letter n set key = l.key, value = l.value, headers = l.headers
 
 
 async def settle_kept(connection: asyncpg.Connection, live: str) -> KeptJudgements:
-    """Copy the values of dead letters that only `live` has; how many judgements were kept."""
+    """Copy the values of dead letters that only `live` has; return the number of judgements."""
     reasons = {"too_large": DeadReason.TOO_LARGE, "batch_too_large": DeadReason.BATCH_TOO_LARGE}
     await connection.execute(_VALUES.format(live=quoted(live), **reasons))
     counts = KeptJudgements()

@@ -130,7 +130,7 @@ async def _prove(
 
 
 def _bounds(topic: str, at: dict[int, LivePosition], ours: dict[int, int]) -> list[Bound]:
-    """None when both sides are at the same offsets."""
+    """The bounds of the comparison; empty when both sides are at the same offsets."""
     if all(place.next_offset == ours.get(p, 0) for p, place in at.items()):
         return []
     ends = {p: min(place.next_offset, ours.get(p, 0)) for p, place in at.items()}

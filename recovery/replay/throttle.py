@@ -1,4 +1,4 @@
-"""Giving way to the live side: where cores are short while it applies commands, the processes of a
+"""Yielding to the live side: where cores are short while it applies commands, the processes of a
 rebuild take turns, and rest after each.
 
 Their niceness does not apply to Postgres' work for them. On two cores, two of them at once made the
@@ -36,7 +36,7 @@ class Cores:
         self._ran, self._waited = self._read()
 
     def are_short(self) -> bool:
-        """Since this was last asked."""
+        """The answer covers the time since the last call."""
         ran, waited = self._read()
         more, longer = ran - self._ran, waited - self._waited
         self._ran, self._waited = ran, waited

@@ -175,7 +175,7 @@ class Republishing:
 async def spans_of(
     connection: asyncpg.Connection, settings: Settings, begin: Point, until: Point
 ) -> tuple[dict[int, tuple[int, int]], dict[int, Reach]]:
-    """Which sources are meant, by partition, and how far the schema is."""
+    """The chosen range of sources by partition, and the positions of the schema."""
     reach = await reaches(connection, settings.topic_prefix + COMMANDS.name)
     first = await sources_at(connection, begin, reach, dict.fromkeys(reach, 0))
     ends = {number: one.end for number, one in reach.items()}

@@ -1,1 +1,1 @@
-"""`execstream verify`: whether everything that is stored and published follows from the journal."""
+"""`execstream verify`: check that stored and published data follow from the journal."""

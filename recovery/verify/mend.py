@@ -77,7 +77,7 @@ async def _mend_runs(
 
 
 async def _rewrite(connection: asyncpg.Connection, run_ids: list[str]) -> int:
-    """Recompute rows of `run_ids` from their current journals; how many could be."""
+    """Recompute rows of `run_ids` from their current journals; return their number."""
     piece = Piece()
     async for row in entries_of(connection, run_ids):
         piece.add(row)

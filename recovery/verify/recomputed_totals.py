@@ -1,4 +1,4 @@
-"""Totals recomputed from the log, and how much of the log is left to recompute them from.
+"""Totals recomputed from the log, and the part of the log that is left for it.
 
 Everything runs in one transaction of isolation repeatable_read; its end drops the recomputed
 totals.

@@ -74,7 +74,7 @@ _ADD_ENTRY = "insert into journal select * from {record}"
 
 
 async def replace_entries(connection: asyncpg.Connection, rows: Sequence[Differing]) -> int:
-    """Rewrite entries of the journal as expected; how many are."""
+    """Rewrite entries of the journal as expected; return their number."""
     for statement in (_TAKE_ENTRY, _ADD_ENTRY):  # one may have the key of another
         for row in rows:
             await connection.execute(
@@ -161,7 +161,7 @@ _COUNTS = frozenset(
 
 async def mend_total(connection: asyncpg.Connection, row: Differing) -> bool:
     """Correct a total that may have changed since it was read: counts by the difference, other
-    columns only if unchanged since. Whether it was mended.
+    columns only if unchanged since. Returns whether it was mended.
     """
     table, columns = row.table, list(row.expected or row.found or {})
     if row.expected is None:

@@ -1,4 +1,4 @@
-"""Soundness of journals: whether an entry can follow the earlier ones under the rules.
+"""Soundness of journals: entries that cannot follow the earlier ones under the rules.
 
 Asked of journals that may have been changed by other hands, before `fold.evolve` sees the entry.
 """

@@ -70,7 +70,7 @@ class Parting:
     Attributes:
         command_id: of the first command with another outcome; `type` is its type.
         was: its outcome under the rules in force; `would_be`: under the other table.
-        commands: how many have another outcome.
+        commands: the number with another outcome.
     """
 
     command_id: str

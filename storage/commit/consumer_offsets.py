@@ -52,8 +52,9 @@ _CLAIM = "select * from claim($1, $2, $3, $4)"
 async def claim(
     connection: asyncpg.Connection, consumer: str, topic: str, earliest: Mapping[int, int]
 ) -> list[asyncpg.Record]:
-    """Take the partitions of `earliest` over; their rows. Where nothing is stored, the position
-    begins at the given offset."""
+    """Take the partitions of `earliest` over; return their rows. Where nothing is stored, the
+    position begins at the given offset.
+    """
     rows: list[asyncpg.Record] = await connection.fetch(
         _CLAIM, consumer, topic, list(earliest), list(earliest.values())
     )

@@ -86,7 +86,7 @@ class Attempt:
 
     Attributes:
         takeovers: take-overs in a row that found it at the same offset, this one included.
-        tries: how often the record there was tried alone.
+        tries: number of tries of the record there alone.
     """
 
     takeovers: int

@@ -57,8 +57,8 @@ class _StepChange(Struct, gc=False):
 class WriteSet:
     """Collects while a batch is folded; `build_rows` makes the rows.
 
-    `begun`: how many runs began, by their day and the day on which the broker appended the record
-    that created them, which is None where it is unknown.
+    `begun`: the number of runs that began, by their day and the day on which the broker appended
+    the record that created them, which is None where it is unknown.
     """
 
     entries: list[Row] = field(default_factory=list)

@@ -45,13 +45,12 @@ async def partition_for(db: asyncpg.Pool, command: Command) -> int | None:
 
 
 async def at_its_run(db: asyncpg.Pool, record: Redriven) -> Redriven:
-    """`record`, bound for the partition of the run that its key names, where there is such a
-    run."""
+    """Return `record`, bound for the partition of the run that its key names, if it exists."""
     run_id = parse_id((record.key or b"").decode(errors="replace"))
     found = await db.fetchval(_PARTITION, run_id)
     return record if found is None else record._replace(partition=found)
 
 
 async def count_foreign(connection: asyncpg.Connection) -> int:
-    """Return how many of the NEWEST runs are on another partition than that of their key."""
+    """Count those of the NEWEST runs that are on another partition than that of their key."""
     return sum(is_foreign(*row) for row in await connection.fetch(_NEWEST))

@@ -1,4 +1,4 @@
-"""Cursors: where a page of runs ended, as a text that callers hand back unread."""
+"""Cursors: the end of a page of runs, as a text that callers return unread."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime

@@ -137,7 +137,7 @@ async def get_graph_executions_paginated(
     created_time_gte: datetime | None = None,
     created_time_lte: datetime | None = None,
 ) -> GraphExecutionsPaginated:
-    """A numbered page of a user's runs, newest first, and how many there are.
+    """A numbered page of a user's runs, newest first, and their number.
 
     The deeper the page, the longer it takes: `list_graph_executions` does not have that flaw.
     """

@@ -42,7 +42,7 @@ def alert_channel(prefix: str) -> str:
 
 
 def wake_up_channel(prefix: str) -> str:
-    """The channel that gets one message per batch of events: how many events it held."""
+    """The channel that gets one message per batch of events: the number of its events."""
     return f"{prefix}{_EXECUTION_PUBLISHED}"
 
 

@@ -10,5 +10,5 @@ def update_schema() -> Described:
 
 
 def published_schema() -> Described:
-    """Describe the messages of the channel `execution_published`: how many events there were."""
+    """Describe the messages of the channel `execution_published`: the number of events."""
     return Described({"type": "integer", "minimum": 1}, {})

@@ -117,7 +117,7 @@ class RedisPositions:
         return places
 
     async def skip_to(self, begins: Mapping[int, int]) -> None:
-        """Go on at `begins`, by partition, where it is known to be less far."""
+        """Move to `begins`, by partition, where the known position is below."""
         for partition, place in (await self.load()).items():
             if place.next_offset < (begin := begins.get(partition, 0)):
                 await self._redis.hset(self.key, str(partition), str(begin))
@@ -134,7 +134,7 @@ class RedisPositions:
         await self._rehearsal(keys=[self.key, self._wake_up], args=[channel])
 
     async def publish(self, publications: Sequence[Publication]) -> int:
-        """Publish the messages and move the positions, all or nothing; how many events that were.
+        """Publish the messages and move the positions, all or nothing; return the number of events.
 
         When the answer gets lost (a `RedisError` or `OSError`), calling again is safe.
         """

@@ -73,8 +73,9 @@ async def plan_retention(db: asyncpg.Pool, before: date) -> list[Day]:
 
 
 async def trim_day(db: asyncpg.Pool, day: date, at: datetime) -> int | None:
-    """Let go of `day`; how many runs it had. None when it must stay after all, or when writers do
-    not let us in within seconds: then nothing has changed."""
+    """Drop `day`; return its number of runs. None when it must stay after all, or when writers hold
+    the locks for seconds: then nothing has changed.
+    """
     try:
         async with db.acquire() as connection, connection.transaction():
             await connection.execute(f"set local lock_timeout = '{LOCK_PATIENCE}'")

@@ -69,7 +69,7 @@ BY_TIME = (
     _total("user_day", "day", "source_partition", "user_id"),
     _total("block_error", "hour", "source_partition", "block_id", "fingerprint"),
 )
-# With the totals by time that they are the sums of.
+# Totals of all time, with the totals by time that they are the sums of.
 OF_ALL_TIME = {
     _total("block_total", "source_partition", "block_id"): _BLOCK_MINUTES,
     _total("node_total", "source_partition", "graph_id", "node_id"): _NODE_DAYS,

@@ -1,8 +1,8 @@
 """Aggregation of events into additions to the totals: pure, without knowledge of earlier events.
 
 Every total is a sum over events, so a batch of them is a set of differences, and the same
-differences come out however events are cut into batches. Whether an event was counted before is
-for the caller to know (`source`). Rows are by source partition: partitions never meet on one.
+differences come out however events are cut into batches. The caller has to know which events were
+counted before (`source`). Rows are by source partition: partitions never meet on one.
 
 Which figure counts an event, and in which minute or day (`docs/contract.md`, section 5):
 

@@ -84,7 +84,7 @@ def _checked(pattern: str) -> str:
 
 
 def _ways(pattern: str) -> int:
-    """In how many ways `pattern` can match at one place, at most."""
+    """The largest number of ways in which `pattern` can match at one place."""
     ways, before, branches = 1, "", [1]
     for token in _TOKEN.finditer(pattern):
         this = token[0]

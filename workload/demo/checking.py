@@ -34,7 +34,7 @@ from execstream.workload.simulation import Sent, read_lines
 
 RUNS_AT_ONCE = 50
 MOST_LISTED = 20  # differences per partition
-POLL = 0.2  # seconds between looks how far the processes are
+POLL = 0.2  # seconds between looks at the progress of the processes
 
 _PLACE = """
 select next_offset, base from consumer_offset

@@ -34,7 +34,7 @@ class Outcomes(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Outcomes of all commands so far, and how far that is: the next offset by partition."""
+    """Outcomes of all commands so far, and the next offset by partition."""
 
     outcomes: Outcomes
     places: Offsets

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class _Applying:
-    """A command being applied, its place, and how many events it has given so far."""
+    """A command being applied, its place, and its number of events so far."""
 
     command: Command
     partition: int

@@ -20,7 +20,7 @@ class BadGraphError(ValueError):
 
 @dataclass(frozen=True)
 class Node:
-    """`emits`: how many values a step of it gives on each linked output pin."""
+    """`emits`: the number of values that a step of it gives on each linked output pin."""
 
     id: str
     block_id: str

@@ -32,7 +32,7 @@ _decode_keys = msgspec.json.Decoder(_Keys).decode
 
 
 def write_lines(file: Path, records: Iterable[Sent]) -> int:
-    """Write the values, one a line; returns how many."""
+    """Write the values, one a line; return their number."""
     written = 0
     with file.open("wb") as lines:
         for record in records:

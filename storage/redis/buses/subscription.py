@@ -13,7 +13,9 @@ SILENCE = 5.0  # seconds without a message until Redis is asked whether it is st
 
 
 class Subscription:
-    """For one reader. Raises redis' ConnectionError (or another RedisError) when it is cut off."""
+    """It is for one reader. Raises redis' ConnectionError (or another RedisError) when it is cut
+    off.
+    """
 
     def __init__(self, redis_url: str, channel: str, *, is_pattern: bool) -> None:
         self._redis = open_redis(redis_url)

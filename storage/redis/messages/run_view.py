@@ -263,7 +263,8 @@ class RunView:
 
     def _interface_steps(self, block_types: BlockTypes) -> tuple[list[StepView], int]:
         """Steps of interface blocks that have begun, in the order in which readers see them: of
-        each block the first and the last. Second, how many are left out."""
+        each block the first and the last; and the number of those left out.
+        """
         found: list[StepView] = []
         missing = 0
         for block_id in block_types:

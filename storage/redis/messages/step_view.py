@@ -44,7 +44,7 @@ class Values:
         return len(self._kept)
 
     def add(self, value: Raw) -> int:
-        """Append `value`; how many bytes more are kept now."""
+        """Append `value`; return the growth in bytes."""
         kept = self._kept
         kept.append(value)
         if len(kept) <= 2 * self._ends:
@@ -53,7 +53,7 @@ class Values:
         return len(value) - len(kept.pop(self._ends))
 
     def keep(self, ends: int) -> int:
-        """Keep fewer values from now on; how many bytes that frees."""
+        """Keep fewer values from now on; return the bytes freed."""
         self._ends = ends
         between = slice(ends, max(len(self._kept) - ends, ends))
         dropped = self._kept[between]
@@ -62,7 +62,7 @@ class Values:
         return sum(map(len, dropped)) + VALUE_BYTES * len(dropped)
 
     def shed(self, cap: int) -> int:
-        """Shorten values to `cap` bytes; how many bytes that frees."""
+        """Shorten values to `cap` bytes; return the bytes freed."""
         before = sum(map(len, self._kept))
         self._kept = [_shortened(value, cap) for value in self._kept]
         return before - sum(map(len, self._kept))
@@ -120,7 +120,7 @@ class StepView:
     _items: dict[str, Raw] | None = None
 
     def add_input(self, pin: str, value: Raw) -> int:
-        """Take the value of an input pin; how many bytes more the step takes now."""
+        """Take the value of an input pin; return the growth in bytes."""
         self._items = None
         freed = 0
         if (dropped := self.inputs.make_room()) is not None:
@@ -130,7 +130,7 @@ class StepView:
         return len(value) + VALUE_BYTES - freed
 
     def add_output(self, pin: str, value: Raw) -> int:
-        """Append a value of an output pin; how many bytes more the step takes now."""
+        """Append a value of an output pin; return the growth in bytes."""
         freed = 0
         values = self.outputs.get(pin)
         if values is None:
@@ -172,7 +172,7 @@ class StepView:
         return (self.queue_time is None, self.queue_time or self.add_time, self.added_seq)
 
     def shed(self, cap: int) -> int:
-        """Shorten values to `cap` bytes each; how many bytes that frees."""
+        """Shorten values to `cap` bytes each; return the bytes freed."""
         self._items = None
         freed = sum(values.shed(cap) for values in self.outputs.values())
         for pin, value in self.inputs.items():
