@@ -132,12 +132,21 @@ def examples() -> dict[str, dict[str, Any]]:
 
 
 def mutations(command: dict[str, Any]) -> Iterator[bytes]:
-    """The command without each of its fields, and with each of them replaced by every value."""
-    for name in command:
-        others = {other: value for other, value in command.items() if other != name}
-        yield encoded(others)
+    """The command without each of its fields, and with each of them replaced by every value; and so
+    with the fields of its starting node."""
+    yield from _mutated(command)
+    if "starting_nodes" in command:
+        others = encoded({**command, "starting_nodes": ["@"]})
+        for node in _mutated(command["starting_nodes"][0]):
+            yield others.replace(b'"@"', node)
+
+
+def _mutated(fields: dict[str, Any]) -> Iterator[bytes]:
+    for name in fields:
+        others = encoded({other: value for other, value in fields.items() if other != name})
+        yield others
         for value in (value for pool in POOLS for value in pool):
-            yield encoded(others)[:-1] + b"," + json.dumps(name).encode() + b":" + value + b"}"
+            yield others[:-1] + b"," + json.dumps(name).encode() + b":" + value + b"}"
 
 
 def test_single_mutations() -> None:
