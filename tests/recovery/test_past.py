@@ -1,4 +1,4 @@
-"""Looking back: `show --as-of`, `list --as-of`, `diff` and `explain`, as people run them."""
+"""Point-in-time reads: `show --as-of`, `list --as-of`, `diff` and `explain`, by the program."""
 
 from datetime import timedelta
 from typing import Any
