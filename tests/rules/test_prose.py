@@ -1,7 +1,8 @@
 """Wording: plain technical English, measured by habits that it does not have.
 
-Counts are per 10,000 words of docstrings and comments, and of manuals without their code blocks.
-The limits are the counts of the day on which they were set, rounded up. They only ever fall.
+Counts are per 10,000 words of docstrings and comments, of texts of more than four words in the code
+(messages, help, statements), and of manuals without their code blocks. The limits are the counts
+of the day on which they were set, rounded up. They only ever fall.
 """
 
 import ast
@@ -9,7 +10,7 @@ import io
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,10 +26,12 @@ HABITS = {
 }
 LIMITS = {
     "code": {"what": 2.0, "tell, say": 1.0, "who": 7.0},
+    "texts": {"what": 23.0, "tell, say": 15.0, "who": 8.0},
     "manuals": {"what": 5.0, "tell, say": 3.0, "who": 6.0},
 }
 FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
 MOST_FRAGMENTS = 1.0  # percent of docstrings
+FEW_WORDS = 4  # of a name, a key or a format
 PROGRAMS = (
     *MODULES,
     *(one for room in ("bench", "docs", "ops") for one in (ROOT / room).rglob("*.py")),
@@ -50,14 +53,45 @@ def comments() -> Iterator[str]:
         yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
 
 
+def code() -> Iterator[str]:
+    yield from docstrings()
+    yield from comments()
+
+
+def texts() -> Iterator[str]:
+    """String literals of more than four words that are not docstrings."""
+    for file in PROGRAMS:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        documentation = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, DOCUMENTED) and isinstance(node.body[0], ast.Expr)
+        }
+        yield from (
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documentation
+            and len(_words(node.value)) > FEW_WORDS
+        )
+
+
 def manuals() -> Iterator[str]:
     for file in MANUALS:
         yield re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def rates(texts: Iterator[str]) -> dict[str, float]:
+KINDS: dict[str, Callable[[], Iterator[str]]] = {"code": code, "texts": texts, "manuals": manuals}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def rates(found: Iterator[str]) -> dict[str, float]:
     """Occurrences of each habit per 10,000 words."""
-    words = Counter(word for text in texts for word in re.findall(r"[a-z']+", text.lower()))
+    words = Counter(word for text in found for word in _words(text))
     total = sum(words.values())
     return {habit: 1e4 * sum(words[word] for word in of) / total for habit, of in HABITS.items()}
 
@@ -65,10 +99,7 @@ def rates(texts: Iterator[str]) -> dict[str, float]:
 @pytest.mark.parametrize("kind", LIMITS)
 def test_habits_do_not_come_back(kind: str) -> None:
     """No habit is more frequent than on the day on which its limit was set."""
-    texts = (
-        manuals() if kind == "manuals" else (one for it in (docstrings(), comments()) for one in it)
-    )
-    found = rates(texts)
+    found = rates(KINDS[kind]())
     assert {habit: rate for habit, rate in found.items() if rate > LIMITS[kind][habit]} == {}
 
 
