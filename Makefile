@@ -26,7 +26,7 @@ test: $(READY) ## Runs the tests on real servers
 	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
-	$(BIN)/pytest tests/rules tests/model --numprocesses 2
+	$(BIN)/pytest tests/rules tests/model -m "not attacks" --numprocesses 2
 
 test-install: $(READY) ## Builds the wheel and sdist and tries them in clean environments
 	$(BIN)/pytest -m install tests/install
@@ -35,7 +35,7 @@ test-upgrade: $(READY) ## Continues a state directory of the release before with
 	$(BIN)/pytest -m upgrade tests/upgrade
 
 test-attacks: $(READY) ## Sends every field of every command at its extremes and known attacks, and plants unreadable rows
-	$(BIN)/pytest -m attacks tests/attacks --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m attacks tests/attacks tests/model --numprocesses 2 --dist loadfile
 
 attacks: $(READY) ## The same, one after the other, on an idle machine: fails when others wait for long
 	EXECSTREAM_TEST_STANDSTILLS=1 $(BIN)/pytest -m attacks tests/attacks --capture=no

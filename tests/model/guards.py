@@ -37,44 +37,92 @@ def explore_reading(off: str | None = None) -> Explored:
 
 ONCE, RESENT = Scope((1, 2), 1), Scope((1, 1), 1)
 TWO, SWAP = Scope((1, 2), 2), Scope((1, 2), 2, swaps=True)
+SWAP_ALONE = Scope((1, 2), 1, swaps=True)
 # Two commands, the first of them sent twice; a refused one and no command; a swap; saving.
 WHOLE = (Scope((1, 2, 1), 2), Scope((0, -1), 2), SWAP, Scope((1,), 3, saves=True))
 
 
+SIMULATION = "the simulation"
+WAITED = "tests/recovery/test_swap.py::test_whatever_waited_for_a_swap_owns_nothing"
+
+
 class Guard(NamedTuple):
-    """A guard, and the scope in which its counterexample is found; None: that of `reading`."""
+    """A guard, and the scope in which its counterexample is found; None: that of `reading`.
+    `killer`: what notices when the code is without it; None: nothing but the checker."""
 
     name: str
     meaning: str
     scope: Scope | None = None
+    killer: str | None = SIMULATION
 
 
 GUARDS = (
     Guard("epoch", "a commit moves the offset for the owner of the epoch only", ONCE),
     Guard("expected offset", "a commit moves the offset from where it is expected only", ONCE),
-    Guard("one transaction", "offset and rows are written together", ONCE),
+    Guard("one transaction", "offset and rows are written together", ONCE, killer=None),
     Guard("claim order", "the statement that raises the epoch reads the position", ONCE),
     Guard("ids of commands", "an `id` that was applied before is a duplicate", RESENT),
     Guard("states dropped", "cached states go when the partition does", TWO),
-    Guard("giving up", "a worker that is fenced off gives the partition up", SWAP),
-    Guard("claiming anew", "a worker that is fenced off and still assigned claims again", SWAP),
+    Guard("giving up", "a worker that is fenced off gives the partition up", SWAP_ALONE),
+    Guard(
+        "claiming anew", "a worker that is fenced off and still assigned claims again", SWAP_ALONE
+    ),
     Guard("publishing after the commit", "events go out after the commit", ONCE),
     Guard("order of sends", "one batch of a partition at a time, in order", ONCE),
     Guard("end at a failed send", "a send that fails ends the process", ONCE),
-    Guard("acknowledged position", "the published position follows acknowledgements", ONCE),
+    Guard(
+        "acknowledged position",
+        "the published position follows acknowledgements",
+        ONCE,
+        killer="tests/agents/test_republish.py::test_the_position_follows_what_is_said",
+    ),
     Guard("republishing", "a new owner publishes the events that its predecessors have not", ONCE),
     Guard("republishing first", "new events wait for republishing", ONCE),
-    Guard("dropping repeats", "readers drop events that are not above the last source", ONCE),
-    Guard("lock of the swap", "no commit comes between the catching up and the swap", SWAP),
-    Guard("catching up", "the rebuild ends exactly where the live schema does", SWAP),
-    Guard("epoch of the old schema", "a commit that waited for the lock is fenced off", SWAP),
-    Guard("epochs apart", "a claim that waited gets an epoch that no other owner has", SWAP),
-    Guard("epoch of the new schema", "epochs go on above those of the live schema", SWAP),
+    Guard(
+        "dropping repeats",
+        "readers drop events that are not above the last source",
+        ONCE,
+        killer="tests/agents/test_bridge_to_redis.py::test_what_comes_again_is_not_told_again",
+    ),
+    Guard(
+        "lock of the swap",
+        "no commit comes between the catching up and the swap",
+        SWAP_ALONE,
+        killer=WAITED,
+    ),
+    Guard(
+        "catching up",
+        "the rebuild ends exactly where the live schema does",
+        SWAP_ALONE,
+        killer=None,
+    ),
+    Guard(
+        "epoch of the old schema",
+        "a commit that waited for the lock is fenced off",
+        SWAP_ALONE,
+        killer=None,
+    ),
+    Guard(
+        "epochs apart",
+        "a claim that waited gets an epoch that no other owner has",
+        SWAP,
+        killer=WAITED,
+    ),
+    Guard(
+        "epoch of the new schema",
+        "epochs continue above those of the live schema",
+        SWAP,
+        killer=WAITED,
+    ),
     Guard("stamp", "records fetched before the last seek are dropped"),
-    Guard("base", "a fetch that went on above the expected offset is no hole"),
+    Guard("base", "a fetch that continued above the expected offset is not a hole"),
     Guard("seek back", "records lost on the way are fetched again"),
     Guard("trimming", "records read before are cut off"),
-    Guard("check of holes", "a hole below the first record of the topic ends the worker"),
+    Guard(
+        "check of holes",
+        "a hole below the first record of the topic ends the worker",
+        killer="tests/faults/test_positions.py::test_retention_overtakes_a_worker",
+    ),
 )
 # Without these the invariants hold all the same: they save repeats, which readers drop.
 THRIFTY = {
@@ -88,11 +136,22 @@ def found(guard: Guard) -> Explored:
     return guard.scope.explore(guard.name) if guard.scope else explore_reading(guard.name)
 
 
+def row(guard: Guard) -> str:
+    """Guard, violated invariant, length of the counterexample, and what notices in the code."""
+    violation = found(guard).violation
+    name, steps = (violation.invariant, len(violation.trace)) if violation else ("nothing", 0)
+    killer = guard.killer or "—"
+    test = killer if killer == SIMULATION or guard.killer is None else f"`{killer.split('::')[1]}`"
+    return f"| {guard.name} | {guard.meaning} | {name} | {steps} | {test} |"
+
+
+HEAD = (
+    "| guard | which means | without it | steps | and in the code noticed by |",
+    "| --- | --- | --- | --: | --- |",
+)
+
+
 def table() -> Iterator[str]:
-    """Guard, violated invariant and length of the counterexample, as rows of Markdown."""
-    yield "| guard | which means | without it | steps |"
-    yield "| --- | --- | --- | --: |"
-    for guard in GUARDS:
-        violation = found(guard).violation
-        cells = (violation.invariant, len(violation.trace)) if violation else ("nothing", 0)
-        yield f"| {guard.name} | {guard.meaning} | {cells[0]} | {cells[1]} |"
+    """The rows of all guards, in Markdown."""
+    yield from HEAD
+    yield from map(row, GUARDS)

@@ -27,6 +27,7 @@ MODELLED = {
     "revoke": ("agents.runtime.faust_app:Consumer.on_partitions_revoked",),
     "fold": ("agents.apply.batch_fold:fold_batch", "agents.apply.state_loading:load_states"),
     "commit": ("storage.commit.write_set:commit", "agents.apply.pipeline:Applier._emit"),
+    "leave": ("agents.apply.pipeline:Applier._commit",),
     "fenced": ("agents.apply.pipeline:Applier._give_up",),
     "answer lost": (
         "agents.apply.suspects:Suspects.guard",
@@ -263,6 +264,8 @@ class Protocol:
             at = w.folded.expected if w.folded else w.next
             again = w._replace(commit=None, cache=NOTHING, folded=None, next=at)
             yield _step(s, "fenced", i, again)
+        if not owns and b.status == SENT:  # it was not sent yet
+            yield _step(s, "leave", i, _sent(w._replace(commit=None)))
         if s.faults and done:  # it is sent again by an owner, and left to the next one by others
             again = w._replace(commit=b._replace(status=SENT) if owns else None)
             yield _fault(s, "answer lost", i, again)

@@ -3,11 +3,15 @@ clients.
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
+
+import asyncpg
+import pytest
 
 from execstream.devstack import Addresses
 from execstream.recovery.replay.cut_over import exchange, lock
-from execstream.storage.commit.consumer_offsets import claim
+from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.connections import READ, REPLAY, connection
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.topics import COMMANDS, EVENTS
@@ -97,35 +101,42 @@ async def _applied(place: Installation, count: int) -> bool:
     return bool((found or 0) >= count)
 
 
-async def test_a_claim_that_waited_for_a_swap_owns_nothing(
-    stack: Addresses, tmp_path: Path
-) -> None:
-    """It raises the epoch in the schema that was, and no later owner in the live one gets the
-    same: their commits would take each other's for their own that was made before."""
+async def test_whatever_waited_for_a_swap_owns_nothing(stack: Addresses, tmp_path: Path) -> None:
+    """A commit is fenced off in the schema that was. A claim raises an epoch there, and no later
+    owner in the live one gets the same: their commits would take each other's for their own."""
     async with installation(stack, tmp_path) as place:
         async with place.worker():
             await place.put(simulated(100, seed=6))
             await place.drained()
         live, schema = place.settings.schema_, f"{place.settings.schema_}_new"
-        topic = place.topic(COMMANDS.name)
+        postgres, topic = place.settings.postgres, place.topic(COMMANDS.name)
         await replayed(place, schema)
         earliest = dict.fromkeys(range(COMMANDS.partitions), 0)
         for _ in range(5):  # more take-overs than the replay has made
-            await claim(place.db, "apply", topic, earliest)
+            [claimed, owned, *_] = await claim(place.db, "apply", topic, earliest)
+        at = owned["next_offset"]
+        move = OffsetCommit(1, at, owned["epoch"], at + 1, -1, -1).row()
         async with (
-            connection(place.settings.postgres, live, READ) as zombie,
-            connection(place.settings.postgres, "public", REPLAY) as swapping,
+            connection(postgres, live, READ) as claiming,
+            connection(postgres, live, READ) as committing,
+            connection(postgres, "public", REPLAY) as swapping,
         ):
             async with swapping.transaction():
                 await lock(swapping, live, schema, topic)
-                waiting = asyncio.ensure_future(claim(zombie, "apply", topic, earliest))
-                await until(lambda: place.db.fetchval(_WAITS, zombie.get_server_pid()))
+                commit = asyncio.ensure_future(committing.fetchval(_ADVANCE, topic, [move]))
+                late = asyncio.ensure_future(claim(claiming, "apply", topic, {0: 0}))
+                for one in (claiming, committing):
+                    await until(partial(place.db.fetchval, _WAITS, one.get_server_pid()))
                 await exchange(swapping, live, schema, place.topic(EVENTS.name), earliest)
-            fenced = {(row["partition"], row["epoch"]) for row in await waiting}
+            with pytest.raises(asyncpg.PostgresError, match="fenced"):
+                await commit
+            [zombie] = await late
         for _ in range(3):
-            rows = await claim(place.db, "apply", topic, earliest)
-            assert fenced.isdisjoint((row["partition"], row["epoch"]) for row in rows)
+            [row, *_] = await claim(place.db, "apply", topic, earliest)
+            assert row["epoch"] != zombie["epoch"]
+            assert row["epoch"] > claimed["epoch"] + 1  # also before these claims
         await drop(place.db, schema)
 
 
+_ADVANCE = "select advance('apply', $1, $2)"
 _WAITS = "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1"

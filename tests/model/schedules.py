@@ -1,0 +1,107 @@
+"""Schedules of the real code: `python -m tests.model.schedules [SEED] [SCHEDULES]`.
+
+What a schedule with faults leaves must be what one without leaves: rows, outcomes and events.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+from structlog.testing import capture_logs
+
+from execstream.agents.apply import pipeline, state_loading
+from execstream.agents.apply.batch_fold import fold_batch
+from execstream.agents.apply.suspects import Suspects
+from execstream.agents.runtime import partition_buffer, tasks
+from execstream.storage.commit.write_set import WriteSet
+from execstream.streams.state import Run
+from tests.model.actors import Line, acting
+from tests.model.simulation import FAULTS, Clock, Failed, World
+
+
+async def _commit(line: Line, consumer: str, topic: str, moves: Any, rows: WriteSet) -> None:
+    await line.process.turn()
+    line.process.world.committed(line.process, moves[0], rows)
+
+
+async def _load_runs(line: Line, wanted: Sequence[str], **_: Any) -> dict[str, Run]:
+    await line.process.turn()
+    return line.process.world.memory.runs(wanted)
+
+
+def _fold(folded: Any, *arguments: Any) -> None:
+    fold_batch(folded, *arguments)
+    process = acting.get()
+    process.world.follow("fold", process, f" to {folded.batch[0].next_offset}")
+
+
+async def _commit_owned(self: pipeline.Applier, folded: Any) -> bool:
+    is_done = await commit_owned(self, folded)
+    if not is_done:
+        process = acting.get()
+        process.world.left(process, folded.batch[0])
+    return is_done
+
+
+async def _begin(*_: Any) -> bool:
+    return False  # nobody died of a batch
+
+
+def _crash_on_error(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        acting.get().world.ended(acting.get(), error)
+
+
+def _crash(reason: str, **context: Any) -> None:
+    raise Failed(f"{reason} {context}")
+
+
+commit_owned = pipeline.Applier._commit
+PATCHES: tuple[tuple[Any, str, Any], ...] = (
+    (pipeline, "commit", _commit),
+    (pipeline, "fold_batch", _fold),
+    (pipeline.Applier, "_commit", _commit_owned),
+    (Suspects, "begin", _begin),
+    (state_loading, "load_runs", _load_runs),
+    (tasks, "_crash_on_error", _crash_on_error),
+    (partition_buffer, "crash", _crash),
+)
+
+
+def lived(seed: int, faults: int = FAULTS, off: str | None = None) -> World:
+    """The world after a schedule; raises Failed or NotEnabled."""
+    with ExitStack() as stack:
+        stack.enter_context(capture_logs())
+        for owner, name, value in PATCHES:
+            stack.enter_context(patch.object(owner, name, value))
+        world = World(seed, faults, off)
+        with asyncio.Runner(loop_factory=Clock) as runner:
+            runner.run(world.run())
+    return world
+
+
+def simulate(seed: int, off: str | None = None) -> World:
+    """A schedule with faults; Failed when it leaves anything else than one without."""
+    world, calm = lived(seed, off=off), lived(seed, faults=0)
+    if (world.memory.facts(), world.reader()) != (calm.memory.facts(), calm.topic):
+        raise Failed("the rows or events are not those of a run without faults")
+    return world
+
+
+def main(first: int = 0, schedules: int = 100_000) -> None:
+    """Print progress; end at the first schedule that fails."""
+    for seed in range(first, first + schedules):
+        try:
+            simulate(seed)
+        except Exception:
+            print(f"seed {seed} failed")
+            raise
+        if (seed - first + 1) % 1_000 == 0:
+            print(f"{seed - first + 1:,} schedules, up to seed {seed}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
