@@ -74,7 +74,6 @@ GUARDS = (
         "acknowledged position",
         "the published position follows acknowledgements",
         ONCE,
-        killer="tests/agents/test_republish.py::test_the_position_follows_what_is_said",
     ),
     Guard("republishing", "a new owner publishes the events that its predecessors have not", ONCE),
     Guard("republishing first", "new events wait for republishing", ONCE),

@@ -22,6 +22,7 @@ from tests.model.simulation import Failed
 SCHEDULES = 150  # in which a mutant must be noticed
 
 _add, _send_events, _settle = Publisher.add, Publisher._send_events, Applier._settle
+_publish_partition = Publisher._publish_partition
 
 
 async def _add_at_once(self: Publisher, outbound: Any, _: Any) -> None:
@@ -38,6 +39,12 @@ async def _send_or_not(self: Publisher, producer: Any, outbound: Any) -> Any:
         return await _send_events(self, producer, outbound)
     except KafkaError:
         return outbound.owned.published
+
+
+async def _publish_unacknowledged(self: Publisher, producer: Any, outbound: Any) -> None:
+    if outbound.events:
+        outbound.owned.published = max(outbound.owned.published, outbound.events[-1].place)
+    await _publish_partition(self, producer, outbound)
 
 
 async def _publish_first(self: Applier, folded: Any, foldings: int = 1) -> None:
@@ -80,6 +87,7 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "publishing after the commit": (Applier, "_settle", _publish_first),
     "order of sends": (Publisher, "_send_events", _send_backwards),
     "end at a failed send": (Publisher, "_send_events", _send_or_not),
+    "acknowledged position": (Publisher, "_publish_partition", _publish_unacknowledged),
     "republishing": (RepublisherFromMemory, "republish", _do_nothing_later),
     "republishing first": (Publisher, "add", _add_at_once),
     "stamp": (PartitionBuffer, "receive", _receive_as_newest),

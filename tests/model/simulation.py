@@ -17,7 +17,7 @@ from execstream.agents.runtime.partition_buffer import FetchedRecords, Partition
 from execstream.agents.runtime.partition_buffer import Record as KafkaRecord
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
-from execstream.streams.events import decode_event
+from execstream.streams.events import NOWHERE, decode_event
 from tests.model.actors import MOST_RECORDS, PARTITION, Process
 from tests.model.following import Follower
 from tests.model.memory import Fenced, Memory
@@ -61,6 +61,7 @@ class World:
     off: str | None = None
     topic: list[bytes] = field(default_factory=list)
     gates: list[tuple[Process, asyncio.Future[None]]] = field(default_factory=list)
+    furthest: tuple[int, int] = NOWHERE  # of the events in the topic
     dead: list[Process] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -94,11 +95,15 @@ class World:
         raise Failed(f"no end: {self.follower.trace[-30:]}")
 
     def check(self) -> None:
-        """The model is where the code is."""
+        """The model is where the code is, and nothing counts as published that is not."""
         live, memory = self.follower.state.live, self.memory
         at = (memory.next, memory.epoch, memory.effects())
         if at != (live.next, live.epoch, live.journal):
             raise Failed(f"the model is at {live}, the code at {at}")
+        for process in self.processes:
+            for owned in process.buffer.owned.values():
+                if owned.published > self.furthest:
+                    raise Failed(f"{owned.published} counts as published, not {self.furthest}")
 
     def strikes(self) -> bool:
         """Whether something asked of a server goes wrong."""
@@ -241,6 +246,7 @@ class World:
 
     def told(self, process: Process, values: Sequence[bytes], action: str) -> None:
         self.topic += values
+        self.furthest = max(self.furthest, decode_event(values[-1]).source[1:])
         offsets = dict.fromkeys(decode_event(value).source[1] for value in values)
         for offset in offsets:
             self.follow(action, process)
