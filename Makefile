@@ -35,7 +35,7 @@ test-upgrade: $(READY) ## Continues a state directory of the release before with
 	$(BIN)/pytest -m upgrade tests/upgrade
 
 test-attacks: $(READY) ## Sends every field of every command at its extremes and known attacks, and plants unreadable rows
-	$(BIN)/pytest -m attacks tests/attacks tests/model --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m attacks tests/attacks tests/dashboard tests/model --numprocesses 2 --dist loadfile
 
 attacks: $(READY) ## The same, one after the other, on an idle machine: fails when others wait for long
 	EXECSTREAM_TEST_STANDSTILLS=1 $(BIN)/pytest -m attacks tests/attacks --capture=no

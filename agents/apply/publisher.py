@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -55,6 +55,14 @@ class OutboundRecords:
         return sum([len(one.value or b"") for one in (*self.events, *self.dead_letters)])
 
 
+class _Waiting(NamedTuple):
+    """Records of a batch, to be published after the republishing of their assignment."""
+
+    outbound: Sequence[OutboundRecords]
+    after: Awaitable[Any] | None
+    bytes: int
+
+
 class Publisher:
     """Publishes independently of the commits, and merges the records gathered meanwhile."""
 
@@ -62,26 +70,37 @@ class Publisher:
         self._events = events
         self._dead_letters = dead_letters
         self._phases = phases
-        self._backlog: deque[tuple[Sequence[OutboundRecords], Awaitable[Any] | None, int]] = deque()
+        self._backlog: deque[_Waiting] = deque()
+        self.added = self._acknowledged = 0  # batches since the start
+        self._progress = asyncio.Condition()
         self._bytes = 0  # of values in it, and of those on their way
         self._publishing: asyncio.Task[Any] | None = None
         self._producer = LazyProducer(bootstrap, max_request_size=MAX_REQUEST)
 
     async def add(self, outbound: Sequence[OutboundRecords], after: Awaitable[Any] | None) -> None:
         """Publish `outbound` once `after`, the republishing of their assignment, is through. Waits
-        only when too much has gathered."""
+        only when too much has gathered.
+        """
+        if self._publishing is not None and self._publishing.cancelled():
+            return  # the process ends: the next owner publishes these, and those before them
         size = sum(one.bytes for one in outbound)
-        self._backlog.append((outbound, after, size))
+        self._backlog.append(_Waiting(outbound, after, size))
+        self.added += 1
         self._bytes += size
         if self._publishing is None or self._publishing.done():
             self._publishing = spawn(self._publish_all())
         elif len(self._backlog) > BACKLOG or self._bytes > BACKLOG_BYTES:
-            await self._publishing
+            await self.drain()
 
     async def drain(self) -> None:
         """Wait until everything is acknowledged."""
         while self._publishing is not None and not self._publishing.done():
             await asyncio.wait([self._publishing])
+
+    async def acknowledged(self, count: int) -> None:
+        """Wait until the first `count` batches of all that were `added` are acknowledged."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._acknowledged >= count)
 
     async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
         """Publish at once and wait for the acknowledgements; one call at a time."""
@@ -99,17 +118,22 @@ class Publisher:
 
     async def _publish_all(self) -> None:
         while self._backlog:
+            after = self._backlog[0].after
+            if after is not None:
+                await asyncio.shield(after)
             merged: dict[int, OutboundRecords] = {}
-            merged_bytes = 0
-            while self._backlog:
-                outbound, after, size = self._backlog.popleft()
-                merged_bytes += size
-                if after is not None:
-                    await after
-                for one in outbound:
+            count = size = 0
+            # Records of the next assignment wait for its republishing, which waits for these.
+            while self._backlog and self._backlog[0].after is after:
+                waiting = self._backlog.popleft()
+                count, size = count + 1, size + waiting.bytes
+                for one in waiting.outbound:
                     _merge(merged, one)
             await self.publish(list(merged.values()))
-            self._bytes -= merged_bytes
+            self._bytes -= size
+            async with self._progress:
+                self._acknowledged += count
+                self._progress.notify_all()
 
     async def _publish_partition(
         self, producer: AIOKafkaProducer, outbound: OutboundRecords

@@ -7,7 +7,7 @@ tried again, publishing is not: a send that fails ends the process.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,14 +37,23 @@ class Republisher:
         self._session = session
         self._publisher = publisher
 
-    async def republish(
+    def republish(
         self, owned: Sequence[AssignedPartition], before: Awaitable[Any] | None
-    ) -> None:
-        """Publish the missing events of `owned`, after the republishing `before` is through."""
+    ) -> Coroutine[Any, Any, None]:
+        """Publish the missing events of `owned`, after the republishing `before` is through, and
+        all that this process was given to publish until this call is acknowledged: an event of it
+        that came between two republished ones would hide the second from the next owner.
+        """
         claimed = {part: part.done for part in owned}
+        return self._republish(claimed, before, self._publisher.added)
+
+    async def _republish(
+        self, claimed: dict[AssignedPartition, int], before: Awaitable[Any] | None, added: int
+    ) -> None:
         if before is not None:
             await before
-        published = await self._read(self._last_published, [part.number for part in owned])
+        await self._publisher.acknowledged(added)
+        published = await self._read(self._last_published, [part.number for part in claimed])
         for part, until in claimed.items():
             after = max(published[part.number], part.published)
             await self._republish_one(part, after, until)

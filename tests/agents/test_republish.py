@@ -386,3 +386,44 @@ async def test_news_waits_for_the_republishing_before_it(place: Installation) ->
 
     records = await place._read(EVENTS.name, lambda seen: 0 in seen and seen[0].offset == 5)
     assert [record.value for record in records] == [*[b"earlier"] * 5, b"later"]
+
+
+class Slow(Publisher):
+    """Publishes nothing before `begin` is set; `calls` has what it was to publish, in order."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.begin = asyncio.Event()
+        self.calls: list[str] = []
+
+    async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
+        self.calls += [one.events[0].key.decode() for one in outbound if one.events[0].key]
+        await self.begin.wait()
+
+
+async def test_republishing_waits_for_what_the_same_process_publishes(
+    place: Installation, table: Desk
+) -> None:
+    """An event of an earlier assignment that came between two republished ones would hide the
+    second: the last event of the topic shows the next owner where publishing ended.
+    """
+    orders = Orders()
+    await table.apply(orders.create()._replace(partition=0))
+    [part] = [one for one in table.owned.values() if one.number == 0]
+    slow = publisher(place, Slow)
+    session = Session(place.settings.postgres, place.settings.schema_)
+    assert isinstance(slow, Slow)
+    republisher = Republisher(place.settings.kafka, place.topic(EVENTS.name), session, slow)
+    earlier = OutboundRecords(part, [OutboundRecord((0, 0), b"earlier", b"{}")])
+    later = OutboundRecords(part, [OutboundRecord((9, 0), b"later", b"{}")])
+
+    await slow.add([earlier], None)
+    republished = asyncio.ensure_future(republisher.republish([part], None))
+    await slow.add([later], republished)
+    await asyncio.wait([republished], timeout=1.0)
+    assert slow.calls == ["earlier"]
+    slow.begin.set()
+    await republished
+    await slow.drain()
+    assert slow.calls == ["earlier", orders.run_id, "later"]
+    await session.close()

@@ -69,7 +69,7 @@ async def test_what_is_no_http(server: Server) -> None:
 
 async def test_headers_that_trickle(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for headers does not begin anew with each byte, nor with each connection kept."""
-    monkeypatch.setattr(connections, "HEADERS_WITHIN", 0.5)
+    monkeypatch.setattr(connections, "HEADERS_WITHIN", 2.0)
     for before in (b"", START + b"\r\n"):
         async with connected(server) as (reader, writer):
             writer.write(before)

@@ -15,7 +15,11 @@ from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation
 
-pytestmark = [pytest.mark.usefixtures("worker"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.usefixtures("worker"),
+    pytest.mark.attacks,  # it takes the whole machine for minutes
+    pytest.mark.timeout(300),
+]
 
 MIB = 1024 * 1024
 MOST = 400 * MIB  # of resident memory

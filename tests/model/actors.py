@@ -129,9 +129,9 @@ class RepublisherFromMemory(Republisher):
         super().__init__("", "", Line(process), publisher)  # type: ignore[arg-type]
         self._process = process
 
-    async def republish(self, *arguments: Any) -> None:
+    async def _republish(self, *arguments: Any) -> None:
         _republishing.set(True)
-        await super().republish(*arguments)
+        await super()._republish(*arguments)
 
     async def _dead_letters(self, *_: Any) -> list[Any]:
         return []  # they need not be in order
