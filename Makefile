@@ -23,7 +23,7 @@ demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n
 
 test: $(READY) ## Runs the tests on real servers
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
 	$(BIN)/pytest tests/rules tests/model -m "not attacks" --numprocesses 2

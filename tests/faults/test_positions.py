@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from execstream.agents.runtime.fetch_waits import Fetching
+from execstream.agents.runtime.fetch_waits import IDLE
 from execstream.devstack import Addresses
 from execstream.streams.topics import COMMANDS
 from tests.faults.patience import reached
@@ -134,7 +134,7 @@ async def test_retention_overtakes_a_worker(place: Installation) -> None:
         await drained(place)
         worker.freeze()
         # Until Kafka has answered its last fetch.
-        await asyncio.sleep(4 * Fetching().max_wait / 1000)
+        await asyncio.sleep(4 * IDLE.max_wait / 1000)
         [_, (partition, last)] = await place.put([orders.start(), orders.move("COMPLETED")])
         await delete_records(place, partition, before=last)
         worker.thaw()
