@@ -45,17 +45,29 @@ export async function show(root, { parameters, signal }) {
 
   const rows = new Map();
   const unseen = new Set();
+  const tellUnseen = () => {
+    const count = unseen.size;
+    setText(
+      fresh,
+      filters.cursor ? `${plural(count, "newer run")}: to the top` : `${number(count)} new`,
+    );
+    fresh.hidden = count === 0;
+  };
   let page;
   const draw = whenChanged(() =>
     page.error ? fill(list, failure(page.error, "runs")) : showPage(list, rows, filters, page),
   );
   const load = async () => {
+    list.ariaBusy = "true";
     unseen.clear();
-    fresh.hidden = true;
+    tellUnseen();
     page = await pageOfRuns(filters, signal);
     if (!page) return;
-    list.removeAttribute("aria-busy");
+    list.ariaBusy = null;
     draw(page.data ?? page.error.message);
+    // Those that came while the list was on its way, and are in it.
+    for (const run of page.data ?? []) unseen.delete(run.id);
+    tellUnseen();
     countSteps(rows, signal);
   };
   const recount = async () => {
@@ -89,13 +101,7 @@ export async function show(root, { parameters, signal }) {
       }
       if (!belongs(event, filters)) return;
       unseen.add(event.graph_exec_id);
-      setText(
-        fresh,
-        filters.cursor
-          ? `${plural(unseen.size, "newer run")}: to the top`
-          : `${number(unseen.size)} new`,
-      );
-      fresh.hidden = false;
+      tellUnseen();
     },
   });
   await names;

@@ -75,6 +75,7 @@ async def test_new_runs_wait_behind_a_button(tab: Tab, server: Server, place: In
     await place.drained()
     await tab.open(f"{server.url}/#/runs?user_id={owner}")
     await tab.sees(f"{ROWS} === 1 && document.querySelector('.line').dataset.state === 'live'")
+    await tab.sees("!document.querySelector('.list').ariaBusy")  # not being read again
 
     await place.put([new.create(), old.start()])
 
