@@ -2,6 +2,7 @@
 tables are there before the start, and tasks are waited for by themselves."""
 
 import asyncio
+import logging
 
 import faust
 from faust.tables.manager import TableManager as FaustTableManager
@@ -11,6 +12,8 @@ TASKS_PATIENCE = 1.0  # seconds, as Faust has it
 
 class TableManager(FaustTableManager):
     """Waits of apps that declare all tables before they start."""
+
+    logger = logging.getLogger("faust")  # its level is that of Faust
 
     async def on_start(self) -> None:
         await self._update_channels()
