@@ -271,6 +271,7 @@ CASES = {
     ("retention", "apply"): Case(("",)),
     ("forget",): Case(("--user {evil} --dry-run", "--user {evil}"), (0, 1)),
     ("config", "show"): Case(("",)),
+    ("schema",): Case(("",)),
     ("doctor",): Case(("",), (0, 1)),
     ("quarantine", "list"): Case(("--limit 100",), shows_all=True),
     ("quarantine", "show"): Case(
