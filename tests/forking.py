@@ -1,6 +1,7 @@
 """Processes that begin with the modules of a worker loaded, since these take most of its start."""
 
 import asyncio
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -48,10 +49,10 @@ def fork(
 ) -> ForkedProcess:
     """Run `python -m module arguments` with its output in `log`."""
     log.touch()  # it can be read from now on
-    process = _FORKS.Process(
-        target=_run, args=(module, arguments, environment, log), name=module, daemon=True
-    )
+    process = _FORKS.Process(target=_run, args=(module, arguments, environment, log), name=module)
     process.start()
+    # Not a daemon, which may have no children: a worker rehearses batches in one.
+    atexit.register(process.kill)
     return ForkedProcess(process)
 
 
@@ -62,4 +63,5 @@ def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], l
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
+    sys.modules.pop(module, None)  # of which runpy would warn
     runpy.run_module(module, run_name="__main__", alter_sys=True)
