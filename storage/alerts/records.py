@@ -5,7 +5,7 @@ order of their ids, and each is written together with its change.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,19 +102,27 @@ async def _after_others(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def load_open(connection: asyncpg.Connection) -> dict[str, OpenAlert]:
-    """The open alerts by subject."""
+    """The open alerts by subject, without those whose figures cannot be judged again."""
     rows = await connection.fetch(
         f"select {_COLUMNS}, subject, calm_since from alert where closed_at is null order by id"
     )
-    return dict(
-        readable(
-            rows,
-            lambda row: (
-                row["subject"],
-                OpenAlert(alert=_alert(row), calm_since=row["calm_since"]),
-            ),
-        )
-    )
+    return {row["subject"]: one for row, one in readable(rows, _open_alert)}
+
+
+def _open_alert(row: asyncpg.Record) -> tuple[asyncpg.Record, OpenAlert]:
+    alert = _alert(row)
+    with reading_row(ALERTS.name):
+        # A TypeError tells that one is not a number.
+        _ = [figure > 0 for figure in _judged_by(alert)]
+    return row, OpenAlert(alert=alert, calm_since=row["calm_since"])
+
+
+def _judged_by(alert: Alert) -> Sequence[Any]:
+    """The figures that a judge of the alert compares."""
+    figures = alert.figures
+    if alert.kind == Kind.FAILING:
+        return (figures["threshold"], figures["worst"]["least_rate"])
+    return (figures["at_open"]["seconds"],)
 
 
 # A silence of a subject also covers its next alert, until the time is over.
@@ -192,8 +200,8 @@ returning {_COLUMNS}
 
 async def end_silences(connection: asyncpg.Connection, *, has_webhook: bool) -> None:
     """Publish open alerts whose silence is over."""
-    for row in await connection.fetch(_END_SILENCES):
-        await _add_message(connection, MessageType.CHANGED, _alert(row), has_webhook=has_webhook)
+    for alert in readable(await connection.fetch(_END_SILENCES), _alert):
+        await _add_message(connection, MessageType.CHANGED, alert, has_webhook=has_webhook)
 
 
 # A silenced alert is published on Redis, and not sent to the webhook.

@@ -272,6 +272,29 @@ async def test_the_end_of_a_silence_is_told(place: Installation, tally: Worker) 
     assert [message["type"] for message in told] == ["alert.opened", "alert.changed"]
 
 
+_UNREADABLE = """
+insert into alert (subject, kind, severity, block_id, graph_exec_id, figures, silenced_until)
+select kind || figures, kind, 'warning', 'unreadable', gen_random_uuid(), figures::jsonb, now()
+  from unnest(array['failing', 'stuck']) as kind,
+       unnest(array['{}', 'null', '[1]', '{"threshold": "x", "worst": 1, "at_open": "x"}',
+                    '{"threshold": null, "worst": {}, "at_open": {"seconds": []}}']) as figures
+"""
+
+
+async def test_an_alert_that_cannot_be_read_stops_no_judge(
+    place: Installation, tally: Worker
+) -> None:
+    """Its row is left out and noted; alerts of other blocks are raised, and its worker goes on."""
+    await place.db.execute(_UNREADABLE)
+    await end_steps(place, "other", ["boom"] * 10)
+
+    await until(lambda: _row(place, "block_id = 'other'"))
+
+    assert await place.db.fetchval("select count(*) from alert where closed_at is null") == 11
+    assert tally.is_alive
+    assert [line["subject"] for line in tally.said("unreadable_row")] == ["alert"]
+
+
 async def test_who_is_not_to_blame_has_no_alert(place: Installation, tally: Worker) -> None:
     """Neither the block of forty cancelled runs, nor that of a failed child, nor one with bad input
     from callers has an alert. Their figures show it; the block beside them has its alert.
