@@ -62,7 +62,7 @@ WARN_EVERY = 60.0  # seconds
 MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimated size of the states of runs
 # Each time another worker changed another run of the batch; without a limit, a bug would retry
 # forever.
-_FOLDINGS = 20
+_REFOLDINGS = 20
 
 
 class Applier:
@@ -163,7 +163,7 @@ class Applier:
         """
         async with self._folding:
             return await self._suspects.guard(
-                "load", lambda: self._load_and_fold(batch, decoded), self._reading
+                "load", batch, lambda: self._load_and_fold(batch, decoded), self._reading
             )
 
     async def _load_and_fold(self, batch: Batch, cut: Decoded | None) -> BatchResult | None:
@@ -209,31 +209,40 @@ class Applier:
         except Fault as fault:
             await self._suspects.isolate(folded.batch, fault)
 
-    async def _settle(self, folded: BatchResult, foldings: int = 1) -> None:
-        """Commit, or heed the answer of Postgres; `foldings` of the batch led to `folded`. Raises
-        Fault."""
+    async def _settle(self, folded: BatchResult, refoldings: int = 0) -> None:
+        """Commit, or heed the answer of Postgres; the batch, or one that it is a part of, was
+        folded and sent to Postgres `refoldings` times before. Raises Fault."""
+        attempt = partial(self._commit, folded, is_refolded=refoldings > 0)
         try:
             done = await self._suspects.guard(
-                "commit", lambda: self._commit(folded), self._writing, is_answer
+                "commit", folded.batch, attempt, self._writing, is_answer
             )
         except REFUSALS as error:
-            await self._settle_otherwise(folded.batch, error, foldings)
+            await self._settle_otherwise(folded.batch, error, refoldings)
         else:
             if done:
                 await self._emit(folded)
 
-    async def _commit(self, folded: BatchResult) -> bool:
-        """Commit `folded`; false when it is not ours any more."""
+    async def _commit(self, folded: BatchResult, *, is_refolded: bool) -> bool:
+        """Commit `folded`; false when it is not ours any more.
+
+        The answer to an earlier attempt may have got lost. What a batch that was folded again finds
+        committed is the result of an earlier folding, and only the journal has its events: the
+        partitions are given up, and whoever claims them republishes.
+        """
         if not self._buffer.owns(folded.batch):
             return False
         connection = await self._writing.get()
         await self._days.ensure(connection, folded.write_set.begun)
         with self._phases.timed("commit"):
             async with self._suspects.limit(connection, folded.batch):
-                await commit(
+                was_committed = await commit(
                     *(connection, CONSUMER, self._buffer.topic),
                     *(folded.offset_commits, folded.write_set),
                 )
+        if was_committed and is_refolded:
+            self._give_up(folded.batch)
+            return False
         return True
 
     def _warn_of_foreign(self, runs: int) -> None:
@@ -259,24 +268,24 @@ class Applier:
         if outbound:
             await self._publisher.add(outbound, self.republished)
 
-    async def _settle_otherwise(self, batch: Batch, error: Exception, foldings: int) -> None:
+    async def _settle_otherwise(self, batch: Batch, error: Exception, refoldings: int) -> None:
         if sqlstate(error) == FENCED:
             self._give_up(batch)
-        elif is_stale(error) and foldings < _FOLDINGS:
+        elif is_stale(error) and refoldings < _REFOLDINGS:
             log.info("folded_again", sqlstate=sqlstate(error), records=batch.size)
             FOLDED_AGAIN.inc()
-            await self._again(batch, foldings)
+            await self._again(batch, refoldings)
         elif is_unstorable(error):
             await self._split(batch, error)
         else:
             raise Fault(error)
 
-    async def _again(self, batch: Batch, foldings: int = 0) -> None:
+    async def _again(self, batch: Batch, refoldings: int = 0) -> None:
         """Fold and commit `batch` on reloaded states. Raises Fault."""
         self._cache.clear()
         folded = await self._fold(batch)
         if folded is not None:
-            await self._settle(folded, foldings + 1)
+            await self._settle(folded, refoldings + 1)
 
     async def _split(self, batch: Batch, error: Exception) -> None:
         """Commit `batch` in parts, so that a record refused by Postgres harms no other."""

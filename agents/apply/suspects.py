@@ -107,12 +107,14 @@ class Suspects:
     async def guard(
         self,
         what: str,
+        batch: Batch,
         attempt: Callable[[], Awaitable[Answer]],
         session: Session,
         is_answer: Callable[[Exception], bool] = lambda _: False,
     ) -> Answer:
-        """The answer of `attempt`, which uses `session`, repeated after a pause where that may
-        help. Raises Fault, or an error that `is_answer` knows."""
+        """The answer of `attempt` at `batch`, which uses `session`, repeated after a pause where
+        that may help, and the last time when a probe commit has shown that an outage is over.
+        Raises Fault, or an error that `is_answer` knows."""
         waits = pauses()
         failures = 0
         try:
@@ -126,7 +128,10 @@ class Suspects:
                     failures += 1
                     if self._depth or failures == REPEATS or not is_transient(error):
                         raise Fault(error) from error
+                    fault = Fault(error)
                 await asyncio.sleep(next(waits))
+                if failures == REPEATS - 1:
+                    await self._is_working(batch, fault)
         finally:
             forget_waiting(what)
 

@@ -1,6 +1,7 @@
 """The worker's reactions to commits that fail or have an unknown outcome, on real tables."""
 
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -9,10 +10,12 @@ import asyncpg
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from execstream.agents.apply import batch_fold, state_cache
+from execstream.agents.apply import batch_fold, state_cache, suspects
 from execstream.agents.apply import pipeline as module
+from execstream.agents.apply.probe_commit import probe_commit
 from execstream.agents.runtime import partition_buffer
 from execstream.agents.runtime.metrics import FAR_DATED_RUNS
+from execstream.agents.runtime.partition_buffer import Batch
 from execstream.agents.runtime.retries import is_transient, pauses
 from execstream.devstack import Addresses
 from execstream.storage.commit.write_set import commit
@@ -91,6 +94,53 @@ async def test_a_lost_answer_is_asked_for_again(
 
     assert answers == [False, True]
     await assert_as_told(place)
+
+
+async def test_an_outage_that_swallows_an_answer_loses_no_event(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres fails after a commit and before its answer, until a probe commit succeeds: the batch
+    is found committed as it is, and everything is published once.
+    """
+    probes: list[Batch] = []
+
+    async def probe(session: Session, consumer: str, batch: Batch) -> None:
+        probes.append(batch)
+        await probe_commit(session, consumer, batch)
+
+    monkeypatch.setattr(suspects, "probe_commit", probe)
+    monkeypatch.setattr(module, "commit", _unanswered(lambda: not probes))
+    await place.apply(*life(Orders(), 0), *life(Orders(), 1))
+
+    await assert_as_told(place)
+
+
+async def test_a_part_that_was_committed_before_is_left_to_the_journal(
+    place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers to a commit get lost until its batch is folded again in parts. The parts, which
+    are duplicates now, do not count as committed: the partitions are given up.
+    """
+    calls = itertools.count()
+    monkeypatch.setattr(module, "commit", _unanswered(lambda: next(calls) < suspects.REPEATS))
+
+    await place.apply(*life(Orders(), 0), *life(Orders(), 1))
+
+    assert place.owned == {}
+    await assert_rows_equal(place.db, place.reference)
+    assert not any(place.said.events.values())
+
+
+def _unanswered(is_lost: Callable[[], bool]) -> Callable[..., Awaitable[bool]]:
+    """A commit whose answer gets lost while `is_lost`."""
+
+    async def commit_unanswered(*args: Any) -> bool:
+        answer = await commit(*args)
+        if is_lost():
+            raise ConnectionResetError
+        return answer
+
+    return commit_unanswered
 
 
 async def test_a_killed_connection_is_replaced(place: Desk) -> None:

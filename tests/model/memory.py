@@ -55,13 +55,13 @@ class Memory:
         self.epoch += 1
         return self.next, self.epoch
 
-    def commit(self, move: OffsetCommit, rows: WriteSet) -> None:
-        """As `commit_commands`; raises Fenced or Stale."""
+    def commit(self, move: OffsetCommit, rows: WriteSet) -> bool:
+        """As `commit_commands`: true when it was there already; raises Fenced or Stale."""
         is_at = move.expected == self.next or self.off == "expected offset"
         is_ours = move.epoch == self.epoch or self.off == "epoch"
         if not (is_at and is_ours):
             if is_ours and self.next == move.next:
-                return
+                return True
             raise Fenced
         entries = [dict(zip(_JOURNAL, row, strict=True)) for row in rows.entries]
         known = {(row["graph_exec_id"], row["seq"]) for row in self.journal}
@@ -73,6 +73,7 @@ class Memory:
         self.dead += [row[3] for row in rows.dead_letters]
         tallied = (move.applied, move.duplicate, move.refused, move.dead)
         self.counts = [had + more for had, more in zip(self.counts, tallied, strict=True)]
+        return False
 
     def effects(self) -> tuple[int, ...]:
         """The offsets with an effect, in the order of their commits."""

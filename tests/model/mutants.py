@@ -47,10 +47,10 @@ async def _publish_unacknowledged(self: Publisher, producer: Any, outbound: Any)
     await _publish_partition(self, producer, outbound)
 
 
-async def _publish_first(self: Applier, folded: Any, foldings: int = 1) -> None:
+async def _publish_first(self: Applier, folded: Any, refoldings: int = 0) -> None:
     await self._publisher.add(list(folded.outbound), self.republished)
     folded.outbound.clear()
-    await _settle(self, folded, foldings)
+    await _settle(self, folded, refoldings)
 
 
 async def _do_nothing_later(*_: Any) -> None:

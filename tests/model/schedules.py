@@ -22,9 +22,9 @@ from tests.model.actors import Line, acting
 from tests.model.simulation import FAULTS, Clock, Failed, World
 
 
-async def _commit(line: Line, consumer: str, topic: str, moves: Any, rows: WriteSet) -> None:
+async def _commit(line: Line, consumer: str, topic: str, moves: Any, rows: WriteSet) -> bool:
     await line.process.turn()
-    line.process.world.committed(line.process, moves[0], rows)
+    return line.process.world.committed(line.process, moves[0], rows)
 
 
 async def _load_runs(line: Line, wanted: Sequence[str], **_: Any) -> dict[str, Run]:
@@ -38,8 +38,8 @@ def _fold(folded: Any, *arguments: Any) -> None:
     process.world.follow("fold", process, f" to {folded.batch[0].next_offset}")
 
 
-async def _commit_owned(self: pipeline.Applier, folded: Any) -> bool:
-    is_done = await commit_owned(self, folded)
+async def _commit_owned(self: pipeline.Applier, folded: Any, *, is_refolded: bool) -> bool:
+    is_done = await commit_owned(self, folded, is_refolded=is_refolded)
     if not is_done:
         process = acting.get()
         process.world.left(process, folded.batch[0])

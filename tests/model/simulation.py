@@ -223,9 +223,9 @@ class World:
 
     # ---- what servers are asked ------------------------------------------------------------
 
-    def committed(self, process: Process, move: OffsetCommit, rows: WriteSet) -> None:
+    def committed(self, process: Process, move: OffsetCommit, rows: WriteSet) -> bool:
         try:
-            self.memory.commit(move, rows)
+            was_committed = self.memory.commit(move, rows)
         except Fenced:
             self.follow("fenced", process)
             raise
@@ -233,6 +233,7 @@ class World:
             self.follow("answer lost", process)
             raise ConnectionResetError("the answer got lost")
         self.follow("commit", process)
+        return was_committed
 
     def left(self, process: Process, part: PartitionBatch) -> None:
         """A batch is not ours any more, and was not sent."""
