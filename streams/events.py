@@ -45,6 +45,7 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     user_id: str | Maybe = UNSET
     dry_run: bool = False
     skewed: bool = False
+    imported: str = ""  # one of `streams.imported.Imported`; empty for news
     # of a step
     node_exec_id: str | Maybe = UNSET
     node_id: str | Maybe = UNSET
@@ -110,6 +111,7 @@ def run_event(run: Run, entry: Entry, source: Source) -> Event:
         was=UNSET if entry.was is None else entry.was,
         status=UNSET if entry.status is None else entry.status,
         skewed=entry.detail.skewed,
+        imported=entry.detail.imported,
     )
     if entry.node_exec_id is not None:
         _add_step_fields(event, run, entry)

@@ -53,6 +53,8 @@ class Detail(Struct, frozen=True, omit_defaults=True, kw_only=True):
     execution_data: Raw | UnsetType = UNSET
     # any type: `at` was more than an hour ahead of the append time of the record
     skewed: bool = False
+    # any type: the mark of an imported command (`streams.imported`)
+    imported: str = ""
     # the first entry of a node.update_many: steps not moved, with their status
     skipped: dict[str, str | None] | UnsetType = UNSET
 

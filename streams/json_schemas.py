@@ -27,6 +27,7 @@ from execstream.streams.decoding import VERSION
 from execstream.streams.events import Event, SourceOffset
 from execstream.streams.forms import enforcing
 from execstream.streams.growth import MAX_PINS, MAX_STARTING_NODES
+from execstream.streams.imported import Imported
 from execstream.streams.outcomes import DeadReason, QuarantineReason, Refusal
 from execstream.streams.totals.aggregation import Totals
 
@@ -126,7 +127,7 @@ class _Fields(NamedTuple):
 _RUN = "seq graph_exec_id graph_id graph_version user_id"
 _STEP = f"{_RUN} node_exec_id node_id block_id"
 _ANY = _Fields("type at command_id source", "truncated")
-_MARKS = "dry_run skewed"
+_MARKS = "dry_run skewed imported"
 _TIMES = "queued_time started_time ended_time"
 EVENT_FIELDS: Mapping[str, _Fields] = {
     "graph.created": _Fields(
@@ -165,6 +166,7 @@ def event_schema() -> Described:
     known = definitions.pop(Event.__name__)["properties"]
     known["reason"] = {"enum": sorted(map(str, Refusal))}
     known["command_type"] = {"enum": sorted(COMMAND_TYPES)}
+    known["imported"] = {"enum": sorted(map(str, Imported))}
     events = {definition_of(type_): _event(type_, known) for type_ in EVENT_FIELDS}
     root = {"oneOf": [{"$ref": DEFINITIONS + name} for name in events]}
     return Described(root, events | definitions)

@@ -41,6 +41,7 @@ from execstream.streams.commands import (
 from execstream.streams.decoding import asks, decode
 from execstream.streams.events import Event, encode_event, key_value_event, refused_event, run_event
 from execstream.streams.fold import fold
+from execstream.streams.imported import imported_as, mark_imported
 from execstream.streams.journal import Entry, mark_skewed
 from execstream.streams.key_values import fold_key_value
 from execstream.streams.omitted import records_of
@@ -232,6 +233,8 @@ class _Folder:
         run, entries = result
         if is_skewed(entries[0].at, record):
             mark_skewed(entries)
+        if record.headers and (imported := imported_as(entries[0].at, record)):
+            mark_imported(entries, imported)
         offset = record.offset + self.owned.base
         for index, entry in enumerate(entries):
             self.write_set.add_entry(run, entry, record.partition, offset, index)

@@ -97,7 +97,12 @@ class Forwarder:
             NotOurs: a partition was taken away meanwhile; a part may have been published.
         """
         outbound = [(part.owned.number, list(self._unpublished(part))) for part in batch]
-        events = [event for _, entries in outbound for _, event in entries if event is not None]
+        events = [
+            event
+            for _, entries in outbound
+            for _, event in entries
+            if event is not None and not event.imported
+        ]
         heard = await self._heard(batch, events)
         unreadable: set[str] = set()
         if heard:
@@ -109,7 +114,7 @@ class Forwarder:
             for place, event in entries:
                 part = step.move(partition, place)
                 message = None
-                if event is not None and event.graph_exec_id in heard:
+                if event is not None and not event.imported and event.graph_exec_id in heard:
                     message = await self._message(batch, event, unreadable)
                 if message is not None:
                     step.add(part, *message)

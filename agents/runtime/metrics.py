@@ -23,7 +23,7 @@ FOREIGN_RUNS = Counter(
 )
 FAR_DATED_RUNS = Counter(
     "execstream_far_dated_runs",
-    "Runs whose day is far from the day of their record, and so has no partition of its own.",
+    "Runs whose day is far from the day of their record: only an import makes it a partition.",
 )
 QUARANTINED = Counter(
     "execstream_quarantined",

@@ -1,4 +1,6 @@
-"""Scopes: the events that a stream delivers."""
+"""Scopes: the events that a stream delivers. Imported ones are no news: they are in the streams of
+their run only.
+"""
 
 from itertools import product
 
@@ -13,4 +15,10 @@ def scopes_of(event: Event) -> list[Scope]:
     types = "graph" if event.type.startswith("graph.") else UNSET
     names = (event.user_id, event.graph_id, event.graph_exec_id, types)
     choices = [(None,) if name is UNSET else (None, name) for name in names]
-    return [Scope(*chosen) for chosen in product(*choices)]
+    scopes = [Scope(*chosen) for chosen in product(*choices)]
+    return [scope for scope in scopes if shows(scope, event)]
+
+
+def shows(scope: Scope, event: Event) -> bool:
+    """Return whether streams of `scope` deliver `event`, which is in it."""
+    return not event.imported or scope.graph_exec_id is not None

@@ -14,6 +14,7 @@ from execstream.dashboard.feed import frames
 from execstream.dashboard.feed.cursor import Position, encode
 from execstream.dashboard.feed.journal_pages import Journal
 from execstream.dashboard.feed.reader import Reader
+from execstream.dashboard.feed.scopes import shows
 from execstream.dashboard.feed.snapshots import LARGE_WITHIN, Snapshot
 from execstream.dashboard.feed.subscribers import Closed, Overtaken, Subscriber
 from execstream.dashboard.problems import ProblemError
@@ -107,10 +108,11 @@ class Stream:
                 if page is None:
                     return
                 self._position = page.position
-                if page.events:
-                    made = (frames.frame("event", sent.cursor, sent.json) for sent in page.events)
-                    told = b"".join(made)
-                    page.events.clear()  # no second copy while the reader takes its time
+                shown = [sent for sent in page.events if shows(self._scope, sent.event)]
+                page.events.clear()  # no second copy while the reader takes its time
+                if shown:
+                    told = b"".join(frames.frame("event", sent.cursor, sent.json) for sent in shown)
+                    shown.clear()
                     yield told
                 else:
                     yield frames.heartbeat(encode(page.position))

@@ -33,6 +33,7 @@ def _of_run(run: Run, entry: Entry, source: Source) -> Fact:
         source=source,
         graph_id=run.graph_id,
         status=entry.status or "",
+        imported=entry.detail.imported,
     )
 
 
@@ -55,4 +56,5 @@ def _of_step(run: Run, entry: Entry, source: Source) -> Fact:
         status=entry.status or "",
         stats=entry.detail.stats,
         skewed=entry.detail.skewed,
+        imported=entry.detail.imported,
     )

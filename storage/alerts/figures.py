@@ -2,6 +2,7 @@
 
 "Now" is Postgres' clock, and a minute is that of the steps' own times. Steps that producers date
 more than an hour ahead of the broker are in no rate, not even when that minute comes (`skewed`).
+Neither are imported ones, and a run is not silent whose last change was imported.
 Older events than the spans are ignored, so that replaying a topic raises no alerts.
 """
 
@@ -151,6 +152,12 @@ class SilentRun:
 
 
 _MAY_BE = f"now() - interval '{MOST_DAYS_SILENT} days'"
+# Its newest entry tells; by the primary key of one partition.
+_IS_IMPORTED = """exists (
+    select from journal
+     where graph_exec_id = graph_execution.id and seq = graph_execution.last_seq
+       and run_day = (graph_execution.created_at at time zone 'UTC')::date
+       and detail ? 'imported')"""
 # By the index of live runs.
 _SILENT = f"""
 select run.*, step.id::text as node_exec_id, step.block_id,
@@ -161,7 +168,7 @@ select run.*, step.id::text as node_exec_id, step.block_id,
                     then extract(epoch from now() - started_at)::float8 end as seconds
           from graph_execution
          where status in ('QUEUED', 'RUNNING') and not is_deleted
-           and updated_at < now() - make_interval(secs => $1)
+           and updated_at < now() - make_interval(secs => $1) and not {_IS_IMPORTED}
            and (updated_at > {_MAY_BE}
                 or id in (select graph_exec_id from alert
                            where kind = 'stuck' and closed_at is null))

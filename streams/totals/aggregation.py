@@ -19,6 +19,8 @@ Which figure counts an event, and in which minute or day (`docs/contract.md`, se
 * `terminated`: moves, in the minute of `at`;
 * a run's statuses: moves, creation among them, in the minute of `at`.
 
+Imported changes within the live windows are in `added`, `added_failed`, cost and tokens only.
+
 Dry runs count everywhere except in the cost to users.
 """
 
@@ -32,6 +34,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from execstream.streams.events import Source, SourceOffset
+from execstream.streams.imported import Imported
 from execstream.streams.statuses import FINAL, ExecutionStatus
 from execstream.streams.totals.definitions import Definition, Definitions
 from execstream.streams.totals.error_classes import ErrorClass, Fault
@@ -70,6 +73,7 @@ class Fact(Struct):
     status: str | UnsetType = UNSET
     stats: Raw | UnsetType = UNSET
     skewed: bool = False
+    imported: str = ""
 
 
 decode_fact = msgspec.json.Decoder(Fact).decode
@@ -173,7 +177,7 @@ class Tally:
     # ---- by type of event ------------------------------------------------------------------
 
     def _graph_moved(self, fact: Fact) -> None:
-        if fact.status is not UNSET:
+        if fact.status is not UNSET and fact.imported != Imported.RECENT:
             key = (fact.source[0], fact.graph_id, minute_of(fact.at), fact.status)
             self.graphs[key] = self.graphs.get(key, 0) + 1
 
@@ -185,7 +189,7 @@ class Tally:
     def _node_moved(self, fact: Fact) -> None:
         if fact.status in FINAL:
             self._node_ended(fact)
-        elif fact.status == ExecutionStatus.TERMINATED:
+        elif fact.status == ExecutionStatus.TERMINATED and fact.imported != Imported.RECENT:
             block, node = self._places(fact, fact.at)
             block.totals.terminated += 1
             node.terminated += 1
@@ -196,14 +200,15 @@ class Tally:
         failed = fact.status == ExecutionStatus.FAILED
         definition = self._definitions.of(fact.source)
         skewed = definition.leaves_out(is_skewed=fact.skewed)
+        left_out = skewed or fact.imported == Imported.RECENT
         # Unreadable values raise here, before anything is added.
-        fault = _fault_of(definition, stats) if failed and not skewed else None
+        fault = _fault_of(definition, stats) if failed and not left_out else None
         more = Totals(
-            ended=int(not skewed and (not failed or fault is not None)),
+            ended=int(not left_out and (not failed or fault is not None)),
             failed=int(fault is not None and fault.kind is not ErrorClass.CHILD),
             cost=amount(stats.cost),
             tokens=amount(stats.input_token_count) + amount(stats.output_token_count),
-            cascaded=int(failed and not skewed and fault is None),
+            cascaded=int(failed and not left_out and fault is None),
             caller_failed=int(definition.is_of_caller(fault)),
             skewed=int(skewed),
         )

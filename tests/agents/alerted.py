@@ -90,7 +90,11 @@ async def begun(place: Installation, receiver: Receiver | None = None, **changes
 
 
 async def end_steps(
-    place: Installation, block_id: str, outcomes: Sequence[str], at: datetime | None = None
+    place: Installation,
+    block_id: str,
+    outcomes: Sequence[str],
+    at: datetime | None = None,
+    headers: Sequence[tuple[str, bytes]] = (),
 ) -> None:
     """A run with steps that end now, or `at` that time: first those that are "ok", then the others
     with the text of their error; those with the same text by one command, so that no reader sees
@@ -103,13 +107,14 @@ async def end_steps(
         by_outcome.setdefault(outcome, []).append(str(number))
     names = [name for some in by_outcome.values() for name in some]
     nodes = [orders.node(name, block_id=block_id) for name in names]
-    await place.put([orders.create(*nodes, **now), orders.start(**now)])
-    await place.put([orders.move_steps(names, "RUNNING", **now)])
+    steps = [orders.create(*nodes, **now), orders.start(**now)]
+    steps.append(orders.move_steps(names, "RUNNING", **now))
     if good := by_outcome.pop("ok"):
-        await place.put([orders.move_steps(good, "COMPLETED", **now)])
+        steps.append(orders.move_steps(good, "COMPLETED", **now))
     for error, failing in by_outcome.items():
-        await place.put([orders.move_steps(failing, "FAILED", stats={"error": error}, **now)])
-    await place.put([orders.move("COMPLETED", **now)])
+        steps.append(orders.move_steps(failing, "FAILED", stats={"error": error}, **now))
+    steps.append(orders.move("COMPLETED", **now))
+    await place.put(one._replace(headers=headers) for one in steps)
 
 
 async def opened(place: Installation, count: int = 1) -> list[dict[str, Any]]:

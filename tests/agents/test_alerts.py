@@ -20,6 +20,7 @@ from execstream.storage.alerts.outbox import mark_published, take_unpublished
 from execstream.storage.alerts.records import acknowledge, list_alerts, silence
 from execstream.storage.connections import connect
 from execstream.storage.redis.channels import alert_channel
+from execstream.streams.imported import HEADERS
 from tests.agents.alerted import SECRET, Receiver, begun, end_steps, has, heard, opened, receiving
 from tests.agents.tallied import counted
 from tests.orders import Orders
@@ -378,6 +379,35 @@ async def test_what_a_sender_dates_ahead_raises_nothing(place: Installation, tal
         ("within", 100, 2, 0, 2),
     ]
     assert not [row for row in texts if row["block_id"] == "ahead"]
+
+
+async def test_imported_changes_raise_nothing(place: Installation, tally: Worker) -> None:
+    """Neither steps that failed just now, nor a run that is silent like one that is stuck: until it
+    goes on here. They count in `added_failed` and leave the rates of others unchanged."""
+    now, then = datetime.now(UTC), datetime.now(UTC) - timedelta(hours=1)
+    await end_steps(place, "moved-in", ["boom"] * 20, now, HEADERS)
+    await history(place, "known", ended=10_000, failed=0, classes={})
+    stays, goes_on = Orders(run_id=str(uuid4())), Orders(run_id=str(uuid4()))
+    for orders in (stays, goes_on):
+        at = {"at": then.isoformat()}
+        steps = [orders.create(orders.node("a", block_id="known"), **at), orders.start(**at)]
+        steps.append(orders.move_step("a", "RUNNING", **at))
+        await place.put(one._replace(headers=HEADERS) for one in steps)
+    await place.put([goes_on.emit("a", at=then.isoformat())])
+    await end_steps(place, "brittle", ["boom"] * 10)
+    rows = await opened(place, 2)
+    await place.put([stays.move("TERMINATED"), goes_on.move("TERMINATED")])  # for later tests
+    figures = await place.db.fetch(
+        """select block_id, sum(ended)::int, sum(failed)::int, sum(skewed)::int,
+                  sum(added_failed)::int
+             from block_minute where block_id in ('brittle', 'moved-in') group by 1 order by 1"""
+    )
+
+    assert sorted(row["subject"] for row in rows) == ["block:brittle", f"run:{goes_on.run_id}"]
+    assert [tuple(one) for one in figures] == [
+        ("brittle", 10, 10, 0, 10),
+        ("moved-in", 0, 0, 0, 20),
+    ]
 
 
 async def test_stuck_runs_are_told_of_and_over_when_they_move(

@@ -13,6 +13,7 @@ from redis.asyncio.client import PubSub
 
 from execstream.devstack import Addresses
 from execstream.storage.redis.channels import execution_channel
+from execstream.streams.imported import HEADERS
 from execstream.streams.topics import EVENTS
 from tests.agents.bridging import Listener
 from tests.orders import Orders
@@ -79,6 +80,26 @@ async def test_a_subscriber_receives_messages_of_later_commits(
         await until(lambda: committed(place, count=2_000))
 
     assert sorted(received["message"]) == sorted(expected)
+
+
+async def test_imported_changes_have_no_message(stack: Addresses, tmp_path: Path) -> None:
+    """They are part of the state that the message of the next change shows."""
+    orders = Orders()
+    past = [orders.create(orders.node("a")), orders.emit("a", data="old")]
+    async with (
+        installation(stack, tmp_path) as place,
+        Redis.from_url(stack.redis_url) as redis,
+        Listener(redis, place.settings.redis_prefix) as listener,
+        place.worker(),
+        bridge(place),
+    ):
+        await place.put([past[0]])
+        heard = await listener.hear(2)
+        await place.put([past[1]._replace(headers=HEADERS), orders.emit("a", data="new")])
+        heard += await listener.hear(1)
+
+    assert [message["seq"] for message in heard] == [1, 2, 4]
+    assert heard[-1]["output_data"] == {"out": ["old", "new"]}
 
 
 def _channel(place: Installation, run: Orders) -> str:

@@ -8,6 +8,7 @@ import pytest
 from execstream import ExecutionClient
 from execstream.dashboard.feed import stream
 from execstream.dashboard.server import Server
+from execstream.streams.imported import HEADERS
 from tests.dashboard.serving import SECRET, serving
 from tests.dashboard.sse import Subscription
 from tests.orders import Orders
@@ -85,6 +86,32 @@ async def test_scopes(server: Server, place: Installation) -> None:
     assert [event["seq"] for event in told_graph] == [1, 2, 3]
     assert {event["graph_id"] for event in told_graph} == {"graph-of-scopes"}
     assert sorted(map(source, told_all)) == sorted({*map(source, told_user + told_graph)})
+
+
+async def test_imported_events_are_in_the_stream_of_their_run_only(
+    server: Server, place: Installation
+) -> None:
+    """Live and from the journal; that of the user goes on with what is news."""
+    orders = Orders(user_id="ada-of-imports")
+    of_run, of_user = {"graph_exec_id": orders.run_id}, {"user_id": orders.user_id}
+    await place.put([orders.create(orders.node("a"))])
+    await place.drained()
+    async with (
+        Subscription(server.url, **of_run) as run,
+        Subscription(server.url, **of_user) as user,
+    ):
+        begins = [await one.next("snapshot") for one in (run, user)]
+        await place.put([orders.emit("a")._replace(headers=HEADERS), orders.start()])
+        live = [await run.events(2), await user.events(1)]
+    async with (
+        Subscription(server.url, begins[0].id, **of_run) as run,
+        Subscription(server.url, begins[1].id, **of_user) as user,
+    ):
+        told = [await run.events(2), await user.events(1)]
+
+    assert live == told
+    assert [[event["seq"] for event in events] for events in live] == [[3, 4], [4]]
+    assert [event.get("imported") for event in live[0]] == ["past", None]
 
 
 async def test_events_of_runs_only(server: Server, place: Installation) -> None:

@@ -15,9 +15,11 @@ from execstream.storage.connections import WRITE, connection
 from execstream.storage.log.events import events_after
 from execstream.storage.schema.tables import TOTALS
 from execstream.streams.events import NOWHERE
+from execstream.streams.imported import HEADERS, LIVE_SPAN
 from execstream.streams.topics import EVENTS
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.definitions import Definitions, definition
+from tests.agents.alerted import end_steps
 from tests.agents.tallied import counted
 from tests.comparing import assert_equal, reference_of
 from tests.orders import Orders
@@ -126,6 +128,42 @@ async def test_skewed_steps_are_recounted_as_such(stack: Addresses, tmp_path: Pa
     assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
     assert [tuple(row) for row in figures] == [(1, 0, 0, 2)] * 3
     assert [row["type"] for row in marked] == ["node.updated", "graph.updated", "node.updated"]
+
+
+async def test_imported_steps_are_recounted_as_such(stack: Addresses, tmp_path: Path) -> None:
+    """From the journal, and from the records with their header and the topic's append times: those
+    of the last days are in `added` and in the cost only, older ones are counted like any."""
+    rules = tmp_path / "none.toml"
+    rules.touch()
+    now = datetime.now(UTC)
+    async with installation(stack, tmp_path) as place, place.worker():
+        for at in (now - LIVE_SPAN - timedelta(minutes=1), now - LIVE_SPAN + timedelta(minutes=9)):
+            orders = Orders(run_id=str(uuid4()))
+            await end_steps(place, "moved-in", ["ok", "boom"], at, HEADERS)
+            past = [orders.create(orders.node("a"), at=at.isoformat())]
+            past.append(orders.move_step("a", "TERMINATED", at=at.isoformat()))
+            await place.put(one._replace(headers=HEADERS) for one in past)
+        await tally(place, rules)
+        report = await verify(place.settings, Asked(), untold)
+        schemas = [f"{place.settings.schema_}_{name}" for name in ("journal", "topics")]
+        rebuilt = [
+            await replayed(place, schema, asked)
+            for schema, asked in zip(schemas, (FROM_JOURNAL, FROM_TOPICS), strict=True)
+        ]
+        figures = [
+            await place.db.fetchrow(
+                f"""select sum(added)::int, sum(added_failed)::int, sum(ended)::int,
+                           sum(failed)::int, sum(terminated)::int,
+                           (select sum(completed)::int from {schema}.graph_minute)
+                      from {schema}.block_minute"""
+            )
+            for schema in (place.settings.schema_, *schemas)
+        ]
+        await drop(place.db, *schemas)
+
+    assert {one.kind for one in report.differences} <= UNPUBLISHED
+    assert [one.proof is not None and one.proof.is_equal for one in rebuilt] == [True, True]
+    assert [tuple(row) for row in figures] == [(6, 2, 2, 1, 1, 1)] * 3
 
 
 async def test_fingerprints_beyond_the_bound_are_recounted_as_such(

@@ -7,6 +7,7 @@ from execstream.streams.commands import RunCommand
 from execstream.streams.decoding import decode
 from execstream.streams.events import encode_event, run_event
 from execstream.streams.fold import fold
+from execstream.streams.imported import Imported, mark_imported
 from execstream.streams.journal import mark_skewed
 from execstream.streams.state import Run
 from execstream.streams.totals.aggregation import Fact, Tally, decode_fact
@@ -50,6 +51,8 @@ def _both_ways() -> list[tuple[Fact, Fact | None]]:
             source = (0, offset, index)
             if index % 2:
                 mark_skewed([entry])
+            if offset % 3:
+                mark_imported([entry], list(Imported)[offset % 2])
             event = encode_event(run_event(run, entry, source))
             found.append((decode_fact(event), fact_of(run, entry, source)))
     return found

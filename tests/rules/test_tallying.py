@@ -209,6 +209,31 @@ def test_the_end_of_a_step_at_a_skewed_time_is_in_no_other_figure(status: str, e
     assert (counted.ended, counted.failed, counted.skewed) == (1, int(status == S.FAILED), 0)
 
 
+def test_what_was_imported_of_the_last_days_is_in_no_live_figure() -> None:
+    """It counts as added, failed by the time it was added, and paid for; what is past counts like
+    any other change."""
+    facts = [
+        moved(S.FAILED, stats=Raw(b'{"error": "boom", "cost": 7}')),
+        moved(S.TERMINATED),
+        moved(S.COMPLETED, type="graph.updated"),
+        moved(S.QUEUED, type="node.added"),
+    ]
+
+    def imported(mark: str) -> Tally:
+        return tally_of(*(msgspec.structs.replace(fact, imported=mark) for fact in facts))
+
+    recent = imported("recent")
+    assert imported("past").blocks == imported("").blocks
+    assert imported("past").graphs == imported("").graphs != {}
+    assert recent.blocks == {
+        (3, "block", MINUTE): BlockMinute(Totals(added=1, added_failed=1)),
+        (3, "block", MINUTE + 2): BlockMinute(Totals(cost=7)),
+    }
+    [paid] = recent.users.values()
+    assert (paid.ended, paid.failed, paid.cost) == (0, 0, 7)
+    assert (recent.graphs, recent.errors) == ({}, {})
+
+
 def test_the_first_definition_holds_from_the_beginning() -> None:
     """It holds where a rebuild was counted before a worker noted its own."""
     definitions = Definitions(since=[Since(0, (50, 0), definition(1))])
