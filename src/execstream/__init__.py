@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from execstream.client.errors import CommandDead as CommandDead
     from execstream.client.errors import CommandQuarantined as CommandQuarantined
     from execstream.client.errors import CommandRefused as CommandRefused
+    from execstream.client.event_batches import EventBatch as EventBatch
+    from execstream.client.event_batches import EventPosition as EventPosition
+    from execstream.client.event_batches import EventReceipt as EventReceipt
+    from execstream.client.event_batches import EventsGone as EventsGone
+    from execstream.client.event_batches import PartitionReassigned as PartitionReassigned
+    from execstream.client.event_consumer import EventConsumer as EventConsumer
     from execstream.client.execution_client import (
         ExecutionClient as ExecutionClient,
     )
+    from execstream.client.sync_event_consumer import SyncEventConsumer as SyncEventConsumer
     from execstream.storage.connections import connect as connect
     from execstream.storage.reads.share_tokens import new_share_token as new_share_token
     from execstream.streams.errors import NotDelivered as NotDelivered
     from execstream.streams.errors import OutcomeUnknown as OutcomeUnknown
+    from execstream.streams.events import Event as Event
     from execstream.streams.outcomes import Applied as Applied
     from execstream.streams.outcomes import Dead as Dead
     from execstream.streams.outcomes import Duplicate as Duplicate
@@ -40,12 +48,20 @@ _MODULE_OF = {
     "CommandRefused": "client.errors",
     "Dead": "streams.outcomes",
     "Duplicate": "streams.outcomes",
+    "Event": "streams.events",
+    "EventBatch": "client.event_batches",
+    "EventConsumer": "client.event_consumer",
+    "EventPosition": "client.event_batches",
+    "EventReceipt": "client.event_batches",
+    "EventsGone": "client.event_batches",
     "ExecutionClient": "client.execution_client",
     "ExecutionStatus": "streams.statuses",
     "NotDelivered": "streams.errors",
     "OutcomeUnknown": "streams.errors",
+    "PartitionReassigned": "client.event_batches",
     "Quarantined": "streams.outcomes",
     "Refused": "streams.outcomes",
+    "SyncEventConsumer": "client.sync_event_consumer",
     "connect": "storage.connections",
     "new_share_token": "storage.reads.share_tokens",
 }
