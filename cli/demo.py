@@ -1,16 +1,18 @@
 """`execstream demo`: real agent graphs through real servers, live at the terminal."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from msgspec.structs import asdict
 
+from execstream.cli.chaos import Chaos, NotOwned, raging
 from execstream.cli.common import Json, print_json, report_unknown_variables, table
 from execstream.cli.demo_view import show
 from execstream.cli.graphs import Graphs, read_graphs
@@ -53,6 +55,7 @@ async def demo(
     runs: PositiveInt | None = None,
     rate: NonNegativeFloat = 500,
     seed: int | None = None,
+    chaos: Annotated[bool, Parameter(negative="")] = False,
     exit: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the flag's name
     graphs: Graphs = EXAMPLE_GRAPHS,
     json: Json = False,
@@ -69,6 +72,9 @@ async def demo(
         Commands per second; 0 for as fast as it goes.
     seed
         The same seed makes the same runs; another one each time by default.
+    chaos
+        Kill workers, Redis, Postgres and the broker one after the other while commands are sent.
+        Only processes that this demo has started itself are killed; they come back by themselves.
     exit
         End after the receipt, and after 100 runs by default, instead of keeping
         servers that were started running until Ctrl-C.
@@ -80,14 +86,19 @@ async def demo(
     wanted = RUNS_WITH_EXIT if exit and runs is None else runs
     performance = Demo(read_graphs(graphs), wanted, rate, chosen, COMMANDS_FILE)
     configure_logging(read_settings())
+    if chaos:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each attempt to connect
     report_unknown_variables()
     writing = asyncio.create_task(asyncio.to_thread(performance.write))
-    async with _pipeline() as (settings, page):
+    async with _pipeline(chaos_seed=chosen if chaos else None) as (settings, page, killer):
         stop = stop_signals()
         stop.add_done_callback(_say_how_it_ends)
         await writing
         _print_page(page)
-        async with show(performance, settings, with_events=rate > 0):
+        async with (
+            show(performance, settings, with_events=rate > 0),
+            raging(killer, performance, rate),
+        ):
             await performance.perform(settings, stop)
         if not stop.done():
             stop.add_done_callback(lambda _: performance.cut_short())
@@ -101,11 +112,23 @@ async def demo(
     return 0 if receipt.is_good else 1
 
 
+class _Pipeline(NamedTuple):
+    """Settings with the addresses of servers, the URL of the page, and the chaos, if any."""
+
+    settings: Settings
+    page: str
+    chaos: Chaos | None
+
+
 @asynccontextmanager
-async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
-    """Servers and workers: those of the settings, of a running `up`, or of this process; and where
-    the page is."""
+async def _pipeline(chaos_seed: int | None) -> AsyncIterator[_Pipeline]:
+    """Servers and workers: those of the settings, of a running `up`, or of this process.
+
+    `chaos_seed`: of the choice of victims; None: nothing is killed. Raises NotOwned.
+    """
     others = running_here()
+    if chaos_seed is not None and (others or names_servers(read_settings())):
+        raise NotOwned
     page = page_here() if SERVER in others else None
     if page is None:
         check_http(read_settings())
@@ -120,9 +143,12 @@ async def _pipeline() -> AsyncIterator[tuple[Settings, str]]:
         url = page or http_url(settings)
         works = any(name.startswith(WORKER) for name in others)
         roles = (*(() if works else ROLES), *(() if page else (SERVER,)))
-        await running.enter_async_context(workers(settings, stack, roles, url))
+        own = await running.enter_async_context(workers(settings, stack, roles, url))
         await until_it_answers(url)
-        yield settings, url
+        killer = None
+        if stack is not None and chaos_seed is not None:
+            killer = Chaos(stack, own, chaos_seed)
+        yield _Pipeline(settings, url, killer)
 
 
 def _say_how_it_ends(_: asyncio.Future[int]) -> None:
@@ -160,7 +186,8 @@ def _print_receipt(receipt: Receipt, *, json: bool) -> None:
         for name, address in fields.pop("urls").items():
             rows.add_row(name, address)
         for name, figure in fields.items():
-            rows.add_row(name.replace("_", " "), f"{figure:,}")
+            if figure is not None:
+                rows.add_row(name.replace("_", " "), f"{figure:,}")
         out.print(rows)
     if receipt.others:
         err.print(f"{receipt.others:,} commands of others came meanwhile: the outcomes count them.")
@@ -171,6 +198,10 @@ def _print_receipt(receipt: Receipt, *, json: bool) -> None:
 def _verdict(receipt: Receipt) -> str:
     if receipt.differences:
         return f"Rows are not as they must be; {len(receipt.differences)} differences are told:"
+    if receipt.unseen:
+        return (
+            f"{receipt.unseen:,} commands were applied or refused, and their events did not come."
+        )
     if receipt.lost:
         return f"{receipt.lost:,} commands were not applied. The logs are in {LOGS}/."
     if receipt.unchecked or receipt.waiting:

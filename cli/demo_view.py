@@ -113,9 +113,11 @@ async def _print_lines(view: View) -> None:
 async def _listen(view: View, settings: Settings) -> None:
     """Take messages from Redis; without it the figures must do."""
     channel = execution_channel(settings.redis_prefix, "*", "*", "*")
-    with suppress(RedisError, OSError):
-        async with Redis.from_url(settings.redis) as redis, redis.pubsub() as pubsub:
-            await pubsub.psubscribe(channel)
-            async for message in pubsub.listen():
-                if message["type"] == "pmessage":
-                    view.messages.append(message["data"])
+    while True:
+        with suppress(RedisError, OSError):
+            async with Redis.from_url(settings.redis) as redis, redis.pubsub() as pubsub:
+                await pubsub.psubscribe(channel)
+                async for message in pubsub.listen():
+                    if message["type"] == "pmessage":
+                        view.messages.append(message["data"])
+        await asyncio.sleep(REFRESH)

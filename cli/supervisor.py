@@ -89,6 +89,11 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*map(self._stop, self._processes.values()))
 
+    def kill(self, name: str) -> None:
+        """Send SIGKILL to a child, as a fault would; it is started again."""
+        with suppress(ProcessLookupError):  # it has ended, and will be
+            self._processes[name].kill()
+
     async def _start(self, child: Child) -> None:
         with self._log_of(child) as file:
             self._processes[child.name] = await asyncio.create_subprocess_exec(

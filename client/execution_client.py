@@ -6,6 +6,7 @@ loop, and batches the commands that they send at the same time.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from execstream.client.ids import uuid7
 from execstream.client.named_writes import TIMEOUT, Writing
+from execstream.client.receipt import Ledger, Receipt
 from execstream.kafka.producer import Producer
 from execstream.kafka.security import configure_security
 from execstream.streams import exact_json
@@ -80,6 +82,7 @@ class ExecutionClient(Writing):
         configure_security(self._settings.kafka_security)
         self._topic = self._settings.topic_prefix + COMMANDS.name
         self._producer = Producer(self._settings.kafka, self._topic)
+        self._ledger = Ledger()
         self._listener: ReplyListener | None = None
         self._result_reader: ResultReader | None = None
 
@@ -120,7 +123,7 @@ class ExecutionClient(Writing):
         prepared = self._prepare(command)
         try:
             async with asyncio.timeout(timeout):
-                return await self._deliver(prepared, headers, partition)
+                return await self._deliver(prepared, headers, partition, asked=False)
         except TimeoutError:
             raise NotDelivered(timeout or 0, prepared.command.id) from None
 
@@ -144,16 +147,23 @@ class ExecutionClient(Writing):
         answers = await self._replies()
         prepared = self._prepare(command, reply_to=answers.name)
         command_id = prepared.command.id
+        begun = time.monotonic()
         sent: Sent | None = None
+        outcome: Outcome | None = None
         try:
             async with asyncio.timeout(timeout), answers.expected(command_id) as reply:
                 partition = await self._partition(prepared.command)
-                sent = await self._deliver(prepared, headers, partition)
-                return await self._outcome(prepared.command, sent, reply)
+                sent = await self._deliver(prepared, headers, partition, asked=True)
+                outcome = await self._outcome(prepared.command, sent, reply)
+                self._ledger.note_outcome(outcome, time.monotonic() - begun)
+                return outcome
         except TimeoutError:
             if sent is None:
                 raise NotDelivered(timeout, command_id) from None
             raise OutcomeUnknown(command_id, timeout, (sent.partition, sent.offset)) from None
+        finally:
+            if sent is not None and outcome is None:
+                self._ledger.note_unknown(prepared.command, sent)
 
     async def put(self, record: Redriven) -> Sent:
         """Put a record of any kind on the commands topic; its place, once Kafka has it.
@@ -165,6 +175,13 @@ class ExecutionClient(Writing):
                 return Sent(self._topic, *await self._producer.send(*record))
         except TimeoutError:
             raise NotDelivered(TIMEOUT) from None
+
+    async def receipt(self) -> Receipt:
+        """Sum up the commands of this client by outcome; needs Postgres if an outcome is unknown.
+
+        Print it for a line per figure.
+        """
+        return await self._ledger.receipt(self._results())
 
     async def database(self) -> "asyncpg.Pool":
         """The pool to read from, opened when it is first asked for."""
@@ -198,11 +215,18 @@ class ExecutionClient(Writing):
         return await self._results().partition(command)
 
     async def _deliver(
-        self, prepared: _Prepared, headers: Mapping[str, bytes] | None, partition: int | None
+        self,
+        prepared: _Prepared,
+        headers: Mapping[str, bytes] | None,
+        partition: int | None,
+        *,
+        asked: bool,
     ) -> Sent:
         _, key, value = prepared
         sent_headers = headers.items() if headers else ()
+        self._ledger.note_sent()
         place = await self._producer.send(key, value, sent_headers, partition)
+        self._ledger.note_acknowledged(asked=asked)
         return Sent(self._topic, *place)
 
     async def _replies(self) -> "ReplyListener":

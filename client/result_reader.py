@@ -11,7 +11,7 @@ from typing import TypeVar
 import asyncpg
 
 from execstream.storage.connections import AWAY, connect
-from execstream.storage.log.outcomes import recorded_outcome
+from execstream.storage.log.outcomes import look_at, recorded_outcome
 from execstream.storage.log.run_partitions import partition_for
 from execstream.storage.models.graph_execution import GraphExecution, GraphExecutionWithNodes
 from execstream.storage.models.node_execution import NodeExecutionResult
@@ -54,6 +54,12 @@ class ResultReader:
         with suppress(*AWAY):
             return await recorded_outcome(await self.pool(), command, topic, partition, offset)
         return None
+
+    async def has_passed(self, topic: str, partition: int, offset: int) -> bool:
+        """Return whether workers are past the offset; false while Postgres does not answer."""
+        with suppress(*AWAY):
+            return (await look_at(await self.pool(), topic, partition, offset)).source is not None
+        return False
 
     async def partition(self, command: Command) -> int | None:
         """Return the partition of the run that `command` is about; None where its key decides, as

@@ -99,6 +99,16 @@ def tolerating(what: str, session: Session | None = None) -> Iterator[None]:
         waiting.pop(what, None)
 
 
+@contextmanager
+def ignoring_transient() -> Iterator[None]:
+    """Suppress a transient error of a look that is repeated in a moment, without a trace."""
+    try:
+        yield
+    except Exception as error:
+        if not is_transient(error):
+            raise
+
+
 def note_waiting(what: str, error: Exception) -> str:
     """Record that `what` failed and is retried; return the reason."""
     reason = reason_of(error)

@@ -25,6 +25,7 @@ async def test_demo(program: Program) -> None:
     assert receipt["lost"] == receipt["refused"] == receipt["dead"] == 0
     assert receipt["sent"] == receipt["acknowledged"] == receipt["applied"] > 30
     assert receipt["events"] >= receipt["redis_messages"] > receipt["sent"]
+    assert receipt["kills"] is receipt["seen_as_events"] is receipt["worst_delay"] is None
     assert set(receipt["urls"]) == {"kafka", "postgres", "redis", "http"}
     assert "Nothing was lost" in told.err
     assert not (program.directory / ".execstream" / "demo.jsonl").exists()
@@ -49,6 +50,31 @@ async def test_demo_among_others(program: Program, place: Installation) -> None:
     assert (receipt["others"], receipt["dead"], receipt["runs"]) == (4, 1, 12)
     assert receipt["lost"] == 0 < receipt["refused"]  # later commands of the demo to the run
     assert b"4 commands of others came meanwhile" in err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_demo_with_chaos(lost_program: Program) -> None:
+    """Workers and servers of the demo are killed; nothing is lost, each command has an event."""
+    flags = ("--chaos", "--runs=60", "--rate=300", "--seed=4", "--exit", "--json")
+    async with lost_program.running("demo", *flags) as demo:
+        out, err = await demo.communicate()
+
+    assert demo.returncode == 0, err.decode()
+    receipt = json.loads(out)
+    assert receipt["kills"] > 0 == receipt["lost"]
+    assert receipt["sent"] == receipt["acknowledged"]
+    assert receipt["seen_as_events"] == receipt["applied"] + receipt["refused"] > 0
+    assert receipt["worst_delay"] > 0
+    assert b"kill -9 of" in err
+
+
+async def test_chaos_among_foreign_servers(program: Program) -> None:
+    """Servers that the demo did not start are not killed: it ends before it sends."""
+    told = await program("demo", "--chaos", "--runs=1", "--exit")
+
+    assert (told.code, told.out) == (1, "")
+    assert "kills only servers and workers that it has started itself" in told.err
 
 
 # Their times are simulated, and may be ahead of any clock.

@@ -47,6 +47,7 @@ select partition, next_offset, applied, duplicate, refused, dead, quarantined
 _POSITIONS = """
 select partition, next_offset from consumer_offset where consumer = $1 and topic = $2
 """
+_BASES = "select partition, base from consumer_offset where consumer = 'apply' and topic = $1"
 _STATUSES = """
 select status, count(*) from graph_execution where created_at >= $1 group by status
 """
@@ -104,6 +105,10 @@ class Observer:
         rows = await self._db.fetch(_OUTCOMES, self._commands)
         outcomes = (sum(row[name] for row in rows) for name in Outcomes._fields)
         return Judged(Outcomes(*outcomes), {row["partition"]: row["next_offset"] for row in rows})
+
+    async def bases(self) -> Offsets:
+        """The numbers added to Kafka's offsets in sources, by partition."""
+        return dict(await self._db.fetch(_BASES, self._commands))
 
     async def applied(self, ends: Offsets) -> bool:
         """Return whether the workers have reached these ends of the commands."""

@@ -9,12 +9,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from execstream.agents.runtime.retries import ignoring_transient
 from execstream.config.settings import Settings
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.topics import COMMANDS
 from execstream.workload.demo.checking import PartitionSlice, check
 from execstream.workload.demo.observer import Judged, Observer, Offsets, Outcomes
 from execstream.workload.demo.receipt import Receipt
+from execstream.workload.demo.witness import Witness
 from execstream.workload.paced_sending import send_catalogue, send_paced
 from execstream.workload.simulation import (
     Graph,
@@ -53,6 +55,9 @@ class Demo:
         statuses: number of runs in each.
         events: published since then.
         redis_messages: the same on Redis.
+        is_sending: whether commands are being sent now.
+        looked_at: the loop's time at which the figures were complete last.
+        kills: the number of killed processes; None: none are killed, and events are not read.
     """
 
     def __init__(
@@ -65,6 +70,10 @@ class Demo:
         self.statuses: Counter[str] = Counter()
         self.events = 0
         self.redis_messages = 0
+        self.is_sending = False
+        self.looked_at = 0.0
+        self.kills: int | None = None
+        self._witness: Witness | None = None
         self._begun = self._end = 0.0  # first sending and last acknowledgement, the loop's time
         self._graphs = graphs
         self._runs = runs
@@ -100,9 +109,13 @@ class Demo:
             try:
                 topic = settings.topic_prefix + COMMANDS.name
                 async with BulkProducer(settings.kafka, topic) as self.producer:
+                    if self.kills is not None:
+                        watching.append(await self._witnessing(seen, settings, self.producer))
                     self._begun = asyncio.get_running_loop().time()
+                    self.is_sending = True
                     wanted = takewhile(lambda _: not stop.done(), self._records())
                     await send_paced(self.producer, wanted, self._rate)
+                self.is_sending = False
                 await self._settle(seen, self.producer)
             finally:
                 for task in watching:
@@ -153,12 +166,21 @@ class Demo:
             commands_per_second=round(producer.sent / seconds),
             events=self.events,
             redis_messages=self.redis_messages,
+            kills=self.kills,
+            seen_as_events=self._witness.seen if self._witness else None,
+            worst_delay=round(self._witness.worst_delay, 3) if self._witness else None,
             urls=urls,
             differences=[line for verdict in verdicts for line in verdict.differences],
         )
         if receipt.is_good:
             self._file.unlink()
         return receipt
+
+    @property
+    def behind(self) -> int:
+        """The number of confirmed commands without an outcome, as of the last look."""
+        acknowledged = self.producer.acknowledged if self.producer else 0
+        return max(0, acknowledged - sum(self.outcomes))
 
     def cut_short(self) -> None:
         """Have the check end with the commands compared so far."""
@@ -193,7 +215,8 @@ class Demo:
 
     async def _watch(self, seen: Observer, before: _Figures) -> None:
         while True:
-            await self._look(seen, before)
+            with ignoring_transient():  # a server may be restarting
+                await self._look(seen, before)
             await asyncio.sleep(POLL)
 
     async def _look(self, seen: Observer, before: _Figures) -> None:
@@ -203,12 +226,22 @@ class Demo:
         self._after = now.judged.places
         self.events = now.events - before.events
         self.redis_messages = now.redis_messages - before.redis_messages
-        self._events_seen.append((asyncio.get_running_loop().time(), self.events))
+        self.looked_at = asyncio.get_running_loop().time()
+        self._events_seen.append((self.looked_at, self.events))
 
     async def _watch_statuses(self, seen: Observer, before: Counter[str]) -> None:
         while True:
-            self.statuses = await seen.statuses(self.started) - before
+            with ignoring_transient():
+                self.statuses = await seen.statuses(self.started) - before
             await asyncio.sleep(STATUS_POLL)
+
+    async def _witnessing(
+        self, seen: Observer, settings: Settings, producer: BulkProducer
+    ) -> "asyncio.Task[None]":
+        """Begin to read the events of the commands from now on."""
+        begins = await seen.event_ends()
+        self._witness = Witness(self._before, await seen.bases())
+        return asyncio.create_task(self._witness.watch(settings, begins, producer))
 
     async def _settle(self, seen: Observer, producer: BulkProducer) -> None:
         await self._until(lambda: seen.applied(producer.ends))
@@ -223,13 +256,20 @@ class Demo:
             asyncio.get_running_loop().time(),
         )
         ends = await seen.event_ends()
-        await self._until(lambda: seen.bridged(ends))
+        if (witness := self._witness) is None:
+            await self._until(lambda: seen.bridged(ends))
+        else:  # and a Redis that was killed has forgotten how far the bridge was
+
+            async def all_seen() -> bool:
+                return witness.has_read(ends)
+
+            await self._until(all_seen)
 
     async def _until(self, reached: Callable[[], Awaitable[bool]]) -> None:
         """Return when it is so, nothing has moved for too long, or the demo has to end."""
         clock = asyncio.get_running_loop().time
         before, since = None, clock()
-        while not await reached():
+        while not await self._is_now(reached):
             now = (self.outcomes, self.events, self.redis_messages)
             if now != before:
                 before, since = now, clock()
@@ -238,6 +278,13 @@ class Demo:
             if self._gives_up():
                 return
             await asyncio.sleep(POLL)
+
+    @staticmethod
+    async def _is_now(reached: Callable[[], Awaitable[bool]]) -> bool:
+        is_so = []
+        with ignoring_transient():  # a server may be restarting
+            is_so.append(await reached())
+        return any(is_so)
 
 
 def _names(graphs: Iterable[Graph]) -> Iterator[tuple[str, str]]:
