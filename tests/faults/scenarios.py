@@ -58,6 +58,13 @@ async def die_often(running: Trial) -> None:
         await running.suffer(faults.die_at(*DEATHS))
 
 
+async def lose_and_kill_often(running: Trial) -> None:
+    """An outage that begins between a commit and its answer: a batch may be tried in parts."""
+    await running.suffer(faults.die_at(then=faults.LOSING))
+    for _ in range(6):
+        await running.suffer(faults.kill_server("postgres"))
+
+
 LONG = (
     Scenario("kill -9 of apply", repeated(faults.kill_applier, 20)),
     Scenario("kill -9 of bridge", kill_bridge_often),
@@ -68,6 +75,7 @@ LONG = (
     Scenario("SIGSTOP (zombie)", repeated(faults.freeze_applier, 5)),
     Scenario("death at a point", die_often, appliers=1),
     Scenario("answers, fetches lost", repeated(faults.lose, 1), appliers=1),
+    Scenario("kill -9 of Postgres, answers lost", lose_and_kill_often, appliers=1),
 )
 
 
