@@ -1,4 +1,4 @@
-"""A bridge, and one server, for all tests of a module."""
+"""A bridge, and one server, for all tests of a module; and workers that faults kill."""
 
 from collections.abc import AsyncIterator
 
@@ -7,6 +7,8 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.server import Server
+from execstream.devstack import Stack
+from tests.dashboard.fleet import Fleet, running_fleet
 from tests.dashboard.serving import PATIENCE, serving
 from tests.worker import Installation, Worker, until
 
@@ -48,3 +50,12 @@ async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """A client of that server."""
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+async def fleet(
+    breakable_stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fleet]:
+    """Workers on servers of their own."""
+    async with running_fleet(breakable_stack, tmp_path_factory.mktemp("figures")) as own:
+        yield own

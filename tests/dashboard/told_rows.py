@@ -49,22 +49,26 @@ async def block_error_stats(it: Witness) -> Told:
     return told, {block_id: (total, failed) for block_id, total, failed in rows}
 
 
-async def step_counts(it: Witness) -> Told:
+async def steps_of_runs(it: Witness) -> dict[str, tuple[int, int, int, int]]:
+    """All steps of each run, those that ended or failed by themselves, and those that cascaded."""
     runs: dict[str, list[Step]] = defaultdict(list)
     for step in (step for steps in (await it.steps()).values() for step in steps):
         runs[step.row["run"]].append(step)
-    some = dict(list(runs.items())[-50:])
-    listed = await it.listed("/v1/executions/step_counts", graph_exec_id=list(some))
-    names = ("steps", "ended", "failed", "cascaded")
-    told = {one["graph_exec_id"]: [one[name] for name in names] for one in listed}
     rows = {}
-    for run, steps in some.items():
+    for run, steps in runs.items():
         over = [step for step in steps if step.is_over]
         cascaded = [step for step in over if step.row["error"] in CASCADES]
         failed = [step for step in over if step.row["status"] == "FAILED"]
         own = (len(over) - len(cascaded), len(failed) - len(cascaded))
-        rows[run] = [len(steps), *own, len(cascaded)]
-    return told, rows
+        rows[run] = (len(steps), *own, len(cascaded))
+    return rows
+
+
+async def step_counts(it: Witness) -> Told:
+    rows = dict(list((await steps_of_runs(it)).items())[-50:])
+    listed = await it.listed("/v1/executions/step_counts", graph_exec_id=list(rows))
+    names = ("steps", "ended", "failed", "cascaded")
+    return {one["graph_exec_id"]: tuple(one[name] for name in names) for one in listed}, rows
 
 
 async def status_counts(it: Witness) -> Told:
@@ -136,7 +140,7 @@ async def progress(it: Witness) -> Told:
     return told, rows
 
 
-async def _unread(it: Witness) -> dict[int, int]:
+async def unread(it: Witness) -> dict[int, int]:
     """Records that apply has yet to read, by partition."""
     reached = {row["partition"]: row["next_offset"] for row in await _offsets(it)}
     return {number: end - reached.get(number, 0) for number, end in (await it.ends()).items()}
@@ -144,11 +148,11 @@ async def _unread(it: Witness) -> dict[int, int]:
 
 async def completeness(it: Witness) -> Told:
     told = await it.get("/v1/completeness")
-    return (told["gaps"], told["behind"]), (0, sum((await _unread(it)).values()))
+    return (told["gaps"], told["behind"]), (0, sum((await unread(it)).values()))
 
 
 async def topics(it: Witness) -> Told:
-    ends, unread = await it.ends(), await _unread(it)
+    ends, lag = await it.ends(), await unread(it)
     name = it.place.topic(COMMANDS.name)
     [topic] = [one for one in await it.listed("/v1/topics") if one["topic"] == name]
     names = ("begin_offset", "end_offset", "stable_offset", "lag")
@@ -156,7 +160,7 @@ async def topics(it: Witness) -> Told:
         [one[name] for name in names] + [one["consumers"]["apply"]["lag"]]
         for one in topic["partitions"]
     ]
-    return told, [[0, end, end, unread[at], unread[at]] for at, end in sorted(ends.items())]
+    return told, [[0, end, end, lag[at], lag[at]] for at, end in sorted(ends.items())]
 
 
 async def watch(it: Witness) -> Told:
@@ -177,6 +181,6 @@ async def watch(it: Witness) -> Told:
             dict(found),
             {name: sum(row[name] for row in offsets) for name in OUTCOMES},
             await it.place.db.fetchval(opened),
-            sum((await _unread(it)).values()),
+            sum((await unread(it)).values()),
         ),
     )

@@ -16,9 +16,21 @@ def _rates(counts: Mapping[str, Json]) -> Json:
     return {name: pytest.approx(n / ended * 100) if ended else None for name, n in share.items()}
 
 
-def _window(steps: list[Step], first: datetime, last: datetime) -> dict[str, Json]:
-    """Counts of the steps that ended from one minute to another."""
-    within = [step for step in steps if step.is_over and first <= step.minute <= last]
+def windows(
+    steps: list[Step], minutes: int, now: datetime
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """Counts of the steps that ended in the last `minutes` and the running one, which is `now`; and
+    of those that ended in as many `minutes` before.
+    """
+    span = timedelta(minutes=minutes)
+    return (
+        _between(steps, now - span, now + timedelta(minutes=1)),
+        _between(steps, now - 2 * span, now - span),
+    )
+
+
+def _between(steps: list[Step], begin: datetime, end: datetime) -> dict[str, Json]:
+    within = [step for step in steps if step.is_over and begin <= step.minute < end]
     counts = counted(within)._asdict()
     return {
         name: counts[name] for name in ("ended", "failed", "caller_failed", "cascaded", "skewed")
@@ -28,15 +40,14 @@ def _window(steps: list[Step], first: datetime, last: datetime) -> dict[str, Jso
 def _live_block(told: Json, steps: list[Step]) -> Told:
     minutes = {datetime.fromisoformat(minute): rest for minute, *rest in told["minutes"]}
     now = max(minutes)
-    spans = {"1m": 1, "5m": 5, "1h": 60, "24h": 60 * 24}
+    lengths = {"1m": 1, "5m": 5, "1h": 60, "24h": 60 * 24}
     own, rows = {}, {}
-    for name, window in told["windows"].items():
-        span = timedelta(minutes=spans[name])
-        here, before = _window(steps, now - span, now), _window(steps, now - 2 * span, now - span)
-        rows[name] = here | _rates(here), before if name in ("1h", "24h") else None
+    for name, one in told["windows"].items():
+        here, before = windows(steps, lengths[name], now)
+        rows[name] = here | _rates(here), before
         own[name] = (
-            {key: window[key] for key in rows[name][0]},
-            ({key: window["before"][key] for key in before} if rows[name][1] else None),
+            {key: one[key] for key in rows[name][0]},
+            {key: one["before"][key] for key in before},
         )
     by_minute = Counter(step.minute for step in steps if step.has_ended)
     failed = Counter(step.minute for step in steps if step.has_failed)
@@ -63,27 +74,33 @@ async def one_live_block(it: Witness) -> Told:
     return told, rows
 
 
-def _quantile(steps: list[Step], share: float) -> Json:
+def quantile(steps: list[Step], share: float) -> float | None:
+    """Of the durations of steps, in milliseconds."""
     ran = sorted(
         (step.row["ended_time"] - step.row["started_time"]) / timedelta(milliseconds=1)
         for step in steps
         if step.has_ended and step.row["started_time"] is not None
     )
-    return pytest.approx(ran[int(share * (len(ran) - 1))], rel=0.025) if ran else None
+    return ran[int(share * (len(ran) - 1))] if ran else None
+
+
+def _near_quantile(steps: list[Step], share: float) -> Json:
+    ran = quantile(steps, share)
+    return None if ran is None else pytest.approx(ran, rel=0.025)
 
 
 async def durations(it: Witness) -> Told:
     told = {one["block_id"]: one["duration_ms"] for one in await it.listed("/v1/blocks/live")}
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     rows = {
-        block_id: {"window": "1h"} | {name: _quantile(steps, n) for name, n in shares.items()}
+        block_id: {"window": "1h"} | {name: _near_quantile(steps, n) for name, n in shares.items()}
         for block_id, steps in (await it.steps()).items()
     }
     return told, {name: one if one["p50"] is not None else None for name, one in rows.items()}
 
 
-def _failures(steps: list[Step]) -> int:
-    """Failures of child runs are errors, too."""
+def failures(steps: list[Step]) -> int:
+    """The errors of a block: failures of child runs, too."""
     return sum(step.has_ended and step.row["status"] == "FAILED" for step in steps)
 
 
@@ -91,7 +108,7 @@ async def block_error(it: Witness) -> Told:
     told, rows = {}, {}
     for name, steps in (await it.steps()).items():
         errors = (await it.get("/v1/block", block_id=name))["fingerprints"]
-        told[name], rows[name] = sum(one["count"] for one in errors), _failures(steps)
+        told[name], rows[name] = sum(one["count"] for one in errors), failures(steps)
     return told, rows
 
 
@@ -109,8 +126,8 @@ async def block_figures(it: Witness) -> Told:
             "skewed": 0,
             "cost": sum(step.row["cost"] for step in late if step.is_over),
             "tokens": sum(step.row["tokens"] for step in late if step.is_over),
-            "errors": _failures(steps),
-            **{f"p{p}_ms": _quantile(steps, p / 100) for p in (50, 95, 99)},
+            "errors": failures(steps),
+            **{f"p{p}_ms": _near_quantile(steps, p / 100) for p in (50, 95, 99)},
         }
     return told, rows
 
@@ -120,7 +137,7 @@ async def top_errors(it: Witness) -> Told:
     told: Counter[str] = Counter()
     for one in await get_top_errors(it.reads, end - SINCE, end + timedelta(hours=1)):
         told[one.block_id] += one.failures
-    rows = Counter({name: _failures(steps) for name, steps in (await it.steps()).items()})
+    rows = Counter({name: failures(steps) for name, steps in (await it.steps()).items()})
     return +told, +rows
 
 
@@ -128,7 +145,8 @@ async def live_tables(it: Witness) -> Told:
     """The tables of all workers of role tally that are this installation's."""
     told: dict[str, Json] = {}
     rows: dict[str, Json] = {}
-    for table, key in (("blocks", "block_id"), ("nodes", "node_id")):
+    spans = (("blocks", "block_id", timedelta(hours=1)), ("nodes", "node_id", timedelta(days=1)))
+    for table, key, span in spans:
         answer = await it.get(f"/v1/live/{table}")
         parts = [*Counts._fields, "added_failed", "cost", "tokens", "duration_ms"]
         told[table] = (
@@ -146,11 +164,12 @@ async def live_tables(it: Witness) -> Told:
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in (step for block in (await it.steps()).values() for step in block):
             steps[step.row[key]].append(step)
-        rows[table] = [], {name: _live(some) for name, some in steps.items()}
+        rows[table] = [], {name: _live(some, span) for name, some in steps.items()}
     return told, rows
 
 
-def _live(steps: list[Step]) -> Json:
+def _live(steps: list[Step], recent: timedelta) -> Json:
+    since = datetime.now(UTC) - recent
     ran = [
         step.row["ended_time"] - step.row["started_time"]
         for step in steps
@@ -161,7 +180,7 @@ def _live(steps: list[Step]) -> Json:
         "cost": sum(step.row["cost"] for step in steps if step.is_over),
         "tokens": sum(step.row["tokens"] for step in steps if step.is_over),
         "duration_ms": sum(one // timedelta(milliseconds=1) for one in ran),
-        "recent": sum(step.has_ended for step in steps),
+        "recent": sum(step.has_ended and step.row["ended_time"] > since for step in steps),
     }
 
 
@@ -172,7 +191,7 @@ async def alerts(it: Witness) -> Told:
     now = alert["figures"]["now"]
     last = datetime.now(UTC).replace(second=0, microsecond=0)
     steps = (await it.steps())[alert["block_id"]]
-    rows = _window(steps, last - timedelta(minutes=now["minutes"]), last)
+    rows, _ = windows(steps, now["minutes"], last)
     return (
         {name: now[name] for name in ("ended", "failed")} | {"least_rate": now["least_rate"] > 0},
         {name: rows[name] for name in ("ended", "failed")} | {"least_rate": True},
