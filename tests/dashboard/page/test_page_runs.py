@@ -87,6 +87,24 @@ async def test_new_runs_wait_behind_a_button(tab: Tab, server: Server, place: In
     await tab.sees(f"{ROWS} === 2 && document.querySelector('.fresh').hidden")
 
 
+async def test_steps_that_a_producer_reports_otherwise(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """The list shows the stored steps, and beside them a report that differs."""
+    owner = _owner()
+    for reported in ({"node_count": 1, "node_error_count": 0}, {"node_count": 5}):
+        run = Orders(user_id=owner)
+        await place.put([run.create(run.node("a")), run.start()])
+        await place.put([run.move_step("a", to) for to in ("RUNNING", "COMPLETED")])
+        await place.put([run.move("COMPLETED", stats=reported)])
+    await place.drained()
+
+    await tab.open(f"{server.url}/#/runs?user_id={owner}")
+
+    cells = "[...document.querySelectorAll('[data-label=Steps]')].map(one => one.textContent)"
+    await tab.sees(f"{cells}.sort().join() === '1,1 (reported: 5 steps, 0 errors)'")
+
+
 async def test_shows_the_first_page_of_many_runs(
     tab: Tab, server: Server, place: Installation
 ) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -170,6 +170,28 @@ async def test_blocks_show_failures_as_they_come(
     await tab.click("[aria-label^=Failed] a code")
     await tab.sees(f"location.hash.startsWith('#/runs/{run.run_id}')")
     await tab.sees("document.querySelector('.drawer').innerText.includes('quota exceeded')")
+
+
+async def test_failed_steps_by_the_time_they_show(
+    tab: Tab, server: Server, place: Installation, tally: Worker
+) -> None:
+    """The step that was added last comes first, though it was sent first; a step that failed with
+    a child run links to that.
+    """
+    new, old, child = Orders(), Orders(), Orders()
+    failing = {"error": "its run failed", "child_graph_exec_id": child.run_id}
+    for run, minutes, stats in ((new, 0, {"error": "boom"}), (old, 5, failing)):
+        at = {"at": (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()}
+        await place.put([run.create(run.node("a", block_id="twice"), **at), run.start(**at)])
+        await place.put([run.move_step("a", to, stats=stats, **at) for to in ("RUNNING", "FAILED")])
+    await tab.open(f"{server.url}/#/blocks")
+
+    await tab.click("a[href='#/blocks/twice']")
+
+    links = "[...document.querySelectorAll('[aria-label=\"Failed steps\"] a')].map(a => a.hash)"
+    await tab.sees(f"{links}.length === 3")
+    steps = [f"#/runs/{run.run_id}?step={run.named('a')}" for run in (new, old)]
+    assert await tab.run(links) == [*steps, f"#/runs/{child.run_id}"]
 
 
 @pytest.mark.parametrize("block_id", ["live", ".."])
