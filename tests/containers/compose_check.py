@@ -3,6 +3,8 @@
 1. Everything comes up; 200 simulated runs are sent at full speed.
 2. The apply worker is scaled to 3; while 200 further runs are sent, one of the three is killed.
 3. Back to one, which is killed while 200 further runs are sent, and started again.
+4. The user of Postgres becomes a superuser, as in a volume of version 0.1; the commands of
+   docs/deploy.md move the data to a new volume, and 200 further runs are sent.
 
 Each time the receipt must show that nothing was lost, and that every row equals an independent fold
 of the commands. Everything is taken down at the end; figures are printed.
@@ -10,6 +12,7 @@ of the commands. Everything is taken down at the end; figures are printed.
 
 import asyncio
 import json
+import re
 import secrets
 import sys
 import time
@@ -28,7 +31,7 @@ from execstream.config.settings import Settings
 from execstream.workload import EXAMPLE_GRAPHS
 from execstream.workload.demo import Demo, Receipt
 from tests.containers import engine
-from tests.containers.composed import Composed, Failed, composed, docker
+from tests.containers.composed import HOME, Composed, Failed, composed, docker
 
 RUNS = 200
 PACE = 1_500  # commands per second, while something else happens
@@ -44,7 +47,7 @@ def report(text: str) -> None:
 
 
 async def check(stack: Composed) -> None:
-    """All three parts; Failed when something is not as it must be."""
+    """All four parts; Failed when something is not as it must be."""
     report("building the image")
     await asyncio.to_thread(stack.build)
     begun = time.monotonic()
@@ -61,6 +64,8 @@ async def check(stack: Composed) -> None:
     await asyncio.to_thread(stack.up)
     report(f"scaled back: {len(stack.containers('apply'))} worker")
     await performed(stack.settings(), 0, the_only_one_is_killed(stack))
+    await moved(stack)
+    await performed(stack.settings(), rate=0)
 
 
 def confined(stack: Composed) -> None:
@@ -90,6 +95,36 @@ async def unprivileged(settings: Settings) -> None:
             report("no superuser of Postgres, no CONFIG of Redis")
         else:
             raise Failed("The user of the workers may read the configuration of Redis.")
+
+
+async def moved(stack: Composed) -> None:
+    """The data are those of before, and belong to a user without superuser rights."""
+    (postgres,) = stack.containers("postgres")
+    docker("exec", postgres, "psql", "-U", "postgres", "-c", "alter role execstream superuser")
+    before = await contents(stack.settings())
+    commands = re.search(r"```sh\n([^`]*pg_dump[^`]*)```", (HOME / "docs/deploy.md").read_text())
+    if commands is None:
+        raise Failed("docs/deploy.md has no commands that move the data.")
+    with TemporaryDirectory() as folder:
+        dump = str(Path(folder, "before.dump"))
+        await asyncio.to_thread(stack.follow, commands[1].replace("before.dump", dump))
+    await unprivileged(stack.settings())
+    if await contents(stack.settings()) != before:
+        raise Failed("The moved rows are not those of before.")
+    report("the data are in a new volume, row for row")
+
+
+async def contents(settings: Settings) -> dict[str, str]:
+    """The digest of all rows, by table."""
+    digest = "select md5(string_agg(md5(t::text), '' order by t::text)) from execstream."
+    connection = await asyncpg.connect(settings.postgres)
+    try:
+        return {
+            table: await connection.fetchval(f"{digest}{table} t")
+            for table in ("graph_execution", "node_execution", "journal", "dead_letter")
+        }
+    finally:
+        await connection.close()
 
 
 def runs_listed(stack: Composed) -> None:

@@ -73,6 +73,12 @@ class Composed:
                 raise Failed(f"Not healthy after {HEALTHY_WITHIN:.0f} s: {', '.join(unwell)}.")
             time.sleep(POLL)
 
+    def follow(self, manual: str) -> None:
+        """Run commands that a manual gives for the project `execstream`."""
+        own = manual.replace("docker compose", shlex.join(self._compose))
+        own = own.replace("execstream_postgres", f"{PROJECT}_postgres")
+        _run(["bash", "-euo", "pipefail", "-c", own], self._variables)
+
     def down(self) -> None:
         """Take everything away, data too; the image stays."""
         self._run("down", "--volumes", "--timeout", "20")
