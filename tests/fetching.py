@@ -12,6 +12,7 @@ from tests.debian import install
 
 # By name, the package of Debian that has it.
 PACKAGES = {
+    "chromium": "chromium",
     "go": "golang-go",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",

@@ -1,9 +1,9 @@
 """The producers of `examples/clients`: each starts 100 runs with its own Kafka client and brings
-them to an end; those that it leaves RUNNING are terminated over HTTP."""
+them to an end; those that it leaves RUNNING are terminated on the page."""
 
 import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import pytest
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS
 from tests.clients.program import PATIENCE, run
+from tests.dashboard.page.browser import Tab, chromium
 from tests.fetching import program as fetched
 from tests.install.environments import Environment
 from tests.worker import HOME, Installation, Worker
@@ -46,6 +47,14 @@ async def confluent(folder: Path, variables: Variables) -> str:
     return await run(folder, environment.python, "producer.py", variables=variables)
 
 
+@pytest.fixture
+async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
+    """A browser."""
+    async with chromium(fetched("chromium"), tmp_path / "profile", tmp_path) as own:
+        yield own
+        assert own.troubles == []
+
+
 @pytest.mark.parametrize(
     ("client", "folder", "partitioner"),
     [
@@ -61,6 +70,7 @@ async def test_runs_of_a_client(
     place: Installation,
     worker: Worker,
     http: httpx.AsyncClient,
+    tab: Tab,
     tmp_path: Path,
     client: Callable[[Path, Variables], Awaitable[str]],
     folder: str,
@@ -91,7 +101,7 @@ async def test_runs_of_a_client(
     assert (by_key == RUNS) == (partitioner != "consistent_random")
 
     for run_id in [run_id for run_id, status in statuses.items() if status == "RUNNING"]:
-        await _terminate(place, http, run_id)
+        await _terminate(tab, f"{str(http.base_url).rstrip('/')}/#/runs/{run_id}")
     assert Counter((await _statuses(place, runs)).values()) == {
         "COMPLETED": RUNS - LEFT,
         "TERMINATED": LEFT,
@@ -110,14 +120,8 @@ async def _rejected(place: Installation) -> tuple[int, int]:
     return letters, await place.db.fetchval("select count(*) from refusal")
 
 
-async def _terminate(place: Installation, http: httpx.AsyncClient, run_id: str) -> None:
-    """Terminate it like the button of the page."""
-    owner = await place.db.fetchval("select user_id from graph_execution where id = $1", run_id)
-    command = {
-        "type": "graph.update",
-        "user_id": owner,
-        "graph_exec_id": run_id,
-        "status": "TERMINATED",
-    }
-    answer = await http.post("/v1/commands", json=command, headers={"Prefer": "wait=30"})
-    assert (answer.status_code, answer.json()["outcome"]) == (200, "applied"), answer.text
+async def _terminate(tab: Tab, address: str) -> None:
+    await tab.open(address)
+    await tab.click(".actions button", "Terminate")
+    await tab.click("dialog button[value=yes]")
+    await tab.sees("document.querySelector('.run-head .pill').innerText === 'Terminated'")
