@@ -1,6 +1,7 @@
 """Progress as the server reports it: from Kafka, Postgres and Redis together."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -55,6 +56,12 @@ async def test_workers_are_told_by_their_partitions(
     assert groups[f"{prefix}-tally"]["members"] == []
 
 
+async def _is_complete(http: httpx.AsyncClient, to: datetime) -> bool:
+    told = (await http.get("/v1/completeness")).json()
+    is_whole = (told["gaps"], told["behind"]) == (0, 0)
+    return is_whole and datetime.fromisoformat(told["complete_to"]) >= to
+
+
 async def test_complete_is_what_has_its_outcome(
     place: Installation, worker: Worker, http: httpx.AsyncClient
 ) -> None:
@@ -62,10 +69,7 @@ async def test_complete_is_what_has_its_outcome(
     assert worker.is_alive
     await place.put(_life())
     await place.drained()
-    told = (await http.get("/v1/completeness")).json()
-    assert (told["gaps"], told["behind"]) == (0, 0)
-    age = datetime.now(UTC) - datetime.fromisoformat(told["complete_to"])
-    assert age < timedelta(seconds=10)
+    await until(partial(_is_complete, http, datetime.now(UTC)))
 
     async with place.db.acquire() as other, other.transaction():
         await other.execute("lock table consumer_offset in row exclusive mode")
@@ -110,12 +114,7 @@ async def test_complete_beyond_what_transactions_leave_behind(
         )
         await producer.abort_transaction()
 
-    async def is_complete() -> bool:
-        told = (await http.get("/v1/completeness")).json()
-        age = datetime.now(UTC) - datetime.fromisoformat(told["complete_to"])
-        return told["behind"] == 0 and age < timedelta(seconds=10)
-
-    await until(is_complete)
+    await until(partial(_is_complete, http, datetime.now(UTC)))
     # `drained` waits for the last offset, and no consumer commits that of the marker.
     await place.put([order])
     await place.drained()
