@@ -11,7 +11,7 @@ READY := .venv/ready
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults fmt help lint page pin-images sbom setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,8 +69,13 @@ bench-long: $(READY) ## The same with at least 300,000 commands each; then growt
 big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
 	$(BIN)/python -m bench.big
 
-faults: $(READY) ## Kills and stops workers and servers under load, and compares with the reference
-	$(BIN)/python -m tests.faults
+faults: $(READY) ## Injects each fault under load, in 10 minutes, and writes docs/faults.md
+	@failed=0; $(BIN)/python -m tests.faults --save || failed=1; \
+		$(BIN)/python -m docs.generate && exit $$failed
+
+faults-long: $(READY) ## The same as often as the long round has it, in some hours
+	@failed=0; $(BIN)/python -m tests.faults --long --save || failed=1; \
+		$(BIN)/python -m docs.generate && exit $$failed
 
 compose-check: $(READY) ## Brings docker-compose.yml up, sends runs, kills workers, and takes all down
 	$(BIN)/python -m tests.containers.compose_check

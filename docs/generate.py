@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
 from bench import report
+from docs import fault_table
 from docs.asyncapi import asyncapi
 from docs.figures import figures_table
 from execstream.agents.runtime import metrics as worker_metrics
@@ -188,6 +189,7 @@ def _listed(statuses: Iterable[ExecutionStatus]) -> str:
 
 
 PAGES = (
+    "faults.md",
     "figures.md",
     "metrics.md",
     "performance.md",
@@ -214,6 +216,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "bench_readers": report.readers_table,
     "bench_replay": report.replay_table,
     "bench_idle": report.idle_table,
+    "faults_short": partial(fault_table.round_table, "faults"),
+    "faults_long": partial(fault_table.round_table, "faults-long"),
 }
 
 # Files that are generated as a whole.

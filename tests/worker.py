@@ -288,10 +288,12 @@ def settings_at(servers: Addresses, names: Names | None = None) -> Settings:
 
 
 @asynccontextmanager
-async def installation(servers: Addresses, folder: Path) -> AsyncIterator[Installation]:
-    """Migrated tables and all topics, under names of their own."""
+async def installation(
+    servers: Addresses, folder: Path, replicas: int = 1
+) -> AsyncIterator[Installation]:
+    """Migrated tables and all topics, under names of their own, with so many replicas."""
     async with lent_names(servers) as names:
-        await apply_topics(servers.kafka_bootstrap, names.topic_prefix, 1)
+        await apply_topics(servers.kafka_bootstrap, names.topic_prefix, replicas)
         await migrate(servers.postgres_dsn, names.schema)
         async with opened(settings_at(servers, names), folder) as own:
             yield own

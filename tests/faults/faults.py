@@ -59,12 +59,12 @@ async def freeze_applier(trial: Trial) -> None:
     worker.thaw()
 
 
-def kill_server(name: str) -> Fault:
-    """SIGKILL of a server of the stack, which comes back after a while."""
+def kill_server(name: str, outage: float | None = None) -> Fault:
+    """SIGKILL of a server of the stack, which comes back after `outage` seconds, or a moment."""
 
     async def kill(trial: Trial) -> None:
         await trial.stack.kill(name)
-        await asyncio.sleep(trial.chance.uniform(0, LONGEST_OUTAGE))
+        await asyncio.sleep(outage or trial.chance.uniform(0, LONGEST_OUTAGE))
         await trial.stack.restart(name)
 
     return kill
@@ -78,7 +78,7 @@ def die_at(*points: Point, then: Plan | None = None) -> Fault:
 
     async def die(trial: Trial) -> None:
         worker = trial.appliers[0]
-        trial.outcome.trials += len(points)
+        trial.outcome.trials += max(0, len(points) - 1)  # it counts as one already
         worker.plans = iter([*plans, then or {}])
         alive = worker.starts + 1 + len(points)
         worker.kill()

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -18,15 +19,19 @@ TICK = 0.02  # seconds
 MOST_AT_ONCE = 400  # records; after an outage there are many to make up for
 LONGEST_TEXT = 240  # characters
 ENDLESS = 1_000_000  # runs
+RECENT = 500  # records that may be sent again
 AGAIN = 0.5  # seconds until the broker is asked again
 
 
-def small_records(graphs: list[Graph], seed: int) -> Iterator[Sent]:
-    """Simulated commands of the dirty mix, with their texts cut: large ones are slow to compare and
-    no other case.
+DIRTY = Mix.dirty()
+
+
+def small_records(graphs: list[Graph], seed: int, mix: Mix = DIRTY) -> Iterator[Sent]:
+    """Simulated commands, with their texts cut: long texts are slow to compare and no other
+    case.
     """
     start = datetime.now(UTC)
-    for record in simulate(graphs, runs=ENDLESS, seed=seed, start=start, mix=Mix.dirty()):
+    for record in simulate(graphs, runs=ENDLESS, seed=seed, start=start, mix=mix):
         yield Sent(record.key, _cut(record.value))
 
 
@@ -63,10 +68,15 @@ class Feeder:
         self._bootstrap = bootstrap
         self._topic = topic
         self._records = records
+        self._recent: deque[Sent] = deque(maxlen=RECENT)
         self._rate = rate
         self._stopping = False
         self._feeding: asyncio.Task[None] | None = None
         self._begun = self._sent = 0.0
+
+    def resend(self) -> None:
+        """Send the last records once more, as a producer does after a restart."""
+        self._records = chain(tuple(self._recent), self._records)
 
     def begin(self) -> None:
         self._begun = time.monotonic()
@@ -92,6 +102,7 @@ class Feeder:
             due = int((time.monotonic() - self._begun) * self._rate - self._sent)
             for record in islice(self._records, min(due, MOST_AT_ONCE)):
                 self._sent += 1
+                self._recent.append(record)
                 await producer.add(record.key, record.value)
             try:
                 await producer.flush()

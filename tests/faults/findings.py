@@ -19,6 +19,7 @@ from tests.worker import Installation
 Row = Mapping[str, Any]
 How = Literal["lost", "doubled", "differing"]
 SAMPLES, SAMPLE = 5, 1_500  # of a kind, and characters of one
+BRIEF = 200  # characters
 NOWHERE = (-1, -1, -1)  # before every source
 
 # The fields that a journal's `detail` has in common with the event of its entry.
@@ -39,6 +40,7 @@ class Findings:
     doubled: Counter[str] = field(default_factory=Counter)
     differing: Counter[str] = field(default_factory=Counter)
     samples: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)  # all of them, in fewer characters
 
     @property
     def is_clean(self) -> bool:
@@ -61,6 +63,7 @@ class Findings:
     def note(self, how: How, kind: str, sample: object, count: int = 1) -> None:
         counter: Counter[str] = getattr(self, how)
         counter[kind] += count
+        self.noted.append(f"{kind} {how}: {str(sample)[:BRIEF]}")
         if counter[kind] <= SAMPLES:
             self.samples.append(f"{kind} {how}: {str(sample)[:SAMPLE]}")
 

@@ -35,12 +35,16 @@ class Lag:
             await self._watching
 
     async def recovered(self, since: float) -> float:
-        """Return when it has caught up after a fault; seconds from `since` until it had."""
+        """Return when it has caught up after a fault; seconds from `since` until it had.
+
+        Called when the fault is over, which may take its time to show.
+        """
+        entered = time.monotonic()
         while True:
             now = time.monotonic()
-            if now - since > AT_LEAST and now - self._last_behind > QUIET:
+            if now - entered > AT_LEAST and now - self._last_behind > QUIET:
                 return max(self._last_behind - since, 0.0)
-            if now - since > PATIENCE:
+            if now - entered > PATIENCE:
                 raise Impatient(f"Not caught up within {PATIENCE:.0f} seconds after a fault.")
             await asyncio.sleep(INTERVAL)
 

@@ -41,6 +41,7 @@ class Point(StrEnum):
 
     FETCHED = "fetched"
     IN_COMMIT = "in_commit"
+    OFFSET_FIRST = "offset_first"
     COMMITTED = "committed"
     PUBLISHING = "publishing"
     CLAIMED = "claimed"
@@ -141,6 +142,9 @@ def _arm_commit(striking: Striking) -> None:
     commit, told = write_set.commit, pipeline.Applier._emit
 
     async def commit_otherwise(connection: Any, *arguments: Any) -> bool:
+        if striking.at(Point.OFFSET_FIRST):  # as code would that commits it apart from the rows
+            await commit(connection, *(*arguments[:-1], write_set.WriteSet()))
+            die()
         underway = asyncio.ensure_future(commit(connection, *arguments))
         if striking.at(Point.IN_COMMIT):
             await _a_moment()

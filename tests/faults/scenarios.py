@@ -1,4 +1,4 @@
-"""Trials by name: the faults, their number, and their targets."""
+"""Scenarios: faults under load, as often as it is asked for, and the comparison after them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,79 +7,106 @@ from pathlib import Path
 from execstream.devstack import Stack
 from tests.faults import faults
 from tests.faults.patience import Impatient
-from tests.faults.points import DEATHS, Point
+from tests.faults.points import Point
 from tests.faults.trial import Outcome, Trial, trial
 
-Script = Callable[[Trial], Awaitable[None]]
+Run = Callable[[Stack, Path, int, int], Awaitable[Outcome]]  # with the seed and number of trials
+Script = Callable[[Trial, int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`redis_stays`: Redis is not killed, so a subscriber must receive everything."""
+    """A row of the table.
 
+    Attributes:
+        number: of the fault in the list of faults; "control" for a control.
+        short: trials in the short round; 0: the long round alone has it.
+        long: trials in the long round.
+        name: the fault.
+        run: does the fault as often as it is asked to, and compares.
+    """
+
+    number: str
+    short: int
+    long: int
     name: str
-    script: Script
-    appliers: int = 2
-    redis_stays: bool = True
+    run: Run
 
-    async def run(self, stack: Stack, folder: Path, seed: int) -> Outcome:
+    @property
+    def is_control(self) -> bool:
+        """Return whether it must lose something: the harness would not see losses otherwise."""
+        return self.number == CONTROL
+
+    def passes(self, outcome: Outcome) -> bool:
+        """Return whether the outcome is as it must be."""
+        return outcome.findings.lost.total() > 0 if self.is_control else outcome.is_good
+
+
+CONTROL = "control"
+
+
+def under_load(
+    script: Script, *, appliers: int = 2, redis_stays: bool = True, replicas: int = 1
+) -> Run:
+    """Return a run of `script` on workers of its own, with commands at a steady rate.
+
+    `replicas`: of each partition.
+    """
+
+    async def run(stack: Stack, folder: Path, seed: int, times: int) -> Outcome:
         async with trial(
-            stack, folder, seed=seed, appliers=self.appliers, redis_stays=self.redis_stays
+            *(stack, folder),
+            seed=seed,
+            appliers=appliers,
+            redis_stays=redis_stays,
+            replicas=replicas,
         ) as running:
             try:
-                await self.script(running)
+                await script(running, times)
             except Impatient as error:
                 running.outcome.failures.append(str(error))
             return await running.finish()
 
+    return run
 
-def repeated(fault: faults.Fault, times: int) -> Script:
-    """The fault so many times at least, each after the recovery from the one before."""
 
-    async def script(running: Trial) -> None:
+def repeated(fault: faults.Fault) -> Script:
+    """The fault so many times at least, each after the recovery of `apply` from the one before."""
+
+    async def script(running: Trial, times: int) -> None:
         while running.outcome.trials < times:
             await running.suffer(fault)
 
     return script
 
 
-async def kill_bridge_often(running: Trial) -> None:
-    for _ in range(5):
-        await running.suffer(faults.kill_bridge, lag=running.bridging)
+def bridge_repeated(fault: faults.Fault) -> Script:
+    """The same with the recovery of the bridge."""
+
+    async def script(running: Trial, times: int) -> None:
+        while running.outcome.trials < times:
+            await running.suffer(fault, lag=running.bridging)
+
+    return script
 
 
-async def kill_redis_often(running: Trial) -> None:
-    for _ in range(3):
-        await running.suffer(faults.kill_server("redis"), lag=running.bridging)
+def points_repeated(*points: Point) -> Script:
+    """So many deaths, at each of the points in turn."""
+
+    async def script(running: Trial, times: int) -> None:
+        while running.outcome.trials < times:
+            await running.suffer(faults.die_at(*points))
+
+    return script
 
 
-async def die_often(running: Trial) -> None:
-    for _ in range(3):
-        await running.suffer(faults.die_at(*DEATHS))
-
-
-async def lose_and_kill_often(running: Trial) -> None:
+async def lose_and_kill(running: Trial, times: int) -> None:
     """An outage that begins between a commit and its answer: a batch may be tried in parts."""
-    await running.suffer(faults.die_at(then=faults.LOSING))
-    for _ in range(6):
-        await running.suffer(faults.kill_server("postgres"))
+    await faults.die_at(then=faults.LOSING)(running)
+    await repeated(faults.kill_server("postgres"))(running, times)
 
 
-LONG = (
-    Scenario("kill -9 of apply", repeated(faults.kill_applier, 20)),
-    Scenario("kill -9 of bridge", kill_bridge_often),
-    Scenario("kill -9 of Postgres", repeated(faults.kill_server("postgres"), 3)),
-    Scenario("kill -9 of the broker", repeated(faults.kill_server("kafka"), 3)),
-    Scenario("kill -9 of Redis", kill_redis_often, redis_stays=False),
-    Scenario("SIGTERM", repeated(faults.terminate_applier, 5)),
-    Scenario("SIGSTOP (zombie)", repeated(faults.freeze_applier, 5)),
-    Scenario("death at a point", die_often, appliers=1),
-    Scenario("answers, fetches lost", repeated(faults.lose, 1), appliers=1),
-    Scenario("kill -9 of Postgres, answers lost", lose_and_kill_often, appliers=1),
-)
-
-
-async def _everything_once(running: Trial) -> None:
+async def _everything_once(running: Trial, _: int) -> None:
     points = (Point.COMMITTED, Point.REPUBLISHING, Point.PUBLISHING)
     dying = faults.die_at(*points, then=faults.LOSING)
     await running.suffer(dying)
@@ -90,4 +117,4 @@ async def _everything_once(running: Trial) -> None:
     await running.suffer(faults.kill_server("redis"), lag=running.bridging)
 
 
-SHORT = Scenario("everything once", _everything_once, appliers=1, redis_stays=False)
+everything_once = under_load(_everything_once, appliers=1, redis_stays=False)

@@ -6,7 +6,7 @@ import pytest
 
 from execstream.devstack import Stack
 from tests.faults.points import LOSSES, Point
-from tests.faults.scenarios import SHORT
+from tests.faults.scenarios import everything_once
 
 
 @pytest.mark.slow
@@ -15,7 +15,7 @@ async def test_nothing_is_lost_and_nothing_twice(breakable_stack: Stack, tmp_pat
     """After all kills and losses under 1,000 commands/s, tables, events and messages are in the end
     those of the reference for the topic of commands.
     """
-    outcome = await SHORT.run(breakable_stack, tmp_path, seed=1)
+    outcome = await everything_once(breakable_stack, tmp_path, 1, 1)
 
     assert not outcome.failures
     assert outcome.findings.is_clean, "\n".join(outcome.findings.samples)

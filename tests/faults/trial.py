@@ -25,6 +25,7 @@ from tests.faults.progress import Offsets, ends_of, from_postgres, from_redis
 from tests.faults.workers import PROJECT, TERMINATION, Worker
 from tests.worker import Installation, installation
 
+_SET_ASIDE = "select sum(quarantined) from consumer_offset where consumer = 'apply'"
 PAUSE = 2.0  # seconds between a recovery and the next fault, at most
 
 
@@ -35,10 +36,12 @@ class Outcome:
     trials: int = 0
     acknowledged: int = 0
     consumed: int = 0
+    set_aside: int = 0
     findings: Findings = field(default_factory=Findings)
     recoveries: list[float] = field(default_factory=list)
     said: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # of the table: effects that are no faults
 
     @property
     def is_good(self) -> bool:
@@ -60,6 +63,7 @@ class Trial:
     outcome: Outcome = field(default_factory=Outcome)
 
     def __post_init__(self) -> None:
+        self._struck_at = 0.0
         self._applied = from_postgres(self.installation)
         self._told = from_redis(self.installation)
         self._events = ends_of(self.installation, EVENTS.name)
@@ -85,9 +89,13 @@ class Trial:
         """One fault at a random moment; return when it is over."""
         self.outcome.trials += 1
         await asyncio.sleep(self.chance.uniform(0, PAUSE))
-        begun = time.monotonic()
+        self.struck()
         await fault(self)
-        self.outcome.recoveries.append(await (lag or self.applying).recovered(begun))
+        self.outcome.recoveries.append(await (lag or self.applying).recovered(self._struck_at))
+
+    def struck(self) -> None:
+        """Measure the recovery from now on: a fault that was prepared for begins."""
+        self._struck_at = time.monotonic()
 
     # ---- afterwards ------------------------------------------------------------------------
 
@@ -106,6 +114,7 @@ class Trial:
             await self._come_to_the_end()
             await self.bridging.stop()
             await self._stop_workers()
+            outcome.set_aside = await self._set_aside()
             outcome.findings = await look(
                 self.installation, reference, self.listener, redis_stayed=self.redis_stays
             )
@@ -123,6 +132,9 @@ class Trial:
         for worker in (*self.appliers, self.bridge):
             await worker.abandon()
         await self.listener.stop()
+
+    async def _set_aside(self) -> int:
+        return int(await self.installation.db.fetchval(_SET_ASIDE) or 0)
 
     async def _fed_reference(self) -> Reference:
         reference = Reference()
@@ -165,10 +177,12 @@ async def trial(
     rate: int = 1_000,
     appliers: int = 2,
     redis_stays: bool = True,
+    within: tuple[str, ...] = (),
+    replicas: int = 1,
 ) -> AsyncIterator[Trial]:
-    """A trial with load, `rate` commands per second."""
+    """A trial with load, `rate` commands per second; `within`: runs the first worker's command."""
     graphs = load_graphs(PROJECT / "examples" / "graphs")
-    async with installation(stack, folder) as place:
+    async with installation(stack, folder, replicas) as place:
         settings = place.settings
         await _tell_catalogue(place, catalogue(graphs))
         listener = Listener(settings.redis, settings.redis_prefix)
@@ -187,6 +201,7 @@ async def trial(
             redis_stays=redis_stays,
             chance=Random(seed),
         )
+        running.appliers[0].within = within
         try:
             await running.begin()
             yield running

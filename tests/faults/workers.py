@@ -32,6 +32,8 @@ class Worker:
     settings: Settings
     log: Path
     plans: Iterator[Plan] = field(default_factory=lambda: iter(()))
+    variables: dict[str, str] = field(default_factory=dict)  # of its environment, beside others
+    within: tuple[str, ...] = ()  # a program that runs the given one, with its arguments
     starts: int = 0
     unplanned: list[str] = field(default_factory=list)  # ends, with the last words
     _process: asyncio.subprocess.Process | None = None
@@ -42,6 +44,13 @@ class Worker:
     def begin(self) -> None:
         self._supervision = asyncio.create_task(self._supervise())
         self._supervision.add_done_callback(self._unsupervised)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs, else None."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        return self._process.pid
 
     def strike(self, signal: Signals) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -113,17 +122,26 @@ class Worker:
                 self.unplanned.append(f"{self.role} ended with {code}: {self._last_words()}")
             await asyncio.sleep(PAUSE)
 
+    def _command(self, plan: Plan) -> tuple[str, ...]:
+        """Arguments of Python."""
+        plan_text = msgspec.json.encode(plan).decode()
+        return ("-m", "tests.faults.crashing_worker", self.role, plan_text)
+
     async def _start(self, plan: Plan) -> None:
         with self.log.open("ab") as log:
             self._log_begins = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.faults.crashing_worker"),
-                *(self.role, msgspec.json.encode(plan).decode()),
+                *(*self.within, sys.executable, *self._command(plan)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=self.log.parent,
-                env=os.environ | self.settings.environment() | {"PYTHONPATH": str(PROJECT)},
+                env={
+                    **os.environ,
+                    **self.settings.environment(),
+                    "PYTHONPATH": str(PROJECT),
+                    **self.variables,
+                },
             )
         self.starts += 1
 
