@@ -95,6 +95,14 @@ async def _partitions(
     return list(found["partitions"])
 
 
+async def _has_its_mark(place: Installation, http: httpx.AsyncClient, number: int) -> bool:
+    """Return whether the transaction on that partition of commands has ended there: the broker
+    confirms its end before it writes the mark.
+    """
+    parts = {one["partition"]: one for one in await _partitions(place, http, COMMANDS.name)}
+    return bool(parts[number]["stable_offset"] == parts[number]["end_offset"])
+
+
 async def test_complete_beyond_what_transactions_leave_behind(
     place: Installation, worker: Worker, http: httpx.AsyncClient
 ) -> None:
@@ -114,6 +122,7 @@ async def test_complete_beyond_what_transactions_leave_behind(
         )
         await producer.abort_transaction()
 
+    await until(partial(_has_its_mark, place, http, place.partition_of(order)))
     await until(partial(_is_complete, http, datetime.now(UTC)))
     # `drained` waits for the last offset, and no consumer commits that of the marker.
     await place.put([order])
@@ -148,12 +157,7 @@ async def test_complete_is_not_what_a_transaction_holds_back(
         lags = {one["partition"]: one["lag"] for one in progress if one["consumer"] == "apply"}
         assert lags[0] == part["lag"]
         await producer.commit_transaction()
-
-        async def has_its_mark() -> bool:
-            [part, *_] = await _partitions(place, http, COMMANDS.name)
-            return bool(part["stable_offset"] == part["end_offset"])
-
-        await until(has_its_mark)  # the broker confirms a transaction before it writes its mark
+    await until(partial(_has_its_mark, place, http, 0))
     await place.put([_life()[0]._replace(partition=0)])  # after the marker
     await place.drained()
 
