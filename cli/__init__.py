@@ -83,15 +83,18 @@ _COMMANDS = {
     "offsets": _Command("Where consumers are in their topics: show, rebase, skip."),
     "retention": _Command("Drop old days of journal and steps."),
     "forget": _Command("Erase everything about a person."),
+    "import": _Command("Bring the history of the original's database here."),
     "config": _Command("The settings: show."),
     "schema": _Command("The JSON Schemas of commands, events and messages."),
     "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
 }
 # They continue after any unreadable row, log it, and export the number of them.
 _SERVING = ("up", "demo", "worker", "serve")
+# Names of commands that cannot be those of their functions, or modules.
+_FUNCTIONS = {"list": "list:list_runs", "import": "import_history:import_history"}
 for _name, _command in _COMMANDS.items():
-    _function = "list_runs" if _name == "list" else _name
-    app.command(f"execstream.cli.{_name}:{_function}", name=_name, help=_command.help)
+    _function = _FUNCTIONS.get(_name, f"{_name}:{_name}")
+    app.command(f"execstream.cli.{_function}", name=_name, help=_command.help)
 
 
 def main() -> None:

@@ -111,6 +111,7 @@ MIGRATE = Profile("execstream-migrate")
 # Postgres ends a statement before we stop waiting: one that keeps running would keep its locks.
 APPLY = Profile("execstream in {schema}", 30.0, {"statement_timeout": "29s"})
 VERIFY = Profile("execstream-verify", None, _CUSTOM_PLANS)
+IMPORT = Profile("execstream-import", None, _CUSTOM_PLANS)
 # The live schema comes first: indexes and comparisons take no more than one core.
 REPLAY = Profile(
     "execstream-replay",

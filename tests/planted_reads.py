@@ -59,7 +59,7 @@ SLOW = ("doctor", "watch", "replay", "verify --all")
 WITH_KAFKA = ("rules", "offsets", "verify", "explain {run} {command}")
 # Write, never end, or read nothing that is stored.
 NO_READS = {"up", "demo", "worker", "serve", "topics", "migrate", "emit", "check", "simulate"}
-NO_READS |= {"listen", "config", "schema"}
+NO_READS |= {"listen", "config", "schema", "import"}
 
 
 def answers(text: str, verify: tuple[str, ...]) -> bool:

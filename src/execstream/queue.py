@@ -11,30 +11,34 @@ T = TypeVar("T")
 
 
 class ExecutionQueue(Generic[T]):
-    """First in, first out; shared by any number of threads."""
+    """First in, first out; shared by any number of threads.
+
+    Attributes:
+        queue: the entries, for callers that use more of it than the methods here.
+    """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self.queue: queue.Queue[T] = queue.Queue()
 
     def add(self, execution: T) -> T:
         """Put `execution` at the end and return it."""
-        self._queue.put(execution)
+        self.queue.put(execution)
         return execution
 
     def get(self) -> T:
         """Take the oldest, waiting until there is one."""
-        return self._queue.get()
+        return self.queue.get()
 
     def get_or_none(self) -> T | None:
         """Take the oldest, or None when there is none now."""
         try:
-            return self._queue.get_nowait()
+            return self.queue.get_nowait()
         except queue.Empty:
             return None
 
     def empty(self) -> bool:
         """Return whether it is empty now; another thread may add an entry at any time."""
-        return self._queue.empty()
+        return self.queue.empty()
 
 
 class AsyncExecutionQueue(Generic[T]):

@@ -1,6 +1,7 @@
 """Queues of executions."""
 
 import asyncio
+import queue as queues
 from concurrent.futures import ThreadPoolExecutor
 
 from execstream.queue import AsyncExecutionQueue, ExecutionQueue
@@ -41,3 +42,12 @@ async def test_tasks_share_a_queue() -> None:
     assert queue.add("a") == "a"
     assert await waiting == "a"
     assert queue.get_or_none() is None
+
+
+def test_the_queue_of_the_original_is_reachable() -> None:
+    """Callers take its size, and wait with a limit; both see the same entries."""
+    own = ExecutionQueue[str]()
+    own.add("first")
+
+    assert isinstance(own.queue, queues.Queue)
+    assert (own.queue.qsize(), own.queue.get(timeout=1), own.empty()) == (1, "first", True)
