@@ -270,15 +270,19 @@ SHORT = _tally_is_killed  # the one that `make test` has
 
 
 async def hold_under(fault: Fault, fleet: Fleet, figures: Figures) -> None:
-    """Compare before, while and after something fails; backwards while it does, so that it begins
-    and ends while what was read last is still open.
+    """Compare before, while and after something fails.
+
+    What is read last before a fault is the first to be read in it, and the same at its end: a view
+    stays open and has to follow. It is another one for each fault.
     """
-    checks = figures.all()
+    names, first = [*figures.all()], 2 * FAULTS.index(fault)
+    checks = {name: figures.all()[name] for name in names[first:] + names[:first]}
     await _send(fleet)
     await fleet.settled()
     await fleet.agree(checks)
     async with fault(fleet, figures):
         await fleet.agree(dict(reversed(checks.items())))
+    await _send(fleet)
     await fleet.settled()
     await fleet.agree(checks)
 
