@@ -3,7 +3,8 @@
 1. Everything comes up; 200 simulated runs are sent at full speed.
 2. The apply worker is scaled to 3; while 200 further runs are sent, one of the three is killed.
 3. Back to one, which is killed while 200 further runs are sent, and started again.
-4. The user of Postgres becomes a superuser, as in a volume of version 0.1; the commands of
+4. Redis is restarted, and still has the bridge's positions.
+5. The user of Postgres becomes a superuser, as in a volume of version 0.1; the commands of
    docs/deploy.md move the data to a new volume, and 200 further runs are sent.
 
 Each time the receipt must show that nothing was lost, and that every row equals an independent fold
@@ -24,10 +25,12 @@ from urllib.request import Request, urlopen
 
 import asyncpg
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisError
 
 from execstream.cli.graphs import read_graphs
 from execstream.config.settings import Settings
+from execstream.storage.redis.positions import RedisPosition, RedisPositions
+from execstream.streams.topics import EVENTS
 from execstream.workload import EXAMPLE_GRAPHS
 from execstream.workload.demo import Demo, Receipt
 from tests.containers import engine
@@ -47,7 +50,7 @@ def report(text: str) -> None:
 
 
 async def check(stack: Composed) -> None:
-    """All four parts; Failed when something is not as it must be."""
+    """All parts; Failed when something is not as it must be."""
     report("building the image")
     await asyncio.to_thread(stack.build)
     begun = time.monotonic()
@@ -64,6 +67,7 @@ async def check(stack: Composed) -> None:
     await asyncio.to_thread(stack.up)
     report(f"scaled back: {len(stack.containers('apply'))} worker")
     await performed(stack.settings(), 0, the_only_one_is_killed(stack))
+    await remembered(stack)
     await moved(stack)
     await performed(stack.settings(), rate=0)
 
@@ -95,6 +99,32 @@ async def unprivileged(settings: Settings) -> None:
             report("no superuser of Postgres, no CONFIG of Redis")
         else:
             raise Failed("The user of the workers may read the configuration of Redis.")
+
+
+async def remembered(stack: Composed) -> None:
+    """Redis has the positions of the bridge after a restart."""
+    (bridge,), (server,) = stack.containers("bridge"), stack.containers("redis")
+    await asyncio.to_thread(docker, "stop", bridge)
+    settings = stack.settings()
+    async with Redis.from_url(settings.redis) as redis:
+        positions = RedisPositions(redis, settings.redis_prefix, EVENTS.name)
+        before = await positions.load()
+        await asyncio.to_thread(docker, "restart", server)
+        async with asyncio.timeout(PATIENCE):
+            while (found := await loaded(positions)) is None:  # noqa: ASYNC110 - in a container
+                await asyncio.sleep(POLL)
+    await asyncio.to_thread(stack.up)
+    if not before or found != before:
+        raise Failed(f"Redis had {before} before its restart, and {found} after it.")
+    report(f"Redis knows {len(found)} positions after a restart")
+
+
+async def loaded(positions: RedisPositions) -> dict[int, RedisPosition] | None:
+    """The positions, or None while Redis is not up."""
+    try:
+        return await positions.load()
+    except RedisError:
+        return None
 
 
 async def moved(stack: Composed) -> None:

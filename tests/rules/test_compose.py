@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from execstream.config.settings import Settings, variable
+from execstream.storage.redis import positions
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -114,6 +115,14 @@ def test_the_example_has_every_variable() -> None:
     for name, how, default in _VARIABLE.findall(TEXT):
         line = f"{name}=" if how == "?" else f"#{name}={default}"
         assert re.search(f"^{re.escape(line)}", EXAMPLE, re.MULTILINE), line
+
+
+def test_redis_reads_what_scripts_wrote() -> None:
+    """When it starts, it does so as its user `default`, who needs the right to each command."""
+    [rule] = re.findall("user default off (.*)", SERVICES["redis"]["command"][2])
+    calls = re.findall(r"redis\.call\('(\w+)'", Path(positions.__file__).read_text())
+    writing = {f"+{name.lower()}" for name in calls} - {"+hget", "+publish"}
+    assert set(rule.split()) == {"~execution_*", "+multi", "+exec"} | writing
 
 
 def test_no_server_is_open() -> None:
