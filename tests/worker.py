@@ -205,6 +205,24 @@ class Installation:
 
     async def events(self) -> dict[int, list[ConsumerRecord]]:
         """The published events, by partition, once all that is committed has been."""
+        wanted = await self.last_sources()
+
+        def is_complete(seen: dict[int, ConsumerRecord]) -> bool:
+            return all(
+                number in seen and _source(seen[number]) >= place
+                for number, place in wanted.items()
+            )
+
+        # A worker that was cut off may publish older events behind the last one.
+        return _by_partition(await self._read(EVENTS.name, is_complete, _source))
+
+    async def events_so_far(self) -> dict[int, list[ConsumerRecord]]:
+        """The published events, by partition."""
+        ends = await self._ends(EVENTS.name)
+        return _by_partition(await self._read(EVENTS.name, lambda seen: _reached(seen, ends)))
+
+    async def last_sources(self) -> dict[int, PartitionOffset]:
+        """Source offset and index of the last event that is due, by partition."""
         last = await self.db.fetch(
             """select source_partition as p, max(array[source_offset, source_index]) as place from (
                    select source_partition, source_offset, source_index from journal
@@ -212,18 +230,7 @@ class Installation:
                    union all select source_partition, source_offset, 0 from kv_journal) said
                group by 1"""
         )
-        wanted = {row["p"]: tuple(row["place"]) for row in last}
-
-        def is_complete(seen: dict[int, ConsumerRecord]) -> bool:
-            return all(
-                number in seen and tuple(json.loads(seen[number].value)["source"][1:]) >= place
-                for number, place in wanted.items()
-            )
-
-        by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
-        for record in await self._read(EVENTS.name, is_complete):
-            by_partition[record.partition].append(record)
-        return by_partition
+        return {row["p"]: tuple(row["place"]) for row in last}
 
     async def dead_letters(self) -> list[ConsumerRecord]:
         """The dead-letter topic, once it has as many as the table."""
@@ -241,10 +248,13 @@ class Installation:
         return {tp.partition: end for tp, end in ends.items()}
 
     async def _read(
-        self, name: str, is_complete: Callable[[dict[int, ConsumerRecord]], bool]
+        self,
+        name: str,
+        is_complete: Callable[[dict[int, ConsumerRecord]], bool],
+        order: Callable[[ConsumerRecord], Any] = lambda record: record.offset,
     ) -> list[ConsumerRecord]:
-        """A topic from its beginning; `is_complete` is asked with the last record of each
-        partition."""
+        """A topic from its beginning; `is_complete` is asked with the greatest record of each
+        partition by `order`, which is the last one by default."""
         found: list[ConsumerRecord] = []
         last: dict[int, ConsumerRecord] = {}
         partitions = self._partitions(name)
@@ -252,9 +262,10 @@ class Installation:
         await self.reader.seek_to_beginning(*partitions)
         async with asyncio.timeout(PATIENCE):
             while not is_complete(last):
-                for records in (await self.reader.getmany(timeout_ms=200)).values():
+                for tp, records in (await self.reader.getmany(timeout_ms=200)).items():
                     found += records
-                    last[records[-1].partition] = records[-1]
+                    before = last.get(tp.partition, records[0])
+                    last[tp.partition] = max(before, *records, key=order)
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
     def _partitions(self, name: str) -> list[TopicPartition]:
@@ -264,6 +275,19 @@ class Installation:
 
 def _reached(seen: dict[int, ConsumerRecord], ends: dict[int, int]) -> bool:
     return all(n in seen and seen[n].offset + 1 >= end for n, end in ends.items() if end)
+
+
+def _by_partition(records: Iterable[ConsumerRecord]) -> dict[int, list[ConsumerRecord]]:
+    by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
+    for record in records:
+        by_partition[record.partition].append(record)
+    return by_partition
+
+
+def _source(event: ConsumerRecord) -> PartitionOffset:
+    """Source offset and index of an event."""
+    _, offset, index = json.loads(event.value)["source"]
+    return offset, index
 
 
 def _tail(worker: Worker) -> str:

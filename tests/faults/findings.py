@@ -121,6 +121,21 @@ async def _look_at_events(
         findings.note("lost", "events of partitions", silent, len(silent))
 
 
+async def unpublished(installation: Installation) -> list[str]:
+    """Return a sentence for each partition without the last event of its log in the topic."""
+    found = await installation.events_so_far()
+    complaints = []
+    for partition, place in (await installation.last_sources()).items():
+        events = found.get(partition, [])
+        greatest = max((read_event(one.value)["source"][1:] for one in events), default=None)
+        if greatest is None or tuple(greatest) < place:
+            complaints.append(
+                f"The last event of partition {partition} has source {greatest}, of {len(events)} "
+                f"records, and should have {place}."
+            )
+    return complaints or ["Not everything was published in time."]
+
+
 async def _look_at_dead_letters(
     findings: Findings, installation: Installation, reference: Reference
 ) -> None:

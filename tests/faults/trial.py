@@ -17,7 +17,7 @@ from execstream.workload.reference import Reference
 from execstream.workload.simulation import catalogue, load_graphs
 from execstream.workload.simulation.wire import encode
 from tests.faults.feeding import Feeder, small_records
-from tests.faults.findings import Findings, look
+from tests.faults.findings import Findings, look, unpublished
 from tests.faults.lag import Lag
 from tests.faults.listening import Listener
 from tests.faults.patience import Impatient, reached
@@ -118,8 +118,10 @@ class Trial:
             outcome.findings = await look(
                 self.installation, reference, self.listener, redis_stayed=self.redis_stays
             )
-        except (Impatient, TimeoutError) as error:
-            outcome.failures.append(str(error) or "Not everything was published in time.")
+        except Impatient as error:
+            outcome.failures.append(str(error))
+        except TimeoutError:
+            outcome.failures += await unpublished(self.installation)
         for worker in (*self.appliers, self.bridge):
             outcome.failures += worker.unplanned
             outcome.said += worker.told()
