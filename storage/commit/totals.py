@@ -43,7 +43,7 @@ _STATUSES = [
     ExecutionStatus.REVIEW,
 ]
 
-_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 
 
 async def commit_tally(
@@ -84,6 +84,7 @@ async def commit_tally(
         _error_rows(tally),
         [error.latest for error in tally.errors.values()],
         [error.is_bounded for error in tally.errors.values()],
+        _run_error_rows(tally),
         _total_rows(
             tally.block_places,
             ((key[:-1], time_of(key[-1]), block.totals) for key, block in tally.blocks.items()),
@@ -131,6 +132,23 @@ def _error_rows(tally: Tally) -> list[Row]:
             error.at,
         )
         for (partition, block_id, hour, fingerprint), error in tally.errors.items()
+    ]
+
+
+def _run_error_rows(tally: Tally) -> list[Row]:
+    return [
+        (
+            time_of(hour * MINUTES_PER_HOUR),
+            partition,
+            run_id,
+            block_id,
+            fingerprint,
+            error.kind,
+            error.failures,
+            error.node_exec_id,
+            error.at,
+        )
+        for (partition, run_id, block_id, hour, fingerprint), error in tally.run_errors.items()
     ]
 
 

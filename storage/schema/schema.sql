@@ -47,6 +47,16 @@ create index graph_execution_live on graph_execution (created_at desc, id desc)
     where status in ('INCOMPLETE', 'QUEUED', 'RUNNING', 'REVIEW');
 create index graph_execution_ended on graph_execution using brin (ended_at)
     with (pages_per_range = 32);
+-- Long and dear runs, once they have ended.
+create index graph_execution_duration on graph_execution ((ended_at - started_at))
+    where ended_at is not null and not is_deleted;
+create index graph_execution_cost on graph_execution (
+    (case when jsonb_typeof(stats -> 'cost') = 'number' then
+        case when (stats -> 'cost')::numeric
+                  between -9223372036854775808 and 9223372036854775807
+             then trunc((stats -> 'cost')::numeric) else 0 end
+        else 0 end)
+) where ended_at is not null and not is_deleted;
 create index graph_execution_parent on graph_execution (parent_graph_exec_id)
     where parent_graph_exec_id is not null;
 create index graph_execution_share on graph_execution (share_token_hash)
@@ -520,6 +530,24 @@ create table block_error (
 
 create index block_error_block on block_error (block_id, hour);
 
+-- The errors of each run, with the last step that failed so.
+create table run_error (
+    hour timestamptz not null,
+    source_partition integer not null,
+    graph_exec_id uuid not null,
+    block_id text not null,
+    fingerprint text not null,
+    class text not null,
+    failures bigint not null,
+    node_exec_id uuid not null,
+    last_at timestamptz not null,
+    primary key (hour, source_partition, graph_exec_id, block_id, fingerprint)
+) with (fillfactor = 50);
+
+create index run_error_run on run_error (graph_exec_id);
+create index run_error_class on run_error (class, graph_exec_id);
+create index run_error_block on run_error (block_id, fingerprint, graph_exec_id);
+
 -- All of a block's minutes and of a node's days together, which the live tables begin with:
 -- adding them up at every start would take longer with every day. `position_…` is the source of
 -- the last event in it: what a live table has not published yet is found by it.
@@ -645,6 +673,7 @@ create function commit_tally(
     errors block_error[],
     latest integer[],
     are_bounded boolean[],
+    run_errors run_error[],
     block_totals block_total[],
     node_totals node_total[]
 ) returns boolean language plpgsql as $$
@@ -712,6 +741,12 @@ begin
            tokens = t.tokens + excluded.tokens;
 
     perform add_errors(errors, latest, are_bounded);
+
+    insert into run_error as t select * from unnest(run_errors)
+    on conflict (hour, source_partition, graph_exec_id, block_id, fingerprint) do update
+       set failures = t.failures + excluded.failures,
+           node_exec_id = excluded.node_exec_id,
+           last_at = excluded.last_at;
 
     insert into block_total as t select * from unnest(block_totals)
     on conflict (source_partition, block_id) do update

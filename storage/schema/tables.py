@@ -68,6 +68,7 @@ BY_TIME = (
     _total("graph_minute", "minute", "source_partition", "graph_id"),
     _total("user_day", "day", "source_partition", "user_id"),
     _total("block_error", "hour", "source_partition", "block_id", "fingerprint"),
+    _total("run_error", "hour", "source_partition", "graph_exec_id", "block_id", "fingerprint"),
 )
 # Totals of all time, with the totals by time that they are the sums of.
 OF_ALL_TIME = {

@@ -142,6 +142,15 @@ class BlockError(Struct):
     latest: int = 0
 
 
+class RunError(Struct):
+    """Failures of a run's steps of one block with one fingerprint in an hour; the last of them."""
+
+    kind: ErrorClass
+    failures: int = 0
+    node_exec_id: str = ""
+    at: datetime = _EPOCH
+
+
 CURRENT = Definitions()
 
 
@@ -150,7 +159,8 @@ class Tally:
 
     Keys begin with the source partition; `blocks`: and block, minute; `nodes`: and graph, node,
     day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
-    fingerprint, in the order in which these came first. `block_places` and `node_places` hold the
+    fingerprint, in the order in which these came first; `run_errors`: and run, block, hour,
+    fingerprint. `block_places` and `node_places` hold the
     last source that touched a block or a node.
     """
 
@@ -162,6 +172,7 @@ class Tally:
         self.graphs: dict[tuple[int, str, int, str], int] = {}
         self.users: dict[tuple[int, str, int], UserDay] = {}
         self.errors: dict[tuple[int, str, int, str], BlockError] = {}
+        self.run_errors: dict[tuple[int, str, str, int, str], RunError] = {}
         self.block_places: dict[tuple[int, str], SourceOffset] = {}
         self.node_places: dict[tuple[int, str, str], SourceOffset] = {}
 
@@ -233,15 +244,20 @@ class Tally:
         block.error_classes[fault.kind] = block.error_classes.get(fault.kind, 0) + 1
         hour = minute_of(ended) // MINUTES_PER_HOUR
         key = (fact.source[0], fact.block_id, hour, fault.fingerprint)
+        definition = self._definitions.of(fact.source)
         error = self.errors.get(key)
         if error is None:
-            is_bounded = self._definitions.of(fact.source).bounds_fingerprints
-            error = self.errors[key] = BlockError(fault, is_bounded)
+            error = self.errors[key] = BlockError(fault, definition.bounds_fingerprints)
         self._faults += 1
         error.latest = self._faults
         error.failures += 1
         error.graph_exec_id, error.node_exec_id = fact.graph_exec_id, fact.node_exec_id
         error.at = ended
+        if definition.keeps_run_errors:
+            of_run = (fact.source[0], fact.graph_exec_id, *key[1:])
+            mine = self.run_errors.setdefault(of_run, RunError(fault.kind))
+            mine.failures += 1
+            mine.node_exec_id, mine.at = fact.node_exec_id, ended
 
     def _charge(self, fact: Fact, ended: datetime, more: Totals) -> None:
         key = (fact.source[0], fact.user_id, minute_of(ended) // MINUTES_PER_DAY)

@@ -20,8 +20,9 @@ from execstream.streams.totals.error_classes import (
 )
 
 # 1: all failed steps are failures of their block, and none counts as the caller's. 2: neither those
-# that the cascade ended nor those of a failed child are, and the caller's are counted
-# beside, as are steps that ended at a skewed time. Fingerprints of a block and hour are bounded.
+# that the cascade ended nor those of a failed child are, and the caller's are counted beside, as
+# are steps that ended at a skewed time. Fingerprints of a block and hour are bounded. Errors are
+# counted by run, too.
 VERSION = 2
 
 _CASCADED = frozenset(map(cascade_error, ENDED))
@@ -52,6 +53,11 @@ class Definition:
         """Return whether a block and hour keep a limited number of fingerprints; version 1 kept
         all.
         """
+        return self.version > 1
+
+    @property
+    def keeps_run_errors(self) -> bool:
+        """Return whether errors are counted by run, too."""
         return self.version > 1
 
     def is_of_caller(self, fault: Fault | None) -> bool:

@@ -95,6 +95,10 @@ select g.graph_id, date_trunc('minute', j.at), j.status, count(*)
 _JOURNAL_ERRORS = f"""
 select n.block_id, count(*) {_STEPS} and j.status = 'FAILED' and not {_IS_LEFT_OUT} group by 1
 """
+_JOURNAL_RUN_ERRORS = f"""
+select j.graph_exec_id, n.block_id, count(*) {_STEPS} and j.status = 'FAILED'
+   and not {_IS_LEFT_OUT} group by 1, 2
+"""
 
 # The results of the tally, each beside its expectation.
 _SAID_ADDED = """
@@ -126,6 +130,9 @@ select graph_id, minute, status, sum(moves) from graph_minute,
  where moves > 0 group by 1, 2, 3
 """
 _SAID_ERRORS = "select block_id, sum(failures) from block_error group by 1"
+_SAID_RUN_ERRORS = """
+select graph_exec_id, block_id, sum(failures) from run_error group by 1, 2
+"""
 
 COMPARED: dict[str, tuple[str, str]] = {
     "added, as rows": (_ADDED, _SAID_ADDED),
@@ -135,6 +142,7 @@ COMPARED: dict[str, tuple[str, str]] = {
     "users, as journal": (_JOURNAL_USERS, _SAID_USERS),
     "graphs, as journal": (_JOURNAL_GRAPHS, _SAID_GRAPHS),
     "errors, as journal": (_JOURNAL_ERRORS, _SAID_ERRORS),
+    "errors of runs, as journal": (_JOURNAL_RUN_ERRORS, _SAID_RUN_ERRORS),
 }
 
 # How many columns of a row are its key, where it is not one.
@@ -145,6 +153,7 @@ _KEYS = {
     "nodes, as journal": 3,
     "users, as journal": 2,
     "graphs, as journal": 3,
+    "errors of runs, as journal": 2,
 }
 
 _FIGURES = (
