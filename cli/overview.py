@@ -13,6 +13,7 @@ from execstream.dashboard.reads.live_blocks import LiveBlock, LiveBlocks
 from execstream.dashboard.reads.run_summaries import count_by_status
 from execstream.kafka.cluster import Brokers
 from execstream.storage.alerts.records import Alert, list_alerts
+from execstream.storage.reads.run_filters import RunFilters
 from execstream.streams.statuses import ExecutionStatus
 
 MOST_BLOCKS = 10
@@ -71,7 +72,7 @@ class Overviewer:
 
     async def look(self) -> Overview:
         """The state now. Raises asyncpg's errors while Postgres is unavailable."""
-        counted = await count_by_status(self._db, None, None, None, None, None)
+        counted = await count_by_status(self._db, RunFilters())
         commands = dict(await self._db.fetchrow(_OUTCOMES))
         rates, seconds = self._rates(commands)
         alerts, _ = await list_alerts(self._db, is_open=True, limit=100)

@@ -20,13 +20,17 @@ from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequ
 from execstream.dashboard.openapi import PROBLEMS, describe
 from execstream.dashboard.problems import register_handlers
 from execstream.dashboard.quotas import MAX_LARGE, Quotas
+from execstream.dashboard.reads.error_families import ErrorFamilies
+from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.dashboard.routes import (
     alerts,
     blocks,
     commands,
     health,
     live_stream,
+    overview,
     progress,
     quarantine,
     rejections,
@@ -71,6 +75,7 @@ def build_app(
     )
     for part in (
         runs,
+        overview,
         commands,
         blocks,
         alerts,
@@ -102,7 +107,8 @@ async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Se
     learning = asyncio.create_task(identity.learn())
     try:
         yield Services(
-            settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, identity
+            *(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, identity),
+            *(UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
         )
     finally:
         learning.cancel()

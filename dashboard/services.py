@@ -11,7 +11,10 @@ from execstream.config.identity import Identity
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.quotas import Quotas
+from execstream.dashboard.reads.error_families import ErrorFamilies
+from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.kafka.cluster import Brokers
 from execstream.streams.commands import Command
 from execstream.streams.outcomes import Outcome
@@ -71,6 +74,9 @@ class Services:
     brokers: Brokers
     quotas: Quotas
     identity: Identity
+    unusual: UnusualSubjects
+    errors: ErrorFamilies
+    graphs: GraphReads
 
 
 def services(request: Request) -> Services:

@@ -13,7 +13,11 @@ from execstream.agents.alerts.timers import LOOK_AT_RUNS_EVERY, LOOK_EVERY
 from execstream.agents.tally.tally_stats import TICK
 from execstream.config.settings import Settings
 from execstream.dashboard.app import build_app
+from execstream.dashboard.reads.error_families import KEPT_FOR as FAMILIES_FOR
+from execstream.dashboard.reads.graph_figures import KEPT_FOR as GRAPHS_FOR
 from execstream.dashboard.reads.live_blocks import DURATIONS_FOR, PAST_FOR, RECENT_FOR
+from execstream.dashboard.reads.unusual_subjects import BEFORE_FOR
+from execstream.dashboard.reads.unusual_subjects import RECENT_FOR as SUBJECTS_FOR
 from execstream.storage.models.blocks import BlockErrorStats
 from execstream.storage.models.summaries import UserCostSummary
 from execstream.storage.reads.block_figures import BlockFigures, TopError
@@ -163,6 +167,50 @@ SCHEMAS: dict[str, list[Figure]] = {
         Figure("bytes", "the record", _ROWS),
         Figure("partition offset", _NO_SPAN, _ROWS),
     ],
+    "Subject": [
+        Figure(
+            "ended failed cost",
+            "the last hour: 60 whole minutes and the running one",
+            f"of blocks {_TOTALS}, else {_ROWS}",
+            f"of blocks {_seconds(TALLY, SUBJECTS_FOR)}, else {_seconds(SUBJECTS_FOR)}",
+        ),
+        Figure(
+            "usual_rate usual_cost excess",
+            "the 24 hours before",
+            f"of blocks {_TOTALS}, else {_ROWS}",
+            _seconds(TALLY, SUBJECTS_FOR, BEFORE_FOR),
+        ),
+        Figure("graph_version", _NO_SPAN, _ROWS),
+    ],
+    "GraphVersion": [
+        Figure(
+            "ended failed terminated error_rate p50 p95 users",
+            "the last 24 hours",
+            _ROWS,
+            _seconds(GRAPHS_FOR),
+        ),
+        Figure("cost", "the last 24 hours", _STATS, _seconds(GRAPHS_FOR)),
+        Figure("graph_version", _NO_SPAN, _ROWS),
+    ],
+    "GraphFigures": [
+        Figure("minutes", "each minute of the last 60", _TOTALS, _seconds(TALLY, GRAPHS_FOR))
+    ],
+    "OneGraph": [
+        Figure("minutes", "each minute of the last 60", _TOTALS, _seconds(TALLY, GRAPHS_FOR))
+    ],
+    "NodeFigures": [
+        Figure("ended failed caller_failed cascaded mean cost", "7 days of UTC", _TOTALS, _BEHIND)
+    ],
+    "ErrorFamily": [
+        Figure(
+            "failures runs users",
+            "the last 24 hours, by whole hours",
+            _TOTALS,
+            _seconds(TALLY, FAMILIES_FOR),
+        )
+    ],
+    "SilentGroup": [Figure("runs users", "now; silent for more than 5 minutes", _ROWS)],
+    "RunReason": [Figure("failures", "the time that the run has existed", _TOTALS, _BEHIND)],
     "Alert": [Figure("id", _NO_SPAN, _ROWS)],
     "Silence": [Figure("minutes", "from the request on", "the caller")],
     "LiveTable": [Figure("missing", _NO_SPAN, "workers of role tally")],

@@ -19,6 +19,10 @@ class Where:
         self.args.append(value)
         return f"${len(self.args)}"
 
+    def require(self, condition: str) -> None:
+        """Add a condition as it is."""
+        self._conditions.append(condition)
+
     def add(self, condition: str, value: object) -> None:
         """Add `condition`, in which `{}` stands for `value`; None adds nothing."""
         if value is not None:
@@ -32,6 +36,9 @@ class Where:
     def add_any(self, condition: str, values: Sequence[str] | None) -> None:
         """Ask for one of `values`; as in the original, an empty list asks for nothing."""
         self.add(condition, list(map(str, values)) if values else None)
+
+    def __bool__(self) -> bool:
+        return bool(self._conditions)
 
     def __str__(self) -> str:
         return " and ".join(self._conditions) or "true"

@@ -14,7 +14,7 @@ from execstream.storage.connections import (
     open_connection,
     sqlstate,
 )
-from execstream.storage.log.run_partitions import NEWEST, PARTITIONER, count_foreign
+from execstream.storage.log.run_partitions import PARTITIONER, find_foreign
 from execstream.storage.reads.unreadable_runs import find_unreadable
 from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
 
@@ -174,10 +174,9 @@ async def _quarantine(connection: asyncpg.Connection) -> Finding:
 
 async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
     """Check that no runs were created on partitions that their keys do not choose."""
-    count = await count_foreign(connection)
-    if not count:
+    found = await find_foreign(connection)
+    if found is None:
         return _postgres.ok("partitioner", "the newest runs are where their keys belong")
-    found = f"{count} of the newest {NEWEST:,} runs are on partitions that their keys do not choose"
     return _postgres.warning("partitioner", found, PARTITIONER)
 
 

@@ -12,6 +12,7 @@ from execstream.dashboard.streamed import answers
 from execstream.dashboard.streamed.values import SNAPSHOT_VALUE, Limit, joined
 from execstream.storage.log.reader import Scope
 from execstream.storage.querying import snapshot
+from execstream.storage.reads.run_filters import RunFilters
 from execstream.storage.reads.run_lists import runs_page
 
 RUNS = 25
@@ -53,7 +54,8 @@ class Snapshot:
         limit = Limit(SNAPSHOT_VALUE)
         scope = self._scope
         if scope.graph_exec_id is None:
-            statement, args = runs_page(scope.graph_id, user_id=scope.user_id, limit=RUNS)
+            filters = RunFilters(scope.user_id, scope.graph_id)
+            statement, args = runs_page(filters, limit=RUNS)
             state = answers.runs(connection, statement, args, RUNS, None, limit)
         else:
             owner = await connection.fetchrow(_OWNER, scope.graph_exec_id)

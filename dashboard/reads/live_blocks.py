@@ -4,18 +4,17 @@ Every open page asks each second, so answers are kept: the last two hours for ha
 hours for a minute, durations for some seconds.
 """
 
-import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import asyncpg
 from pydantic import BaseModel, ConfigDict, Field
 
 from execstream.dashboard.reads.catalogue import Block, list_blocks
+from execstream.dashboard.reads.kept_answers import Kept
 from execstream.storage.reads.block_figures import IS_BUCKET, SOUND_COUNTS
 from execstream.streams.totals.histogram import quantile
 
@@ -44,8 +43,6 @@ class Counts(NamedTuple):
 
 
 NONE = Counts()
-
-Answer = TypeVar("Answer")
 
 
 class Before(BaseModel):
@@ -107,24 +104,6 @@ class BlockError(BaseModel):
 
 
 @dataclass(slots=True)
-class _Kept(Generic[Answer]):
-    """An answer, and until when it is valid; concurrent callers wait for one query."""
-
-    seconds: float
-    ask: Callable[[], Awaitable[Answer]]
-    until: float = 0.0
-    answer: Answer | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def get(self) -> Answer:
-        async with self.lock:
-            if self.answer is None or time.monotonic() >= self.until:
-                self.answer = await self.ask()
-                self.until = time.monotonic() + self.seconds
-            return self.answer
-
-
-@dataclass(slots=True)
 class _Past:
     """Counts per block before `recent_since`: within a day, and within the day before."""
 
@@ -171,9 +150,9 @@ class LiveBlocks:
 
     def __init__(self, db: asyncpg.Pool) -> None:
         self._db = db
-        self._past = _Kept(PAST_FOR, self._read_past)
-        self._durations = _Kept(DURATIONS_FOR, self._read_durations)
-        self._blocks = _Kept(RECENT_FOR, self._read)
+        self._past = Kept(PAST_FOR, self._read_past)
+        self._durations = Kept(DURATIONS_FOR, self._read_durations)
+        self._blocks = Kept(RECENT_FOR, self._read)
 
     async def all(self) -> list[LiveBlock]:
         """All blocks of which a step ended within two days, by id."""

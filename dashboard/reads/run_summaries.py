@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from execstream.storage.log.run_states import DAY_OF_RUN
 from execstream.storage.querying import Where, parse_id
+from execstream.storage.reads.run_filters import RunFilters
 from execstream.storage.reads.steps import STEPS
 from execstream.streams.statuses import ExecutionStatus
 
@@ -44,21 +45,9 @@ class StatusCounts(BaseModel):
     as_of: datetime
 
 
-async def count_by_status(
-    db: asyncpg.Pool,
-    user_id: str | None,
-    graph_id: str | None,
-    graph_version: int | None,
-    created_time_gte: datetime | None,
-    created_time_lte: datetime | None,
-) -> StatusCounts:
+async def count_by_status(db: asyncpg.Pool, filters: RunFilters) -> StatusCounts:
     """Counts of all statuses, those that no run is in among them."""
-    where = Where("not is_deleted")
-    where.add("user_id = {}", user_id)
-    where.add("graph_id = {}", graph_id)
-    where.add("graph_version = {}", graph_version)
-    where.add("created_at >= {}", created_time_gte)
-    where.add("created_at <= {}", created_time_lte)
+    where = filters.where()
     rows = await db.fetch(
         f"select status, count(*), now() from graph_execution where {where} group by status",
         *where.args,

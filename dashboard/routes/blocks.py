@@ -13,6 +13,7 @@ from execstream.dashboard.access import CurrentViewer, Operator
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
 from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
+from execstream.dashboard.reads.graph_figures import GraphFigures, NodeFigures
 from execstream.dashboard.reads.live_blocks import BlockError, LiveBlock
 from execstream.dashboard.reads.tally_workers import PATIENCE, ask_tally_workers, tally_urls
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing, now
@@ -55,6 +56,30 @@ async def get_blocks(served: Served, _: CurrentViewer) -> Response:
 async def get_graphs(served: Served, viewer: CurrentViewer) -> Response:
     """Names of the graphs; a token bound to a user sees those that its runs are of."""
     return listing(await list_graphs(served.db, viewer.user_id))
+
+
+class OneGraph(GraphFigures):
+    """A graph with its nodes, the most failures first, 200 at most."""
+
+    nodes: list[NodeFigures]
+
+
+@router.get("/graphs/figures", response_model=Listing[GraphFigures], dependencies=[Operator])
+async def get_graph_figures(served: Served) -> Response:
+    """Graphs of which a run ended within 24 hours, by version."""
+    return listing(await served.graphs.all())
+
+
+@router.get("/graph", response_model=OneGraph, dependencies=[Operator])
+async def get_graph(served: Served, graph_id: str) -> Response:
+    """One of these with its nodes, of the last 7 days."""
+    nodes = await served.graphs.nodes(graph_id)
+    for graph in await served.graphs.all():
+        if graph.graph_id == graph_id:
+            return Json(OneGraph(**graph.model_dump(), nodes=nodes))
+    if nodes:
+        return Json(OneGraph(graph_id=graph_id, versions=[], minutes=[], nodes=nodes))
+    raise not_found(f"graph {graph_id} of which a run has ended of late")
 
 
 class LiveTable(BaseModel):

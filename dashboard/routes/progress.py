@@ -15,7 +15,7 @@ from execstream.dashboard.services import Served, Services
 from execstream.kafka.cluster import Bounds, Group, Range
 from execstream.kafka.partition_count import MEND_PARTITIONS, refusal_of
 from execstream.kafka.transactions import ABORT, PartitionKey
-from execstream.storage.log.run_partitions import NEWEST, PARTITIONER, count_foreign
+from execstream.storage.log.run_partitions import PARTITIONER, find_foreign
 from execstream.streams.topics import COMMANDS, TOPICS
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
@@ -160,9 +160,8 @@ async def get_hazards(served: Served) -> Response:
     """Open transactions, added partitions and foreign partitioners; those of Kafka not while it is
     away."""
     found = []
-    if foreign := await count_foreign(served.db):
-        text = f"{foreign} of the newest {NEWEST:,} runs are where their keys do not belong"
-        found.append(Hazard(check="partitioner", found=text, remedy=PARTITIONER))
+    if foreign := await find_foreign(served.db):
+        found.append(Hazard(check="partitioner", found=foreign, remedy=PARTITIONER))
     with suppress(ConnectionError):
         topic = served.settings.topic_prefix + COMMANDS.name
         count = sum(at[0] == topic for at in (await served.brokers.bounds()).of)

@@ -1,7 +1,8 @@
 """Routes of runs: lists, one run, its steps, its children and its journal."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 import asyncpg
 import msgspec
@@ -13,6 +14,7 @@ from execstream.dashboard.as_of import AsOf, AsOfTime, reached
 from execstream.dashboard.openapi import EVENTS
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.catalogue import catalogue_position
+from execstream.dashboard.reads.run_reasons import RunReason, list_run_reasons
 from execstream.dashboard.reads.run_summaries import (
     Run,
     StatusCounts,
@@ -27,11 +29,11 @@ from execstream.dashboard.responses import (
     Limit,
     Listing,
     Streamed,
-    Time,
     listing,
     now,
     unchanged,
 )
+from execstream.dashboard.run_parameters import AskedRuns, filters_as_of
 from execstream.dashboard.services import Served, Services
 from execstream.dashboard.streamed import answers
 from execstream.storage.models.graph_execution import (
@@ -50,39 +52,24 @@ router = APIRouter(prefix="/v1/executions", tags=["runs"])
 Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
 ALL_CHILDREN = 2**31  # a run may start any number
 
-UserId = Annotated[str | None, Query(description="Only runs of this user.")]
-
 
 @router.get("", response_model=Listing[GraphExecutionMeta], dependencies=[Large])
 async def list_runs(
     served: Served,
-    viewer: CurrentViewer,
-    user_id: UserId = None,
-    graph_id: str | None = None,
-    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    asked: AskedRuns,
     status: Statuses = None,
-    created_time_gte: Time | None = None,
-    created_time_lte: Time | None = None,
     values: Annotated[bool, Query(description="With what each was given.")] = True,
     as_of: AsOfTime = None,
     cursor: Cursor = None,
     limit: Limit = 25,
 ) -> Response:
     """Runs, newest first. Every page takes the same time, however deep."""
-    filters: dict[str, Any] = {
-        "graph_id": graph_id,
-        "graph_version": graph_version,
-        "user_id": viewer.restrict_to_own(user_id),
-        "statuses": status,
-        "created_time_gte": created_time_gte,
-        "created_time_lte": created_time_lte,
-        "cursor": cursor,
-        "limit": limit,
-    }
+    filters = replace(asked, statuses=status)
     if as_of is None:
-        statement, args = runs_page(**filters)
+        statement, args = runs_page(filters, cursor, limit)
     else:
-        statement, args = runs_as_of(as_of, **filters)
+        past = filters_as_of(filters)
+        statement, args = runs_as_of(as_of, **past, cursor=cursor, limit=limit)
     return _streamed(
         served,
         lambda connection: answers.runs(
@@ -92,26 +79,9 @@ async def list_runs(
 
 
 @router.get("/counts", response_model=StatusCounts)
-async def count_runs(
-    served: Served,
-    viewer: CurrentViewer,
-    user_id: UserId = None,
-    graph_id: str | None = None,
-    graph_version: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
-    created_time_gte: Time | None = None,
-    created_time_lte: Time | None = None,
-) -> Response:
+async def count_runs(served: Served, asked: AskedRuns) -> Response:
     """The number of runs in each status."""
-    return Json(
-        await count_by_status(
-            served.db,
-            viewer.restrict_to_own(user_id),
-            graph_id,
-            graph_version,
-            created_time_gte,
-            created_time_lte,
-        )
-    )
+    return Json(await count_by_status(served.db, asked))
 
 
 @router.get("/step_counts", response_model=Listing[StepCounts])
@@ -123,6 +93,17 @@ async def count_steps_of_runs(
     """The stored steps of some runs, counted. The counts in `stats` are the producer's."""
     own = viewer.restrict_to_own(None)
     return listing(await count_steps(served.db, graph_exec_id, own))
+
+
+@router.get("/reasons", response_model=Listing[RunReason])
+async def get_reasons(
+    served: Served,
+    viewer: CurrentViewer,
+    graph_exec_id: Annotated[list[str], Query(max_length=250, description="May be repeated.")],
+) -> Response:
+    """Why some runs failed; runs without a failed step are missing."""
+    own = viewer.restrict_to_own(None)
+    return listing(await list_run_reasons(served.db, graph_exec_id, own))
 
 
 @router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes, dependencies=[Large])

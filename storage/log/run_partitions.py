@@ -2,6 +2,7 @@
 have chosen otherwise than its key does."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 
 import asyncpg
@@ -22,7 +23,7 @@ NEWEST = 1_000  # runs that are checked for foreign ones
 
 _PARTITION = "select source_partition from graph_execution where id = $1"
 _NEWEST = f"""
-select id::text, source_partition from graph_execution where not is_deleted
+select id::text, source_partition, user_id from graph_execution where not is_deleted
  order by created_at desc, id desc limit {NEWEST}
 """
 
@@ -51,6 +52,14 @@ async def at_its_run(db: asyncpg.Pool, record: Redriven) -> Redriven:
     return record if found is None else record._replace(partition=found)
 
 
-async def count_foreign(connection: asyncpg.Connection) -> int:
-    """Count those of the NEWEST runs that are on another partition than that of their key."""
-    return sum(is_foreign(*row) for row in await connection.fetch(_NEWEST))
+async def find_foreign(connection: asyncpg.Connection | asyncpg.Pool) -> str | None:
+    """Describe those of the NEWEST runs that are on another partition than that of their key; None
+    when there are none.
+    """
+    rows = await connection.fetch(_NEWEST)
+    owners = Counter(owner for run_id, at, owner in rows if is_foreign(run_id, at))
+    if not owners:
+        return None
+    [(owner, most)] = owners.most_common(1)
+    count = f"{owners.total():,} of the newest {NEWEST:,} runs"
+    return f"{count} are where their keys do not belong, {most:,} of them of user {owner}"

@@ -18,6 +18,7 @@ from execstream.storage.models.summaries import FrequentlyExecutedGraph
 from execstream.storage.querying import Where, at_least_one, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.run_detail import BARE_RUN_COLUMNS, RUN_COLUMNS
+from execstream.storage.reads.run_filters import RunFilters
 from execstream.storage.unreadable_rows import readable
 from execstream.streams.statuses import ExecutionStatus
 
@@ -40,7 +41,9 @@ async def get_graph_executions(
 
     Without a limit all are returned. An empty list of statuses asks for no status.
     """
-    where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
+    where = RunFilters(
+        user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte
+    ).where()
     where.add_id("id = {}", graph_exec_id)
     return await _fetch(db, where, f"limit {where.arg(limit)}")
 
@@ -64,17 +67,10 @@ async def list_graph_executions(
     requested with the same filters. Without values, the inputs of runs are None. Raises
     InvalidCursor.
     """
-    statement, args = runs_page(
-        graph_id,
-        graph_version,
-        user_id,
-        statuses,
-        created_time_gte,
-        created_time_lte,
-        cursor,
-        limit,
-        with_values=with_values,
+    filters = RunFilters(
+        user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte
     )
+    statement, args = runs_page(filters, cursor, limit, with_values=with_values)
     rows = await db.fetch(statement, *args)
     page = rows[:limit]
     return GraphExecutionsPage(
@@ -86,23 +82,14 @@ async def list_graph_executions(
 
 
 def runs_page(
-    graph_id: str | None = None,
-    graph_version: int | None = None,
-    user_id: str | None = None,
-    statuses: Sequence[ExecutionStatus] | None = None,
-    created_time_gte: datetime | None = None,
-    created_time_lte: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = 25,
-    *,
-    with_values: bool = True,
+    filters: RunFilters, cursor: str | None = None, limit: int = 25, *, with_values: bool = True
 ) -> tuple[str, list[object]]:
-    """The statement of a page of `list_graph_executions` and one run more, and its arguments.
+    """The statement of a page of runs and one run more, newest first, and its arguments.
 
     Raises InvalidCursor.
     """
     at_least_one(limit=limit)
-    where = _filters(user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte)
+    where = filters.where()
     if cursor is not None:
         created_at, run_id = cursors.decode(cursor)
         where.add(f"(created_at, id) < ({where.arg(created_at)}, {{}})", run_id)
@@ -123,7 +110,9 @@ async def get_graph_executions_count(
     created_time_lte: datetime | None = None,
 ) -> int:
     """Count runs, of all owners unless `user_id` is given."""
-    where = _filters(user_id, graph_id, None, statuses, created_time_gte, created_time_lte)
+    where = RunFilters(
+        user_id, graph_id, None, statuses, created_time_gte, created_time_lte
+    ).where()
     return await _count(db, where)
 
 
@@ -142,7 +131,9 @@ async def get_graph_executions_paginated(
     The deeper the page, the longer it takes: `list_graph_executions` does not have that flaw.
     """
     at_least_one(page=page, page_size=page_size)
-    where = _filters(user_id, graph_id, None, statuses, created_time_gte, created_time_lte)
+    where = RunFilters(
+        user_id, graph_id, None, statuses, created_time_gte, created_time_lte
+    ).where()
     async with snapshot(db) as connection:
         total = await _count(connection, where)
         executions = await _fetch(
@@ -196,24 +187,6 @@ async def get_frequently_executed_graphs(
     """Graphs of all owners with that many ended runs per user, most first."""
     rows = await db.fetch(FREQUENT, days_back, min_executions)
     return [FrequentlyExecutedGraph(**row) for row in rows]
-
-
-def _filters(
-    user_id: str | None,
-    graph_id: str | None,
-    graph_version: int | None,
-    statuses: Sequence[ExecutionStatus] | None,
-    created_time_gte: datetime | None,
-    created_time_lte: datetime | None,
-) -> Where:
-    where = Where("not is_deleted")
-    where.add("user_id = {}", user_id)
-    where.add("graph_id = {}", graph_id)
-    where.add("graph_version = {}", graph_version)
-    where.add_any("status = any({})", statuses)
-    where.add("created_at >= {}", created_time_gte)
-    where.add("created_at <= {}", created_time_lte)
-    return where
 
 
 async def _fetch(

@@ -12,13 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from docs.figures import DOCUMENTS, MODELS, SCHEMAS, Figure
 from tests.dashboard import told_rows as rows
+from tests.dashboard import told_situation as situation
 from tests.dashboard import told_totals as totals
 from tests.dashboard.counted_rows import Told, Witness
 
 _LEFT_OUT = ("none:", "the life of", "the record", "the command", "the request", "from the request")
-# Of other tests: quarantine, probabilities of stuck runs, and rates of before an alert.
+# Of other tests: quarantine, silent runs, probabilities of stuck runs, and rates of the day before.
 ELSEWHERE = {
     "HeldItem": {"waiting", "bytes"},
+    "Subject": {"usual_rate", "usual_cost", "excess"},
+    "SilentGroup": {"runs", "users"},
     "UserCostSummary": {"executions", "cost", "failed_executions", "failed_cost"},
     "`figures` of an alert": {"threshold", "usual_rate", "seconds", "probability", "samples"},
     "`execstream watch`": {"commands_per_second"},  # of no span of rows
@@ -46,6 +49,12 @@ OF_THE_TALLY: dict[str, Check] = {
         totals.block_figures,
     ),
     "TopError": Check("failures", totals.top_errors),
+    "Subject": Check("ended failed cost", situation.subjects),
+    "ErrorFamily": Check("failures runs users", situation.error_families),
+    "GraphFigures": Check("minutes", situation.graphs),
+    "OneGraph": Check("minutes", situation.one_graph),
+    "NodeFigures": Check("ended failed caller_failed cascaded mean cost", situation.nodes),
+    "RunReason": Check("failures", situation.run_reasons),
     "`figures` of an alert": Check("ended failed least_rate", totals.alerts),
     "`/v1/live/blocks`, `/v1/live/nodes`, `execution.block-stats.v1`": Check(
         f"added added_failed {_COUNTS} terminated duration_ms cost tokens minutes days",
@@ -55,6 +64,9 @@ OF_THE_TALLY: dict[str, Check] = {
 OF_ROWS: dict[str, Check] = {
     "BlockErrors": Check("total_executions failed_executions error_rate", rows.block_errors),
     "BlockErrorStats": Check("total_executions failed_executions", rows.block_error_stats),
+    "GraphVersion": Check(
+        "ended failed terminated error_rate p50 p95 users cost", situation.graph_versions
+    ),
     "StepCounts": Check("steps ended failed cascaded", rows.step_counts),
     "StatusCounts": Check("counts total", rows.status_counts),
     "ExecutionDiagnostics": Check(

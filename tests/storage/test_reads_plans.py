@@ -2,19 +2,25 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from asyncpg.connection import LoggedQuery
 
 from execstream import reads
+from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.rejection_lists import _cursor, list_refusals
+from execstream.dashboard.reads.run_reasons import list_run_reasons
+from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.devstack import Addresses
 from execstream.models import ExecutionStatus
 from execstream.storage.log.outcomes import _ENTRIES, find_outcome
 from execstream.storage.reads import cursors
 from execstream.storage.reads.block_errors import BLOCK_ERRORS
 from execstream.storage.reads.pins import GET_PINS, INPUTS_AND_OUTPUTS
+from execstream.storage.reads.run_filters import RunFilters
+from execstream.storage.reads.run_lists import runs_page
 from tests.storage.factories import DAWN, Tables, at, fresh_tables
 
 Read = Callable[[Tables], Awaitable[object]]
@@ -22,10 +28,11 @@ Read = Callable[[Tables], Awaitable[object]]
 DAYS = 3
 RUNS = """
 insert into graph_execution (id, user_id, graph_id, graph_version, status, dry_run, is_deleted,
-    is_shared, created_at, ended_at, updated_at, last_seq, source_partition)
+    is_shared, created_at, ended_at, updated_at, last_seq, source_partition, started_at, stats)
 select md5(n::text)::uuid, 'user' || n % 100, 'graph' || n % 100, 1, 'COMPLETED', false, false,
     false, $1::timestamptz + n * interval '10 seconds', $1::timestamptz + n * interval '10 seconds',
-    $1, 30, 0
+    $1, 30, 0, $1::timestamptz + n * interval '10 seconds' - n % 100 * interval '1 second',
+    jsonb_build_object('cost', n % 100)
 from generate_series(1, 20000) n
 """
 STEPS = """
@@ -67,6 +74,14 @@ insert into consumer_offset (consumer, topic, partition, next_offset, epoch, pub
 select consumer, consumer, partition, 50000, 1, 49999
 from unnest(array['apply', 'tally']) consumer, generate_series(0, 7) partition
 """
+# One run in 20 has failed, one in 2,000 in a rare way.
+RUN_ERRORS = """
+insert into run_error
+select date_trunc('hour', ended_at), 0, id, 'block' || n % 10, 'fingerprint' || n % 50,
+    case when n % 2000 = 0 then 'quota' else 'outage' end, 1, id, ended_at
+from (select *, row_number() over (order by created_at) as n from graph_execution) run
+where n % 20 = 0
+"""
 REFUSALS = """
 insert into refusal
 select n % 8, n, gen_random_uuid(), md5(n::text)::uuid, 'user' || n % 100, 'graph.start',
@@ -89,6 +104,7 @@ async def crowded(stack: Addresses) -> AsyncIterator[Tables]:
         await tables.db.execute(HOURS)
         await tables.db.execute(TALLIED)
         await tables.db.execute(REFUSALS, DAWN)
+        await tables.db.execute(RUN_ERRORS)
         for table in GROWING:
             await tables.db.execute(f"vacuum analyze {table}")  # it also sums up block ranges
         yield tables
@@ -96,7 +112,7 @@ async def crowded(stack: Addresses) -> AsyncIterator[Tables]:
 
 GROWING = (
     *("graph_execution", "node_execution", "journal"),
-    *("block_minute", "block_hour", "refusal"),
+    *("block_minute", "block_hour", "refusal", "run_error"),
 )
 
 RUN = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"  # the first: md5 of 1
@@ -104,7 +120,25 @@ OWNER = "user1"
 CURSOR = cursors.encode(at(100_000), UUID(RUN))
 PLACE = _cursor(at(100_000), 4, 10_000)
 
+
+async def _runs(tables: Tables, **filters: Any) -> None:
+    statement, args = runs_page(RunFilters(**filters))
+    await tables.db.fetch(statement, *args)
+
+
 HOT_READS: dict[str, Read] = {
+    "runs of a rare class of errors": lambda t: _runs(t, error_class="quota"),
+    "runs of a frequent class of errors": lambda t: _runs(t, error_class="outage"),
+    "runs of an error": lambda t: _runs(t, block_id="block1", fingerprint="fingerprint1"),
+    "runs of a user's failed block": lambda t: _runs(t, user_id=OWNER, block_id="block1"),
+    "long runs": lambda t: _runs(t, duration_gte=99.0),
+    "dear runs": lambda t: _runs(t, cost_gte=99),
+    "silent runs": lambda t: _runs(
+        t, statuses=[ExecutionStatus.RUNNING], updated_time_lte=at(100_000)
+    ),
+    "reasons of runs": lambda t: list_run_reasons(t.db, [RUN], None),
+    "what is unusual": lambda t: UnusualSubjects(t.db).now(),
+    "newest errors": lambda t: ErrorFamilies(t.db).newest(),
     "first page": lambda t: reads.list_graph_executions(t.db),
     "first page of a user": lambda t: reads.list_graph_executions(t.db, user_id=OWNER),
     "first page of a graph": lambda t: reads.list_graph_executions(t.db, graph_id="graph1"),
