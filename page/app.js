@@ -3,16 +3,19 @@
 import { Problem, get, keepToken } from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
 import { numberOf } from "./lib/exact.js";
-import { clock, number, plural } from "./lib/format.js";
+import { clock, number, ownZone, plural, setZone } from "./lib/format.js";
 import { every } from "./lib/lifetime.js";
 import { blockName, namesLoaded } from "./lib/names.js";
 import { failure } from "./lib/parts.js";
 import { current, go } from "./lib/route.js";
+import * as now from "./views/now.js";
 import * as runs from "./views/runs.js";
 
 const VIEWS = [
+  ["now", "Now", () => now],
   ["runs", "Runs", () => runs],
   ["blocks", "Blocks", () => import("./views/blocks.js")],
+  ["graphs", "Graphs", () => import("./views/graphs.js")],
   ["alerts", "Alerts", () => import("./views/alerts.js")],
   ["recovery", "Recovery", () => import("./views/recovery.js")],
   ["health", "Health", () => import("./views/health.js")],
@@ -22,9 +25,11 @@ const VIEWS_OF_USERS = new Set(["runs"]);
 const DETAILS = {
   runs: () => import("./views/run.js"),
   blocks: () => import("./views/block.js"),
+  graphs: () => import("./views/one_graph.js"),
 };
 
 const RETRY = 1_000; // milliseconds
+const ZONE = "execstream-zone";
 
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
@@ -35,9 +40,9 @@ let views = VIEWS;
 
 async function show() {
   const { parts, parameters } = current();
-  const [name = "runs", id] = parts;
+  const [name = views[0][0], id] = parts;
   const view = views.find(([known]) => known === name);
-  if (!view) return go("#/runs");
+  if (!view) return go(`#/${views[0][0]}`);
   lifetime.abort();
   lifetime = new AbortController();
   const { signal } = lifetime;
@@ -203,6 +208,23 @@ function showAlarm([newest, ...others]) {
   );
 }
 
+/** Offer the zones of times, and keep the choice for this browser. */
+function showZones() {
+  const chosen = localStorage.getItem(ZONE);
+  setZone(chosen);
+  const select = document.getElementById("zone");
+  const zones = [["", `${ownZone()} (this machine)`], ["UTC", "UTC (as at the terminal)"]];
+  fill(
+    select,
+    zones.map(([value, name]) => h("option", { value, selected: value === (chosen ?? "") }, name)),
+  );
+  select.addEventListener("change", () => {
+    if (select.value) localStorage.setItem(ZONE, select.value);
+    else localStorage.removeItem(ZONE);
+    location.reload();
+  });
+}
+
 async function showVersion() {
   try {
     const { version } = await get("/livez");
@@ -215,5 +237,6 @@ async function showVersion() {
 addEventListener("hashchange", show);
 addEventListener("token-wanted", askForToken);
 addEventListener("server-away", showAgain);
+showZones();
 begin();
 showVersion();

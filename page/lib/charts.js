@@ -1,6 +1,7 @@
 // Figures per minute as small and large charts, drawn by uPlot (vendored, loaded when first needed).
 
 import { h } from "./dom.js";
+import { minute } from "./format.js";
 
 let loading = null;
 
@@ -112,8 +113,6 @@ const axis = {
   font: "11px system-ui",
 };
 
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const clock = (seconds) => CLOCK.format(seconds * 1000);
 const WHOLE = [1, 2, 5]
   .flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power))
   .sort((a, b) => a - b);
@@ -123,10 +122,10 @@ const large = (UPlot, size) => ({
   series: series(UPlot).map((one, index) =>
     index
       ? { ...one, value: (_, value) => value ?? "" }
-      : { label: "at", value: (_, at) => (at ? clock(at) : "") },
+      : { label: "at", value: (_, at) => (at ? minute(at) : "") },
   ),
   axes: [
-    { ...axis, size: 28, grid: { show: false }, values: (_, marks) => marks.map(clock) },
+    { ...axis, size: 28, grid: { show: false }, values: (_, marks) => marks.map(minute) },
     { ...axis, size: 44, incrs: WHOLE },
   ],
   scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.05, 1)] } },

@@ -1,18 +1,34 @@
-// Times, durations, figures and ids as people read them. Times are shown in the reader's zone;
-// the title of each has it in full, in UTC. Figures may be raw JSON, and stats may be no figures
+// Times, durations, figures and ids as people read them. Times are shown in the zone that
+// the foot of the page names; the title of each has it in full, in UTC. Figures may be raw JSON, and stats may be no figures
 // at all.
 
 import { numberOf } from "./exact.js";
 
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const CLOCK = new Intl.DateTimeFormat("en-GB", {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-});
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const PARTS = {
+  clock: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
+  minute: { hour: "2-digit", minute: "2-digit" },
+  day: { day: "numeric", month: "short" },
+  year: { day: "numeric", month: "short", year: "numeric" },
+};
+let shown = formatsOf(undefined);
+
+function formatsOf(timeZone) {
+  const formats = Object.entries(PARTS).map(([name, parts]) => [
+    name,
+    new Intl.DateTimeFormat("en-GB", { ...parts, timeZone }),
+  ]);
+  return Object.fromEntries(formats);
+}
+
+/** The zone of the reader's machine. */
+export const ownZone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** Show all times in a zone, such as "UTC", from now on; null: in the reader's. */
+export function setZone(zone) {
+  shown = formatsOf(zone ?? undefined);
+}
 
 /** Milliseconds since 1970, or null. */
 export const instant = (time) => (time ? Date.parse(time) : null);
@@ -62,10 +78,14 @@ export const duration = figured((ms) => {
 export function clock(time) {
   const date = new Date(time);
   const now = new Date();
-  const at = CLOCK.format(date);
-  if (date.toDateString() === now.toDateString()) return at;
-  return `${(date.getFullYear() === now.getFullYear() ? DAY : YEAR).format(date)}, ${at}`;
+  const at = shown.clock.format(date);
+  const [day, today] = [date, now].map((one) => shown.year.format(one));
+  if (day === today) return at;
+  return `${day.slice(-4) === today.slice(-4) ? shown.day.format(date) : day}, ${at}`;
 }
+
+/** hh:mm of seconds since 1970. */
+export const minute = (seconds) => shown.minute.format(seconds * 1000);
 
 /** Three decimals of a second behind the clock, for events close together. */
 export const precise = (time) =>

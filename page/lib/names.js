@@ -33,6 +33,10 @@ export function graphName(id, version) {
   return graphs.get(`${id}:${version}`)?.name ?? shortId(id);
 }
 
+/** Ids of blocks, by name. */
+export const knownBlocks = () =>
+  [...blocks.keys()].sort((a, b) => blockName(a).localeCompare(blockName(b)));
+
 /** Ids and names, newest version of each, by name. */
 export function knownGraphs() {
   const newest = new Map();

@@ -65,7 +65,8 @@ function showList(place, alerts, nothing, side = () => null) {
   );
 }
 
-function whereOf({ graph_exec_id: run, block_id: block }) {
+/** Links to the block and the run of an alert. */
+export function whereOf({ graph_exec_id: run, block_id: block }) {
   return [
     block && h("a", { href: link(["blocks", block]) }, blockName(block)),
     block && run && " · ",

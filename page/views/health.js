@@ -10,6 +10,7 @@ import { link } from "../lib/route.js";
 import { showProgress } from "./recovery.js";
 
 const POLL = 5_000; // milliseconds
+const ENDED = ["COMPLETED", "FAILED", "TERMINATED"];
 
 export async function show(root, { signal }) {
   const parts = [
@@ -137,14 +138,21 @@ async function showAlive(place, _, diagnostics) {
 
 async function showWrong(place, _, diagnostics) {
   const of = await diagnostics;
-  const wrong = (name, value) => [name, number(value), numberOf(value) > 0 ? "bad" : ""];
+  const wrong = (name, value, filters) => [
+    name,
+    filters ? runs(value, filters) : number(value),
+    numberOf(value) > 0 ? "bad" : "",
+  ];
   fill(
     place,
     facts([
-      wrong("Running, silent for 1 h", of.running_silent_1h),
-      wrong("Running, silent for 24 h", of.running_silent_24h),
-      wrong("Queued, silent for 5 min", of.queued_silent_5m),
-      wrong("Queued, silent for 1 h", of.queued_silent_1h),
+      wrong("Running, silent for 1 h", of.running_silent_1h, { status: "RUNNING", silent: "1h" }),
+      wrong("Running, silent for 24 h", of.running_silent_24h, {
+        status: "RUNNING",
+        silent: "24h",
+      }),
+      wrong("Queued, silent for 5 min", of.queued_silent_5m, { status: "QUEUED", silent: "5m" }),
+      wrong("Queued, silent for 1 h", of.queued_silent_1h, { status: "QUEUED", silent: "1h" }),
       wrong("Running without a start", of.running_without_start),
       wrong("Alive with an end", of.live_with_end),
     ]),
@@ -156,12 +164,12 @@ async function showEnded(place, _, diagnostics) {
   fill(
     place,
     facts([
-      ["Completed, 1 h", number(of.completed_1h)],
-      ["Completed, 24 h", number(of.completed_24h)],
-      ["Failed, 1 h", number(of.failed_1h)],
-      ["Failed, 24 h", number(of.failed_24h)],
-      ["Terminated, 24 h", number(of.terminated_24h)],
-      ["Ended per hour", number(of.ended_per_hour)],
+      ["Completed, 1 h", runs(of.completed_1h, { status: "COMPLETED", ended: "1h" })],
+      ["Completed, 24 h", runs(of.completed_24h, { status: "COMPLETED", ended: "24h" })],
+      ["Failed, 1 h", runs(of.failed_1h, { status: "FAILED", ended: "1h" })],
+      ["Failed, 24 h", runs(of.failed_24h, { status: "FAILED", ended: "24h" })],
+      ["Terminated, 24 h", runs(of.terminated_24h, { status: "TERMINATED", ended: "24h" })],
+      ["Ended per hour", runs(of.ended_per_hour, { status: ENDED, ended: "24h" })],
     ]),
   );
 }

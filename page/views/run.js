@@ -17,7 +17,7 @@ import { errorOf, isCascaded, RunState } from "../run/state.js";
 import { stepView } from "../run/step.js";
 import { timelineView } from "../run/timeline.js";
 import { refusalsView } from "./refusals.js";
-import { countSteps, elapsed, rowOf } from "./runs.js";
+import { countSteps, elapsed, rowOf, showReasons } from "./runs.js";
 
 const TABS = {
   __proto__: null, // the address may ask for anything
@@ -279,6 +279,7 @@ async function showChildren(place, id, signal) {
     const columns = [
       "Status",
       "Graph",
+      "Reason",
       "Run",
       "Owner",
       ["Created", "figure"],
@@ -296,7 +297,8 @@ async function showChildren(place, id, signal) {
         [...rows.values()].map(({ row }) => row),
       ),
     );
-    return countSteps(new Map([...rows].slice(0, MOST_COUNTED)), signal);
+    const some = new Map([...rows].slice(0, MOST_COUNTED));
+    return Promise.all([countSteps(some, signal), showReasons(some, signal)]);
   } catch (error) {
     return signal.aborted || fill(place, failure(error, "the children of a run"));
   }

@@ -6,24 +6,24 @@ import { fill, h, setText, whenChanged } from "../lib/dom.js";
 import { numberOf } from "../lib/exact.js";
 import { clock, duration, instant, money, number, plural, shortId, short } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
-import { graphName, knownGraphs, namesLoaded } from "../lib/names.js";
+import { blockName, graphName, namesLoaded } from "../lib/names.js";
 import { cell, empty, failure, figure, pill, setPill, table, time } from "../lib/parts.js";
 import { go, link } from "../lib/route.js";
 import { isEnded, LABELS, STATUSES } from "../lib/statuses.js";
 import { follow } from "../lib/stream.js";
-import { statsOf } from "../run/state.js";
+import { errorOf, statsOf } from "../run/state.js";
+import {
+  address,
+  belongs,
+  fillNames,
+  filterForm,
+  filtersOf,
+  hasFilters,
+  scope,
+} from "./run_filters.js";
 
 const PAGE = 50;
 const COUNTING = 2_000; // milliseconds between two counts
-const SPANS = {
-  __proto__: null, // the address may ask for anything
-  "15m": "15 minutes",
-  "1h": "hour",
-  "24h": "24 hours",
-  "7d": "7 days",
-  "30d": "30 days",
-};
-const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 export async function show(root, { parameters, signal }) {
   const filters = filtersOf(parameters);
@@ -69,6 +69,7 @@ export async function show(root, { parameters, signal }) {
     for (const run of page.data ?? []) unseen.delete(run.id);
     tellUnseen();
     countSteps(rows, signal);
+    showReasons(rows, signal);
   };
   const recount = async () => {
     try {
@@ -78,11 +79,14 @@ export async function show(root, { parameters, signal }) {
     }
   };
   const countSoon = throttled(COUNTING, signal, recount);
-  const countStepsSoon = throttled(COUNTING, signal, () => countSteps(rows, signal));
+  const countStepsSoon = throttled(COUNTING, signal, () =>
+    Promise.all([countSteps(rows, signal), showReasons(rows, signal)]),
+  );
   const names = namesLoaded().then(() => {
     for (const { row, run } of rows.values())
       setText(row.querySelector(".name"), graphName(run.graph_id, run.graph_version));
-    fillGraphs(root.querySelector("datalist"));
+    fillNames(root);
+    showReasons(rows, signal);
   });
   await load();
   countSoon();
@@ -114,103 +118,7 @@ function tellLine(line, state, detail) {
   setText(line, texts[state]);
 }
 
-// ---- filters -----------------------------------------------------------------------------
-
-function filtersOf(parameters) {
-  return {
-    status: parameters.getAll("status").filter((status) => STATUSES.includes(status)),
-    user_id: parameters.get("user_id"),
-    graph_id: parameters.get("graph_id"),
-    since: parameters.get("since") in SPANS ? parameters.get("since") : null,
-    cursor: parameters.get("cursor"),
-  };
-}
-
-const address = (filters, change) => link("runs", { ...filters, ...change });
-
-/** The query to the API, without the statuses. */
-function scope({ user_id, graph_id, since }) {
-  const from = since && new Date(Date.now() - parseInt(since, 10) * UNITS[since.at(-1)]);
-  return { user_id, graph_id, created_time_gte: from && from.toISOString() };
-}
-
-/** Whether a run of which this was heard belongs on this list. */
-function belongs(event, { status }) {
-  const isNew = event.type === "graph.created";
-  if (status.length) return event.status !== undefined && status.includes(event.status);
-  return isNew;
-}
-
-function filterForm(filters) {
-  const field = (name, label, type, extra = {}) => [
-    h("label", { for: `filter-${name}` }, label),
-    h("input", {
-      id: `filter-${name}`,
-      name,
-      type,
-      value: filters[name] ?? "",
-      autocomplete: "off",
-      spellcheck: "false",
-      ...extra,
-    }),
-  ];
-  const since = h(
-    "select",
-    { id: "filter-since", name: "since" },
-    h("option", { value: "" }, "any time"),
-    Object.entries(SPANS).map(([value, text]) =>
-      h("option", { value, selected: filters.since === value }, `the last ${text}`),
-    ),
-  );
-  const form = h(
-    "form",
-    { class: "filters", role: "search" },
-    h("div", {}, field("user_id", "Owner", "search")),
-    h("div", {}, field("graph_id", "Graph", "search", { list: "graphs", placeholder: "id" })),
-    h("div", {}, h("label", { for: "filter-since" }, "Created in"), since),
-    h(
-      "div",
-      {},
-      h("label", { for: "filter-run" }, "Open run"),
-      h("input", {
-        id: "filter-run",
-        name: "run",
-        type: "search",
-        placeholder: "id",
-        autocomplete: "off",
-        pattern: "[0-9a-fA-F\\-]{36}",
-        title: "The whole id of a run",
-      }),
-    ),
-    h("datalist", { id: "graphs" }),
-    h("button", {}, "Apply"),
-    hasFilters(filters) && h("a", { class: "quiet", href: "#/runs" }, "Clear"),
-  );
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const { run, ...wanted } = Object.fromEntries(new FormData(form));
-    go(
-      run
-        ? link(["runs", run.trim().toLowerCase()])
-        : address(filters, { ...trimmed(wanted), cursor: null }),
-    );
-  });
-  since.addEventListener("change", () => form.requestSubmit());
-  return form;
-}
-
-const trimmed = (values) =>
-  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value.trim()]));
-
-const hasFilters = ({ status, user_id, graph_id, since }) =>
-  status.length || user_id || graph_id || since;
-
-function fillGraphs(datalist) {
-  fill(
-    datalist,
-    knownGraphs().map(({ graph_id, name }) => h("option", { value: graph_id }, name)),
-  );
-}
+// ---- counters -----------------------------------------------------------------------------
 
 function count(counters, filters, answer) {
   if (!counters.children.length) {
@@ -280,6 +188,7 @@ const runTable = (rows) =>
     [
       "Status",
       "Graph",
+      "Reason",
       "Run",
       "Owner",
       ["Created", "figure"],
@@ -322,6 +231,42 @@ export async function countSteps(rows, signal) {
   }
 }
 
+/** Show why `rows` (by run id) failed: the block and the error of the last failed step. */
+export async function showReasons(rows, signal) {
+  const failed = [...rows.values()].filter(({ run }) => run.status === "FAILED");
+  if (!failed.length) return;
+  const asked = { graph_exec_id: failed.map(({ run }) => run.id) };
+  try {
+    const { data } = await get("/v1/executions/reasons", asked, { signal });
+    const reasons = new Map(data.map((reason) => [reason.graph_exec_id, reason]));
+    for (const { row, run } of failed) fill(row.cells[2], reasonOf(run, reasons.get(run.id)));
+  } catch {
+    // They are asked for again when a run of the list moves.
+  }
+}
+
+function reasonOf(run, reason) {
+  if (!reason) return h("span", { class: "reason-text" }, errorOf(run) ?? "");
+  const { block_id, class: kind, fingerprint, error, node_exec_id } = reason;
+  return [
+    h(
+      "a",
+      { class: "cause", href: link(["runs", run.id], { step: node_exec_id }) },
+      blockName(block_id),
+    ),
+    h(
+      "a",
+      {
+        class: "tag",
+        href: link("runs", { block_id, fingerprint }),
+        title: "Runs with the same error",
+      },
+      kind,
+    ),
+    h("span", { class: "reason-text", title: error ?? "" }, error ?? ""),
+  ];
+}
+
 /** Also the row of a child run. */
 export function rowOf(run) {
   const row = h(
@@ -338,6 +283,7 @@ export function rowOf(run) {
       h("span", { class: "hint" }, ` v${run.graph_version}`),
       run.is_dry_run && h("span", { class: "tag" }, "dry run"),
     ),
+    cell("Reason"),
     cell("Run", h("code", { title: run.id }, shortId(run.id))),
     cell("Owner", h("a", { href: link("runs", { user_id: run.user_id }) }, run.user_id)),
     figure("Created", time(run.created_at, clock)),
@@ -353,7 +299,7 @@ export function rowOf(run) {
 }
 
 function fillFigures(row, run) {
-  const [, , , , , took, steps, cost] = row.cells;
+  const [, , , , , , took, steps, cost] = row.cells;
   const stored = run.steps;
   setText(took, duration(elapsed(run)));
   fill(
@@ -382,7 +328,7 @@ export function elapsed(run) {
 }
 
 function tick({ row, run }) {
-  if (run.status === "RUNNING") setText(row.cells[5], duration(elapsed(run)));
+  if (run.status === "RUNNING") setText(row.cells[6], duration(elapsed(run)));
 }
 
 function update(shown, event) {

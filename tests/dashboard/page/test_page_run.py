@@ -131,7 +131,7 @@ async def test_ends_a_run_of_a_foreign_partitioner(
     orders = (order._replace(partition=elsewhere) for order in (created, started))
     await _given(place, *orders)
     await tab.open(f"{server.url}/#/health")
-    await tab.shows(" of the newest 1,000 runs are where their keys do not belong. ")
+    await tab.shows(" of the newest 1,000 runs are where their keys do not belong, ")
     await tab.shows("set partitioner=murmur2_random")
 
     await _open(tab, server, run)

@@ -13,6 +13,7 @@ from execstream.dashboard.app import PAGE
 from execstream.dashboard.server import Server
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.topics import COMMANDS, EVENTS
+from execstream.streams.totals.error_classes import ErrorClass
 from tests.dashboard.page.browser import Tab
 from tests.dashboard.serving import SECRET, serving
 from tests.orders import Orders
@@ -22,8 +23,10 @@ pytestmark = pytest.mark.browser
 
 WIDTH = 400  # pixels of a small phone
 VIEWS = {
+    "now": "Now",
     "runs": "Runs",
     "blocks": "Blocks",
+    "graphs": "Graphs",
     "alerts": "Alerts",
     "recovery": "Recovery",
     "health": "Health",
@@ -90,7 +93,26 @@ async def test_a_run_is_readable_in_every_light(tab: Tab, server: Server, run: O
 async def test_tells_its_version(tab: Tab, server: Server) -> None:
     """At the foot of every view."""
     await tab.open(server.url)
-    await tab.sees(f"document.querySelector('footer').innerText === 'execstream {__version__}'")
+    await tab.sees(f"document.querySelector('#version').innerText === 'execstream {__version__}'")
+
+
+async def test_times_are_in_the_zone_that_is_named(tab: Tab, server: Server, run: Orders) -> None:
+    """That of the machine, or UTC, as at the terminal; the choice is kept."""
+    await tab.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
+    created = "document.querySelector('td[data-label=Created] time')?.innerText"
+    zone = "document.querySelector('#zone')"
+    try:
+        await tab.open(f"{server.url}/#/runs")
+        await tab.sees(f"{created}.includes('15:30:01')")
+        assert "Asia/Tokyo" in await tab.run(f"{zone}.selectedOptions[0].innerText")
+        await tab.run(f"({zone}.value = 'UTC', {zone}.dispatchEvent(new Event('change')))")
+        await tab.sees(f"{created}.includes('06:30:01')")
+        await tab.open(f"{server.url}/#/runs")
+        await tab.sees(f"{created}.includes('06:30:01')")
+        await tab.sees(f"{zone}.value === 'UTC'")
+    finally:
+        await tab.run("localStorage.clear()")
+        await tab.call("Emulation.setTimezoneOverride", timezoneId="")
 
 
 async def _must_fit(tab: Tab, *, dark: bool) -> None:
@@ -312,11 +334,20 @@ def test_is_made_of_nothing_but_modules() -> None:
         assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=|https?://", text)
 
 
-@pytest.mark.parametrize(("name", "reasons"), [("DEAD", DeadReason), ("REFUSED", Refusal)])
-def test_reasons(name: str, reasons: type[StrEnum]) -> None:
-    """The filters are the existing reasons."""
-    text = (PAGE / "views" / "recovery.js").read_text()
-    [listed] = re.findall(rf"^const {name} = \[(.*?)\];", text, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize(
+    ("file", "name", "reasons"),
+    [
+        ("recovery.js", "DEAD", DeadReason),
+        ("recovery.js", "REFUSED", Refusal),
+        ("run_filters.js", "CLASSES", ErrorClass),
+    ],
+)
+def test_reasons(file: str, name: str, reasons: type[StrEnum]) -> None:
+    """The filters are the existing reasons, and classes of errors."""
+    text = (PAGE / "views" / file).read_text()
+    [listed] = re.findall(
+        rf"^(?:export )?const {name} = \[(.*?)\];", text, re.DOTALL | re.MULTILINE
+    )
     assert re.findall(r'"(\w+)"', listed) == list(reasons)
 
 
