@@ -26,7 +26,7 @@ test: $(READY) ## Runs the tests on real servers
 	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
-	$(BIN)/pytest tests/rules tests/model -m "not attacks" --numprocesses 2
+	$(BIN)/pytest tests/rules tests/model tests/fuzz -m "not attacks" --numprocesses 2
 
 test-install: $(READY) ## Builds the wheel and sdist and tries them in clean environments
 	$(BIN)/pytest -m install tests/install
@@ -34,8 +34,8 @@ test-install: $(READY) ## Builds the wheel and sdist and tries them in clean env
 test-upgrade: $(READY) ## Continues a state directory of the release before with this code
 	$(BIN)/pytest -m upgrade tests/upgrade
 
-test-attacks: $(READY) ## Sends every field of every command at its extremes and known attacks, and plants unreadable rows
-	$(BIN)/pytest -m attacks tests/attacks tests/dashboard tests/model --numprocesses 2 --dist loadfile
+test-attacks: $(READY) ## Sends every field of every command at its extremes and known attacks, plants unreadable rows, fuzzes
+	$(BIN)/pytest -m attacks tests/attacks tests/dashboard tests/fuzz tests/model --numprocesses 2 --dist loadfile
 
 attacks: $(READY) ## The same, one after the other, on an idle machine: fails when others wait for long
 	EXECSTREAM_TEST_STANDSTILLS=1 $(BIN)/pytest -m attacks tests/attacks --capture=no
@@ -73,8 +73,9 @@ faults: $(READY) ## Injects each fault under load, in 10 minutes, and writes doc
 	@failed=0; $(BIN)/python -m tests.faults --save || failed=1; \
 		$(BIN)/python -m docs.generate && exit $$failed
 
-faults-long: $(READY) ## The same as often as the long round has it, in some hours
+faults-long: $(READY) ## The same as often as the long round has it, in some hours, and fuzzes for 10 minutes
 	@failed=0; $(BIN)/python -m tests.faults --long --save || failed=1; \
+		$(BIN)/python -m tests.fuzz 10 || failed=1; \
 		$(BIN)/python -m docs.generate && exit $$failed
 
 compose-check: $(READY) ## Brings docker-compose.yml up, sends runs, kills workers, and takes all down

@@ -142,24 +142,49 @@ def records(seed: int, count: int) -> Iterator[Record]:
     bases = _bases()
     for _ in range(count):
         key, value = random.choice(bases)
+        yield (key, value) if random.random() < 0.1 else _mutated(random, key, value)
+
+
+def lives(seed: int, count: int) -> Iterator[Record]:
+    """`count` commands of runs in the order of a simulation, so that most are applied: some are
+    mutated, some come again, mutated or not, and others too early.
+    """
+    random = Random(seed)
+    simulation = _simulated(seed, runs=count)
+    while count > 0:
+        some = [(key, value) for key, value in islice(simulation, random.randint(1, 20))]
+        if random.random() < 0.3:
+            some.insert(random.randrange(len(some)), _mutated(random, *random.choice(some)))
         if random.random() < 0.1:
-            yield key, value
-            continue
-        fields = _parted(value)
-        for _ in range(random.choice((1, 1, 2, 3))):
-            random.choice(_CHANGES)(random, fields)
-        value = _joined(random, fields) if fields else value
-        if random.random() < 0.2:
-            value = _with_a_byte(random, value)
-        if random.random() < 0.02:
-            key = random.choice((None, b"", (key or b"") + b"\n", (key or b"")[:-1], _ID, b"\xff"))
-        yield key, value
+            index = random.randrange(len(some))
+            some[index] = _mutated(random, *some[index])
+        if random.random() < 0.1:
+            some.append(random.choice(some))
+        if random.random() < 0.05:
+            random.shuffle(some)
+        yield from some[:count]
+        count -= len(some)
+
+
+def _mutated(random: Random, key: bytes | None, value: bytes) -> Record:
+    fields = _parted(value)
+    for _ in range(random.choice((1, 1, 2, 3))):
+        random.choice(_CHANGES)(random, fields)
+    value = _joined(random, fields) if fields else value
+    if random.random() < 0.2:
+        value = _with_a_byte(random, value)
+    if random.random() < 0.02:
+        key = random.choice((None, b"", (key or b"") + b"\n", (key or b"")[:-1], _ID, b"\xff"))
+    return key, value
+
+
+def _simulated(seed: int, runs: int) -> Iterator[Record]:
+    graphs = load_graphs(_GRAPHS)
+    yield from simulate(graphs, runs=runs, seed=seed, start=DAWN, mix=Mix.field())
 
 
 def _bases() -> list[Record]:
-    graphs = load_graphs(_GRAPHS)
-    simulation = simulate(graphs, runs=_SIMULATED, seed=1, start=DAWN, mix=Mix.field())
-    found: list[Record] = list(islice(simulation, _SIMULATED))
+    found = list(islice(_simulated(1, _SIMULATED), _SIMULATED))
     cases = (DEAD | REFUSED | STRANGE).values()
     orders = [order for case in cases for order in case.make(Orders(_OTHER.decode()))]
     orders += [_extreme(one.command, one.field, one.fill) for one in extremes()]

@@ -338,12 +338,16 @@ def _validated(sent: dict[str, Json]) -> Command:
         raise DeadError("invalid_field", "v")
     command = _cleaned(sent)
     needs_run: Fields = ({} if kind == "kv.set" else {"graph_exec_id": _is_uuid}, {})
+    known = {"type"}
     for fields in (_EVERY_COMMAND, needs_run, _FIELDS[kind]):
+        known |= fields[0].keys() | fields[1].keys()
         # Names must be of a good length as they were sent and as they are kept.
         if wrong := _wrong_field(sent, fields) or _wrong_field(command, fields):
             raise DeadError("invalid_field", wrong)
     if kind == "graph.share" and command["is_shared"] and "share_token_hash" not in command:
         raise DeadError("invalid_field", "share_token_hash")
+    # A field of another command has no meaning in this one.
+    command = {name: value for name, value in command.items() if name in known}
     return command | {"at": _time(command["at"])}
 
 
