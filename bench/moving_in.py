@@ -91,6 +91,7 @@ async def measure(place: Installation, source: OriginalDatabase, runs: int, kill
             return await applied() >= share
 
         seconds.append(await run_until(program, source, is_enough))
+        print(f"Killed after {seconds[-1]:.1f} s, {await applied():,} applied", file=sys.stderr)
     begun = time.monotonic()
     receipt = await run_to_the_end(program, source)
     compared = time.monotonic() - begun - receipt["seconds"]

@@ -39,6 +39,7 @@ SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
 _FORMS = {
     "kafka_bootstrap": "host:port, or several of them with commas between",
     "postgres_dsn": POSTGRES_FORM,
+    "original_dsn": POSTGRES_FORM,
     "redis_url": REDIS_FORM,
     "topic_prefix": "letters, digits, dots, dashes and underscores",
     "alert_webhook_url": "like https://host/path",
@@ -60,7 +61,7 @@ _OPEN = frozenset(
         *("log_level", "log_format"),
     )
 )
-_ADDRESSES = frozenset(("postgres_dsn", "redis_url", "tally_urls"))
+_ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls"))
 _UNREADABLE = "unreadable_address"
 # Variables with the prefix that are not settings, and the prefixes of those of tests.
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
@@ -86,6 +87,11 @@ class Settings(BaseSettings):
         None, pattern=_BOOTSTRAP, description="brokers to begin with"
     )
     postgres_dsn: str | None = Field(None, pattern=r"^postgres(ql)?://", description="the database")
+    original_dsn: str | None = Field(
+        None,
+        pattern=r"^postgres(ql)?://",
+        description="the original's database, for `execstream.execution`: blocks of nodes",
+    )
     redis_url: str | None = Field(
         None, pattern=r"^(rediss?|unix)://", description="channels and replies"
     )
@@ -197,7 +203,7 @@ class Settings(BaseSettings):
         "auto", description="auto: columns at a terminal, JSON lines otherwise"
     )
 
-    @field_validator("postgres_dsn", "redis_url", "alert_webhook_url", "tally_urls")
+    @field_validator("postgres_dsn", "original_dsn", "redis_url", "alert_webhook_url", "tally_urls")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         if value is not None and not all(map(is_address, BETWEEN_ADDRESSES.split(value))):

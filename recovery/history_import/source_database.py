@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -14,17 +13,10 @@ from execstream.recovery.history_import.source_rows import (
     Value,
 )
 from execstream.storage.connections import IMPORT, connection
+from execstream.storage.original_address import parsed_address
 
 RUNS_AT_ONCE = 200
 KEY_VALUES_AT_ONCE = 5_000
-DEFAULT_SCHEMA = "public"
-# Parameters of Prisma's addresses, which Postgres does not know.
-_PRISMA = frozenset(
-    (
-        *("schema", "connection_limit", "pool_timeout", "pgbouncer", "statement_cache_size"),
-        *("connect_timeout", "socket_timeout"),
-    )
-)
 
 _RUNS = """
 select id, "createdAt", "updatedAt", "startedAt", "endedAt", "isDeleted",
@@ -62,14 +54,6 @@ select (select count(*) from "AgentGraphExecution"),
          where "referencedByInputExecId" is not null or "referencedByOutputExecId" is not null),
        (select count(*) from "AgentNodeExecutionKeyValueData")
 """
-
-
-def parsed_address(dsn: str) -> tuple[str, str]:
-    """Return the address without Prisma's own parameters, and the schema that it names."""
-    parts = urlsplit(dsn)
-    named = parse_qsl(parts.query)
-    kept = urlencode([pair for pair in named if pair[0] not in _PRISMA])
-    return urlunsplit(parts._replace(query=kept)), dict(named).get("schema", DEFAULT_SCHEMA)
 
 
 class SourceDatabase:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from execstream import buses as buses
+    from execstream import execution as execution
     from execstream import models as models
     from execstream import queue as queue
     from execstream import reads as reads
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-_MODULES = ("buses", "models", "queue", "reads")
+_MODULES = ("buses", "execution", "models", "queue", "reads")
 # Where the other names are, below this package.
 _MODULE_OF = {
     "Applied": "streams.outcomes",

@@ -12,5 +12,5 @@ def test_every_public_name_leads_somewhere() -> None:
 
 def test_pages_offer_what_they_import() -> None:
     """The modules among them have names."""
-    for page in ("buses", "models", "queue", "reads"):
+    for page in ("buses", "execution", "models", "queue", "reads"):
         assert [name for name in vars(getattr(execstream, page)) if not name.startswith("_")]
