@@ -7,6 +7,7 @@ import { blockName, blockType } from "../lib/names.js";
 import { pill, setPill } from "../lib/parts.js";
 import { layered } from "./layout.js";
 import { linksOf } from "./links.js";
+import { hasFailed } from "./state.js";
 
 const WIDTH = 168;
 const HEIGHT = 46;
@@ -31,7 +32,7 @@ export function graphView(onSelect) {
 
   function update(steps, selected) {
     const nodes = nodesOf(steps);
-    const shown = new Map([...nodes].slice(0, MOST));
+    const shown = new Map(mostOf([...nodes]));
     const found = linksOf(steps);
     const edges = found.links.filter(({ from, to }) => shown.has(from) && shown.has(to));
     const shape = JSON.stringify([[...shown.keys()], edges]);
@@ -73,13 +74,28 @@ export function graphView(onSelect) {
   return { element: h("div", {}, frame, note), update };
 }
 
-/** Nodes in the order in which the run reached them. */
+/** As many nodes as are drawn: the first ones, and none that has failed is left out for others. */
+function mostOf(nodes) {
+  if (nodes.length <= MOST) return nodes;
+  const hasFailure = ([, { failed }]) => failed > 0;
+  const some = [...nodes.filter(hasFailure), ...nodes.filter((node) => !hasFailure(node))];
+  const kept = new Set(some.slice(0, MOST));
+  return nodes.filter((node) => kept.has(node));
+}
+
+/**
+ * Nodes in the order in which the run reached them, with their newest step and their
+ * newest failed one. */
 function nodesOf(steps) {
   const nodes = new Map();
   for (const step of steps) {
-    if (!nodes.has(step.node_id)) nodes.set(step.node_id, { count: 0 });
+    if (!nodes.has(step.node_id)) nodes.set(step.node_id, { count: 0, failed: 0 });
     const node = nodes.get(step.node_id);
     node.count += 1;
+    if (hasFailed(step)) {
+      node.failed += 1;
+      node.failedStep = step;
+    }
     if (!node.step || step.status !== "INCOMPLETE") node.step = step;
   }
   return nodes;
@@ -96,16 +112,19 @@ function boxOf(id, onSelect) {
   return box;
 }
 
-function paint(box, { step, count }, selected) {
+function paint(box, { step, count, failed, failedStep }, selected) {
   const name = blockName(step.block_id);
   setText(box.firstChild, name);
-  setPill(box.querySelector(".pill"), step.status);
-  setText(box.querySelector(".hint"), count > 1 ? `× ${count}` : "");
+  const status = failed ? "FAILED" : step.status;
+  setPill(box.querySelector(".pill"), status);
+  const part = failed ? `${failed} of ${count}` : `× ${count}`;
+  setText(box.querySelector(".hint"), count > 1 ? part : "");
+  box.classList.toggle("failing", failed > 0);
   box.title = `${name}\nnode ${step.node_id}`;
-  box.dataset.step = step.node_exec_id;
-  box.dataset.status = step.status;
+  box.dataset.step = (failedStep ?? step).node_exec_id;
+  box.dataset.status = status;
   box.dataset.type = blockType(step.block_id) ?? "";
-  box.classList.toggle("selected", step.node_exec_id === selected);
+  box.classList.toggle("selected", box.dataset.step === selected);
 }
 
 const spot = (column, row) => [EDGE + column * (WIDTH + GAP_X), EDGE + row * (HEIGHT + GAP_Y)];
@@ -117,7 +136,7 @@ function curve([fromX, fromY], [toX, toY]) {
 }
 
 function noteOf(all, shown, links, isPartial) {
-  const left = all > shown ? `The first ${shown} of ${plural(all, "node")}. ` : "";
+  const left = all > shown ? `The first ${shown}, and those that failed, of ${plural(all, "node")}. ` : "";
   const partly = isPartial ? " Only the first values were compared." : "";
   if (!all) return "No step yet.";
   if (!links)

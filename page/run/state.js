@@ -19,9 +19,10 @@ const FIGURES = {
 const TEXTS = ["error", "activity_status", "correctness_score"];
 
 export class RunState {
-  /** `kindOf`: the kind of a block, by its id. */
-  constructor(snapshot, kindOf = blockType) {
+  /** `kindOf`: the kind of a block, by its id; `asOf`: the time of a state of the past. */
+  constructor(snapshot, kindOf = blockType, asOf = null) {
     this.kindOf = kindOf;
+    this.asOf = asOf;
     this.reset(snapshot);
   }
 
@@ -34,6 +35,8 @@ export class RunState {
     this.isMoved = false;
     this.isDeleted = false;
     this.steps = new Map(steps.map((step) => [step.node_exec_id, taken(step)]));
+    this.inOrder = null;
+    this.reached = null;
   }
 
   /** Fold one event in; false when it was known already or changes nothing. */
@@ -43,17 +46,21 @@ export class RunState {
     this.isMoved = true;
     const fold = FOLDS[event.type];
     fold?.(this, event, this.steps.get(event.node_exec_id));
+    // A long run is drawn often: only a step that is new, or was queued, changes the order.
+    if (event.type === "node.added" || event.queued_time) this.inOrder = null;
+    if (this.reached) this.reach(this.steps.get(event.node_exec_id));
     return fold !== undefined;
   }
 
-  /** Steps as they were queued; those that are not stand by when they were added. */
+  /** Steps as they were queued; those that are not stand by when they were added. Not to change. */
   ordered() {
-    return [...this.steps.values()].sort(
+    this.inOrder ??= [...this.steps.values()].sort(
       (a, b) =>
         !a.queue_time - !b.queue_time ||
         compared(a.queue_time ?? a.add_time, b.queue_time ?? b.add_time) ||
         compared(a.add_time, b.add_time),
     );
+    return this.inOrder;
   }
 
   /** The outputs of the run: the `value`s that its OUTPUT steps were given, by their `name`. */
@@ -70,17 +77,25 @@ export class RunState {
 
   /** First and last time known of it; a run that moves goes on until now. */
   span() {
-    let [first, last] = [Infinity, -Infinity];
-    const reach = (...times) => {
-      for (const time of times) {
-        const at = instant(time);
-        if (at !== null) [first, last] = [Math.min(first, at), Math.max(last, at)];
-      }
-    };
-    reach(this.run.created_at, this.run.started_at, this.run.ended_at);
-    for (const step of this.steps.values())
-      reach(step.add_time, step.queue_time, step.start_time, step.end_time);
-    return [first, this.run.status === "RUNNING" ? Math.max(last, Date.now()) : last];
+    if (!this.reached) {
+      this.reached = [Infinity, -Infinity];
+      for (const step of this.steps.values()) this.reach(step);
+    }
+    this.reach();
+    const [first, last] = this.reached;
+    const now = instant(this.asOf) ?? Date.now();
+    return [first, this.run.status === "RUNNING" ? Math.max(last, now) : last];
+  }
+
+  /** Extend the known span to the times of a step, or of the run. */
+  reach(step) {
+    const times = step
+      ? [step.add_time, step.queue_time, step.start_time, step.end_time]
+      : [this.run.created_at, this.run.started_at, this.run.ended_at];
+    for (const at of times.map(instant)) {
+      if (at === null) continue;
+      this.reached = [Math.min(this.reached[0], at), Math.max(this.reached[1], at)];
+    }
   }
 }
 
@@ -195,6 +210,9 @@ const CASCADED = new Set(
 
 /** Whether a step failed because its run ended. */
 export const isCascaded = (step) => step.status === "FAILED" && CASCADED.has(errorOf(step));
+
+/** Whether a step failed by itself. */
+export const hasFailed = (step) => step.status === "FAILED" && !isCascaded(step);
 
 const RUN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 

@@ -2,46 +2,113 @@
 // changed in place, so that a run can be watched.
 
 import { fill, h, setText } from "../lib/dom.js";
-import { duration, instant, number } from "../lib/format.js";
+import { duration, instant, number, plural } from "../lib/format.js";
 import { blockName } from "../lib/names.js";
 import { pill, setPill } from "../lib/parts.js";
+import { errorOf, hasFailed } from "./state.js";
 
-const AT_ONCE = 200; // rows
+const BEYOND = 15; // rows that are there above and below those in sight
+const MODES = { all: "In order", first: "Failed first", only: "Failed only" };
 
-/** An element, and `update(state, selected)`; `onSelect(node_exec_id)` when a row is chosen. */
+/**
+ * An element, and `update(state, selected)`; `onSelect(node_exec_id)` when a row is chosen.
+ *
+ * Only the rows in sight are in the document, so that a run may have any number of steps. Steps of
+ * a failed run come with the failed ones first, until the reader chooses otherwise.
+ */
 export function timelineView(onSelect) {
+  const tools = toolsOf(() => update(...last));
   const ruler = h("div", { class: "ruler", "aria-hidden": "true" });
   const list = h("ol", { class: "steps" });
-  const more = h("button", { type: "button", class: "quiet", hidden: true });
-  const nothing = h("p", { class: "hint" }, "No step yet.");
+  const nothing = h("p", { class: "hint", hidden: true });
+  const box = h("div", { class: "timeline", "aria-busy": "true" }, ruler, list, nothing);
   const rows = new Map();
-  let most = AT_ONCE;
   let last = null;
+  let shown = [];
+  let height = 0;
 
   function update(state, selected) {
     last = [state, selected];
     const steps = state.ordered();
-    const shown = steps.slice(0, most);
+    shown = tools.chosen(steps, state.run.status === "FAILED");
+    rule(ruler, scaleOf(state.span()));
+    box.ariaBusy = null;
+    ruler.hidden = !shown.length;
+    nothing.hidden = shown.length > 0;
+    setText(nothing, steps.length ? "No step matches." : "No step yet.");
+    draw();
+  }
+
+  function draw() {
+    const [state, selected] = last;
     const scale = scaleOf(state.span());
-    rule(ruler, scale);
-    ruler.hidden = !steps.length;
-    nothing.hidden = steps.length > 0;
-    shown.forEach((step, index) => {
+    const [from, to] = sight();
+    const wanted = shown.slice(from, to);
+    const kept = new Set(wanted.map((step) => step.node_exec_id));
+    for (const [id, row] of rows) if (!kept.has(id)) (row.remove(), rows.delete(id));
+    wanted.forEach((step, index) => {
       if (!rows.has(step.node_exec_id)) rows.set(step.node_exec_id, rowOf(onSelect));
       const row = rows.get(step.node_exec_id);
       if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
       paint(row, step, scale, selected);
     });
-    more.hidden = steps.length <= most;
-    setText(
-      more,
-      `Show ${number(Math.min(AT_ONCE, steps.length - most))} more of ${number(steps.length)} steps`,
-    );
+    if (!height && (height = list.firstElementChild?.offsetHeight ?? 0)) return draw();
+    list.style.paddingTop = `${from * height}px`;
+    list.style.paddingBottom = `${Math.max(shown.length - to, 0) * height}px`;
   }
 
-  more.addEventListener("click", () => ((most += AT_ONCE), update(...last)));
-  return { element: h("div", { class: "timeline" }, ruler, list, nothing, more), update };
+  /** The first and the last row in sight, with some around them. */
+  function sight() {
+    if (!height) return [0, 2 * BEYOND];
+    const above = Math.floor((box.scrollTop - list.offsetTop + box.offsetTop) / height);
+    const from = Math.max(Math.min(above, shown.length) - BEYOND, 0);
+    return [from, from + Math.ceil(box.clientHeight / height) + 2 * BEYOND];
+  }
+
+  box.addEventListener("scroll", () => last && draw(), { passive: true });
+  new ResizeObserver(() => {
+    height = 0; // rows of a narrow page are higher
+    if (last) draw();
+  }).observe(box);
+  return { element: h("div", {}, tools.element, box), update };
 }
+
+/** The choice of steps: `chosen(steps, isFailed)`, and `onChange()` when the reader changes it. */
+function toolsOf(onChange) {
+  const text = h("input", {
+    type: "search",
+    placeholder: "block, node, id or error",
+    "aria-label": "Search the steps",
+    autocomplete: "off",
+  });
+  const mode = h(
+    "select",
+    { "aria-label": "Steps shown" },
+    Object.entries(MODES).map(([value, label]) => h("option", { value }, label)),
+  );
+  const count = h("span", { class: "hint", role: "status" });
+  let isChosen = false;
+  text.addEventListener("input", onChange);
+  mode.addEventListener("change", () => ((isChosen = true), onChange()));
+
+  function chosen(steps, isFailed) {
+    if (!isChosen) mode.value = isFailed ? "first" : "all";
+    const wanted = text.value.trim().toLowerCase();
+    const found = wanted ? steps.filter((step) => holds(step, wanted)) : steps;
+    const failed = found.filter(hasFailed);
+    setText(count, `${plural(found.length, "step")}, ${number(failed.length)} failed`);
+    if (mode.value === "only") return failed;
+    if (mode.value === "all" || !failed.length) return found;
+    return [...failed, ...found.filter((step) => !hasFailed(step))];
+  }
+
+  return { element: h("div", { class: "tools" }, text, mode, count), chosen };
+}
+
+const holds = (step, text) =>
+  [blockName(step.block_id), step.node_id, step.node_exec_id, errorOf(step) ?? ""].some((one) =>
+    one.toLowerCase().includes(text),
+  );
 
 function rowOf(onSelect) {
   const row = h(

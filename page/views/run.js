@@ -7,12 +7,13 @@ import { numberOf } from "../lib/exact.js";
 import { clock, duration, money, number, plural } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
 import { graphName, namesLoaded } from "../lib/names.js";
-import { empty, failure, panel, pill, pins, setPill, table, time } from "../lib/parts.js";
+import { empty, failure, panel, pill, pins, say, setPill, table, time } from "../lib/parts.js";
 import { link, replace } from "../lib/route.js";
 import { follow } from "../lib/stream.js";
 import { showActions } from "../run/actions.js";
 import { graphView } from "../run/graph.js";
 import { journalView } from "../run/journal.js";
+import { momentView } from "../run/moment.js";
 import { errorOf, isCascaded, RunState } from "../run/state.js";
 import { stepView } from "../run/step.js";
 import { timelineView } from "../run/timeline.js";
@@ -51,6 +52,7 @@ function pageOf(id, parameters, signal) {
     draw();
   };
   const timeline = timelineView(choose);
+  const moment = momentView((time) => seek(time));
   const graph = graphView(choose);
   const step = stepView(() => choose(null));
   const journal = journalView(id, signal, choose);
@@ -61,28 +63,42 @@ function pageOf(id, parameters, signal) {
   const overview = h(
     "div",
     {},
-    panel("Steps", null, timeline.element),
+    panel("Steps", moment.element, timeline.element),
     panel("Graph", null, graph.element),
     h("div", { class: "pair" }, panel("Inputs", null, inputs), panel("Outputs", null, outputs)),
   );
   const page = {
     element: h("div", {}, head.element, tabs.element, tabs.place, step.element),
     state: null,
+    past: null,
   };
   const showInputs = whenChanged((values) => fill(inputs, pins(values)));
   const showOutputs = whenChanged((values) => fill(outputs, pins(values, { isList: true })));
 
   function draw() {
-    const { state } = page;
-    head.update(state);
+    head.update(page.state);
+    const state = page.past ?? page.state;
     const steps = state.ordered();
     step.update(state.steps.get(chosen.step) ?? null);
     page.element.classList.toggle("has-drawer", !step.element.hidden);
     if (tabs.current !== "overview") return;
+    moment.update(page.state.span());
     timeline.update(state, chosen.step);
     graph.update(steps, chosen.step);
     showInputs(state.run.inputs);
     showOutputs(state.outputs());
+  }
+
+  /** Show the run as it was at a time; null: as it moves. */
+  async function seek(time) {
+    const asked = { as_of: time };
+    try {
+      const run = time && (await get(`/v1/executions/${encodeURIComponent(id)}`, asked, { signal }));
+      page.past = run && new RunState(run, undefined, time);
+      draw();
+    } catch (error) {
+      if (!signal.aborted) say(error.message, "bad");
+    }
   }
 
   const drawSoon = throttled(DRAWING, signal, draw);
