@@ -23,46 +23,24 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from bench.large_commands import THEIRS, encode_command
 from bench.latency import POLL, WARM_UP, Meter
 from execstream import devstack
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
-from execstream.streams.growth import MAX_ENTRIES, MAX_PINS
 from execstream.streams.partitions import partition_of
 from execstream.streams.topics import COMMANDS, EVENTS
 
 GRACE = 20.0  # seconds
-THEIRS = 0  # the partition of the user with the largest commands
 COMMANDS_OF_A_RUN = 10
-_ROOM = 700  # bytes of a creation beside its values, and of a pin beside its own
-_PIN = 9
 
 Latencies = dict[int, list[float]]  # by partition, milliseconds
-
-
-def creation(run_id: str, user: str, pins: list[dict[str, Any]]) -> bytes:
-    """A `graph.create` with a starting node for each of `pins`."""
-    nodes = [{"node_id": "n", "block_id": "b", "inputs": inputs} for inputs in pins]
-    about = {"graph_id": "g", "graph_version": 1, "starting_nodes": nodes}
-    return _command("graph.create", run_id, user, **about)
-
-
-def _command(type_: str, run_id: str, user: str, **fields: Any) -> bytes:
-    command = {
-        "type": type_,
-        "id": str(uuid.uuid4()),
-        "at": datetime.now(UTC).isoformat(),
-        "user_id": user,
-        "graph_exec_id": run_id,
-    }
-    return json.dumps(command | fields, separators=(",", ":")).encode()
 
 
 def small_commands() -> Iterator[tuple[str, bytes]]:
@@ -71,20 +49,10 @@ def small_commands() -> Iterator[tuple[str, bytes]]:
         run_id, step_id = str(uuid.uuid4()), str(uuid.uuid4())
         node = {"node_id": "n", "block_id": "b", "inputs": {}, "node_exec_id": step_id}
         about = {"graph_id": "g", "graph_version": 1, "starting_nodes": [node]}
-        yield run_id, _command("graph.create", run_id, "others", **about)
+        yield run_id, encode_command("graph.create", run_id, "others", **about)
         for _ in range(COMMANDS_OF_A_RUN - 1):
             output = {"node_exec_id": step_id, "output_name": "o", "output_data": "x" * 300}
-            yield run_id, _command("node.output", run_id, "others", **output)
-
-
-def large_command(size: int) -> tuple[str, bytes]:
-    """A creation of some `size` bytes on THEIRS, with as many entries as are legal."""
-    while partition_of((run_id := str(uuid.uuid4())).encode(), COMMANDS.partitions) != THEIRS:
-        pass
-    counts = (MAX_PINS, MAX_ENTRIES - MAX_PINS - 3)
-    value = "x" * max((size - _ROOM) // sum(counts) - _PIN, 0)
-    pins: list[dict[str, Any]] = [{format(one, "x"): value for one in range(n)} for n in counts]
-    return run_id, creation(run_id, "large", pins)
+            yield run_id, encode_command("node.output", run_id, "others", **output)
 
 
 async def measure(
@@ -134,16 +102,13 @@ async def _feed(
 async def _feed_large(
     stack: devstack.Stack, begun: float, seconds: float, rate: float, size: int
 ) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=stack.kafka_bootstrap, max_request_size=EVENTS.max_message_bytes
-    ) as producer:
-        sent = 0
-        while time.monotonic() < begun + WARM_UP + seconds:
-            run_id, value = large_command(size)
-            await producer.send_and_wait(COMMANDS.name, value, run_id.encode(), partition=THEIRS)
-            sent += len(value)
-            await asyncio.sleep(max(begun + sent / rate - time.monotonic(), 0))
-    print(json.dumps({"large_commands_mb": round(sent / 1e6), "bytes_of_one": len(value)}))
+    """In another process: the time that this one takes to send them would count as latency."""
+    rest = begun + WARM_UP + seconds - time.monotonic()
+    about = ("--seconds", str(rest), "--megabytes", str(rate / 1e6), "--size", str(size))
+    command = (sys.executable, "-m", "bench.large_commands", stack.kafka_bootstrap, *about)
+    process = await asyncio.create_subprocess_exec(*command)
+    if code := await process.wait():
+        sys.exit(code)
 
 
 async def _watch(
