@@ -20,6 +20,7 @@ from bench import report
 from docs import fault_table
 from docs.asyncapi import asyncapi
 from docs.figures import figures_table
+from docs.sql_comments import relations
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.cli.common import indented_json
 from execstream.cli.schema import CONTRACTS
@@ -195,6 +196,7 @@ PAGES = (
     "performance.md",
     "producing.md",
     "settings.md",
+    "sql.md",
     "state_machine.md",
 )
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
@@ -208,6 +210,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "moves": moves_table,
     "moves_as_sentences": moves_as_sentences,
     "consequences": consequences,
+    "sql_views": partial(relations, "view"),
+    "sql_tables": partial(relations, "table"),
     "bench_comparison": report.comparison_table,
     "bench_aims": report.aims_table,
     "bench_latency": report.latency_table,

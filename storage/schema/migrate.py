@@ -58,7 +58,14 @@ async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
                     "insert into migration (version, name) values ($1, $2)", *migration[:2]
                 )
             applied.append(f"{migration.version:04} {migration.name}")
+        if applied:
+            await opened.execute(comments_sql())
         return applied
+
+
+def comments_sql() -> str:
+    """The statements that comment on everything in the newest schema."""
+    return (resources.files(__package__) / "comments.sql").read_text(encoding="utf-8")
 
 
 async def pending(connection: asyncpg.Connection) -> list[Migration]:
@@ -85,4 +92,5 @@ def script(schema: str = "execstream") -> str:
     for version, name, sql in migrations():
         record = f"insert into migration (version, name) values ({version}, '{name}');"
         parts.append(f"begin;\n{sql.strip()}\n{record}\ncommit;")
+    parts.append(comments_sql().strip())
     return "\n\n".join(parts) + "\n"

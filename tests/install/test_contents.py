@@ -15,6 +15,7 @@ PACKAGE = "execstream"
 NEEDED = (
     "py.typed",
     "streams/topics.yaml",
+    "storage/schema/comments.sql",
     "storage/schema/schema.sql",
     "storage/schema/migrations/0001_tables.sql",
     "page/index.html",
