@@ -243,6 +243,7 @@ CASES = {
     ("topics", "apply"): Case(("",)),
     ("topics", "check"): Case(("",)),
     ("migrate",): Case(("",)),
+    ("import",): Case(("--from {evil}",), (1,)),
     ("emit",): Case(("-",), (1,), stdin="\n".join(NAUGHTY).encode()),
     ("check",): Case(("- --keys", "-"), (1,), stdin="\n".join(NAUGHTY).encode()),
     ("simulate",): Case(("--graphs {evil} --to x",), (1,)),
