@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Depends, Header, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer
@@ -47,7 +47,7 @@ class OutcomeModel(BaseModel):
     outcome: str
     reason: str | None = None
     detail: dict[str, Any] | None = None
-    seq: tuple[int, int] | None = None
+    seq: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     node_exec_id: str | None = None
     updated: int | None = None
 
