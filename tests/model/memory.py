@@ -75,6 +75,11 @@ class Memory:
         self.counts = [had + more for had, more in zip(self.counts, tallied, strict=True)]
         return False
 
+    def probe(self, expected: int, epoch: int) -> None:
+        """As `probe_commit`; raises Fenced."""
+        if (expected, epoch) != (self.next, self.epoch):
+            raise Fenced
+
     def effects(self) -> tuple[int, ...]:
         """The offsets with an effect, in the order of their commits."""
         rows = [row["source_offset"] for row in (*self.journal, *self.refusals)]

@@ -12,10 +12,10 @@ from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
-from execstream.agents.apply import pipeline, state_loading
+from execstream.agents.apply import pipeline, state_loading, suspects
 from execstream.agents.apply.batch_fold import fold_batch
-from execstream.agents.apply.suspects import Suspects
 from execstream.agents.runtime import partition_buffer, tasks
+from execstream.agents.runtime.partition_buffer import Batch
 from execstream.storage.commit.write_set import WriteSet
 from execstream.streams.state import Run
 from tests.model.actors import Line, acting
@@ -25,6 +25,12 @@ from tests.model.simulation import FAULTS, Clock, Failed, World
 async def _commit(line: Line, consumer: str, topic: str, moves: Any, rows: WriteSet) -> bool:
     await line.process.turn()
     return line.process.world.committed(line.process, moves[0], rows)
+
+
+async def _probe(_: Any, consumer: str, batch: Batch) -> None:
+    process = acting.get()
+    await process.turn()
+    process.world.memory.probe(batch[0].expected, batch[0].owned.epoch)
 
 
 async def _load_runs(line: Line, wanted: Sequence[str], **_: Any) -> dict[str, Run]:
@@ -64,7 +70,8 @@ PATCHES: tuple[tuple[Any, str, Any], ...] = (
     (pipeline, "commit", _commit),
     (pipeline, "fold_batch", _fold),
     (pipeline.Applier, "_commit", _commit_owned),
-    (Suspects, "begin", _begin),
+    (suspects.Suspects, "begin", _begin),
+    (suspects, "probe_commit", _probe),
     (state_loading, "load_runs", _load_runs),
     (tasks, "_crash_on_error", _crash_on_error),
     (partition_buffer, "crash", _crash),
