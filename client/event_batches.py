@@ -46,18 +46,16 @@ class EventReceipt(NamedTuple):
         read: offsets passed, over all partitions and assignments.
         events: handed over.
         repeats: events that were seen before.
-        others: records that are no events, and marks of transactions.
     """
 
     read: int = 0
     events: int = 0
     repeats: int = 0
-    others: int = 0
 
     @property
-    def lost(self) -> int:
-        """Offsets passed without one of these: 0 unless there is a fault."""
-        return self.read - self.events - self.repeats - self.others
+    def others(self) -> int:
+        """Offsets of records that are no events, and of marks of transactions."""
+        return self.read - self.events - self.repeats
 
 
 class EventsGone(Fatal):

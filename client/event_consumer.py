@@ -265,8 +265,7 @@ class EventConsumer:
         while self._fetched and not self._is_revoking:
             partition, records = self._fetched[0]
             generation, before = self._generation, self._places[partition]
-            gap = records[0].offset - before.next_offset
-            if gap:
+            if records[0].offset > before.next_offset:
                 await self._check_gap(partition, before.next_offset)
                 if generation != self._generation:
                     continue
@@ -274,7 +273,7 @@ class EventConsumer:
             events, source, repeats = _new_events(records, before.source)
             after = EventPosition(records[-1].offset + 1, *source)
             self._places[partition] = after
-            self._count(after.next_offset - before.next_offset, events, repeats, gap, records)
+            self._count(after.next_offset - before.next_offset, len(events), repeats)
             if events:
                 return EventBatch(partition, events, before, after, generation)
         return None
@@ -287,23 +286,9 @@ class EventConsumer:
             end = (await self._started.end_offsets([tp]))[tp]
             raise EventsGone(self._topic, partition, wanted, begin, end)
 
-    def _count(
-        self,
-        read: int,
-        events: Sequence[Event],
-        repeats: int,
-        gap: int,
-        records: Sequence[ConsumerRecord],
-    ) -> None:
-        marks = gap + records[-1].offset - records[0].offset + 1 - len(records)
-        unreadable = len(records) - len(events) - repeats
+    def _count(self, read: int, events: int, repeats: int) -> None:
         was = self._receipt
-        self._receipt = EventReceipt(
-            was.read + read,
-            was.events + len(events),
-            was.repeats + repeats,
-            was.others + marks + unreadable,
-        )
+        self._receipt = EventReceipt(was.read + read, was.events + events, was.repeats + repeats)
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # it has no types
