@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from itertools import product
 from typing import Any
 
 import httpx
@@ -19,22 +20,10 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 ADA, BOB = "ada-access", "bob-access"
 PATHS_OF_A_RUN = ("", "/nodes", "/children", "/journal")
-FOR_OPERATORS = (
-    "/v1/dead-letters",
-    "/v1/blocks/errors",
-    "/v1/blocks/live",
-    "/v1/diagnostics",
-    "/v1/hazards",
-    "/v1/graphs/figures",
-    "/v1/now",
-    "/v1/completeness",
-    "/v1/progress",
-    "/v1/topics",
-    "/v1/workers",
-    "/metrics",
-)
+# Who is answered by each route. Each has a row, or a test fails.
+FOR_ALL = {"/livez", "/readyz", "/v1/shared/{token}"}
 FOR_USERS = {
-    *("/livez", "/readyz", "/v1/me", "/v1/shared/{token}"),
+    "/v1/me",
     "/v1/executions",
     "/v1/executions/counts",
     "/v1/executions/step_counts",
@@ -43,6 +32,19 @@ FOR_USERS = {
     *("/v1/blocks", "/v1/graphs", "/v1/refusals", "/v1/stream"),
     *("/v1/command", "/v1/commands", "/v1/commands/{key}/{command_id}"),
 }
+FOR_OPERATORS = {
+    *("/v1/alerts", "/v1/alerts/{alert_id}/acknowledge", "/v1/alerts/{alert_id}/silence"),
+    *("/v1/block", "/v1/block/steps", "/v1/blocks/{block_id}", "/v1/blocks/{block_id}/steps"),
+    *("/v1/blocks/errors", "/v1/blocks/live", "/v1/live/{table}"),
+    *("/v1/dead-letters", "/v1/dead-letters/{dead_letter_id}"),
+    *("/v1/dead-letters/{dead_letter_id}/redrive", "/v1/diagnostics", "/v1/hazards"),
+    *("/v1/graph", "/v1/graphs/figures", "/v1/now", "/v1/completeness", "/v1/progress"),
+    *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
+    *("/v1/topics", "/v1/workers", "/metrics"),
+}
+WITHOUT_PARAMETERS = sorted(path for path in FOR_OPERATORS if "{" not in path)
+NEED_A_QUESTION = {"/v1/block", "/v1/block/steps", "/v1/graph"}
+NOTHING_HERE = "There is nothing here."
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ async def test_an_unbound_token_sees_everything(
     for one in runs:
         path = f"/v1/executions/{one.run_id}"
         assert (await of_ada.get(path, headers=everything)).status_code == 200
-    for path in FOR_OPERATORS:
+    for path in set(WITHOUT_PARAMETERS) - NEED_A_QUESTION:
         assert (await of_ada.get(path, headers=everything)).status_code == 200
 
 
@@ -99,7 +101,11 @@ async def test_a_bound_token_sees_its_user_only(
         assert foreign.status_code == never.status_code == 404
         told = foreign.json()["detail"].replace(bob.run_id, ada.named("never"))
         assert told == never.json()["detail"]
-    for path in (*FOR_OPERATORS, f"/v1/executions?user_id={BOB}", f"/v1/refusals?user_id={BOB}"):
+    for path in (
+        *WITHOUT_PARAMETERS,
+        f"/v1/executions?user_id={BOB}",
+        f"/v1/refusals?user_id={BOB}",
+    ):
         assert (await of_ada.get(path)).status_code == 404
     me = (await of_ada.get("/v1/me")).json()
     assert me == {"user_id": ADA, "token_required": True}
@@ -129,14 +135,23 @@ async def test_a_bound_token_knows_the_graphs_of_its_user(
     assert all_told == [("graph", 2), ("graph", 1), ("secret-of-bob", 1)]
 
 
-async def test_a_bound_token_gets_nothing_else(of_ada: httpx.AsyncClient) -> None:
-    """It has answers from no route but those of its user's runs, and those that need no token."""
+async def test_each_route_answers_those_whom_it_is_for(of_ada: httpx.AsyncClient) -> None:
+    """Every route and method, with no token, a wrong one, a user's and everybody's."""
     paths = (await of_ada.get("/openapi.json")).json()["paths"]
-    assert set(paths) >= FOR_USERS
-    for path in set(paths) - FOR_USERS:
-        for method in paths[path]:
-            answer = await of_ada.request(method, re.sub("{.*?}", "nodes", path), json={})
-            assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing here.")
+    assert set(paths) == FOR_ALL | FOR_USERS | FOR_OPERATORS
+    secrets = {"nobody": "", "stranger": "Bearer wrong", "user": f"Bearer {SECRET}"}
+    secrets["operator"] = "Bearer another-of-the-tests"
+    for path in sorted(set(paths) - {"/v1/stream"}):  # its answer has no end
+        for method, (who, secret) in product(paths[path], secrets.items()):
+            answer = await of_ada.request(
+                *(method, re.sub("{.*?}", "nodes", path)),
+                json={},
+                headers={"Authorization": secret},
+            )
+            is_nobody = who in ("nobody", "stranger")
+            assert (answer.status_code == 401) == (is_nobody and path not in FOR_ALL), (path, who)
+            is_hidden = answer.status_code == 404 and NOTHING_HERE in answer.text
+            assert is_hidden == (who == "user" and path in FOR_OPERATORS), (path, who)
 
 
 async def test_a_bound_token_orders_for_its_user_only(
