@@ -8,10 +8,12 @@ export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
 READY := .venv/ready
+SITE := build/site-tool
+PAGES := CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md docs examples
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup test test-attacks test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup site test test-attacks test-clients test-containers test-fast test-install test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +105,11 @@ test-containers: $(READY) ## Runs the integration tests against servers in conta
 docs: $(READY) ## Writes the generated parts of the manuals
 	$(BIN)/python -m docs.generate
 
+site: $(SITE)/ready ## Builds the documentation as a site, offline and without a dead link: build/site
+	rm -rf build/site-pages && mkdir -p build/site-pages
+	for page in $(PAGES); do ln -s "../../$$page" build/site-pages/; done
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --config-file ops/site/mkdocs.yml
+
 fmt: $(READY) ## Formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
@@ -131,4 +138,9 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python ops/install_packages.py requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(SITE)/ready: ops/site/requirements.txt
+	@$(PYTHON) -m venv --clear $(SITE)
+	@$(SITE)/bin/python ops/install_packages.py ops/site/requirements.txt
 	@touch $@

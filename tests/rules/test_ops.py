@@ -119,6 +119,7 @@ def test_the_image_has_what_the_program_needs() -> None:
         "ops/image/requirements.txt",
         "ops/image/build.txt",
         "ops/sbom/requirements.txt",
+        "ops/site/requirements.txt",
     ],
 )
 def test_packages_are_pinned_by_hash(file: str) -> None:

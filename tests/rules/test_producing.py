@@ -18,7 +18,7 @@ from tests.orders import Order, Orders, replaced
 
 PAGE = (DOCS / "producing.md").read_text(encoding="utf-8")
 RULES = dict(re.findall(r"^\| `(\w+)` \| ([A-Z`].*) \|$", PAGE, re.MULTILINE))
-EXAMPLES = re.findall(r"^```json (\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r'^```json title="(\w+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL)
 # These take megabytes, a batch, or a run.
 NO_EXAMPLE = {
     DeadReason.TOO_LARGE,
