@@ -20,21 +20,30 @@ from tests.worker import HOME
 
 PATIENCE = 60.0  # seconds
 _BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_FIGURE = re.compile(r"\d[\d,.]*")
+_FIGURE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d[\d,.]*")
 
 
 @dataclass(frozen=True)
 class Step:
-    """Commands for a shell, and lines that they print, whatever the figures."""
+    """Commands for a shell, and lines that they print, whatever the figures, ids and gaps."""
 
     commands: str
     expected: str
+
+    def missing_from(self, printed: str) -> set[str]:
+        """Expected lines that were not printed."""
+        return set(_lines(self.expected)) - set(_lines(printed))
 
 
 def steps_of(title: str) -> list[Step]:
     """The steps of the runbook under the heading `title`."""
     _, _, rest = (HOME / "docs/recovery.md").read_text().partition(f"\n## {title}\n")
-    blocks = [*_BLOCK.findall(rest.partition("\n## ")[0])]
+    return steps_in(rest.partition("\n## ")[0])
+
+
+def steps_in(text: str) -> list[Step]:
+    """The steps of a document, or of a part of one: a block of commands, and one of output."""
+    blocks = _BLOCK.findall(text)
     return [
         Step(text, following[1] if following[0] == "text" else "")
         for (kind, text), following in zip_longest(blocks, blocks[1:], fillvalue=("", ""))
@@ -72,13 +81,12 @@ class Shell:
         said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         printed = said.decode()
         assert process.returncode == 0, printed
-        missing = set(_lines(step.expected)) - set(_lines(printed))
-        assert not missing, printed
+        assert not step.missing_from(printed), printed
         return printed
 
 
 def _lines(text: str) -> list[str]:
-    return [_FIGURE.sub("#", line.strip()) for line in text.splitlines()]
+    return [_FIGURE.sub("#", " ".join(line.split())) for line in text.splitlines()]
 
 
 @asynccontextmanager
