@@ -286,7 +286,7 @@ DOCUMENTS: dict[str, list[Figure]] = {
         Figure("duration_ms cost tokens", "the same", "the same", _seconds(TALLY, TICK)),
         Figure(
             "minutes days",
-            "each of the last 60 minutes, or 2 days",
+            "each of the 60 minutes, or 2 days, up to the newest of its partition",
             "the same",
             _seconds(TALLY, TICK),
         ),

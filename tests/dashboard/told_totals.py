@@ -145,31 +145,38 @@ async def live_tables(it: Witness) -> Told:
     """The tables of all workers of role tally that are this installation's."""
     told: dict[str, Json] = {}
     rows: dict[str, Json] = {}
-    spans = (("blocks", "block_id", timedelta(hours=1)), ("nodes", "node_id", timedelta(days=1)))
-    for table, key, span in spans:
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    hour, day = minute - timedelta(hours=1), minute.replace(hour=0, minute=0) - timedelta(days=1)
+    for table, key, times, since in (
+        ("blocks", "block_id", "minutes", hour),
+        ("nodes", "node_id", "days", day),
+    ):
         answer = await it.get(f"/v1/live/{table}")
         parts = [*Counts._fields, "added_failed", "cost", "tokens", "duration_ms"]
         told[table] = (
             answer["missing"],
             {
                 one[key]: {part: one[part] for part in parts}
-                | {
-                    "recent": sum(
-                        ended for _, ended, _ in one["minutes" if "minutes" in one else "days"]
-                    )
-                }
+                | {"recent": _ended_since(since, one[times])}
                 for one in answer["data"]
             },
         )
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in (step for block in (await it.steps()).values() for step in block):
             steps[step.row[key]].append(step)
-        rows[table] = [], {name: _live(some, span) for name, some in steps.items()}
+        rows[table] = [], {name: _live(some, since) for name, some in steps.items()}
     return told, rows
 
 
-def _live(steps: list[Step], recent: timedelta) -> Json:
-    since = datetime.now(UTC) - recent
+def _ended_since(since: datetime, counts: list[tuple[str, int, int]]) -> int:
+    """Steps that ended in the minutes or days from `since` on; a partition without newer ones has
+    older ones, too.
+    """
+    times = [(datetime.fromisoformat(when), ended) for when, ended, _ in counts]
+    return sum(ended for when, ended in times if when.replace(tzinfo=UTC) >= since)
+
+
+def _live(steps: list[Step], since: datetime) -> Json:
     ran = [
         step.row["ended_time"] - step.row["started_time"]
         for step in steps
@@ -180,7 +187,7 @@ def _live(steps: list[Step], recent: timedelta) -> Json:
         "cost": sum(step.row["cost"] for step in steps if step.is_over),
         "tokens": sum(step.row["tokens"] for step in steps if step.is_over),
         "duration_ms": sum(one // timedelta(milliseconds=1) for one in ran),
-        "recent": sum(step.has_ended and step.row["ended_time"] > since for step in steps),
+        "recent": sum(step.has_ended and step.row["ended_time"] >= since for step in steps),
     }
 
 
