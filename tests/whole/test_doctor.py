@@ -269,7 +269,9 @@ async def test_runs_of_a_foreign_partitioner(fresh: Installation) -> None:
         found = await complaint(settings_of(fresh), "postgres")
         assert found.check == "partitioner"
         assert found.state is State.WARNING
-        assert found.found.startswith("2 of the newest 1,000 runs are on partitions")
+        assert found.found.startswith(
+            "2 of the newest 1,000 runs are where their keys do not belong"
+        )
         assert "partitioner=murmur2_random" in str(found.remedy)
 
         async def is_counted() -> bool:
