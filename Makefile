@@ -28,7 +28,7 @@ test: $(READY) ## Runs the tests on real servers
 	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
-	$(BIN)/pytest tests/rules tests/model tests/fuzz -m "not attacks" --numprocesses 2
+	$(BIN)/pytest tests/rules tests/model tests/fuzz -m "not attacks and not slow" --numprocesses 2
 
 test-install: $(READY) ## Builds the wheel and sdist and tries them in clean environments
 	$(BIN)/pytest -m install tests/install

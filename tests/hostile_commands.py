@@ -7,6 +7,7 @@ Postgres, and text that is hard to read; and single bytes. The same seed gives t
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -183,6 +184,7 @@ def _simulated(seed: int, runs: int) -> Iterator[Record]:
     yield from simulate(graphs, runs=runs, seed=seed, start=DAWN, mix=Mix.field())
 
 
+@cache
 def _bases() -> list[Record]:
     found = list(islice(_simulated(1, _SIMULATED), _SIMULATED))
     cases = (DEAD | REFUSED | STRANGE).values()

@@ -25,6 +25,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", WHOLE, ids=str)
 def test_the_invariants_hold(scope: Scope) -> None:
     """In all states that two workers come to with so many faults, and everything ends well."""
