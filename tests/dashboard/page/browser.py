@@ -8,9 +8,11 @@ import base64
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,7 @@ async def chromium(program: str, profile: Path, screenshots: Path) -> AsyncItera
         *_OPTIONS,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         port = await _port(profile)
@@ -164,6 +167,15 @@ async def chromium(program: str, profile: Path, screenshots: Path) -> AsyncItera
     finally:
         process.terminate()
         await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its children may outlive it for a moment
+        await until(partial(_is_removed, profile))
+
+
+async def _is_removed(profile: Path) -> bool:
+    """Remove `profile`, into which a process may just have written; return whether it is gone."""
+    await asyncio.to_thread(shutil.rmtree, profile, ignore_errors=True)
+    return not profile.exists()
 
 
 async def _port(profile: Path) -> int:
