@@ -228,7 +228,7 @@ class Applier:
 
         The answer to an earlier attempt may have got lost. What a batch that was folded again finds
         committed is the result of an earlier folding, and only the journal has its events: the
-        partitions are given up, and whoever claims them republishes.
+        partitions are given up, and the next claim republishes.
         """
         if not self._buffer.owns(folded.batch):
             return False

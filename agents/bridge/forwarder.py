@@ -97,12 +97,7 @@ class Forwarder:
             NotOurs: a partition was taken away meanwhile; a part may have been published.
         """
         outbound = [(part.owned.number, list(self._unpublished(part))) for part in batch]
-        events = [
-            event
-            for _, entries in outbound
-            for _, event in entries
-            if event is not None and not event.imported
-        ]
+        events = [event for _, entries in outbound for _, event in entries if event is not None]
         heard = await self._heard(batch, events)
         unreadable: set[str] = set()
         if heard:
@@ -114,7 +109,7 @@ class Forwarder:
             for place, event in entries:
                 part = step.move(partition, place)
                 message = None
-                if event is not None and not event.imported and event.graph_exec_id in heard:
+                if event is not None and event.graph_exec_id in heard:
                     message = await self._message(batch, event, unreadable)
                 if message is not None:
                     step.add(part, *message)
@@ -130,7 +125,7 @@ class Forwarder:
     def _unpublished(self, part: PartitionBatch) -> Iterator[tuple[RedisPosition, Event | None]]:
         """Yield for each record the position after it, and the event if it is to be published.
 
-        Refusals, key-values and events published before are not published.
+        Refusals, key-values, imported events and those published before are not published.
         """
         last = self._sources.get(part.owned.number)
         for record in part.records:
@@ -139,8 +134,8 @@ class Forwarder:
                 last = event.source
             else:
                 event = None
-            is_of_a_run = event is not None and event.seq is not UNSET
-            yield RedisPosition(record.offset + 1, last), event if is_of_a_run else None
+            is_news = event is not None and event.seq is not UNSET and not event.imported
+            yield RedisPosition(record.offset + 1, last), event if is_news else None
 
     async def _message(
         self, batch: Batch, event: Event, unreadable: set[str]
