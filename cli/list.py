@@ -11,6 +11,7 @@ from execstream.cli.words import moment, status_text
 from execstream.storage.models.graph_execution import GraphExecutionMeta
 from execstream.storage.reads.as_of import list_graph_executions_as_of
 from execstream.storage.reads.run_lists import list_graph_executions
+from execstream.streams.attributes import read_pairs
 from execstream.streams.moments import parse_instant
 from execstream.streams.statuses import ExecutionStatus
 
@@ -20,6 +21,7 @@ async def list_runs(
     user: str | None = None,
     graph: str | None = None,
     status: Annotated[list[ExecutionStatus] | None, Parameter(negative="")] = None,
+    attribute: Annotated[list[str] | None, Parameter(negative="")] = None,
     as_of: str | None = None,
     limit: Limit = 25,
     json: Json = False,
@@ -34,6 +36,8 @@ async def list_runs(
         Only runs of this graph.
     status
         Only runs in this status; may be repeated.
+    attribute
+        Only runs with this attribute, as KEY=VALUE; may be repeated.
     as_of
         Runs there were at a time like 2026-03-01T14:03:00Z, in the status they had then.
     """
@@ -42,6 +46,7 @@ async def list_runs(
         "graph_id": graph,
         "user_id": user,
         "statuses": status,
+        "attributes": read_pairs(attribute or ()),
         "limit": limit,
     }
     async with opened(start()) as db:

@@ -61,6 +61,7 @@ class Writing(ABC):
         block_ids: Mapping[str, str],
         graph_exec_id: str | None = None,
         dry_run: bool = False,
+        attributes: Mapping[str, str] | None = None,
         at: datetime | None = None,
         command_id: str | None = None,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
@@ -68,7 +69,8 @@ class Writing(ABC):
         """Create a run, INCOMPLETE, with its starting steps QUEUED.
 
         `starting_nodes_input` has the node and the inputs by pin of every starting step,
-        `block_ids` the block of every such node. Without `graph_exec_id` the run's id follows
+        `block_ids` the block of every such node. `attributes` are
+        texts by key to find it by. Without `graph_exec_id` the run's id follows
         from `command_id`, if that is given.
         """
         if graph_exec_id is None:
@@ -91,6 +93,7 @@ class Writing(ABC):
             nodes_input_masks=nodes_input_masks,
             parent_graph_exec_id=parent_graph_exec_id,
             dry_run=dry_run,
+            attributes=attributes,
         )
         return await self._results().run_with_steps(user_id, graph_exec_id)
 

@@ -10,6 +10,7 @@ from execstream.dashboard.access import CurrentViewer
 from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.responses import Time
 from execstream.storage.reads.run_filters import RunFilters
+from execstream.streams.attributes import MAX_ATTRIBUTES, NoAttribute, read_pairs
 from execstream.streams.totals.error_classes import ErrorClass
 
 _MOST_SECONDS = 10**9
@@ -20,6 +21,10 @@ _Seconds = Annotated[
     float | None, Query(ge=0, le=_MOST_SECONDS, description="Of ended runs, in seconds.")
 ]
 _Cost = Annotated[int | None, Query(ge=0, lt=2**63, description="Of ended runs, in cents.")]
+_Attributes = Annotated[
+    list[str] | None,
+    Query(max_length=MAX_ATTRIBUTES, description="`key=value`, of a run that has all of these."),
+]
 _OfFailure = Query(description="Of a failed step of the run; all that are given, of the same one.")
 
 
@@ -39,6 +44,7 @@ def _filters(
     fingerprint: Annotated[str | None, _OfFailure] = None,
     block_id: Annotated[str | None, _OfFailure] = None,
     failed_time_gte: Annotated[Time | None, _OfFailure] = None,
+    attribute: _Attributes = None,
 ) -> RunFilters:
     return RunFilters(
         user_id=viewer.restrict_to_own(user_id),
@@ -55,7 +61,18 @@ def _filters(
         fingerprint=fingerprint,
         block_id=block_id,
         failed_time_gte=failed_time_gte,
+        attributes=_attributes(attribute),
     )
+
+
+def _attributes(pairs: list[str] | None) -> dict[str, str] | None:
+    try:
+        return read_pairs(pairs or ()) or None
+    except NoAttribute as error:
+        wrong = [{"in": "query", "name": "attribute", "message": str(error)}]
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "Wrong parameters: attribute.", errors=wrong
+        ) from None
 
 
 AskedRuns = Annotated[RunFilters, Depends(_filters)]
@@ -63,7 +80,7 @@ AskedRuns = Annotated[RunFilters, Depends(_filters)]
 
 _OF_EVERY_MOMENT = (
     *("user_id", "graph_id", "graph_version", "statuses"),
-    *("created_time_gte", "created_time_lte"),
+    *("created_time_gte", "created_time_lte", "attributes"),
 )
 
 

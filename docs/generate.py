@@ -26,7 +26,7 @@ from execstream.cli.common import indented_json
 from execstream.cli.schema import CONTRACTS
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
-from execstream.streams import commands
+from execstream.streams import attributes, commands
 from execstream.streams.statuses import (
     ALLOWED_FROM,
     ENDED,
@@ -132,6 +132,9 @@ def _form(struct: type[msgspec.Struct], name: str, hint: object) -> str:
     match struct, name:
         case commands.CreateGraph, "starting_nodes":
             return "list, which may be empty"
+        case commands.CreateGraph, "attributes":
+            values = f"strings of up to {attributes.MAX_VALUE} characters"
+            return f"object of up to {attributes.MAX_ATTRIBUTES} ids with {values}"
         case commands.UpdateNodes, "node_exec_ids":
             return f"list of 1 to {commands.MAX_BATCH_OF_STEPS:,} UUIDs"
         case commands.SetKeyValue, "name":

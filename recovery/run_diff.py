@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 RunDocument = Mapping[str, Any]
 """A `GraphExecutionWithNodes`, or a part of it, as the JSON that `show --json` prints."""
 
-_NESTED = frozenset({"inputs", "outputs", "stats", "input_data", "output_data"})
+_NESTED = frozenset({"inputs", "outputs", "stats", "input_data", "output_data", "attributes"})
 
 
 class Change(NamedTuple):

@@ -103,6 +103,7 @@ class CreateGraph(RunCommand, tag="graph.create", kw_only=True, omit_defaults=Tr
     preset_id: Name | None = None
     parent_graph_exec_id: Uuid | None = None
     dry_run: bool | None = None
+    attributes: Document = UNSET
 
 
 class StartGraph(RunCommand, tag="graph.start", kw_only=True, omit_defaults=True):

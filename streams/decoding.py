@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_type_hints
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from execstream.streams.attributes import describe_misfit as describe_attributes
 from execstream.streams.commands import (
     COMMAND_TYPES,
     AnyCommand,
@@ -259,12 +260,20 @@ def _check_fields(command: Command, value: bytes, *, bounded: bool) -> Dead | No
         if first != _NULL:
             return _invalid(f"$.{name}", "Expected an object")
         setattr(command, name, UNSET)
-    if command.__class__ is ShareGraph and command.is_shared and not command.share_token_hash:
-        return _invalid("$.share_token_hash", "Sharing needs the SHA-256 of the token")
-    if kind in GROWING and bounded and (found := excess(command)):
+    if found := _misfit(command) or (excess(command) if kind in GROWING and bounded else None):
         return _invalid(*found)
     if may_need_cleaning(value):
         return _clean(command)
+    return None
+
+
+def _misfit(command: Command) -> tuple[str, str] | None:
+    """The field that rules of one command alone find wrong, and a sentence about it."""
+    if command.__class__ is CreateGraph and command.attributes is not UNSET:
+        wrong = describe_attributes(command.attributes)
+        return None if wrong is None else ("$.attributes", wrong)
+    if command.__class__ is ShareGraph and command.is_shared and not command.share_token_hash:
+        return "$.share_token_hash", "Sharing needs the SHA-256 of the token"
     return None
 
 

@@ -66,6 +66,7 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     nodes_input_masks: Raw | Maybe = UNSET
     preset_id: str | Maybe = UNSET
     parent_graph_exec_id: str | Maybe = UNSET
+    attributes: Raw | Maybe = UNSET
     started_at: datetime | None | Maybe = UNSET
     ended_at: datetime | None | Maybe = UNSET
     is_shared: bool | Maybe = UNSET
@@ -149,6 +150,7 @@ def _add_run_fields(event: Event, run: Run, entry: Entry) -> None:
         event.nodes_input_masks = detail.nodes_input_masks
         event.preset_id = detail.preset_id
         event.parent_graph_exec_id = detail.parent_graph_exec_id
+        event.attributes = detail.attributes
     elif entry.type is EntryType.GRAPH_SHARED:
         event.is_shared = run.is_shared
         event.shared_at = run.shared_at

@@ -38,6 +38,7 @@ class Detail(Struct, frozen=True, omit_defaults=True, kw_only=True):
     preset_id: str | UnsetType = UNSET
     parent_graph_exec_id: str | UnsetType = UNSET
     dry_run: bool = False
+    attributes: Raw | UnsetType = UNSET
     # graph.updated: the run (re)started at this entry's time
     started: bool = False
     # graph.shared

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from execstream.streams.attributes import Attributes
 from execstream.streams.catalogue import Definition
 from execstream.streams.commands import (
     COMMAND_TYPES,
@@ -89,6 +90,8 @@ def command_schema() -> Described:
     days of a month.
     """
     schema = describe(AnyCommand)
+    attributes = {"anyOf": [describe(Attributes).root, {"type": "null"}]}
+    schema.definitions[CreateGraph.__name__]["properties"]["attributes"] = attributes
     for command in COMMAND_TYPES.values():
         version = {"anyOf": [{"type": "integer", "const": VERSION}, {"type": "null"}]}
         schema.definitions[command.__name__]["properties"]["v"] = version
@@ -132,7 +135,8 @@ _TIMES = "queued_time started_time ended_time"
 EVENT_FIELDS: Mapping[str, _Fields] = {
     "graph.created": _Fields(
         f"{_RUN} status",
-        f"{_MARKS} inputs credential_inputs nodes_input_masks preset_id parent_graph_exec_id",
+        f"{_MARKS} inputs credential_inputs nodes_input_masks preset_id parent_graph_exec_id"
+        " attributes",
     ),
     "graph.updated": _Fields(f"{_RUN} started_at ended_at", f"{_MARKS} was status stats"),
     "graph.shared": _Fields(f"{_RUN} is_shared shared_at", _MARKS),
@@ -157,6 +161,7 @@ def any_event_schema() -> Described:
     schema = describe(Event, _MOMENTS)
     fields = schema.definitions[Event.__name__]["properties"]
     fields |= {name: {"type": "object"} for name in _DOCUMENTS}
+    fields["attributes"] = {"type": "object", "additionalProperties": {"type": "string"}}
     return schema
 
 

@@ -123,6 +123,7 @@ def _graph_created(command: CreateGraph) -> Entry:
             preset_id=command.preset_id or UNSET,
             parent_graph_exec_id=command.parent_graph_exec_id or UNSET,
             dry_run=bool(command.dry_run),
+            attributes=command.attributes,
         ),
     )
 

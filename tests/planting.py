@@ -43,7 +43,7 @@ NAMES = {"graph_execution": "id", "block": "id", "graph": "id", "dead_letter": "
 def life(orders: Orders) -> Iterator[Any]:
     """A run with everything that a run can have."""
     graph = {"graph_id": f"graph-{orders.user_id}", "inputs": {"a": 1}}
-    masks = {"nodes_input_masks": {"a": {"in": 1}}, "preset_id": "preset"}
+    masks = {"nodes_input_masks": {"a": {"in": 1}}, "preset_id": "preset", "attributes": {"a": "b"}}
     credentials = {"credential_inputs": {"a": {"id": "1", "provider": "p", "type": "api_key"}}}
     block = {"block_id": f"block-{orders.user_id}"}
     yield orders.create(

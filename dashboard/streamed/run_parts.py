@@ -23,10 +23,10 @@ Row = Mapping[str, Any]
 
 _PLAIN = """id, user_id, graph_id, graph_version, preset_id, dry_run, status, is_shared, created_at,
     started_at, ended_at, trimmed_at"""
-_DOCUMENTS = ("inputs", "credential_inputs", "nodes_input_masks", "stats")
-_NO_VALUES = ", ".join(
-    f"null as {column}, false as has_{column}" for column in _DOCUMENTS if column != "stats"
-)
+_VALUES = ("inputs", "credential_inputs", "nodes_input_masks")
+_SMALL = ("stats", "attributes")
+_DOCUMENTS = (*_VALUES, *_SMALL)
+_NO_VALUES = ", ".join(f"null as {column}, false as has_{column}" for column in _VALUES)
 _AS_THEY_ARE = ("inputs", "nodes_input_masks")
 _KEPT = 1024  # bytes of a value that is sent twice, as a step's and as the run's
 _NAMES = ("name", "value", "payload")  # of pins that make up inputs and outputs
@@ -48,7 +48,7 @@ class RunRows:
         self._statement = statement
         self._args = args
 
-        columns = documents(*_DOCUMENTS) if with_values else f"{_NO_VALUES}, {documents('stats')}"
+        columns = documents(*_DOCUMENTS) if with_values else f"{_NO_VALUES}, {documents(*_SMALL)}"
         self._rows = f"select {_PLAIN}, {columns} from ({statement}) run"
 
     async def rows(self) -> AsyncIterator[Row]:
@@ -81,7 +81,7 @@ class RunRows:
     async def fields(self, row: Row, left_out: Sequence[str]) -> bytes:
         """Return the members of the run's JSON but those, with the brace that ends it."""
         known: dict[str, Any] = dict.fromkeys(_DOCUMENTS)
-        for column in ("credential_inputs", "stats"):
+        for column in ("credential_inputs", *_SMALL):
             if column not in left_out:
                 text = await self.document(row, column).load(self._connection)
                 known[column] = exact_json.decode(text)

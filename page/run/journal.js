@@ -14,6 +14,7 @@ const DATA = [
   "inputs",
   "credential_inputs",
   "nodes_input_masks",
+  "attributes",
 ];
 
 /** An element, `load()` the next page, `add(event)` what came over the feed, and `catchUp()` when the

@@ -230,6 +230,10 @@ function factsOf({ run, steps }, parent) {
     ["Cost, reported", money(run.stats?.cost)],
     score !== null && ["Correctness", `${Math.round(score * 100)}%`],
     parent && ["Parent", h("a", { href: link(["runs", parent]) }, "open")],
+    ...Object.entries(run.attributes ?? {}).map(([key, value]) => [
+      key,
+      h("a", { href: link("runs", { attribute: `${key}=${value}` }) }, value || "(empty)"),
+    ]),
     run.is_dry_run && ["Kind", "dry run"],
     run.stats?.activity_status && ["Activity", run.stats.activity_status],
   ].filter(Boolean);

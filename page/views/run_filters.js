@@ -22,14 +22,15 @@ const TEXTS = ["user_id", "graph_id", "graph_version", "block_id", "fingerprint"
 const NUMBERS = ["longer", "shorter", "cost"];
 const TIMES = ["since", "ended", "failed", "silent"];
 // No event has these.
-const UNHEARD = ["class", "block_id", "fingerprint", "failed", "silent", ...NUMBERS];
-const RARE = ["graph_version", "fingerprint", "ended", "failed", "silent", ...NUMBERS];
+const UNHEARD = ["class", "block_id", "fingerprint", "failed", "silent", "attribute", ...NUMBERS];
+const RARE = ["graph_version", "fingerprint", "ended", "failed", "silent", "attribute", ...NUMBERS];
 
 export function filtersOf(parameters) {
   const filters = {
     status: parameters.getAll("status").filter((status) => STATUSES.includes(status)),
     class: CLASSES.includes(parameters.get("class")) ? parameters.get("class") : null,
     cursor: parameters.get("cursor"),
+    attribute: orNull(parameters.getAll("attribute").filter((pair) => pair.indexOf("=") > 0)),
   };
   for (const name of TEXTS) filters[name] = parameters.get(name);
   for (const name of NUMBERS)
@@ -39,6 +40,8 @@ export function filtersOf(parameters) {
   if (!/^\d{1,9}$/.test(filters.graph_version ?? "")) filters.graph_version = null;
   return filters;
 }
+
+const orNull = (list) => (list.length ? list : null);
 
 export const address = (filters, change) => link("runs", { ...filters, ...change });
 
@@ -52,6 +55,7 @@ export function scope(filters) {
     block_id,
     fingerprint,
     error_class: filters.class,
+    attribute: filters.attribute,
     created_time_gte: ago(filters.since),
     ended_time_gte: ago(filters.ended),
     failed_time_gte: ago(filters.failed),
@@ -75,7 +79,7 @@ export function belongs(event, filters) {
 
 export const hasFilters = (filters) =>
   filters.status.length > 0 ||
-  ["class", ...TEXTS, ...NUMBERS, ...TIMES].some((name) => filters[name]);
+  ["class", "attribute", ...TEXTS, ...NUMBERS, ...TIMES].some((name) => filters[name]);
 
 export function filterForm(filters) {
   const form = h(
@@ -108,11 +112,13 @@ export function filterForm(filters) {
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const { run, ...wanted } = Object.fromEntries(new FormData(form));
+    const fields = new FormData(form);
+    const { run, ...wanted } = Object.fromEntries(fields);
+    const attribute = fields.getAll("attribute").filter(Boolean);
     go(
       run
         ? link(["runs", run.trim().toLowerCase()])
-        : address(filters, { ...trimmed(wanted), cursor: null }),
+        : address(filters, { ...trimmed(wanted), attribute, cursor: null }),
     );
   });
   for (const select of form.querySelectorAll("select"))
@@ -136,6 +142,7 @@ function rareFilters(filters) {
       text(filters, "longer", "At least, seconds", { inputmode: "decimal" }),
       text(filters, "shorter", "At most, seconds", { inputmode: "decimal" }),
       text(filters, "cost", "Cost at least, $", { inputmode: "decimal" }),
+      [...(filters.attribute ?? []), ""].map(attributeField),
     ),
   );
 }
@@ -151,6 +158,22 @@ function text(filters, name, label, extra = {}) {
     ...extra,
   });
   return h("div", {}, h("label", { for: `filter-${name}` }, label), field);
+}
+
+function attributeField(pair, index) {
+  const id = `filter-attribute-${index}`;
+  const field = h("input", {
+    id,
+    name: "attribute",
+    type: "search",
+    value: pair,
+    placeholder: "key=value",
+    pattern: "[A-Za-z0-9_.:@\\|\\-]+=.*",
+    title: "The key of an attribute, an equals sign and the value",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+  return h("div", {}, h("label", { for: id }, index ? "and attribute" : "Attribute"), field);
 }
 
 function choice(filters, name, label, any, options) {

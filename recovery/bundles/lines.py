@@ -18,7 +18,10 @@ from execstream.streams.errors import NOT_READABLE, Fatal
 VERSION = 1
 
 _STATS = "stats"
-_DOCUMENTS = ("inputs", "credential_inputs", "nodes_input_masks", "execution_data", _STATS)
+_DOCUMENTS = (
+    *("inputs", "credential_inputs", "nodes_input_masks", "execution_data", "attributes"),
+    _STATS,
+)
 # Values, and the fields that name them.
 _NAMED = {"input_data": "input_name", "output_data": "output_name", "data": "key"}
 # Fields that name the step or node of a value.

@@ -27,7 +27,10 @@ from execstream.streams.events import NOWHERE, Event, SourceOffset, encode_event
 from execstream.streams.totals.aggregation import Tally, decode_fact
 from execstream.streams.totals.definitions import Definitions
 
-_PAYLOADS = ("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks")
+_PAYLOADS = (
+    *("data", "stats", "execution_data", "inputs", "credential_inputs", "nodes_input_masks"),
+    "attributes",
+)
 
 
 class _Source(msgspec.Struct):

@@ -22,7 +22,7 @@ MOST_SAID = 200  # characters of a value
 # Columns of `graph_execution`, by position, that the rest of a journal does not determine.
 _ID, _STATS, _TRIMMED_AT = 0, 11, 22
 _KNOWN_FROM_REST = (4, 12, 13, 14, 15, 17, 18, 19, 20)
-_ERASED_COLUMNS = (5, 6, 7, 11)
+_ERASED_COLUMNS = (5, 6, 7, 11, 23)
 
 
 @dataclass(slots=True)

@@ -261,6 +261,7 @@ def _run_row(change: _RunChange) -> Row:
         run.last_seq,
         run.partition,
         run.trimmed_at,
+        _text(created.attributes),
     )
 
 

@@ -86,6 +86,8 @@ class GraphExecutionMeta(BaseModel):
     # Always None when read: only the hash of a token is stored.
     share_token: str | None = None
     is_dry_run: bool = False
+    # Texts by key that its creator chose.
+    attributes: dict[str, str] | None = None
     # When retention dropped its steps, their values and its journal.
     trimmed_at: datetime | None = None
     stats: Stats | None = None
@@ -176,6 +178,7 @@ def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
         "ended_at": record["ended_at"],
         "is_shared": record["is_shared"],
         "is_dry_run": record["dry_run"],
+        "attributes": record["attributes"],
         "trimmed_at": record.get("trimmed_at"),
         "stats": None if stats is None else GraphExecutionMeta.Stats.from_db(stats),
     }

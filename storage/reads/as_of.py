@@ -6,7 +6,7 @@ to the last entry that happened by then, and a run does not exist before its `cr
 that is deleted today is hidden at every moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -23,6 +23,7 @@ from execstream.storage.querying import Where, parse_id, snapshot
 from execstream.storage.reads import cursors
 from execstream.storage.reads.pins import INPUTS_AND_OUTPUTS
 from execstream.storage.reads.read_errors import NotYetHappened, PastIsGone
+from execstream.storage.reads.run_filters import add_attributes
 from execstream.storage.reads.steps import STEP_ORDER, build_steps
 from execstream.storage.schema.tables import JOURNAL
 from execstream.storage.unreadable_rows import Cell, UnreadableRun, readable, unreadable_run
@@ -42,7 +43,7 @@ class Past(NamedTuple):
 _DAY = "(run.created_at at time zone 'UTC')::date"
 _SAME = """run.id, run.user_id, run.graph_id, run.graph_version, run.inputs,
     run.credential_inputs, run.nodes_input_masks, run.preset_id, run.dry_run, run.created_at,
-    run.trimmed_at"""
+    run.trimmed_at, run.attributes"""
 _THEN = """past.status, past.stats, past.started_at, past.ended_at, past.is_shared,
     'journal' as told_by"""
 
@@ -266,6 +267,8 @@ async def list_graph_executions_as_of(
     created_time_lte: datetime | None = None,
     cursor: str | None = None,
     limit: int = 25,
+    *,
+    attributes: Mapping[str, str] | None = None,
 ) -> GraphExecutionsPage:
     """A page of the runs of all owners as of `moment`, newest first.
 
@@ -282,6 +285,7 @@ async def list_graph_executions_as_of(
         created_time_lte,
         cursor,
         limit,
+        attributes,
     )
     rows = await db.fetch(statement, *args)
     page = rows[:limit]
@@ -302,6 +306,7 @@ def runs_as_of(
     created_time_lte: datetime | None,
     cursor: str | None,
     limit: int,
+    attributes: Mapping[str, str] | None = None,
 ) -> tuple[str, list[object]]:
     """The statement of such a page and one run more, and its arguments. Raises InvalidCursor."""
     where = Where("not run.is_deleted", "run.created_at <= $1")
@@ -312,6 +317,7 @@ def runs_as_of(
     where.add_any("past.status = any({})", statuses)
     where.add("run.created_at >= {}", created_time_gte)
     where.add("run.created_at <= {}", created_time_lte)
+    add_attributes(where, attributes, "run.")
     if cursor is not None:
         created_at, run_id = cursors.decode(cursor)
         where.add(f"(run.created_at, run.id) < ({where.arg(created_at)}, {{}})", run_id)

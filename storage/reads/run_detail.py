@@ -19,7 +19,7 @@ from execstream.storage.reads.share_tokens import hash_share_token
 from execstream.storage.reads.steps import STEP_COLUMNS, STEP_ORDER, build_steps
 
 _RUN_COLUMNS = """id, user_id, graph_id, graph_version, {}, preset_id, dry_run, status, stats,
-    is_shared, created_at, started_at, ended_at, trimmed_at"""
+    attributes, is_shared, created_at, started_at, ended_at, trimmed_at"""
 RUN_COLUMNS = _RUN_COLUMNS.format("inputs, credential_inputs, nodes_input_masks")
 # The inputs of a run may be megabytes, which are not read for a list.
 BARE_RUN_COLUMNS = _RUN_COLUMNS.format(

@@ -1,12 +1,14 @@
 """Conditions on runs, as lists and counts of them share them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from execstream.storage.querying import Where
 from execstream.storage.reads.costs import COST
+from execstream.streams import exact_json
 from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.text import clean_text
 
 # As the indexes of durations and costs have them.
 DURATION = "(ended_at - started_at)"
@@ -23,6 +25,7 @@ class RunFilters:
         cost_gte: cents, as the producer of a run that has ended reported them.
         error_class: of a failure of one of its steps, as are `fingerprint`, `block_id` and
             `failed_time_gte`: all of the same failure.
+        attributes: a run has all of these, and may have others.
     """
 
     user_id: str | None = None
@@ -40,6 +43,7 @@ class RunFilters:
     fingerprint: str | None = None
     block_id: str | None = None
     failed_time_gte: datetime | None = None
+    attributes: Mapping[str, str] | None = None
 
     def where(self) -> Where:
         """The conditions on rows of `graph_execution`; deleted runs are hidden."""
@@ -55,6 +59,7 @@ class RunFilters:
         where.add(f"{DURATION} >= make_interval(secs => {{}})", self.duration_gte)
         where.add(f"{DURATION} <= make_interval(secs => {{}})", self.duration_lte)
         where.add(f"ended_at is not null and {REPORTED_COST} >= {{}}::bigint", self.cost_gte)
+        add_attributes(where, self.attributes)
         self._add_failure(where)
         return where
 
@@ -67,3 +72,12 @@ class RunFilters:
         failure.add("last_at >= {}", self.failed_time_gte)
         if failure:
             where.require(f"id in (select graph_exec_id from run_error where {failure})")
+
+
+def add_attributes(where: Where, attributes: Mapping[str, str] | None, run: str = "") -> None:
+    """Ask for runs with all of `attributes`, cleaned as they are stored. `run`: the table's alias,
+    with its dot.
+    """
+    if attributes:
+        asked = {key: clean_text(value) for key, value in attributes.items()}
+        where.add(f"{run}attributes @> {{}}::text::jsonb", exact_json.encode(asked).decode())

@@ -3,7 +3,7 @@
 Deleted runs are hidden; those that cannot be read are left out, and logged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -59,16 +59,23 @@ async def list_graph_executions(
     cursor: str | None = None,
     limit: int = 25,
     *,
+    attributes: Mapping[str, str] | None = None,
     with_values: bool = True,
 ) -> GraphExecutionsPage:
     """A page of runs of all owners unless `user_id` is given, newest first.
 
-    Every page takes the same time, however deep. `cursor` is `next_cursor` of the page before,
-    requested with the same filters. Without values, the inputs of runs are None. Raises
-    InvalidCursor.
+    Every page takes the same time, however deep. A run has all of `attributes`. `cursor` is
+    `next_cursor` of the page before, requested with the same filters. Without values, the
+    inputs of runs are None. Raises InvalidCursor.
     """
     filters = RunFilters(
-        user_id, graph_id, graph_version, statuses, created_time_gte, created_time_lte
+        user_id,
+        graph_id,
+        graph_version,
+        statuses,
+        created_time_gte,
+        created_time_lte,
+        attributes=attributes,
     )
     statement, args = runs_page(filters, cursor, limit, with_values=with_values)
     rows = await db.fetch(statement, *args)

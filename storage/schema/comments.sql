@@ -24,6 +24,7 @@ comment on column graph_execution.updated_at is 'time of the last command that w
 comment on column graph_execution.last_seq is 'seq of the last entry of its journal';
 comment on column graph_execution.source_partition is 'partition of the commands topic that the run belongs to';
 comment on column graph_execution.trimmed_at is 'when retention dropped its steps and journal, null before';
+comment on column graph_execution.attributes is 'attributes as they were sent, null when there were none or the run was erased';
 comment on table node_execution is 'Steps: folds of the journal, one row per step, partitioned by the day of their run';
 comment on column node_execution.id is 'the step, within its run';
 comment on column node_execution.graph_exec_id is 'run of the step';
@@ -320,6 +321,7 @@ comment on column runs.seconds is 'seconds from start to end, null without eithe
 comment on column runs.cost is 'cost in its stats; 0 where that is no number';
 comment on column runs.error is 'error in its stats';
 comment on column runs.last_seq is 'seq of the last entry of its journal';
+comment on column runs.attributes is 'texts by key that its creator chose';
 comment on view steps is 'Steps of runs that are not deleted, with names and figures';
 comment on column steps.node_exec_id is 'the step, within its run';
 comment on column steps.graph_exec_id is 'run of the step';

@@ -33,7 +33,8 @@ create table graph_execution (
     updated_at timestamptz not null,
     last_seq bigint not null,
     source_partition integer not null,
-    trimmed_at timestamptz
+    trimmed_at timestamptz,
+    attributes jsonb
 ) with (fillfactor = 60);  -- rows are rewritten at nearly every batch; leave room to do it in place
 
 -- All of a user's runs: costs count the deleted ones too.
@@ -57,6 +58,9 @@ create index graph_execution_cost on graph_execution (
              then trunc((stats -> 'cost')::numeric) else 0 end
         else 0 end)
 ) where ended_at is not null and not is_deleted;
+-- By attributes; they never change, so that updates of a run stay out of the index.
+create index graph_execution_attributes on graph_execution using gin (attributes jsonb_path_ops)
+    where attributes is not null;
 create index graph_execution_parent on graph_execution (parent_graph_exec_id)
     where parent_graph_exec_id is not null;
 create index graph_execution_share on graph_execution (share_token_hash)
@@ -356,7 +360,8 @@ begin
         delete from node_execution where graph_exec_id = any (erased);
         delete from journal where graph_exec_id = any (erased);
         update graph_execution
-           set inputs = null, credential_inputs = null, nodes_input_masks = null, stats = null
+           set inputs = null, credential_inputs = null, nodes_input_masks = null, stats = null,
+               attributes = null
          where id = any (erased);
     end if;
 
@@ -994,7 +999,7 @@ create view runs as
 select r.id as graph_exec_id, r.user_id, r.graph_id, r.graph_version, g.name as graph_name,
        r.status, r.dry_run, r.preset_id, r.parent_graph_exec_id, r.created_at, r.started_at,
        r.ended_at, r.updated_at, extract(epoch from r.ended_at - r.started_at) as seconds,
-       cost_of(r.stats) as cost, r.stats ->> 'error' as error, r.last_seq
+       cost_of(r.stats) as cost, r.stats ->> 'error' as error, r.last_seq, r.attributes
   from graph_execution r
   left join graph g on g.id = r.graph_id and g.version = r.graph_version
  where not r.is_deleted;

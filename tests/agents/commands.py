@@ -120,6 +120,7 @@ def _creation(drawn: list[tuple[int, ...]]) -> CreateGraph:
         credential_inputs=pick(DOCUMENTS, number // 2),
         nodes_input_masks=pick(DOCUMENTS, number // 3),
         preset_id=pick((None, "preset"), number),
+        attributes=pick((UNSET, Raw(b"{}"), Raw(b'{"a":"1"}')), number // 5),
     )
 
 

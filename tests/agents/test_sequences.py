@@ -76,7 +76,9 @@ class Plot:
         ]
 
     def create(self, name: str, _: str, detail: int) -> Order:
-        return self.orders.create(self.orders.node(name), preset_id="p", dry_run=detail > 2)
+        return self.orders.create(
+            self.orders.node(name), preset_id="p", dry_run=detail > 2, attributes={"a": f"{detail}"}
+        )
 
     def give(self, name: str, _: str, detail: int) -> Order:
         new = self.orders.named(name if detail < 3 else f"{name}{detail}")

@@ -40,13 +40,15 @@ async def runs(place: Installation, tally: Worker) -> dict[str, Orders]:
         "good": Orders(user_id="bob-now"),
         "silent": Orders(user_id="ada-now"),
     }
+    attributes = {"failed": {"env": "prod"}, "good": {"env": "prod", "team": "a=b"}}
     now = datetime.now(UTC)
     begun, ended = ({"at": (now - timedelta(seconds=n)).isoformat()} for n in (90, 30))
     dear = {"stats": {"cost": 900}}
     for name, error in (("failed", OUTAGE), ("other", "no such column"), ("good", "")):
         run = runs[name]
         nodes = [run.node(one, block_id=f"now-{one}") for one in "ab"]
-        await place.put([run.create(*nodes, graph_id="now", graph_version=7, **begun)])
+        given = {"attributes": attributes.get(name)} | begun
+        await place.put([run.create(*nodes, graph_id="now", graph_version=7, **given)])
         await place.put([run.start(**begun), run.move_steps(["a", "b"], "RUNNING", **begun)])
         await place.put([run.move_step("a", "COMPLETED", **ended)])
         stats = {"stats": {"error": error}} if error else {}
@@ -133,11 +135,33 @@ async def test_lists_by_failure_duration_cost_and_silence(
         ([], {"duration_gte": 61}),
         (["failed", "other", "good"], {"ended_time_gte": ago[10]}),
         (["silent"], {"updated_time_lte": ago[10]}),
+        (["failed", "good"], {"attribute": ["env=prod"]}),
+        (["good"], {"attribute": ["env=prod", "team=a=b"]}),
+        (["good"], {"attribute": ["team=a\x00=b"]}),
+        ([], {"attribute": ["env=pro"]}),
     ):
         filters = {"graph_id": "now"} | asked
         listed = {one["id"] for one in (await get(http, "/v1/executions", **filters))["data"]}
         assert listed == {runs[name].run_id for name in expected}, asked
         assert (await get(http, "/v1/executions/counts", **filters))["total"] == len(expected)
+
+
+@pytest.mark.parametrize("pair", ["env", "=prod", "e nv=prod"])
+async def test_an_attribute_has_a_key(http: httpx.AsyncClient, pair: str) -> None:
+    """Any other text is answered with the form of the parameter."""
+    answer = await http.get("/v1/executions", params={"attribute": pair})
+    assert (answer.status_code, answer.json()["errors"][0]["name"]) == (422, "attribute")
+
+
+async def test_a_list_of_the_past_has_attributes(
+    http: httpx.AsyncClient, runs: dict[str, Orders]
+) -> None:
+    """They never change."""
+    then = {"as_of": datetime.now(UTC).isoformat(), "attribute": ["env=prod"]}
+    listed = (await get(http, "/v1/executions", **then))["data"]
+    assert {(one["id"], one["attributes"]["env"]) for one in listed} == {
+        (runs[name].run_id, "prod") for name in ("failed", "good")
+    }
 
 
 async def test_a_list_of_the_past_has_fewer_filters(http: httpx.AsyncClient) -> None:

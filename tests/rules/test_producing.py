@@ -95,6 +95,7 @@ _VALUES: dict[str, Any] = {
     "list of 1 to 1,000 UUIDs": ["0198c8f0-0000-7000-8000-000000000001"],
     "list, which may be empty": [],
     "object": {"a": 1},
+    "object of up to 16 ids with strings of up to 256 characters": {"a": "b"},
     "one of those below": "",
     "pin": "p",
     "status": "RUNNING",

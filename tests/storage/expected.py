@@ -94,6 +94,7 @@ class Expected:
             "ended_at",
             "is_shared",
             "trimmed_at",
+            "attributes",
         )
         return {name: run[name] for name in same} | {
             "is_dry_run": run["dry_run"],

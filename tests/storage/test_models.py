@@ -50,6 +50,7 @@ ROW: dict[str, Any] = RUN | {
     "credential_inputs": None,
     "nodes_input_masks": None,
     "preset_id": None,
+    "attributes": None,
     "created_at": NOW,
     "started_at": None,
     "ended_at": None,

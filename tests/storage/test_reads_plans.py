@@ -28,11 +28,13 @@ Read = Callable[[Tables], Awaitable[object]]
 DAYS = 3
 RUNS = """
 insert into graph_execution (id, user_id, graph_id, graph_version, status, dry_run, is_deleted,
-    is_shared, created_at, ended_at, updated_at, last_seq, source_partition, started_at, stats)
+    is_shared, created_at, ended_at, updated_at, last_seq, source_partition, started_at, stats,
+    attributes)
 select md5(n::text)::uuid, 'user' || n % 100, 'graph' || n % 100, 1, 'COMPLETED', false, false,
     false, $1::timestamptz + n * interval '10 seconds', $1::timestamptz + n * interval '10 seconds',
     $1, 30, 0, $1::timestamptz + n * interval '10 seconds' - n % 100 * interval '1 second',
-    jsonb_build_object('cost', n % 100)
+    jsonb_build_object('cost', n % 100),
+    jsonb_build_object('env', (n % 2)::text, 'tenant', 'tenant' || n % 1000)
 from generate_series(1, 20000) n
 """
 STEPS = """
@@ -133,6 +135,7 @@ HOT_READS: dict[str, Read] = {
     "runs of a user's failed block": lambda t: _runs(t, user_id=OWNER, block_id="block1"),
     "long runs": lambda t: _runs(t, duration_gte=99.0),
     "dear runs": lambda t: _runs(t, cost_gte=99),
+    "runs with a rare attribute": lambda t: _runs(t, attributes={"tenant": "tenant7"}),
     "silent runs": lambda t: _runs(
         t, statuses=[ExecutionStatus.RUNNING], updated_time_lte=at(100_000)
     ),

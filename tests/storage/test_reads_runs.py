@@ -25,6 +25,7 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
         credential_inputs={"mail": {"id": "c1", "provider": "smtp", "type": "api_key"}, "odd": 1},
         nodes_input_masks={"node": {"pin": 1}},
         preset_id="preset",
+        attributes={"env": "prod"},
         dry_run=True,
         started_at=at(1),
         ended_at=at(2),
@@ -50,6 +51,7 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
         "share_token": None,
         "is_dry_run": True,
         "trimmed_at": None,
+        "attributes": {"env": "prod"},
     }
     assert meta.credential_inputs is not None
     assert meta.credential_inputs["mail"].provider == "smtp"
@@ -57,6 +59,25 @@ async def test_a_run_comes_back_as_it_was_stored(tables: Tables) -> None:
     assert meta.stats == GraphExecutionMeta.Stats(
         duration=1.5, node_exec_count=2, cost=7, error="oh"
     )
+
+
+async def test_runs_by_their_attributes(tables: Tables) -> None:
+    """A run has all that are asked for, as the text they are; pages and the past agree."""
+    both = await tables.run(attributes={"env": "prod", "team": '"a"'})
+    env = await tables.run(attributes={"env": "prod"})
+    await tables.run(attributes={"env": "production"})
+    await tables.run()
+    for asked, expected in (
+        ({"env": "prod"}, {both, env}),
+        ({"env": "prod", "team": '"a"'}, {both}),
+        ({"env": "pr\x00od"}, {both, env}),
+        ({"team": "a"}, set()),
+        ({"prod": "env"}, set()),
+    ):
+        page = await reads.list_graph_executions(tables.db, attributes=asked)
+        past = await reads.list_graph_executions_as_of(tables.db, at(9), attributes=asked)
+        assert [{run.id for run in one.data} for one in (page, past)] == [expected] * 2
+    assert len((await reads.list_graph_executions(tables.db, attributes={})).data) == 4
 
 
 async def test_a_foreign_a_deleted_and_an_unknown_run_are_none(tables: Tables) -> None:

@@ -186,6 +186,17 @@ _INVALID: dict[str, Make] = {
     "masks that are text": create(nodes_input_masks="x"),
     "credentials that are a number": create(credential_inputs=1),
     "a preset with a slash": create(preset_id="a/b"),
+    "attributes that are a list": create(attributes=["a"]),
+    "17 attributes": create(attributes={f"a{number}": "" for number in range(17)}),
+    "an attribute with a blank in its key": create(attributes={"a b": "c"}),
+    "an attribute without a key": create(attributes={"": "c"}),
+    "an attribute with a control character in its key": create(attributes={"a\x00": "c"}),
+    "a number as attribute": create(attributes={"a": 1}),
+    "null as attribute": create(attributes={"a": None}),
+    "an attribute of 257 characters": create(attributes={"a": "é" * 257}),
+    "an attribute of 257 characters, one of them removed": create(
+        attributes={"a": "x" * 256 + "\x00"}
+    ),
     "a parent that is no UUID": create(parent_graph_exec_id="x"),
     "dry_run as text": create(dry_run="yes"),
     "nodes that are an object": create(starting_nodes={}),

@@ -52,6 +52,25 @@ async def test_show_tells_why(program: Program, place: Installation, worker: Wor
         assert f'"x":{EXACT.decode()}' in (await program(*command, "--json")).out
 
 
+async def test_a_list_of_runs_with_an_attribute(
+    program: Program, place: Installation, worker: Worker
+) -> None:
+    """`--attribute` may be repeated; a text without a key is a sentence."""
+    assert worker.is_alive
+    tagged, other = Orders(), Orders()
+    attributes = {"env": "prod", "team": "a=b"}
+    await place.put([tagged.create(attributes=attributes), other.create(attributes={"env": "x"})])
+    await place.drained()
+
+    asked = ("list", "--attribute", "env=prod", "--attribute", "team=a=b", "--json")
+    [line] = (await program(*asked)).out.splitlines()
+
+    assert (json.loads(line)["id"], json.loads(line)["attributes"]) == (tagged.run_id, attributes)
+    told = await program("list", "--attribute", "env")
+    assert (told.code, told.out) == (1, "")
+    assert "KEY=VALUE" in told.err
+
+
 async def test_lists_that_are_cut_say_so(
     program: Program, place: Installation, worker: Worker
 ) -> None:

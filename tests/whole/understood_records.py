@@ -199,6 +199,15 @@ STRANGE: dict[str, Case] = {
         "8 MiB": lambda o: [o.create(), _padded(o.order("graph.update", stats={"a": "@"}))],
         "an empty key of a key-value": lambda o: [o.keep("", user_id=o.run_id)],
         "a name of all characters": create(graph_id="Az09_.:@|-", preset_id="x" * 128),
+        "the largest attributes": create(
+            attributes={f"{number:x}" + "k" * 127: "é" * 256 for number in range(16)}
+        ),
+        "attributes that need cleaning": create(attributes={"a": "\x00", "b": "x\x7fy"}),
+        "no attributes in an object": create(attributes={}),
+        "null as attributes": create(attributes=None),
+        "an attribute named twice": lambda o: [
+            o.raw((o.create(attributes={"a": "b"}).value or b"").replace(b'"b"', b'1,"a":"c"'))
+        ],
     }.items()
 }
 

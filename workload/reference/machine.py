@@ -207,7 +207,8 @@ class Reference:
         self.runs[run_id] = run = new_run(command, applying.partition)
         self.journal[run_id] = []
         self._steps[run_id] = {}
-        brought = {name: run[name] for name in (*BROUGHT, "preset_id", "parent_graph_exec_id")}
+        others = ("preset_id", "parent_graph_exec_id", "attributes")
+        brought = {name: run[name] for name in (*BROUGHT, *others)}
         self._enter(applying, "graph.created", status="INCOMPLETE", **brought)
         for node, step_id in zip(command["starting_nodes"], starting_ids(command), strict=True):
             self._add_step(applying, step_id, node, "QUEUED")
@@ -260,7 +261,8 @@ class Reference:
             self._steps[run_id] = {}
             self._applied[_scope(applying.command)] = set()
             self.journal[run_id] = []
-            run.update(dict.fromkeys((*BROUGHT, "stats", "share_token_hash", "shared_at")))
+            others = ("attributes", "stats", "share_token_hash", "shared_at")
+            run.update(dict.fromkeys((*BROUGHT, *others)))
             run["is_shared"] = False
         self._enter(applying, "graph.deleted", hard=is_hard)
 

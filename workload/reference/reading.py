@@ -232,6 +232,12 @@ def _is_pins(value: Json) -> bool:
     return isinstance(value, dict) and len(value) <= 1000 and all(_is_pin(name) for name in value)
 
 
+def _is_attributes(value: Json) -> bool:
+    if not isinstance(value, dict) or len(value) > 16:
+        return False
+    return all(_is_name(key) and _is_short_text(text) for key, text in value.items())
+
+
 def _is_uuids(value: Json) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= 1000 and all(map(_is_uuid, value))
 
@@ -248,6 +254,7 @@ def _is_starting_nodes(value: Json) -> bool:
 _is_uuid = _matches(_UUID)
 _is_name = _matches(_NAME)
 _is_pin = _is_text(1, 512)
+_is_short_text = _is_text(0, 256)
 _is_key = _is_text(0, 512)
 
 # Required fields, optional fields.
@@ -275,6 +282,7 @@ _FIELDS: dict[str, Fields] = {
             "preset_id": _is_name,
             "parent_graph_exec_id": _is_uuid,
             "dry_run": _is_bool,
+            "attributes": _is_attributes,
         },
     ),
     "graph.start": ({}, {}),
@@ -306,6 +314,7 @@ _FREE_TEXT = frozenset(
         "inputs",
         "credential_inputs",
         "nodes_input_masks",
+        "attributes",
         "stats",
         "execution_data",
         "input_name",

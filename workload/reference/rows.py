@@ -35,6 +35,7 @@ def new_run(command: Command, partition: int) -> Row:
         "last_seq": 0,
         "source_partition": partition,
         "trimmed_at": None,
+        "attributes": command.get("attributes"),
     }
 
 

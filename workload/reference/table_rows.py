@@ -25,7 +25,10 @@ _DEAD_LETTERS = replace(
     left_out=("id", "topic", "headers", "detail", "received_at", "redriven_at"),
 )
 _JSON = frozenset(
-    ["inputs", "credential_inputs", "nodes_input_masks", "stats", "execution_data", "data"]
+    [
+        *("inputs", "credential_inputs", "nodes_input_masks", "attributes"),
+        *("stats", "execution_data", "data"),
+    ]
 )
 _WITH_DATA = ("node.input_added", "node.output_added", None)  # None: a key-value
 

@@ -29,6 +29,13 @@ _WORDS = (
 _PER_BYTE = len(_WORDS) / len(_WORDS.encode())  # characters
 _LOREM = _WORDS * (2 * _CAP // len(_WORDS))
 
+# Attributes with their values, the first of which most runs have.
+_ATTRIBUTES = {
+    "environment": ("production", "staging", "development"),
+    "region": ("eu-west", "us-east", "ap-south"),
+    "campaign": ("spring", "summer", "autumn — “last call”"),
+}
+
 _ESCAPE = "\\u0000 "
 
 _T = TypeVar("_T")
@@ -69,6 +76,16 @@ class Draws:
         tail = f"{0x8000_0000_0000_0000 | bits & (1 << 62) - 1:016x}"
         time = f"{now // 1000:012x}"
         return f"{time[:8]}-{time[8:]}-7{bits >> 62:03x}-{tail[:4]}-{tail[4:]}"
+
+    def attributes(self, run_id: str, mix: Mix) -> dict[str, str]:
+        """Attributes of a run, or none; drawn by its id, apart from all else."""
+        chance = Random(run_id)  # noqa: S311 - must be repeatable, guards nothing
+        if chance.random() >= mix.attributed:
+            return {}
+        return {
+            key: values[min(int(chance.expovariate(1.5)), len(values) - 1)]
+            for key, values in _ATTRIBUTES.items()
+        }
 
     def owner(self) -> str:
         """One of the owners; the first have most of the runs (Zipf)."""

@@ -22,15 +22,17 @@ class Fate(Enum):
 class Mix:
     """Shares of runs by their fate, and of records that no careful producer sends; payloads.
 
-    `failures` is the share of runs that end FAILED and, drawn apart, of steps that do.
-    `payload_bytes` fixes the size of every payload. `escapes` is the share of payloads with a
-    backslash before `u0000`, which looks like an escaped control character and is none.
+    `failures` is the share of runs that end FAILED and, drawn apart, of steps that do; `attributed`
+    that of runs with attributes. `payload_bytes` fixes the size of every payload. `escapes` is the
+    share of payloads with a backslash before `u0000`, which looks like an escaped control character
+    and is none.
     """
 
     failures: float = 0.03
     terminated: float = 0.01
     review: float = 0.005
     resumed: float = 0.005
+    attributed: float = 0.5
     duplicates: float = 0.0
     illegal: float = 0.0
     malformed: float = 0.0
@@ -44,6 +46,7 @@ class Mix:
             duplicates=0.005,
             illegal=0.004,
             malformed=0.001,
+            attributed=0.0,
             payload_bytes=FIELD_PAYLOAD,
             escapes=FIELD_ESCAPES,
         )

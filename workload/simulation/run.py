@@ -110,6 +110,8 @@ class Run:
         }
         if self._parent_id is not None:
             about["parent_graph_exec_id"] = self._parent_id
+        if attributes := self._draws.attributes(self.id, self._world.mix):
+            about["attributes"] = attributes
         step_ids = self._sending.create(about, starting)
         for step_id, made in zip(step_ids, starting, strict=True):
             place = self._node_states[made["node_id"]]
