@@ -3,7 +3,8 @@
     .venv/bin/python -m bench.hostile_text [MEGABYTES]
 
 Prints MB/s of the best of some runs, for each function the slowest text last. The goal is 100 MB/s
-alone on a machine. Errors are cut before they are judged: of those the time per text counts too.
+alone on a machine. Errors are cut before they are judged: `judged` has the speed of whole ones, of
+100 kB and 2 MB; for the parts, on texts as long as the cut, the time per text counts.
 """
 
 import os
@@ -16,7 +17,7 @@ from execstream.recovery.bundles.secrets import without_shapes
 from execstream.streams.scanning import depth
 from execstream.streams.storable_numbers import unstorable
 from execstream.streams.text import clean_json, escape_controls, may_need_cleaning
-from execstream.streams.totals.error_classes import BUILT_IN, MOST_READ, mask
+from execstream.streams.totals.error_classes import BUILT_IN, MOST_READ, Classifier, mask
 
 Text = TypeVar("Text", bytes, str)
 
@@ -66,6 +67,8 @@ def main() -> None:
         measure(function, {name: long(text, size) for name, text in texts.items()})
     measure(escape_controls, {name: long(text, MB) for name, text in _CONTROLS.items()})
     measure(without_shapes, {text: long(text, MB) for text in _SECRETS})
+    for whole in (MB // 10, 2 * MB):
+        measure(judged, {f"{whole:,}: {text}": long(text, whole) for text in _ERRORS}, calls=100)
     for judging in (BUILT_IN.classify, mask):
         measure(judging, {text: long(text, MOST_READ) for text in _ERRORS}, calls=1_000)
 
@@ -73,6 +76,11 @@ def main() -> None:
 def numbers(json: bytes) -> object:
     """Judge the numbers in `json`, as of a command of that size."""
     return unstorable(json, len(json))
+
+
+def judged(error: str) -> object:
+    """Judge an error that was not judged before."""
+    return Classifier().judge(error)
 
 
 def long(text: Text, size: int) -> Text:

@@ -49,7 +49,7 @@ select e.block_id, e.fingerprint, e.class as error_class, sum(e.failures)::bigin
          where text.block_id = e.block_id and text.hour >= $1
            and text.fingerprint = e.fingerprint limit 1) as text
   from run_error e join graph_execution run on run.id = e.graph_exec_id and not run.is_deleted
- where e.hour >= $1 and e.class <> 'child'
+ where e.hour >= $1 and e.class <> 'child' and e.fingerprint <> 'other'
  group by e.block_id, e.fingerprint, e.class
 having max(e.last_at) >= $2
  order by is_new desc, failures desc, last_at desc limit $3

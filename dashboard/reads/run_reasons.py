@@ -26,7 +26,8 @@ class RunReason(BaseModel):
     error: str | None
 
 
-# A failed child run is no cause of its own, as long as there is another one.
+# A failed child run is no cause of its own, as long as there is another one. Nor is the row that
+# counts all further errors of a run with very many.
 _REASONS = f"""
 select run.id::text as graph_exec_id, cause.node_exec_id::text as node_exec_id, cause.block_id,
        cause.error_class, cause.fingerprint, cause.failures,
@@ -37,7 +38,7 @@ select run.id::text as graph_exec_id, cause.node_exec_id::text as node_exec_id, 
            (array_agg(node_exec_id order by last_at desc))[1] as node_exec_id
       from run_error where graph_exec_id = run.id
      group by block_id, class, fingerprint
-     order by class = 'child', max(last_at) desc limit 1) cause
+     order by fingerprint = 'other', class = 'child', max(last_at) desc limit 1) cause
   left join node_execution step on step.graph_exec_id = run.id and step.id = cause.node_exec_id
    and step.run_day = (run.created_at at time zone 'UTC')::date
  where run.id = any($1::uuid[]) and not run.is_deleted

@@ -23,6 +23,8 @@ def fact_of(run: Run, entry: Entry, source: Source) -> Fact | None:
         entry.type is EntryType.NODE_UPDATED and entry.status in _COUNTED_STATUSES
     ):
         return _of_step(run, entry, source)
+    if entry.type is EntryType.GRAPH_DELETED and entry.detail.hard:
+        return _of_deletion(run, entry, source)
     return None
 
 
@@ -34,6 +36,16 @@ def _of_run(run: Run, entry: Entry, source: Source) -> Fact:
         graph_id=run.graph_id,
         status=entry.status or "",
         imported=entry.detail.imported,
+    )
+
+
+def _of_deletion(run: Run, entry: Entry, source: Source) -> Fact:
+    return Fact(
+        type=entry.type,
+        at=entry.at,
+        source=source,
+        graph_exec_id=run.id,
+        hard=entry.detail.hard,
     )
 
 

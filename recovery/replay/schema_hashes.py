@@ -36,6 +36,13 @@ class Compared:
 _UNMOVED = "not exists (select from moved m where m.id = t.{})"
 _KEPT = "not exists (select from unkept u where u.id = t.graph_exec_id)"
 
+
+def _of_known_days(table: Table) -> Compared:
+    where = f"not {is_unknown(table)}"
+    # Those of a trimmed run went with its steps.
+    return Compared(table, where=f"{where} and {_KEPT}" if table is tables.RUN_ERRORS else where)
+
+
 _SPECIAL = (
     Compared(
         replace(tables.RUNS, left_out=("trimmed_at",)),
@@ -68,7 +75,7 @@ _SPECIAL = (
         partition="t.partition",
         where="t.consumer = 'apply'",
     ),
-    *(Compared(table, where=f"not {is_unknown(table)}") for table in tables.TOTALS),
+    *(_of_known_days(table) for table in tables.TOTALS),
 )
 
 

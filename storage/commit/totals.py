@@ -43,7 +43,7 @@ _STATUSES = [
     ExecutionStatus.REVIEW,
 ]
 
-_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 
 
 async def commit_tally(
@@ -85,6 +85,8 @@ async def commit_tally(
         [error.latest for error in tally.errors.values()],
         [error.is_bounded for error in tally.errors.values()],
         _run_error_rows(tally),
+        [error.latest for error in tally.run_errors.values()],
+        tally.erased,
         _total_rows(
             tally.block_places,
             ((key[:-1], time_of(key[-1]), block.totals) for key, block in tally.blocks.items()),

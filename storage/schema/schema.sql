@@ -665,6 +665,57 @@ begin
            last_at = excluded.last_at;
 end $$;
 
+-- Errors of runs in a batch in the order in which each came first; `latest`: their order by when each
+-- came last. Of a run, the first 200 have a row each. All failures behind them are in one more row of
+-- the run, whose hour is that of the first of them.
+create function add_run_errors(errors run_error[], latest integer[])
+returns void language plpgsql as $$
+begin
+    with given as (
+        select * from unnest(errors, latest) with ordinality as e
+            (hour, source_partition, graph_exec_id, block_id, fingerprint, class, failures,
+             node_exec_id, last_at, last_place, place)
+    ), new as (
+        select hour, source_partition, graph_exec_id, block_id, fingerprint,
+               row_number() over (partition by graph_exec_id order by place) as number
+          from given g
+         where not exists (select from run_error t
+                            where t.hour = g.hour and t.source_partition = g.source_partition
+                              and t.graph_exec_id = g.graph_exec_id and t.block_id = g.block_id
+                              and t.fingerprint = g.fingerprint)
+    ), stored as (
+        select graph_exec_id, kept.*
+          from (select distinct graph_exec_id from new) as n
+         cross join lateral (
+            select count(*) filter (where t.fingerprint <> 'other') as errors,
+                   min(t.hour) filter (where t.fingerprint = 'other') as other_hour
+              from run_error t where t.graph_exec_id = n.graph_exec_id) as kept
+    ), placed as (
+        select g.*, s.other_hour, coalesce(s.errors + n.number > 200, false) as is_other
+          from given g
+          left join new n using (hour, source_partition, graph_exec_id, block_id, fingerprint)
+          left join stored s using (graph_exec_id)
+    )
+    insert into run_error as t
+    select case when is_other then coalesce(min(other_hour), (array_agg(hour order by place))[1])
+                else min(hour) end,
+           source_partition, graph_exec_id,
+           case when is_other then 'other' else block_id end,
+           case when is_other then 'other' else fingerprint end,
+           case when is_other then 'other' else class end,
+           sum(failures),
+           (array_agg(node_exec_id order by last_place desc))[1],
+           (array_agg(last_at order by last_place desc))[1]
+      from placed
+     group by is_other, case when is_other then null else hour end,
+              source_partition, graph_exec_id, 4, 5, 6
+     order by 1, 2, 3, 4, 5
+    on conflict (hour, source_partition, graph_exec_id, block_id, fingerprint) do update
+       set failures = t.failures + excluded.failures,
+           node_exec_id = excluded.node_exec_id,
+           last_at = excluded.last_at;
+end $$;
+
 -- One batch of events and the offsets after it. The published position of the consumer is the
 -- source of the last event that was counted: what is not greater was counted before.
 create function commit_tally(
@@ -679,6 +730,8 @@ create function commit_tally(
     latest integer[],
     are_bounded boolean[],
     run_errors run_error[],
+    latest_of_runs integer[],
+    erased uuid[],
     block_totals block_total[],
     node_totals node_total[]
 ) returns boolean language plpgsql as $$
@@ -747,11 +800,8 @@ begin
 
     perform add_errors(errors, latest, are_bounded);
 
-    insert into run_error as t select * from unnest(run_errors)
-    on conflict (hour, source_partition, graph_exec_id, block_id, fingerprint) do update
-       set failures = t.failures + excluded.failures,
-           node_exec_id = excluded.node_exec_id,
-           last_at = excluded.last_at;
+    perform add_run_errors(run_errors, latest_of_runs);
+    delete from run_error where graph_exec_id = any (erased);
 
     insert into block_total as t select * from unnest(block_totals)
     on conflict (source_partition, block_id) do update
@@ -882,6 +932,10 @@ begin
     end loop;
     delete from node_execution where run_day = day;  -- what had gone to the default partition
     delete from journal where run_day = day;
+    delete from run_error where graph_exec_id in (
+        select id from graph_execution
+         where created_at >= day::timestamp at time zone 'UTC'
+           and created_at < (day + 1)::timestamp at time zone 'UTC');
     return trimmed;
 end $$;
 

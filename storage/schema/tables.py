@@ -61,6 +61,9 @@ def _total(name: str, *key: str) -> Table:
 
 _BLOCK_MINUTES = _total("block_minute", "minute", "source_partition", "block_id")
 _NODE_DAYS = _total("node_day", "day", "source_partition", "graph_id", "node_id")
+RUN_ERRORS = _total(
+    "run_error", "hour", "source_partition", "graph_exec_id", "block_id", "fingerprint"
+)
 BY_TIME = (
     _BLOCK_MINUTES,
     _total("block_hour", "hour", "source_partition", "block_id"),
@@ -68,7 +71,7 @@ BY_TIME = (
     _total("graph_minute", "minute", "source_partition", "graph_id"),
     _total("user_day", "day", "source_partition", "user_id"),
     _total("block_error", "hour", "source_partition", "block_id", "fingerprint"),
-    _total("run_error", "hour", "source_partition", "graph_exec_id", "block_id", "fingerprint"),
+    RUN_ERRORS,
 )
 # Totals of all time, with the totals by time that they are the sums of.
 OF_ALL_TIME = {

@@ -74,6 +74,7 @@ class Fact(Struct):
     stats: Raw | UnsetType = UNSET
     skewed: bool = False
     imported: str = ""
+    hard: bool = False
 
 
 decode_fact = msgspec.json.Decoder(Fact).decode
@@ -143,12 +144,15 @@ class BlockError(Struct):
 
 
 class RunError(Struct):
-    """Failures of a run's steps of one block with one fingerprint in an hour; the last of them."""
+    """Failures of a run's steps of one block with one fingerprint in an hour; the last of them.
+    `latest` as in `BlockError`.
+    """
 
     kind: ErrorClass
     failures: int = 0
     node_exec_id: str = ""
     at: datetime = _EPOCH
+    latest: int = 0
 
 
 CURRENT = Definitions()
@@ -160,8 +164,8 @@ class Tally:
     Keys begin with the source partition; `blocks`: and block, minute; `nodes`: and graph, node,
     day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
     fingerprint, in the order in which these came first; `run_errors`: and run, block, hour,
-    fingerprint. `block_places` and `node_places` hold the
-    last source that touched a block or a node.
+    fingerprint, in that order, too. `erased` are runs whose errors go, with all that were counted
+    before. `block_places` and `node_places` hold the last source that touched a block or a node.
     """
 
     def __init__(self, definitions: Definitions = CURRENT) -> None:
@@ -173,6 +177,7 @@ class Tally:
         self.users: dict[tuple[int, str, int], UserDay] = {}
         self.errors: dict[tuple[int, str, int, str], BlockError] = {}
         self.run_errors: dict[tuple[int, str, str, int, str], RunError] = {}
+        self.erased: list[str] = []
         self.block_places: dict[tuple[int, str], SourceOffset] = {}
         self.node_places: dict[tuple[int, str, str], SourceOffset] = {}
 
@@ -191,6 +196,10 @@ class Tally:
         if fact.status is not UNSET and fact.imported != Imported.RECENT:
             key = (fact.source[0], fact.graph_id, minute_of(fact.at), fact.status)
             self.graphs[key] = self.graphs.get(key, 0) + 1
+
+    def _graph_deleted(self, fact: Fact) -> None:
+        if fact.hard:  # no step of the run can fail after it
+            self.erased.append(fact.graph_exec_id)
 
     def _node_added(self, fact: Fact) -> None:
         block, node = self._places(fact, fact.added_time or fact.at)
@@ -257,7 +266,7 @@ class Tally:
             of_run = (fact.source[0], fact.graph_exec_id, *key[1:])
             mine = self.run_errors.setdefault(of_run, RunError(fault.kind))
             mine.failures += 1
-            mine.node_exec_id, mine.at = fact.node_exec_id, ended
+            mine.node_exec_id, mine.at, mine.latest = fact.node_exec_id, ended, self._faults
 
     def _charge(self, fact: Fact, ended: datetime, more: Totals) -> None:
         key = (fact.source[0], fact.user_id, minute_of(ended) // MINUTES_PER_DAY)
@@ -288,6 +297,7 @@ class Tally:
 _COUNTED: dict[str, Callable[[Tally, Fact], None]] = {
     "graph.created": Tally._graph_moved,  # noqa: SLF001 - a method of the class above
     "graph.updated": Tally._graph_moved,  # noqa: SLF001
+    "graph.deleted": Tally._graph_deleted,  # noqa: SLF001
     "node.added": Tally._node_added,  # noqa: SLF001
     "node.updated": Tally._node_moved,  # noqa: SLF001
 }

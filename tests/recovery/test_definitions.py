@@ -169,8 +169,8 @@ async def test_imported_steps_are_recounted_as_such(stack: Addresses, tmp_path: 
 async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
     stack: Addresses, tmp_path: Path
 ) -> None:
-    """The first 200 of a block and hour are kept, in any recount and any batches; later ones count
-    together, with the last step that failed so.
+    """The first 200 of a block and hour, and of a run, are kept, in any recount and any batches;
+    later ones count together, with the last step that failed so.
     """
     rules = tmp_path / "none.toml"
     rules.touch()
@@ -195,6 +195,7 @@ async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
             for schema, asked in zip(schemas, (FROM_JOURNAL, FROM_TOPICS), strict=True)
         ]
         errors = await place.db.fetch("select * from block_error order by failures, fingerprint")
+        of_run = await place.db.fetch("select * from run_error order by failures, fingerprint")
         await drop(place.db, *schemas)
 
     *kept, other = errors
@@ -206,6 +207,12 @@ async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
         "other errors",
         orders.named(names[220]),
     )
+    shared = ("fingerprint", "class", "failures", "node_exec_id", "last_at")
+    *kept_of_run, other_of_run = of_run
+    assert [other_of_run[name] for name in shared] == [other[name] for name in shared]
+    assert other_of_run["block_id"] == "other"
+    fingerprints = {row["fingerprint"] for row in kept}
+    assert {row["fingerprint"] for row in kept_of_run} == fingerprints
 
 
 async def test_what_0_1_counted_stays_right(stack: Addresses, tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ import pytest
 from execstream.kafka.producer import Producer
 from execstream.recovery import redrive
 from execstream.recovery.forget import forget
+from execstream.storage.schema.tables import TABLES
 from execstream.streams.topics import COMMANDS
 from tests.agents.faulty import break_run, mend
+from tests.agents.tallied import counted
 from tests.orders import Order, Orders
+from tests.recovery.lived import tallying
 from tests.whole.program import Program
 from tests.worker import Installation
 
 pytestmark = pytest.mark.usefixtures("worker")
 
 SECRET = "something-personal"  # noqa: S105 - to be forgotten
-TABLES = ("graph_execution", "node_execution", "journal", "kv_journal", "kv_data", "refusal")
 
 
 def _traces(user_id: str) -> list[Order]:
@@ -34,17 +36,18 @@ def _traces(user_id: str) -> list[Order]:
     ]
 
 
+# Bytes are hexadecimal in the text of a row.
+_FOUND = """
+select count(*) from {} t
+ where position($1 in t::text) > 0 or position(encode(convert_to($1, 'UTF8'), 'hex') in t::text) > 0
+"""
+
+
 async def _found(place: Installation, text: str) -> dict[str, int]:
     """Rows that have `text` in them, by table, where there are any."""
     found = {
-        table: await place.db.fetchval(
-            f"select count(*) from {table} t where position($1 in t::text) > 0", text
-        )
-        for table in TABLES
+        table.name: await place.db.fetchval(_FOUND.format(table.name), text) for table in TABLES
     }
-    found["dead_letter"] = await place.db.fetchval(
-        "select count(*) from dead_letter where position(convert_to($1, 'UTF8') in value) > 0", text
-    )
     return {table: count for table, count in found.items() if count}
 
 
@@ -71,6 +74,30 @@ async def test_everything_of_a_person_goes(place: Installation, program: Program
     assert await _found(place, SECRET) == {table: n // 2 for table, n in with_both.items()}
     again = await program("forget", "--user", "olga", "--yes", "--json")
     assert (again.json()["erased"], again.json()["rows_left"]) == (0, 2)
+
+
+async def test_counted_errors_of_a_person_go(place: Installation, program: Program) -> None:
+    """Their failures, which were counted by run, go with the runs; what names neither them nor
+    their runs but as a sample stays.
+    """
+    run, other = Orders(user_id="mia"), Orders(user_id="eve")
+    async with tallying(place):
+        for orders in (run, other):
+            await place.put([orders.create(orders.node("n")), orders.start()])
+            await place.put([orders.move_step("n", "RUNNING"), orders.move_step("n", "FAILED")])
+        await place.drained()
+        await counted(place)
+        before = await _found(place, run.run_id)
+
+        told = await program("forget", "--user", "mia", "--yes", "--json")
+        await counted(place)
+
+    assert (told.code, told.json()["erased"]) == (0, 1), told.err
+    assert {"run_error", "node_execution"} <= before.keys()
+    left = await _found(place, run.run_id)
+    assert left.keys() <= {"graph_execution", "journal", "block_error"}
+    assert (await _found(place, "mia")).keys() == {"graph_execution"}
+    assert (await _found(place, other.run_id))["run_error"] == 1
 
 
 async def test_runs_of_a_foreign_partitioner_go(place: Installation, program: Program) -> None:

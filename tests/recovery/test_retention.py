@@ -26,11 +26,12 @@ async def worker(place: Installation) -> AsyncIterator[Worker]:
 def _life(orders: Orders, day: datetime, *, ends: bool = True) -> list[Order]:
     at = {"at": day.isoformat()}
     life = [
-        orders.create(orders.node("n", inputs={"a": 1}), **at),
+        orders.create(orders.node("n", inputs={"a": 1}), orders.node("m"), **at),
         orders.start(**at),
         orders.move_step("n", "RUNNING", **at),
         orders.emit("n", **at),
         orders.move_step("n", "COMPLETED", **at),
+        orders.move_step("m", "FAILED", **at),
     ]
     return [*life, orders.move("COMPLETED", **at)] if ends else life
 
@@ -41,13 +42,16 @@ async def _plan(program: Program) -> dict[str, tuple[int, int, bool]]:
     return {day["day"]: (day["runs"], day["open_runs"], day["can_go"]) for day in days}
 
 
-async def _left(place: Installation, run_id: str) -> tuple[int, int]:
-    """Entries and steps of a run."""
+async def _left(place: Installation, run_id: str) -> tuple[int, int, int]:
+    """Entries, steps and errors of a run."""
     entries = await place.db.fetchval("select count(*) from journal where graph_exec_id=$1", run_id)
     steps = await place.db.fetchval(
         "select count(*) from node_execution where graph_exec_id = $1", run_id
     )
-    return entries, steps
+    errors = await place.db.fetchval(
+        "select count(*) from run_error where graph_exec_id = $1", run_id
+    )
+    return entries, steps, errors
 
 
 async def test_days_go_when_all_of_their_runs_have_ended(
@@ -85,13 +89,13 @@ async def test_days_go_when_all_of_their_runs_have_ended(
     assert (went.code, went.err) == (0, "")
     assert "2 days with 2 runs went" in went.out
     for orders in (old, ancient):
-        assert await _left(place, orders.run_id) == (0, 0)
+        assert await _left(place, orders.run_id) == (0, 0, 0)
         row = await place.db.fetchrow(
             "select status, trimmed_at from graph_execution where id = $1", orders.run_id
         )
         assert row["status"] == "COMPLETED"
         assert row["trimmed_at"] is not None
-    assert (await _left(place, still_open.run_id))[1] == 1
+    assert (await _left(place, still_open.run_id))[1:] == (2, 1)
     assert await place.db.fetch("select * from block_minute order by minute") == totals
     shown = await program("show", old.run_id)
     assert "Retention dropped its steps" in shown.out
@@ -109,7 +113,7 @@ async def test_days_go_when_all_of_their_runs_have_ended(
         "select reason from refusal where graph_exec_id = $1", old.run_id
     )
     assert refusal["reason"] == "unknown_node_execution"
-    assert (await _left(place, old.run_id)) == (1, 0)
+    assert (await _left(place, old.run_id)) == (1, 0, 0)
     assert await place.db.fetchval(
         "select is_shared from graph_execution where id = $1", old.run_id
     )
@@ -129,4 +133,4 @@ async def test_what_nobody_has_counted_stays(
     assert (await _plan(program))[str(day.date())] == (1, 0, False)
     went = await program("retention", "apply", "--keep-days", "1", "--json")
     assert str(day.date()) not in {gone["day"] for gone in went.json_lines()}
-    assert await _left(place, orders.run_id) == (8, 1)
+    assert await _left(place, orders.run_id) == (10, 2, 0)

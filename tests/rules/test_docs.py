@@ -6,6 +6,7 @@ import re
 import pytest
 
 from execstream.cli import app
+from execstream.storage.schema.tables import TABLES
 from tests.rooms import MODULES, ROOT
 
 DOCUMENTS = sorted(
@@ -50,6 +51,16 @@ def test_links_lead_somewhere(name: str) -> None:
         assert target.exists(), f"{name} links to {link}"
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), f"{name} links to {link}"
+
+
+def test_every_table_has_its_growth() -> None:
+    """The page for operators tells of each table by how much a command lets it grow, and what
+    deletes its rows."""
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    section = operations.partition("### How tables grow")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:3] == "| `"]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(table.name for table in TABLES)
+    assert all(len(row) == 5 and all(row) for row in rows)
 
 
 @pytest.mark.parametrize("name", NAMES)

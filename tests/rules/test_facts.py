@@ -12,6 +12,7 @@ from execstream.streams.journal import mark_skewed
 from execstream.streams.state import Run
 from execstream.streams.totals.aggregation import Fact, Tally, decode_fact
 from execstream.workload.simulation import Mix, load_graphs, simulate
+from tests.orders import Orders
 from tests.worker import HOME
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -56,3 +57,22 @@ def _both_ways() -> list[tuple[Fact, Fact | None]]:
             event = encode_event(run_event(run, entry, source))
             found.append((decode_fact(event), fact_of(run, entry, source)))
     return found
+
+
+def test_an_erased_run_is_named_by_both() -> None:
+    """A hard deletion is a fact of event and entry alike; a soft one is none."""
+    orders = Orders()
+    for hard, erased in ((False, []), (True, [orders.run_id])):
+        run: Run | None = None
+        by_event, by_entry = Tally(), Tally()
+        for offset, order in enumerate((orders.create(), orders.order("graph.delete", hard=hard))):
+            command = decode(order.key, order.value)
+            assert isinstance(command, RunCommand)
+            result = fold(run, command, 0)
+            assert isinstance(result, tuple)
+            run, [entry] = result
+            source = (0, offset, 0)
+            by_event.count(decode_fact(encode_event(run_event(run, entry, source))))
+            if (fact := fact_of(run, entry, source)) is not None:
+                by_entry.count(fact)
+        assert (by_event.erased, by_entry.erased) == (erased, erased)

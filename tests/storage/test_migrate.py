@@ -5,6 +5,7 @@ file.
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from importlib import resources
 
 import asyncpg
@@ -48,6 +49,9 @@ select 'trigger', tgname, pg_get_triggerdef(t.oid)
   from pg_trigger t join pg_class c on c.oid = t.tgrelid
  where c.relnamespace = $1::regnamespace and not tgisinternal
 """
+
+
+LARGE_RUN = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
@@ -121,6 +125,47 @@ async def test_an_older_program_refuses_a_newer_schema(
 
     with pytest.raises(SchemaNewer, match=r"9999.*Install"):
         await migrate(stack.postgres_dsn, names.schema)
+
+
+async def test_errors_of_runs_are_bounded_from_0021_on(
+    stack: Addresses, names: Names, connection: asyncpg.Connection
+) -> None:
+    """Rows of runs that were erased or trimmed go; of others those beyond 200 become one, and no
+    failure is lost.
+    """
+    await connection.execute(f"create schema {names.schema}; set search_path to {names.schema}")
+    for migration in migrations():
+        if migration.version < 21:
+            await connection.execute(migration.sql)
+    for run_id, columns in {
+        LARGE_RUN: "false, '{}', null",
+        "00000000-0000-4000-8000-000000000002": "true, null, null",
+        "00000000-0000-4000-8000-000000000003": "false, '{}', now()",
+    }.items():
+        await connection.execute(
+            f"""insert into graph_execution (
+                    id, user_id, graph_id, graph_version, status, dry_run, is_shared, created_at,
+                    updated_at, last_seq, source_partition, is_deleted, inputs, trimmed_at)
+                values ('{run_id}', 'ada', 'graph', 1, 'FAILED', false, false, now(), now(), 1, 0,
+                        {columns})"""
+        )
+        await connection.execute(
+            """insert into run_error
+               select date_trunc('hour', $2::timestamptz), 0, $1::uuid, 'block', n::text, 'input',
+                      n, gen_random_uuid(), $2::timestamptz + n * interval '1 second'
+                 from generate_series(1, 250) n""",
+            run_id,
+            datetime(2026, 3, 1, 12, tzinfo=UTC),
+        )
+    [last] = [one for one in migrations() if one.version == 21]
+
+    await connection.execute(last.sql)
+
+    rows = await connection.fetch("select * from run_error order by failures")
+    assert {str(row["graph_exec_id"]) for row in rows} == {LARGE_RUN}
+    assert [row["failures"] for row in rows] == [*range(1, 201), sum(range(201, 251))]
+    assert [rows[-1][name] for name in ("block_id", "fingerprint", "class")] == ["other"] * 3
+    assert rows[-1]["last_at"] == datetime(2026, 3, 1, 12, 4, 10, tzinfo=UTC)
 
 
 async def test_a_schema_may_be_called_anything(
