@@ -17,6 +17,7 @@ _BACKSLASH, _DELETE = b"\\\x7f"
 _ESCAPED_BACKSLASH = rb"\\"
 _REMOVED_ESCAPE = re.compile(rb"\\(?:[bf]|u00(?:[01][0-9a-fA-F](?<!0[9aAdD])|7[fF]))")
 _OTHER_ESCAPES = (rb"\b", rb"\f")
+_LATER_REMOVED = b"\x00\x00"  # as long as they are
 _DELETE_ESCAPES = (rb"\u007f", rb"\u007F")
 # Escapes below U+0020 that stay, by the character that Python's decoder makes of them.
 _KEPT_ESCAPES = {b"\t": rb"\u0009", b"\n": rb"\u000a", b"\r": rb"\u000d"}
@@ -90,12 +91,15 @@ def clean_json(json: bytes) -> bytes:
     json = json.replace(_ESCAPED_BACKSLASH, _BACKSLASH_STAND_IN)
     for stand_in, escape in _LOW_STAND_INS.items():
         json = json.replace(escape, stand_in)
-    removed = _OTHER_ESCAPES + _DELETE_ESCAPES * (_DELETE_ESCAPES[0][:-1] in json)
-    for escape in removed:
-        json = json.replace(escape, b"")
-    if any(stand_in in json for stand_in in _LOW_STAND_INS):
+    has_low = any(stand_in in json for stand_in in _LOW_STAND_INS)
+    for escape in _OTHER_ESCAPES:
+        json = json.replace(escape, _LATER_REMOVED if has_low else b"")
+    if _DELETE_ESCAPES[0][:-1] in json:
+        for escape in _DELETE_ESCAPES:
+            json = json.replace(escape, b"")
+    if has_low:
         json = _without_low_escapes(json)
-    return json.replace(_BACKSLASH_STAND_IN, _ESCAPED_BACKSLASH)
+    return _restored(json, _BACKSLASH_STAND_IN, _ESCAPED_BACKSLASH)
 
 
 def _without_low_escapes(json: bytes) -> bytes:
@@ -111,4 +115,9 @@ def _without_low_escapes(json: bytes) -> bytes:
     for char, escape in _KEPT_ESCAPES.items():
         json = json.replace(char, escape)
     json = json.translate(_SHOW_BLANKS, _REMOVED_BYTES)
-    return json.replace(_OTHER_STAND_IN, rb"\u")
+    return _restored(json, _OTHER_STAND_IN, rb"\u")
+
+
+def _restored(json: bytes, stand_in: bytes, text: bytes) -> bytes:
+    """Put `text` back, after a look for one byte, which takes a tenth of the time."""
+    return json.replace(stand_in, text) if stand_in[:1] in json else json

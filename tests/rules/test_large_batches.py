@@ -1,6 +1,7 @@
 """Record batches: ordinary ones as aiokafka reads them, large ones in bounded memory."""
 
 import asyncio
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka import codec as codecs
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
@@ -39,6 +40,14 @@ NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CODECS = (NONE, GZIP, SNAPPY, LZ4, ZSTD)
 PACKED = CODECS[1:]
 SMALL = 200  # bytes
+
+# Bytes of a batch before it is compressed, at most, by the documents of each client.
+DEFAULT_BATCHES = {
+    "Java, max.request.size": 1_048_576,
+    "librdkafka, batch.size": 1_000_000,
+    "franz-go, ProducerBatchMaxBytes": 1_000_012,
+    "sarama, Producer.MaxMessageBytes": 1_048_576,
+}
 
 Header = tuple[str, bytes | None]
 Sent = tuple[bytes | None, bytes | None, list[Header]]
@@ -249,6 +258,12 @@ def test_a_gigabyte_is_stepped_over_in_bounded_memory() -> None:
         "3 1003 None 0 None",
     ]
     assert int(grown) < 100  # MiB
+
+
+def test_default_batches_are_far_below_the_limit() -> None:
+    """No client makes a batch of a hundredth of what is unpacked, unless it is told to."""
+    own = inspect.signature(AIOKafkaProducer).parameters["max_request_size"].default
+    assert max(own, *DEFAULT_BATCHES.values()) * 100 < large_batches.MAX_BATCH_BYTES
 
 
 def test_records_up_to_the_limit_are_kept() -> None:
