@@ -66,6 +66,7 @@ _COMMANDS = {
     "simulate": _Command("Make the commands of simulated runs."),
     "listen": _Command("Print what happens, as it happens."),
     "list": _Command("List runs, newest first."),
+    "bulk": _Command("Terminate, resume or delete many runs, after their number."),
     "show": _Command("Show one run with its steps."),
     "diff": _Command("What changed in a run between two moments."),
     "explain": _Command("The story of a run, or of one command, in sentences."),

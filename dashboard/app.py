@@ -34,6 +34,7 @@ from execstream.dashboard.routes import (
     progress,
     quarantine,
     rejections,
+    run_actions,
     runs,
 )
 from execstream.dashboard.services import CommandSender, Services
@@ -74,6 +75,7 @@ def build_app(
         redirect_slashes=False,
     )
     for part in (
+        run_actions,  # its path looks like that of a run
         runs,
         overview,
         commands,

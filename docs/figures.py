@@ -99,6 +99,8 @@ SCHEMAS: dict[str, list[Figure]] = {
         Figure("steps ended failed cascaded", "the life of the run, to 1,000 steps", _ROWS)
     ],
     "StatusCounts": [Figure("counts total", "the filters that were asked for", _ROWS)],
+    "ActionCount": [Figure("runs", "the filters that were asked for", _ROWS)],
+    "LetterCount": [Figure("letters", "the filters that were asked for", _ROWS)],
     "ExecutionDiagnostics": [
         Figure("running queued in_review incomplete", "now", _ROWS),
         Figure("running_without_start live_with_end", "now", _ROWS),

@@ -18,6 +18,7 @@ import {
   valueView,
 } from "../lib/parts.js";
 import { link, replace } from "../lib/route.js";
+import { redriveAll } from "./bulk.js";
 import { showQuarantine } from "./quarantine.js";
 import { refusalsView } from "./refusals.js";
 
@@ -246,7 +247,7 @@ async function listDead(place, reason, signal) {
           ["Received", "Reason", "Place", "Key", ["Size", "figure"], "Record", "Redriven"],
           rows,
         ),
-        more,
+        h("div", { class: "actions" }, more, redriveAll(reason, signal, () => listDead(place, reason, signal))),
       );
     } catch (error) {
       return signal.aborted || fill(place, failure(error, "dead letters"));

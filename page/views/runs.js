@@ -21,6 +21,7 @@ import {
   hasFilters,
   scope,
 } from "./run_filters.js";
+import { actionsOnRuns } from "./bulk.js";
 
 const PAGE = 50;
 const COUNTING = 2_000; // milliseconds between two counts
@@ -36,6 +37,8 @@ export async function show(root, { parameters, signal }) {
     h("div", { class: "head" }, h("h1", {}, "Runs"), line, fresh),
     counters,
     filterForm(filters),
+    hasFilters(filters) &&
+      actionsOnRuns(() => ({ ...scope(filters), status: filters.status }), signal, () => load()),
     list,
   );
   count(counters, filters, null);

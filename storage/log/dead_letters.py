@@ -51,6 +51,13 @@ async def find_letters(db: asyncpg.Pool, wanted: Filter, limit: int) -> list[Fou
     return readable(await _find(db, _where(wanted), _ORDER, limit), _found)
 
 
+async def count_letters(db: asyncpg.Pool, wanted: Filter) -> int:
+    """The number of dead letters that `wanted` describes."""
+    where = _where(wanted)
+    total: int = await db.fetchval(f"select count(*) from dead_letter where {where}", *where.args)
+    return total
+
+
 Position = tuple[datetime, int, int]  # when it was received, its partition and offset
 
 

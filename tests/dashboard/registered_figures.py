@@ -19,6 +19,8 @@ from tests.dashboard.counted_rows import Told, Witness
 _LEFT_OUT = ("none:", "the life of", "the record", "the command", "the request", "from the request")
 # Of other tests: quarantine, silent runs, probabilities of stuck runs, and rates of the day before.
 ELSEWHERE = {
+    "ActionCount": {"runs"},
+    "LetterCount": {"letters"},
     "HeldItem": {"waiting", "bytes"},
     "Subject": {"usual_rate", "usual_cost", "excess"},
     "SilentGroup": {"runs", "users"},

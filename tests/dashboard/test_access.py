@@ -28,6 +28,7 @@ FOR_USERS = {
     "/v1/executions/counts",
     "/v1/executions/step_counts",
     "/v1/executions/reasons",
+    "/v1/executions/actions",
     *(f"/v1/executions/{{graph_exec_id}}{part}" for part in PATHS_OF_A_RUN),
     *("/v1/blocks", "/v1/graphs", "/v1/refusals", "/v1/stream"),
     *("/v1/command", "/v1/commands", "/v1/commands/{key}/{command_id}"),
@@ -36,14 +37,15 @@ FOR_OPERATORS = {
     *("/v1/alerts", "/v1/alerts/{alert_id}/acknowledge", "/v1/alerts/{alert_id}/silence"),
     *("/v1/block", "/v1/block/steps", "/v1/blocks/{block_id}", "/v1/blocks/{block_id}/steps"),
     *("/v1/blocks/errors", "/v1/blocks/live", "/v1/live/{table}"),
-    *("/v1/dead-letters", "/v1/dead-letters/{dead_letter_id}"),
+    *("/v1/dead-letters", "/v1/dead-letters/count", "/v1/dead-letters/redrive"),
+    "/v1/dead-letters/{dead_letter_id}",
     *("/v1/dead-letters/{dead_letter_id}/redrive", "/v1/diagnostics", "/v1/hazards"),
     *("/v1/graph", "/v1/graphs/figures", "/v1/now", "/v1/completeness", "/v1/progress"),
     *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
     *("/v1/topics", "/v1/workers", "/metrics"),
 }
 WITHOUT_PARAMETERS = sorted(path for path in FOR_OPERATORS if "{" not in path)
-NEED_A_QUESTION = {"/v1/block", "/v1/block/steps", "/v1/graph"}
+NEED_A_QUESTION = {"/v1/block", "/v1/block/steps", "/v1/graph", "/v1/dead-letters/redrive"}
 NOTHING_HERE = "There is nothing here."
 
 

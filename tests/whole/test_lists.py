@@ -71,6 +71,27 @@ async def test_a_list_of_runs_with_an_attribute(
     assert "KEY=VALUE" in told.err
 
 
+async def test_many_runs_are_deleted_after_their_number(
+    program: Program, place: Installation, worker: Worker
+) -> None:
+    """Nothing is sent without --yes, nor without a filter; each outcome is a line of JSON."""
+    assert worker.is_alive
+    runs = [Orders() for _ in range(2)]
+    await place.put([orders.create(attributes={"release": "r1"}) for orders in runs])
+    await place.drained()
+    asked = ("bulk", "delete", "--attribute", "release=r1")
+
+    assert "delete 2 runs: add --yes" in (await program(*asked)).out
+    told = await program(*asked, "--yes", "--json")
+
+    lines = map(json.loads, told.out.splitlines())
+    outcomes = {line["graph_exec_id"]: line["outcome"] for line in lines}
+    assert (told.code, outcomes) == (0, {orders.run_id: "applied" for orders in runs})
+    assert "delete 0 runs" in (await program(*asked)).out
+    refused = await program("bulk", "delete", "--yes")
+    assert (refused.code, "at least one filter" in refused.err) == (1, True)
+
+
 async def test_lists_that_are_cut_say_so(
     program: Program, place: Installation, worker: Worker
 ) -> None:
