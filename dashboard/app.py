@@ -31,6 +31,7 @@ from execstream.dashboard.routes import (
     health,
     live_stream,
     overview,
+    problem_types,
     progress,
     quarantine,
     rejections,
@@ -78,6 +79,7 @@ def build_app(
         run_actions,  # its path looks like that of a run
         runs,
         overview,
+        problem_types,
         commands,
         blocks,
         alerts,

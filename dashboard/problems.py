@@ -17,6 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from execstream.dashboard.error_codes import (
+    BY_STATUS,
+    NOT_YET_HAPPENED,
+    UNREADABLE_ROW,
+    ErrorCode,
+)
 from execstream.dashboard.feed.cursor import InvalidPosition
 from execstream.dashboard.middleware import route_of
 from execstream.storage.reads.read_errors import InvalidCursor, NotYetHappened, PastIsGone
@@ -38,9 +44,10 @@ _OF_THE_PAST: dict[type[Exception], HTTPStatus] = {
 
 
 class Problem(BaseModel):
-    """An error. Some carry further members, which the route describes."""
+    """An error; `type` is the address of its kind. Some carry further members, which the route
+    describes."""
 
-    type: str = "about:blank"
+    type: str
     title: str
     status: int
     detail: str | None = None
@@ -54,12 +61,14 @@ class ProblemError(Exception):
         status: int,
         detail: str,
         headers: dict[str, str] | None = None,
+        kind: ErrorCode | None = None,
         **members: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.kind = kind
         self.members = members
 
 
@@ -72,10 +81,14 @@ def problem(
     status: int,
     detail: str | None,
     headers: dict[str, str] | None = None,
+    kind: ErrorCode | None = None,
     **members: object,
 ) -> Response:
-    """The response with a problem."""
-    problem_body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    """The response with a problem, of the kind of its status unless there is another `kind`."""
+    kind = kind or BY_STATUS.get(status)
+    type_ = kind.type if kind else "about:blank"  # by RFC 9457: no more than the status
+    title = HTTPStatus(status).phrase
+    problem_body = Problem(type=type_, title=title, status=status, detail=detail)
     body = exact_json.encode(problem_body.model_dump(exclude_none=True) | members)
     return Response(body, status, headers, MEDIA_TYPE)
 
@@ -106,7 +119,7 @@ def register_handlers(app: FastAPI) -> None:
 
 
 async def _problem(_: Request, error: Any) -> Response:
-    return problem(error.status, error.detail, error.headers, **error.members)
+    return problem(error.status, error.detail, error.headers, error.kind, **error.members)
 
 
 async def _http(_: Request, error: Any) -> Response:
@@ -131,7 +144,8 @@ async def _bad_request(_: Request, error: Exception) -> Response:
 
 def _telling(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def tell(_: Request, error: Exception) -> Response:
-        return problem(status, str(error))
+        kind = NOT_YET_HAPPENED if isinstance(error, NotYetHappened) else None
+        return problem(status, str(error), kind=kind)
 
     return tell
 
@@ -157,7 +171,7 @@ async def _unavailable(_: Request, error: Exception) -> Response:
 
 async def _unreadable(_: Request, error: Any) -> Response:
     note(error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), kind=UNREADABLE_ROW)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

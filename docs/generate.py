@@ -20,6 +20,7 @@ from bench import report
 from docs import fault_table
 from docs.asyncapi import asyncapi
 from docs.figures import figures_table
+from docs.reference_tables import cli_reference, http_reference, problem_types, python_reference
 from docs.sql_comments import relations
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.cli.common import indented_json
@@ -198,6 +199,10 @@ PAGES = (
     "metrics.md",
     "performance.md",
     "producing.md",
+    "reference/cli.md",
+    "reference/errors.md",
+    "reference/http.md",
+    "reference/python.md",
     "settings.md",
     "sql.md",
     "state_machine.md",
@@ -213,6 +218,10 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "moves": moves_table,
     "moves_as_sentences": moves_as_sentences,
     "consequences": consequences,
+    "cli": cli_reference,
+    "http": http_reference,
+    "python": python_reference,
+    "problem_types": problem_types,
     "sql_views": partial(relations, "view"),
     "sql_tables": partial(relations, "table"),
     "bench_comparison": report.comparison_table,

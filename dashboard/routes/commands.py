@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer
 from execstream.dashboard.bodies import read_body, require_json
+from execstream.dashboard.error_codes import DEAD_LETTER, UNCONFIRMED
 from execstream.dashboard.openapi import COMMAND_BODY
 from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
@@ -141,6 +142,7 @@ def _not_taken(command: Command, error: Exception) -> ProblemError:
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Kafka did not confirm the command: send it again with this id, and it counts once.",
         RETRY_AFTER,
+        UNCONFIRMED,
         command_id=command.id,
     )
 
@@ -159,6 +161,7 @@ def _dead(dead: Dead) -> ProblemError:
     return ProblemError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE if is_large else HTTPStatus.UNPROCESSABLE_ENTITY,
         f"This would become a dead letter, {dead.reason}: {described(dead)}. Nothing was sent.",
+        kind=DEAD_LETTER,
         reason=dead.reason,
         found=dead.detail,
     )

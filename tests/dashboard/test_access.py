@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 ADA, BOB = "ada-access", "bob-access"
 PATHS_OF_A_RUN = ("", "/nodes", "/children", "/journal")
 # Who is answered by each route. Each has a row, or a test fails.
-FOR_ALL = {"/livez", "/readyz", "/v1/shared/{token}"}
+FOR_ALL = {"/livez", "/readyz", "/problems/{code}", "/v1/shared/{token}"}
 FOR_USERS = {
     "/v1/me",
     "/v1/executions",

@@ -91,3 +91,14 @@ async def test_each_type_of_command_is_described(http: httpx.AsyncClient) -> Non
         assert {"type", "user_id"} <= {*command["required"]}
         assert not {"id", "at"} & {*command["required"]}
         assert {"id", "at"} <= command["properties"].keys()
+
+
+async def test_types_of_problems_answer(http: httpx.AsyncClient) -> None:
+    """The `type` of a problem is a path of the server, with its meaning and the way out."""
+    for path in ("/v1/executions/nothing", "/v1/executions?cursor=none", "/v1/executions?limit=0"):
+        problem = (await http.get(path)).json()
+        told = (await http.get(problem["type"])).json()
+        assert (problem["type"], problem["status"]) == (f"/problems/{told['code']}", told["status"])
+        assert told["meaning"]
+        assert told["remedy"]
+    assert (await http.get("/problems/none")).json()["type"] == "/problems/not_found"

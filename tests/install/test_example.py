@@ -1,4 +1,4 @@
-"""The example of README.md for producers, and reads after it, in an environment without extras."""
+"""The example of docs/producing.md, and reads after it, in an environment without extras."""
 
 import asyncio
 import json
@@ -15,15 +15,15 @@ from tests.worker import Installation, Worker
 pytestmark = [pytest.mark.install, pytest.mark.timeout(900)]
 
 _EXAMPLE = re.compile(
-    r"^### Producing from Python\n+```python\n(?P<code>.*?)^```$.*?^```text\n(?P<printed>.*?)^```$",
+    r"^## From Python\n+```python\n(?P<code>.*?)^```$.*?^```text\n(?P<printed>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
 
 @pytest.fixture
 def example() -> re.Match[str]:
-    """The example's code, and its output according to README.md."""
-    found = _EXAMPLE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    """The example's code, and its output according to the page."""
+    found = _EXAMPLE.search((ROOT / "docs/producing.md").read_text(encoding="utf-8"))
     assert found
     return found
 

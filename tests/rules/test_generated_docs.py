@@ -5,6 +5,8 @@ import pytest
 from docs.generate import DOCS, FILES, PAGES, PARTS, rendered, settings_table, state_diagram
 from execstream.cli.common import indented_json
 from execstream.config.settings import Settings, variable
+from execstream.dashboard.error_codes import ERROR_CODES
+from execstream.streams.outcomes import DeadReason, QuarantineReason, Refusal
 from execstream.streams.statuses import ALLOWED_FROM
 
 
@@ -38,3 +40,14 @@ def test_the_diagram_has_an_arrow_for_every_move() -> None:
     arrows = [line.split(":")[0].split() for line in state_diagram() if "-->" in line]
     moves = {(was, to) for was, _, to in arrows if "[*]" not in (was, to)}
     assert moves == {(was, to) for to, sources in ALLOWED_FROM.items() for was in sources}
+
+
+CODES = {code.value for kind in (Refusal, DeadReason, QuarantineReason) for code in kind}
+
+
+def test_every_code_has_a_heading() -> None:
+    """Reasons and types of problems can be linked to, and no heading is about another."""
+    page = rendered("reference/errors.md")
+    headings = [line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")]
+    codes = [one for one in headings if not one.startswith("exit code ")]
+    assert sorted(codes) == sorted([*CODES, *ERROR_CODES])
