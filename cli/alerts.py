@@ -1,13 +1,12 @@
 """`execstream alerts`: blocks that fail, runs that are stuck, and their acknowledgement."""
 
-import getpass
 from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from execstream.cli.common import Json, Limit, opened, print_json, print_more, start, table
+from execstream.cli.common import Json, Limit, actor, opened, print_json, print_more, start, table
 from execstream.cli.terminal import Table, Text, out
 from execstream.cli.words import moment
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
@@ -74,11 +73,11 @@ async def acknowledge_(alert_id: Id, /, *, by: str | None = None, json: Json = F
     Parameters
     ----------
     by
-        The user; your name on this machine when not given.
+        The user; EXECSTREAM_ACTOR, or your name on this machine, when not given.
     """
     settings = start()
     async with opened(settings) as db:
-        _print(alert_id, await acknowledge(db, alert_id, by or getpass.getuser()), json=json)
+        _print(alert_id, await acknowledge(db, alert_id, by or actor(settings)), json=json)
 
 
 @alerts.command(name="silence")

@@ -1,6 +1,7 @@
 """Helpers that commands share: settings, tables, options, and JSON on stdout."""
 
 import asyncio
+import getpass
 import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +17,8 @@ from cyclopts.validators import Number
 from execstream.cli.endings import end_without_reader
 from execstream.cli.terminal import Table, Text, err
 from execstream.config.logs import configure_logging
-from execstream.config.settings import Settings, load_settings, unknown_variables
+from execstream.config.settings import Settings, load_settings
+from execstream.config.unknown_variables import unknown_variables
 from execstream.kafka import header_decoding
 from execstream.kafka.security import configure_security
 from execstream.storage.connections import AWAY, WRITE, connect, connection
@@ -119,10 +121,21 @@ def print_more() -> None:
     err.print("There are more: raise --limit.")
 
 
+def span(text: str) -> timedelta | None:
+    """A span of time like 90s, 5m, 1h or 7d; None for another text."""
+    match = _SPAN.fullmatch(text)
+    return match and timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def actor(settings: Settings) -> str:
+    """The name of the operator."""
+    return settings.actor or getpass.getuser()
+
+
 def since(text: str, now: datetime) -> datetime:
     """A time, or a span before `now` like 90s, 5m, 1h or 7d. Raises NoSince."""
-    if match := _SPAN.fullmatch(text):
-        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if (passed := span(text)) is not None:
+        return now - passed
     try:
         return parse_instant(text)
     except NoMoment:

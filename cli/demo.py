@@ -19,7 +19,6 @@ from execstream.cli.graphs import Graphs, read_graphs
 from execstream.cli.progress_bar import counted
 from execstream.cli.stack import (
     LOGS,
-    check_http,
     http_url,
     page_here,
     prepare,
@@ -130,8 +129,6 @@ async def _pipeline(chaos_seed: int | None) -> AsyncIterator[_Pipeline]:
     if chaos_seed is not None and (others or names_servers(read_settings())):
         raise NotOwned
     page = page_here() if SERVER in others else None
-    if page is None:
-        check_http(read_settings())
     async with AsyncExitStack() as running:
         settings, stack = with_free_ports(read_settings()), None
         if names_servers(settings) or others:

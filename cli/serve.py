@@ -17,8 +17,8 @@ async def serve(*, host: str | None = None, port: Port | None = None, json: Json
     Parameters
     ----------
     host
-        Where to listen; instead of EXECSTREAM_HTTP_HOST. Other machines can come in only when
-        EXECSTREAM_HTTP_TOKEN is set.
+        Where to listen; instead of EXECSTREAM_HTTP_HOST. Beyond this machine each request
+        needs a token: EXECSTREAM_HTTP_TOKEN, or one of `execstream tokens create`.
     port
         Where to listen, 0 for a free port; instead of EXECSTREAM_HTTP_PORT.
     """

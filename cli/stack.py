@@ -16,7 +16,7 @@ import structlog
 from execstream.cli.supervisor import ROLES, Supervisor, child_of, process_name
 from execstream.cli.terminal import err
 from execstream.config.settings import AUTO, LOCAL_STATE, Settings
-from execstream.dashboard.server import require_token, url_of
+from execstream.dashboard.server import url_of
 from execstream.kafka.admin import apply_topics
 from execstream.storage.schema.migrate import migrate
 from execstream.streams.errors import Fatal
@@ -152,11 +152,6 @@ def _take(port: int) -> bool:
         return False
     _marks.append(mark)
     return True
-
-
-def check_http(settings: Settings) -> None:
-    """Raises TokenMissing where the HTTP server would not start without one."""
-    require_token(settings.http_host, settings)
 
 
 def http_url(settings: Settings) -> str:

@@ -8,7 +8,6 @@ from cyclopts import Parameter
 from execstream.cli.common import Json, Port, print_json, report_unknown_variables
 from execstream.cli.stack import (
     LOGS,
-    check_http,
     http_url,
     prepare,
     servers,
@@ -48,8 +47,6 @@ async def up(
     settings = with_free_ports(read_settings(), http_port)
     configure_logging(settings)
     report_unknown_variables()
-    if serve_too:
-        check_http(settings)
     async with AsyncExitStack() as running:
         local, stack = await running.enter_async_context(servers(settings))
         await prepare(local)

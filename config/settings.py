@@ -4,7 +4,6 @@ Every field is the variable `EXECSTREAM_<FIELD>`. When none of the three servers
 local stack is used that `execstream up` describes in `.execstream/stack.json`.
 """
 
-import difflib
 import ipaddress
 import json
 import os
@@ -45,6 +44,7 @@ _FORMS = {
     "alert_webhook_url": "like https://host/path",
     "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
     "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
+    "actor": "1 to 128 of A-Z a-z 0-9 _ . : @ | -",
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
 
@@ -58,16 +58,13 @@ _OPEN = frozenset(
         *("apply_port", "tally_port", "bridge_port", "apply_processes"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
         *("alert_caller_failures", "class_rules_file"),
-        *("log_level", "log_format"),
+        *("log_level", "log_format", "actor"),
     )
 )
 _ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls"))
 _UNREADABLE = "unreadable_address"
-# Variables with the prefix that are not settings, and the prefixes of those of tests.
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
-_OTHERS = frozenset((SUPERVISOR, PROBE_SOCKET, f"{PREFIX}IMAGE"))
-_OF_TESTS = f"{PREFIX}TEST_"
 
 AUTO: Literal["auto"] = "auto"
 
@@ -195,6 +192,11 @@ class Settings(BaseSettings):
     )
     class_rules_file: str | None = Field(
         None, description="TOML file of rules that tell the class of an error, before the built-in"
+    )
+    actor: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.:@|-]{1,128}$",
+        description="name of the operator at this terminal; the system's user when not set",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="minimum log level"
@@ -356,28 +358,6 @@ def _shown(field: str, value: object) -> object:
     if field == "kafka_bootstrap" and re.fullmatch(_BOOTSTRAP, str(value)):
         return value
     return shown_address(str(value)) if field in _ADDRESSES else HIDDEN
-
-
-def unknown_variables() -> list[str]:
-    """Return a sentence for each variable with our prefix that is not a setting.
-
-    A child of `up` returns none, since its parent has the same variables.
-    """
-    if SUPERVISOR in os.environ:
-        return []
-    known = {variable(field) for field in Settings.model_fields} | _OTHERS
-    return [
-        f"{name} is no setting{_suggestion(name, known - _OTHERS)}."
-        for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name not in known and not name.startswith(_OF_TESTS)
-    ]
-
-
-def _suggestion(name: str, known: set[str]) -> str:
-    """The name that is nearest; the prefix, which all of them share, does not count."""
-    words = sorted(one.removeprefix(PREFIX) for one in known)
-    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), words, n=1)
-    return f"; the nearest one is {PREFIX}{nearest[0]}" if nearest else ""
 
 
 def settings_at(enough: Iterable[str], **addresses: str | None) -> Settings:

@@ -15,7 +15,9 @@ from starlette.staticfiles import StaticFiles
 from execstream import __version__
 from execstream.config.identity import Identity
 from execstream.config.settings import Settings
+from execstream.dashboard.access import check_access
 from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.known_tokens import KnownTokens
 from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequests
 from execstream.dashboard.openapi import PROBLEMS, describe
 from execstream.dashboard.problems import register_handlers
@@ -37,6 +39,7 @@ from execstream.dashboard.routes import (
     rejections,
     run_actions,
     runs,
+    tokens,
 )
 from execstream.dashboard.services import CommandSender, Services
 from execstream.kafka.cluster import Brokers
@@ -44,6 +47,12 @@ from execstream.kafka.security import client_options
 from execstream.storage.connections import READ, connect, open_pool
 
 PAGE = (Path(__file__).parents[1] / "page").resolve()
+
+PARTS = (
+    run_actions,  # its path looks like that of a run
+    *(runs, overview, problem_types, commands, blocks, alerts, rejections, quarantine),
+    *(health, progress, live_stream, tokens),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -53,15 +62,14 @@ def build_app(
 ) -> FastAPI:
     """The application; `failed` is called when it cannot continue and should be restarted."""
 
-    def ended(reading: asyncio.Task[None]) -> None:
-        if not reading.cancelled():
-            log.error("feed.ended", exc_info=reading.exception())
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("task.ended", task=task.get_name(), exc_info=task.exception())
             failed()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _opened(settings, sender) as services:
-            services.feed.reading.add_done_callback(ended)
+        async with _opened(settings, sender, ended) as services:
             app.state.services = services
             yield
 
@@ -75,32 +83,23 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (
-        run_actions,  # its path looks like that of a run
-        runs,
-        overview,
-        problem_types,
-        commands,
-        blocks,
-        alerts,
-        rejections,
-        quarantine,
-        health,
-        progress,
-        live_stream,
-    ):
+    routes = [route for part in PARTS for route in part.router.routes]
+    check_access(routes)
+    for part in PARTS:
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(BoundedBodies)
     app.add_middleware(EveryAnswer)
     app.add_middleware(HeadRequests)
     register_handlers(app)
-    describe(app)
+    describe(app, routes)
     return app
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Services]:
+async def _opened(
+    settings: Settings, sender: CommandSender, ended: Callable[[asyncio.Task[None]], None]
+) -> AsyncIterator[Services]:
     db = await connect(settings.postgres, settings.schema_)
     texts = await open_pool(settings.postgres, settings.schema_, READ, size=MAX_LARGE)
     redis: Redis = Redis.from_url(settings.redis)
@@ -108,15 +107,23 @@ async def _opened(settings: Settings, sender: CommandSender) -> AsyncIterator[Se
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     quotas = Quotas(settings.http_rate, settings.http_large)
     identity = Identity(settings, "server")
+    known = KnownTokens(db, settings)
+    await known.reload()
+    if known.refuse_all:
+        log.warning("http.closed", remedy="execstream tokens create")
     learning = asyncio.create_task(identity.learn())
+    reloading = asyncio.create_task(known.keep_current(), name="tokens")
+    for task in (feed.reading, reloading):
+        task.add_done_callback(ended)
     try:
         yield Services(
-            *(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, identity),
-            *(UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
+            *(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, known),
+            *(identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
         )
     finally:
-        learning.cancel()
-        await asyncio.wait({learning})
+        for task in (learning, reloading):
+            task.cancel()
+        await asyncio.wait({learning, reloading})
         await brokers.close()
         await feed.close()
         await redis.aclose()

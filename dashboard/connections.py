@@ -118,7 +118,11 @@ class BoundedConnection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body stalled while others waited.")
         else:
-            self.transport.abort()
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
 
     def _move(self) -> None:
         self._moved_at = self.loop.time()

@@ -65,8 +65,8 @@ BY_STATUS: dict[int, ErrorCode] = {
         ErrorCode(
             "forbidden",
             HTTPStatus.FORBIDDEN,
-            "The token is known and has no right to this.",
-            "Ask whoever issues tokens for one with the right that `detail` names.",
+            "The token is known and lacks the scope of this route.",
+            "Send a token with the scope that `detail` names.",
         ),
         ErrorCode(
             "not_found",

@@ -1,10 +1,14 @@
 """Additions to openapi.json beyond the routes' own types."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
+from execstream.dashboard.access import access_of
 from execstream.dashboard.problems import MEDIA_TYPE, Problem
 from execstream.streams import json_schemas
 from execstream.streams.json_schemas import Described
@@ -79,8 +83,10 @@ COMMAND_BODY: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Have `app` describe commands, events and problems in its openapi.json."""
+def describe(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Have `app` describe commands, events, problems, and the scopes of its `routes` in its
+    openapi.json.
+    """
 
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -98,7 +104,16 @@ def describe(app: FastAPI) -> None:
             }
             for name, schema in own.items():
                 schemas.setdefault(name, schema)
+            _add_scopes(routes, described)
             app.openapi_schema = described
         return app.openapi_schema
 
     app.openapi = whole  # type: ignore[method-assign] # FastAPI's way of extending it
+
+
+def _add_scopes(routes: Sequence[BaseRoute], described: dict[str, Any]) -> None:
+    """Name the scope of each route as `x-scope`."""
+    for route in routes:
+        if isinstance(route, APIRoute) and (access := access_of(route)) and access.scope:
+            for method in route.methods or ():
+                described["paths"][route.path_format][method.lower()]["x-scope"] = access.scope

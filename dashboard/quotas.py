@@ -20,6 +20,7 @@ from math import ceil
 from typing import Protocol
 
 from execstream.dashboard.problems import ProblemError
+from execstream.storage.access.http_tokens import HttpToken
 
 MAX_LARGE = 8  # of all tokens at once; each may hold a value of the largest size in memory
 LARGE_WITHIN = 5.0  # seconds to wait for one of them to end
@@ -35,7 +36,10 @@ class Client(Protocol):
         """The loop's time since when the server waits for the client; None: it does not."""
 
     def give_way(self) -> None:
-        """End the request."""
+        """End the request, since others wait for its place."""
+
+    def cut(self) -> None:
+        """End the connection at once."""
 
 
 class Places:
@@ -171,9 +175,9 @@ class Quotas:
         self._rate = rate
         self._per_token = large
         self._all_large = Places(MAX_LARGE)
-        self._quotas: dict[str | None, Quota] = {}
+        self._quotas: dict[HttpToken | None, Quota] = {}
 
-    def of(self, token: str | None) -> Quota:
+    def of(self, token: HttpToken | None) -> Quota:
         """The quota of a token that the server knows."""
         if token not in self._quotas:
             self._quotas[token] = Quota(self._rate, self._per_token, self._all_large)

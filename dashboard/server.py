@@ -8,7 +8,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from execstream.config.settings import Settings, is_loopback
+from execstream.config.settings import Settings
 from execstream.dashboard.app import build_app
 from execstream.dashboard.connections import BoundedConnection
 from execstream.dashboard.services import CommandSender
@@ -32,22 +32,6 @@ class PortTaken(Fatal):
         )
 
 
-class TokenMissing(Fatal):
-    """Without a token, the server would be open to everyone."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"At {host} others than this machine could come in: set EXECSTREAM_HTTP_TOKEN, or "
-            "listen at 127.0.0.1."
-        )
-
-
-def require_token(host: str, settings: Settings) -> None:
-    """Raises TokenMissing where more than this machine could come in without one."""
-    if settings.http_token is None and not is_loopback(host):
-        raise TokenMissing(host)
-
-
 def url_of(host: str, port: int) -> str:
     """The URL at which this machine reaches a server on that host and port."""
     reached = _LOOPBACK_OF.get(host, host)
@@ -58,12 +42,11 @@ class Server:
     """One server. `url` is where it answers."""
 
     def __init__(self, settings: Settings, sender: CommandSender, host: str, port: int) -> None:
-        """Takes the port (0: a free one). Raises PortTaken, TokenMissing."""
-        require_token(host, settings)
+        """Takes the port (0: a free one). Raises PortTaken."""
         self._socket = _listen(host, port)
         self.url = url_of(host, self._socket.getsockname()[1])
         self._has_failed = False
-        self._app = build_app(settings, sender, self._fail)
+        self._app = build_app(settings.model_copy(update={"http_host": host}), sender, self._fail)
         self._server = _Uvicorn(self._app)
 
     async def run(self) -> bool:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from execstream.config.identity import Identity
 from execstream.config.settings import Settings
 from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.known_tokens import KnownTokens
 from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
@@ -73,6 +74,7 @@ class Services:
     live_blocks: LiveBlocks
     brokers: Brokers
     quotas: Quotas
+    tokens: KnownTokens
     identity: Identity
     unusual: UnusualSubjects
     errors: ErrorFamilies

@@ -44,6 +44,7 @@ READS: dict[str, list[str]] = {
     "verify": ["verify {run} --json", "verify --all --json"],
     "offsets": ["offsets show --json"],
     "retention": ["retention plan --json"],
+    "tokens": ["tokens list --json"],
     "forget": ["forget --user {user} --dry-run --json"],
     "doctor": ["doctor --json"],
     "watch": ["watch --once --json"],

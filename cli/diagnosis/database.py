@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
-from execstream.config.settings import Settings, variable
+from execstream.config.settings import Settings, is_loopback, variable
+from execstream.storage.access.http_tokens import has_tokens, load_valid
 from execstream.storage.connections import (
     READ_ONLY,
     WRITE,
@@ -84,7 +85,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async for finding in _server(connection):
             yield finding
-        async for finding in _schema(connection, settings.schema_):
+        async for finding in _schema(connection, settings):
             yield finding
     finally:
         await connection.close()
@@ -112,7 +113,8 @@ async def _server(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
     yield _postgres.clock(server["clock"], before, after)
 
 
-async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[Finding]:
+async def _schema(connection: asyncpg.Connection, settings: Settings) -> AsyncIterator[Finding]:
+    schema = settings.schema_
     rights = await connection.fetch(_RIGHTS, schema)
     if not any(row["name"] == "migration" for row in rights):
         yield _postgres.failed(
@@ -145,6 +147,8 @@ async def _schema(connection: asyncpg.Connection, schema: str) -> AsyncIterator[
         yield await _unreadable_runs(connection)
     if may_see.get("journal"):
         yield await _far_dates(connection)
+    if may_see.get("token"):
+        yield await _tokens(connection, settings)
 
 
 _HELD = """
@@ -178,6 +182,19 @@ async def _foreign_runs(connection: asyncpg.Connection) -> Finding:
     if found is None:
         return _postgres.ok("partitioner", "the newest runs are where their keys belong")
     return _postgres.warning("partitioner", found, PARTITIONER)
+
+
+async def _tokens(connection: asyncpg.Connection, settings: Settings) -> Finding:
+    """Check that a server which asks for tokens knows one."""
+    valid = len(await load_valid(connection))
+    is_local = is_loopback(settings.http_host) and not await has_tokens(connection)
+    if valid or settings.http_token or is_local:
+        return _postgres.ok("tokens", f"{valid} of the table are valid")
+    return _postgres.warning(
+        "tokens",
+        "the HTTP server refuses each request, since it asks for a token and none is valid",
+        "Make one with `execstream tokens create`.",
+    )
 
 
 # Runs dated back are imported history; runs dated ahead have a wrong clock.

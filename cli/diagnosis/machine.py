@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 
 from execstream.cli.diagnosis.finding import Examined, Finding
-from execstream.config.settings import Settings, is_loopback, variable
+from execstream.config.settings import Settings
 
 ROOM = 1024**3  # bytes
 
@@ -16,12 +16,6 @@ _settings = Examined("settings")
 def examine_settings(settings: Settings) -> Iterator[Finding]:
     """Check combinations of values; single wrong values do not get this far."""
     yield _settings.ok("values", "all can be understood")
-    if not is_loopback(settings.http_host) and settings.http_token is None:
-        yield _settings.warning(
-            "http",
-            f"at {settings.http_host} the server would let in everybody, and does not start",
-            f"Set {variable('http_token')}, or {variable('http_host')} to 127.0.0.1.",
-        )
     ports = [settings.http_port, settings.apply_port, settings.tally_port, settings.bridge_port]
     taken = [port for port in ports if port]
     if len(set(taken)) < len(taken):

@@ -45,7 +45,7 @@ class Feed:
         self._snapshot = partial(Snapshot, texts, settings.topic_prefix)
         self._alerts = AlertReader(db, self._reader)
         self._listener.start()
-        self.reading = asyncio.create_task(self._read())
+        self.reading = asyncio.create_task(self._read(), name="feed")
 
     @classmethod
     async def open(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, covers
+from execstream.dashboard.foreign_runs import hides_owner, shown_event
 from execstream.storage.connections import FEED, open_pool
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import (
@@ -48,6 +49,12 @@ class FeedEvent:
     event: Event
     json: bytes
     cursor: str
+
+    def json_for(self, scope: Scope) -> bytes:
+        """The JSON that streams of `scope` get, which is mostly `json` itself."""
+        if scope.user_id is not None and hides_owner(self.event):
+            return encode_event(shown_event(self.event))
+        return self.json
 
 
 @dataclass(slots=True)

@@ -153,7 +153,9 @@ class Reader:
             if concerned:
                 made = frame("event", stored.cursor, stored.json)
                 for scope in concerned:
-                    frames[scope].append(made)
+                    json = stored.json_for(scope)
+                    is_whole = json is stored.json  # which all of them share
+                    frames[scope].append(made if is_whole else frame("event", stored.cursor, json))
         metrics.EVENTS.inc(len(page.events))
         self.position = page.position
         for scope, parts in frames.items():

@@ -111,7 +111,10 @@ class Stream:
                 shown = [sent for sent in page.events if shows(self._scope, sent.event)]
                 page.events.clear()  # no second copy while the reader takes its time
                 if shown:
-                    told = b"".join(frames.frame("event", sent.cursor, sent.json) for sent in shown)
+                    told = b"".join(
+                        frames.frame("event", sent.cursor, sent.json_for(self._scope))
+                        for sent in shown
+                    )
                     shown.clear()
                     yield told
                 else:

@@ -8,11 +8,13 @@ import asyncpg
 import msgspec
 from pydantic import BaseModel
 
+from execstream.dashboard.foreign_runs import shown_refusal
 from execstream.storage.log.dead_letters import Filter, get_letter, newest_letters
 from execstream.storage.querying import Where
 from execstream.storage.reads.read_errors import InvalidCursor
 from execstream.storage.schema.tables import REFUSALS
 from execstream.storage.unreadable_rows import readable, reading_row
+from execstream.streams.outcomes import Refusal
 from execstream.streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024
@@ -34,6 +36,12 @@ class RefusalItem(BaseModel):
     source: tuple[int, int]
 
 
+# The reason as `shown_refusal` has it.
+_SHOWN_REASON = f"""case when reason <> '{Refusal.WRONG_OWNER}' then reason
+    when command_type = 'graph.create' then '{Refusal.ALREADY_EXISTS}'
+    else '{Refusal.UNKNOWN_GRAPH_EXECUTION}' end"""
+
+
 async def list_refusals(
     db: asyncpg.Pool,
     user_id: str | None,
@@ -41,12 +49,14 @@ async def list_refusals(
     reason: str | None,
     cursor: str | None,
     limit: int,
+    *,
+    is_own: bool = False,
 ) -> tuple[list[RefusalItem], str | None]:
-    """A page of refusals, and the cursor of the next one."""
+    """A page of refusals, and the cursor of the next one; `is_own`: as the user may see them."""
     where = Where()
     where.add("user_id = {}", user_id)
     where.add_id("graph_exec_id = {}", graph_exec_id)
-    where.add("reason = {}", reason)
+    where.add(f"{_SHOWN_REASON if is_own else 'reason'} = {{}}", reason)
     if cursor is not None:
         time, partition, offset = _place(cursor)
         place = f"({where.arg(time)}, {where.arg(partition)}, {{}})"
@@ -61,7 +71,8 @@ async def list_refusals(
     )
     last = rows[limit - 1] if len(rows) > limit else None
     next_cursor = last and _cursor(last["at"], last["source_partition"], last["source_offset"])
-    return readable(rows[:limit], _refusal), next_cursor
+    items = readable(rows[:limit], _refusal)
+    return [_shown(item) for item in items] if is_own else items, next_cursor
 
 
 def _refusal(row: asyncpg.Record) -> RefusalItem:
@@ -76,6 +87,11 @@ def _refusal(row: asyncpg.Record) -> RefusalItem:
             at=row["at"],
             source=(row["source_partition"], row["source_offset"]),
         )
+
+
+def _shown(item: RefusalItem) -> RefusalItem:
+    reason, detail = shown_refusal(item.reason, item.detail, item.command_type, item.graph_exec_id)
+    return item.model_copy(update={"reason": reason, "detail": detail})
 
 
 class DeadLetterItem(BaseModel):

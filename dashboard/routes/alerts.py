@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from execstream.dashboard.access import Operator
+from execstream.dashboard.access import Operate, ReadAll
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
@@ -30,12 +30,12 @@ class Silence(BaseModel):
     minutes: int = Field(ge=1, le=MOST_MINUTES)
 
 
-router = APIRouter(prefix="/v1/alerts", tags=["alerts"], dependencies=[Operator])
+router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 
-_POST: dict[str, Any] = {"response_model": Alert, "dependencies": [JsonBody]}
+_POST: dict[str, Any] = {"response_model": Alert, "dependencies": [Operate, JsonBody]}
 
 
-@router.get("", response_model=Listing[Alert])
+@router.get("", response_model=Listing[Alert], dependencies=[ReadAll])
 async def get_alerts(
     served: Served,
     open: bool | None = None,  # noqa: A002 - the parameter's name

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from execstream.config.identity import Installation
-from execstream.dashboard.access import CurrentViewer, Operator
+from execstream.dashboard.access import CurrentViewer, Read, ReadAll
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.block_steps import BlockStep, list_block_steps
 from execstream.dashboard.reads.catalogue import Block, Graph, list_blocks, list_graphs
@@ -46,13 +46,13 @@ class BlockErrors(BaseModel):
     error_rate: float
 
 
-@router.get("/blocks", response_model=Listing[Block])
-async def get_blocks(served: Served, _: CurrentViewer) -> Response:
+@router.get("/blocks", response_model=Listing[Block], dependencies=[Read])
+async def get_blocks(served: Served) -> Response:
     """Names and kinds of all blocks."""
     return listing(await list_blocks(served.db))
 
 
-@router.get("/graphs", response_model=Listing[Graph])
+@router.get("/graphs", response_model=Listing[Graph], dependencies=[Read])
 async def get_graphs(served: Served, viewer: CurrentViewer) -> Response:
     """Names of the graphs; a token bound to a user sees those that its runs are of."""
     return listing(await list_graphs(served.db, viewer.user_id))
@@ -64,13 +64,13 @@ class OneGraph(GraphFigures):
     nodes: list[NodeFigures]
 
 
-@router.get("/graphs/figures", response_model=Listing[GraphFigures], dependencies=[Operator])
+@router.get("/graphs/figures", response_model=Listing[GraphFigures], dependencies=[ReadAll])
 async def get_graph_figures(served: Served) -> Response:
     """Graphs of which a run ended within 24 hours, by version."""
     return listing(await served.graphs.all())
 
 
-@router.get("/graph", response_model=OneGraph, dependencies=[Operator])
+@router.get("/graph", response_model=OneGraph, dependencies=[ReadAll])
 async def get_graph(served: Served, graph_id: str) -> Response:
     """One of these with its nodes, of the last 7 days."""
     nodes = await served.graphs.nodes(graph_id)
@@ -96,7 +96,7 @@ class LiveTable(BaseModel):
     role: str
 
 
-@router.get("/live/{table}", response_model=LiveTable, dependencies=[Operator])
+@router.get("/live/{table}", response_model=LiveTable, dependencies=[ReadAll])
 async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> Response:
     """The live tables of all workers of the tally, added up."""
     urls = tally_urls(served.settings)
@@ -105,7 +105,7 @@ async def get_live_table(served: Served, table: Literal["blocks", "nodes"]) -> R
     return Json(LiveTable(**sums._asdict(), as_of=now(), **served.identity.members))
 
 
-@router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[Operator])
+@router.get("/blocks/errors", response_model=Listing[BlockErrors], dependencies=[ReadAll])
 async def get_block_errors(
     served: Served,
     start: Annotated[Time | None, Query(description="A day before `end`.")] = None,
@@ -144,7 +144,7 @@ def _day_before(end: datetime) -> datetime:
         ) from error
 
 
-@router.get("/blocks/live", response_model=Listing[LiveBlock], dependencies=[Operator])
+@router.get("/blocks/live", response_model=Listing[LiveBlock], dependencies=[ReadAll])
 async def get_live_blocks(served: Served) -> Response:
     """Current figures of blocks of which a step has ended within two days."""
     return listing(await served.live_blocks.all())
@@ -152,8 +152,8 @@ async def get_live_blocks(served: Served) -> Response:
 
 # A path cannot hold every id: `.` and `..` lead elsewhere, and `live` and `errors` are routes of
 # their own. So each route of one block has a second address, which can.
-@router.get("/block", response_model=OneLiveBlock, dependencies=[Operator])
-@router.get("/blocks/{block_id}", response_model=OneLiveBlock, dependencies=[Operator])
+@router.get("/block", response_model=OneLiveBlock, dependencies=[ReadAll])
+@router.get("/blocks/{block_id}", response_model=OneLiveBlock, dependencies=[ReadAll])
 async def get_live_block(served: Served, block_id: str) -> Response:
     """Current figures of a block, with its errors."""
     for block in await served.live_blocks.all():
@@ -163,8 +163,8 @@ async def get_live_block(served: Served, block_id: str) -> Response:
     raise not_found(f"block {block_id} of which a step has ended of late")
 
 
-@router.get("/block/steps", response_model=Listing[BlockStep], dependencies=[Operator])
-@router.get("/blocks/{block_id}/steps", response_model=Listing[BlockStep], dependencies=[Operator])
+@router.get("/block/steps", response_model=Listing[BlockStep], dependencies=[ReadAll])
+@router.get("/blocks/{block_id}/steps", response_model=Listing[BlockStep], dependencies=[ReadAll])
 async def get_block_steps(
     served: Served,
     block_id: str,

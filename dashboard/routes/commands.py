@@ -14,9 +14,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer
+from execstream.dashboard.access import CurrentViewer, Read, Viewer, Write
 from execstream.dashboard.bodies import read_body, require_json
 from execstream.dashboard.error_codes import DEAD_LETTER, UNCONFIRMED
+from execstream.dashboard.foreign_runs import shown_outcome
 from execstream.dashboard.openapi import COMMAND_BODY
 from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
@@ -70,12 +71,14 @@ async def _read(request: Request, served: Served, viewer: CurrentViewer) -> Asyn
 
 @router.post(
     "/commands",
+    dependencies=[Write],
     response_model=OutcomeModel,
     responses={HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Kafka has it."}},
     openapi_extra=COMMAND_BODY,
 )
 async def post_command(
     served: Served,
+    viewer: CurrentViewer,
     command: Annotated[Command, Depends(_read)],
     prefer: Annotated[str, Header(description="`wait=5`: seconds to wait for it.")] = "",
 ) -> Response:
@@ -83,7 +86,8 @@ async def post_command(
     wait = _WAIT.search(prefer)
     try:
         if wait is not None and int(wait[1]) > 0:
-            return await _waited_for(served, command, min(int(wait[1]), MOST_PATIENCE))
+            patience = min(int(wait[1]), MOST_PATIENCE)
+            return await _waited_for(served, viewer, command, patience)
         partition = await partition_for(served.db, command)
         sent = await served.sender.send(command, DELIVERY_PATIENCE, partition=partition)
     except (NotDelivered, KafkaError) as error:
@@ -92,6 +96,7 @@ async def post_command(
 
 
 _OUTCOME: dict[str, Any] = {
+    "dependencies": [Read],
     "response_model": OutcomeModel,
     "responses": {HTTPStatus.ACCEPTED: {"model": OutcomeModel, "description": "Not yet known."}},
 }
@@ -115,7 +120,10 @@ async def get_outcome(
     """
     recorded = await find_outcome(served.db, key, command_id)
     if recorded is not None and viewer.user_id in (None, recorded.user_id):
-        return Json(reply(command_id, recorded.outcome))
+        outcome = recorded.outcome
+        if viewer.user_id is not None:
+            outcome = shown_outcome(outcome, recorded.command_type, key)
+        return Json(reply(command_id, outcome))
     if recorded is None and partition is not None and offset is not None:
         topic = served.settings.topic_prefix + COMMANDS.name
         place = await look_at(served.db, topic, partition, offset)
@@ -126,12 +134,16 @@ async def get_outcome(
     raise not_found(f"outcome of command {command_id} of {key} so far")
 
 
-async def _waited_for(served: Services, command: Command, patience: int) -> Response:
+async def _waited_for(
+    served: Services, viewer: Viewer, command: Command, patience: int
+) -> Response:
     headers = {"Preference-Applied": f"wait={patience}"}
     try:
         outcome = await served.sender.call(command, patience)
     except OutcomeUnknown as unknown:
         return _accepted(command, *unknown.place, headers)
+    if viewer.user_id is not None:
+        outcome = shown_outcome(outcome, command.type, command.key)
     return Json(reply(command.id, outcome), headers=headers)
 
 

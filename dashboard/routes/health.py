@@ -12,12 +12,13 @@ from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
 from execstream.config.identity import Installation
-from execstream.dashboard.access import CurrentViewer, Operator, Public
+from execstream.dashboard.access import AnyToken, CurrentViewer, Open, Public, ReadAll
 from execstream.dashboard.metrics import INSTALLATION, POOL
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json, Streamed
 from execstream.dashboard.services import Served
 from execstream.dashboard.streamed import answers
+from execstream.storage.access.http_tokens import TokenScope
 from execstream.storage.connections import AWAY, IS_READ_ONLY, ReadOnly
 from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.models.summaries import ExecutionDiagnostics
@@ -30,10 +31,13 @@ READY_WITHIN = 2.0  # seconds
 
 
 class Me(BaseModel):
-    """The rights of the request's token; `user_id`: the only user whose runs it shows."""
+    """The rights of the request's token; `user_id`: the only user whose runs it shows; `name`: null
+    without a token."""
 
     user_id: str | None
     token_required: bool
+    name: str | None
+    scopes: list[TokenScope]
 
 
 class Identified(BaseModel):
@@ -62,10 +66,17 @@ class Ready(Identified):
     reasons: dict[str, str]
 
 
-@router.get("/v1/me", tags=["access"], response_model=Me)
+@router.get("/v1/me", tags=["access"], response_model=Me, dependencies=[AnyToken])
 async def get_me(served: Served, viewer: CurrentViewer) -> Response:
     """The rights of the caller."""
-    return Json(Me(user_id=viewer.user_id, token_required=served.settings.http_token is not None))
+    return Json(
+        Me(
+            user_id=viewer.user_id,
+            token_required=served.tokens.are_required,
+            name=viewer.token.name if served.tokens.are_required else None,
+            scopes=sorted(viewer.token.scopes),
+        )
+    )
 
 
 @router.get(
@@ -91,14 +102,14 @@ async def get_shared(served: Served, token: str) -> Response:
     "/v1/diagnostics",
     tags=["operations"],
     response_model=ExecutionDiagnostics,
-    dependencies=[Operator],
+    dependencies=[ReadAll],
 )
 async def get_diagnostics(served: Served) -> Response:
     """The state of all runs: live, stuck, and recently ended."""
     return Json(await get_execution_diagnostics(served.db))
 
 
-@router.get("/livez", tags=["operations"], response_model=Alive)
+@router.get("/livez", tags=["operations"], response_model=Alive, dependencies=[Open])
 async def livez(served: Served) -> Response:
     """Liveness of the process, and its identity."""
     return Json(Alive(status="alive", **served.identity.members))
@@ -107,6 +118,7 @@ async def livez(served: Served) -> Response:
 @router.get(
     "/readyz",
     tags=["operations"],
+    dependencies=[Open],
     response_model=Ready,
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not now."}},
 )
@@ -145,7 +157,7 @@ async def _reason_of_failure(question: Awaitable[object]) -> str | None:
 @router.get(
     "/metrics",
     tags=["operations"],
-    dependencies=[Operator],
+    dependencies=[ReadAll],
     response_class=PlainTextResponse,
 )
 async def get_metrics(served: Served) -> Response:

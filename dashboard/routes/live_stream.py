@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from execstream.dashboard.access import CurrentViewer
+from execstream.dashboard.access import CurrentViewer, Read
 from execstream.dashboard.feed.cursor import decode
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.openapi import stream_of
@@ -41,6 +41,7 @@ class EventStream(Streamed):
 
 @router.get(
     "/v1/stream",
+    dependencies=[Read],
     response_class=StreamingResponse,  # described in openapi.json, and not used
     responses=stream_of("snapshot", "event", "alert", "heartbeat", "resync"),
 )

@@ -6,14 +6,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Operator
+from execstream.dashboard.access import ReadAll
 from execstream.dashboard.reads.error_families import ErrorFamily
 from execstream.dashboard.reads.silent_groups import SilentGroup, list_silent_groups
 from execstream.dashboard.reads.unusual_subjects import Subjects
 from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served
 
-router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
+router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[ReadAll])
 
 
 class Situation(BaseModel):

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Operator
+from execstream.dashboard.access import ReadAll
 from execstream.dashboard.reads.consumer_lag import APPLY, BRIDGE, TALLY, load_positions
 from execstream.dashboard.responses import Json, Listing, listing, now
 from execstream.dashboard.services import Served, Services
@@ -18,7 +18,7 @@ from execstream.kafka.transactions import ABORT, PartitionKey
 from execstream.storage.log.run_partitions import PARTITIONER, find_foreign
 from execstream.streams.topics import COMMANDS, TOPICS
 
-router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Operator])
+router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[ReadAll])
 
 GROUPS = (APPLY, TALLY, BRIDGE)
 

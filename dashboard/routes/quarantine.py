@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Large, Operator
+from execstream.dashboard.access import Large, Operate, ReadAll
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json, Limit, Listing, listing
@@ -17,7 +17,7 @@ from execstream.storage.log.held_records import Held, copies_of, list_held, list
 from execstream.streams.quarantine import Release
 from execstream.streams.topics import COMMANDS
 
-router = APIRouter(prefix="/v1", tags=["troubles"], dependencies=[Operator])
+router = APIRouter(prefix="/v1", tags=["troubles"])
 
 PAGE = 20  # records with values in memory
 MOST_KEYS = 100_000
@@ -52,7 +52,7 @@ class ReleaseItem(BaseModel):
     last_offset: int
 
 
-@router.get("/quarantine", response_model=Listing[HeldItem])
+@router.get("/quarantine", response_model=Listing[HeldItem], dependencies=[ReadAll])
 async def get_quarantine(served: Served, limit: Limit = 25) -> Response:
     """Records in quarantine, by run or user, the oldest first."""
     return listing([_item(held) for held in await list_held(served.db, _topic(served), limit)])
@@ -62,7 +62,7 @@ async def get_quarantine(served: Served, limit: Limit = 25) -> Response:
     "/quarantine/{partition}/{offset}/release",
     response_model=ReleaseItem,
     status_code=HTTPStatus.ACCEPTED,
-    dependencies=[JsonBody, Large],
+    dependencies=[Operate, JsonBody, Large],
 )
 async def release(
     served: Served,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Large, Operator
+from execstream.dashboard.access import CurrentViewer, Large, Operate, Read, ReadAll
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.rejection_lists import (
@@ -38,7 +38,7 @@ PATIENCE = 10.0  # seconds for the outcomes of many
 _LOOK_INTERVAL = 0.2  # seconds
 
 
-@router.get("/refusals", response_model=Listing[RefusalItem])
+@router.get("/refusals", response_model=Listing[RefusalItem], dependencies=[Read])
 async def get_refusals(
     served: Served,
     viewer: CurrentViewer,
@@ -51,12 +51,13 @@ async def get_refusals(
     """Commands that the rules refused, newest first."""
     return listing(
         *await list_refusals(
-            served.db, viewer.restrict_to_own(user_id), graph_exec_id, reason, cursor, limit
+            *(served.db, viewer.restrict_to_own(user_id), graph_exec_id, reason, cursor, limit),
+            is_own=viewer.user_id is not None,
         )
     )
 
 
-@router.get("/dead-letters", response_model=Listing[DeadLetterItem], dependencies=[Operator])
+@router.get("/dead-letters", response_model=Listing[DeadLetterItem], dependencies=[ReadAll])
 async def get_dead_letters(
     served: Served,
     reason: DeadReason | None = None,
@@ -77,7 +78,7 @@ class LetterCount(BaseModel):
     letters: int
 
 
-@router.get("/dead-letters/count", response_model=LetterCount, dependencies=[Operator])
+@router.get("/dead-letters/count", response_model=LetterCount, dependencies=[ReadAll])
 async def count_dead_letters(
     served: Served,
     reason: DeadReason | None = None,
@@ -90,7 +91,7 @@ async def count_dead_letters(
     return Json(LetterCount(letters=await count_letters(served.db, wanted)))
 
 
-@router.get("/dead-letters/{dead_letter_id}", response_model=DeadLetter, dependencies=[Operator])
+@router.get("/dead-letters/{dead_letter_id}", response_model=DeadLetter, dependencies=[ReadAll])
 async def get_one_dead_letter(served: Served, dead_letter_id: str) -> Response:
     """A dead letter with the beginning of its value."""
     found = await get_dead_letter(served.db, dead_letter_id)
@@ -120,7 +121,7 @@ class RedrivenItem(BaseModel):
 @router.post(
     "/dead-letters/redrive",
     response_model=Listing[RedrivenItem],
-    dependencies=[Operator, JsonBody, Large],
+    dependencies=[Operate, JsonBody, Large],
 )
 async def redrive_dead_letters(
     served: Served,
@@ -145,7 +146,7 @@ async def redrive_dead_letters(
     "/dead-letters/{dead_letter_id}/redrive",
     response_model=RedrivenItem,
     status_code=HTTPStatus.ACCEPTED,
-    dependencies=[Operator, JsonBody, Large],
+    dependencies=[Operate, JsonBody, Large],
 )
 async def redrive_dead_letter(
     served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Large
+from execstream.dashboard.access import Large, Read, Write
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.responses import Cursor, Json, Listing, listing, now
@@ -60,7 +60,7 @@ class ActionOutcome(BaseModel):
     detail: dict[str, Any] | None = None
 
 
-@router.get("", response_model=ActionCount)
+@router.get("", response_model=ActionCount, dependencies=[Read])
 async def count_runs_of_action(
     served: Served, asked: AskedRuns, action: RunAction, status: Statuses = None
 ) -> Response:
@@ -74,7 +74,7 @@ async def count_runs_of_action(
         raise _unfiltered(error) from None
 
 
-@router.post("", response_model=Listing[ActionOutcome], dependencies=[JsonBody, Large])
+@router.post("", response_model=Listing[ActionOutcome], dependencies=[Write, JsonBody, Large])
 async def act_on_runs(
     served: Served,
     asked: AskedRuns,

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Large, Viewer
+from execstream.dashboard.access import CurrentViewer, Large, Read, Viewer
 from execstream.dashboard.as_of import AsOf, AsOfTime, reached
 from execstream.dashboard.openapi import EVENTS
 from execstream.dashboard.problems import not_found
@@ -53,7 +53,7 @@ Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be rep
 ALL_CHILDREN = 2**31  # a run may start any number
 
 
-@router.get("", response_model=Listing[GraphExecutionMeta], dependencies=[Large])
+@router.get("", response_model=Listing[GraphExecutionMeta], dependencies=[Read, Large])
 async def list_runs(
     served: Served,
     asked: AskedRuns,
@@ -78,13 +78,13 @@ async def list_runs(
     )
 
 
-@router.get("/counts", response_model=StatusCounts)
+@router.get("/counts", response_model=StatusCounts, dependencies=[Read])
 async def count_runs(served: Served, asked: AskedRuns) -> Response:
     """The number of runs in each status."""
     return Json(await count_by_status(served.db, asked))
 
 
-@router.get("/step_counts", response_model=Listing[StepCounts])
+@router.get("/step_counts", response_model=Listing[StepCounts], dependencies=[Read])
 async def count_steps_of_runs(
     served: Served,
     viewer: CurrentViewer,
@@ -95,7 +95,7 @@ async def count_steps_of_runs(
     return listing(await count_steps(served.db, graph_exec_id, own))
 
 
-@router.get("/reasons", response_model=Listing[RunReason])
+@router.get("/reasons", response_model=Listing[RunReason], dependencies=[Read])
 async def get_reasons(
     served: Served,
     viewer: CurrentViewer,
@@ -106,7 +106,7 @@ async def get_reasons(
     return listing(await list_run_reasons(served.db, graph_exec_id, own))
 
 
-@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes, dependencies=[Large])
+@router.get("/{graph_exec_id}", response_model=GraphExecutionWithNodes, dependencies=[Read, Large])
 async def get_run(
     served: Served,
     viewer: CurrentViewer,
@@ -135,7 +135,9 @@ async def get_run(
 
 
 @router.get(
-    "/{graph_exec_id}/nodes", response_model=Listing[NodeExecutionResult], dependencies=[Large]
+    "/{graph_exec_id}/nodes",
+    response_model=Listing[NodeExecutionResult],
+    dependencies=[Read, Large],
 )
 async def get_steps(
     served: Served,
@@ -166,7 +168,9 @@ async def get_steps(
 
 
 @router.get(
-    "/{graph_exec_id}/children", response_model=Listing[GraphExecutionMeta], dependencies=[Large]
+    "/{graph_exec_id}/children",
+    response_model=Listing[GraphExecutionMeta],
+    dependencies=[Read, Large],
 )
 async def get_children(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
     """Runs that this run started, newest first."""
@@ -177,7 +181,7 @@ async def get_children(served: Served, viewer: CurrentViewer, graph_exec_id: str
     )
 
 
-@router.get("/{graph_exec_id}/journal", responses=EVENTS, dependencies=[Large])
+@router.get("/{graph_exec_id}/journal", responses=EVENTS, dependencies=[Read, Large])
 async def get_journal(
     served: Served,
     viewer: CurrentViewer,

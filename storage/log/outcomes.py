@@ -78,18 +78,20 @@ async def recorded_outcome(
 
 
 class Recorded(NamedTuple):
-    """An outcome, and the user of its command."""
+    """An outcome, and the user of its command; `command_type`: of refused ones."""
 
     user_id: str
     outcome: Outcome
+    command_type: str = ""
 
 
 _REFUSAL_OF_RUN = """
-select user_id, reason, detail from refusal where graph_exec_id = $1 and command_id = $2
+select user_id, reason, detail, command_type from refusal
+ where graph_exec_id = $1 and command_id = $2
  order by at desc limit 1
 """
 _REFUSAL_OF_KEY_VALUE = """
-select user_id, reason, detail from refusal
+select user_id, reason, detail, command_type from refusal
  where graph_exec_id is null and user_id = $1 and command_id = $2
  order by at desc limit 1
 """
@@ -110,7 +112,7 @@ async def find_outcome(db: asyncpg.Pool, key: str, command_id: str) -> Recorded 
         row = await db.fetchrow(_REFUSAL_OF_RUN, run_id, wanted)
     if row is None and (trace := await trace_of(db, key, wanted)):
         return Recorded(trace.user_id or "", trace.outcome)
-    return row and Recorded(row["user_id"], _refused(row))
+    return row and Recorded(row["user_id"], _refused(row), row["command_type"])
 
 
 class _Effect(NamedTuple):

@@ -291,6 +291,17 @@ comment on column alert_message.next_try_at is 'when the webhook is tried next, 
 comment on column alert_message.tries is 'tries of the webhook so far';
 comment on column alert_message.delivered_at is 'when the webhook took it';
 comment on column alert_message.last_error is 'error of the last try';
+comment on table token is 'Tokens of the HTTP server';
+comment on column token.id is 'token';
+comment on column token.hash is 'SHA-256 of its secret, 64 hexadecimal digits';
+comment on column token.name is 'name, which only one token has that is not revoked';
+comment on column token.scopes is 'rights: read, write, operate, admin';
+comment on column token.user_id is 'user that it is bound to, null: all users';
+comment on column token.created_by is 'name of the operator that made it';
+comment on column token.created_at is 'when it was made';
+comment on column token.expires_at is 'when it expires, null: never';
+comment on column token.revoked_at is 'when it was revoked, null: it is not';
+comment on column token.last_used_at is 'when a server was last shown it, to the minute';
 comment on table replay_plan is 'Bounds of a rebuild, in the schema that is being rebuilt';
 comment on column replay_plan.partition is 'partition of the commands topic';
 comment on column replay_plan.source is 'topics or journal';

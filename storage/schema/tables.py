@@ -93,6 +93,7 @@ DEFINITIONS = Table(
 QUARANTINE = Table("quarantine", ("topic", "partition", "offset"), Origin.OTHER)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
 ALERTS = Table("alert", ("id",), Origin.OTHER)
+TOKENS = Table("token", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 
 TABLES = (
@@ -101,6 +102,7 @@ TABLES = (
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS),
     ALERTS,
     Table("alert_message", ("id",), Origin.OTHER),
+    TOKENS,
     Table("migration", ("version",), Origin.SCHEMA),
     Table("apply_attempt", ("topic", "partition"), Origin.SCHEMA),
     Table("replay_plan", ("partition",), Origin.SCHEMA),

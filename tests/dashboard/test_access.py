@@ -1,20 +1,35 @@
 """Access: tokens, tokens of one user, loopback only without any, and share links."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from hashlib import sha256
 from itertools import product
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from execstream import ExecutionClient
-from execstream.dashboard.access import Token, parse_tokens
-from execstream.dashboard.server import PortTaken, Server, TokenMissing
-from tests.dashboard.serving import SECRET, serving, site
+from execstream.dashboard.access import NoAccessNamed, Open, Read, check_access
+from execstream.dashboard.feed.cursor import encode
+from execstream.dashboard.known_tokens import tokens_of_settings
+from execstream.dashboard.server import PortTaken, Server
+from execstream.storage.access.http_tokens import (
+    ALL_SCOPES,
+    SCOPES_OF_USERS,
+    HttpToken,
+    TokenScope,
+    create_token,
+    hash_secret,
+    mark_used,
+)
+from tests.dashboard.serving import PATIENCE, SECRET, serving, site
 from tests.orders import Orders
-from tests.worker import Installation
+from tests.worker import Installation, until
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -42,9 +57,24 @@ FOR_OPERATORS = {
     *("/v1/dead-letters/{dead_letter_id}/redrive", "/v1/diagnostics", "/v1/hazards"),
     *("/v1/graph", "/v1/graphs/figures", "/v1/now", "/v1/completeness", "/v1/progress"),
     *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
-    *("/v1/topics", "/v1/workers", "/metrics"),
+    *("/v1/topics", "/v1/workers", "/metrics", "/v1/tokens", "/v1/tokens/revoke"),
 }
-WITHOUT_PARAMETERS = sorted(path for path in FOR_OPERATORS if "{" not in path)
+# The scope that each route and method needs: `read`, where it has no row here.
+SCOPES = {
+    ("/v1/me", "get"): None,
+    ("/v1/commands", "post"): "write",
+    ("/v1/executions/actions", "post"): "write",
+    ("/v1/dead-letters/redrive", "post"): "operate",
+    ("/v1/alerts/{alert_id}/acknowledge", "post"): "operate",
+    ("/v1/alerts/{alert_id}/silence", "post"): "operate",
+    ("/v1/dead-letters/{dead_letter_id}/redrive", "post"): "operate",
+    ("/v1/quarantine/{partition}/{offset}/release", "post"): "operate",
+    ("/v1/tokens", "get"): "admin",
+    ("/v1/tokens/revoke", "post"): "admin",
+}
+WITHOUT_PARAMETERS = sorted(
+    path for path in FOR_OPERATORS - {"/v1/tokens/revoke"} if "{" not in path
+)
 NEED_A_QUESTION = {"/v1/block", "/v1/block/steps", "/v1/graph", "/v1/dead-letters/redrive"}
 NOTHING_HERE = "There is nothing here."
 
@@ -110,7 +140,12 @@ async def test_a_bound_token_sees_its_user_only(
     ):
         assert (await of_ada.get(path)).status_code == 404
     me = (await of_ada.get("/v1/me")).json()
-    assert me == {"user_id": ADA, "token_required": True}
+    assert me == {
+        "user_id": ADA,
+        "token_required": True,
+        "name": "EXECSTREAM_HTTP_TOKEN:2",
+        "scopes": ["read", "write"],
+    }
 
 
 async def test_a_bound_token_knows_the_graphs_of_its_user(
@@ -156,6 +191,45 @@ async def test_each_route_answers_those_whom_it_is_for(of_ada: httpx.AsyncClient
             assert is_hidden == (who == "user" and path in FOR_OPERATORS), (path, who)
 
 
+async def test_each_route_needs_its_scope(
+    of_ada: httpx.AsyncClient, place: Installation, sender: ExecutionClient
+) -> None:
+    """Every route and method, with a token of each scope alone, over all users and of one."""
+    paths = (await of_ada.get("/openapi.json")).json()["paths"]
+    secrets = {
+        (scope, user): (
+            await create_token(place.db, f"{scope}-{user}", [scope], "x", user_id=user)
+        )[0]
+        for scope, user in product(TokenScope, (None, ADA))
+        if user is None or scope in SCOPES_OF_USERS
+    }
+    async with site(place.settings, sender) as http:
+        for path in sorted(set(paths) - FOR_ALL - {"/v1/stream"}):  # its answer has no end
+            for method, ((scope, user), secret) in product(paths[path], secrets.items()):
+                answer = await http.request(
+                    *(method, re.sub("{.*?}", "nodes", path)),
+                    json={},
+                    headers={"Authorization": f"Bearer {secret}"},
+                )
+                needed = SCOPES.get((path, method), "read")
+                assert paths[path][method].get("x-scope") == needed
+                is_hidden = user is not None and path in FOR_OPERATORS
+                is_lacking = needed not in (None, scope) and not is_hidden
+                assert (answer.status_code == 403) == is_lacking, (path, scope, user, answer.text)
+                assert not is_lacking or f"the scope {needed}" in answer.text
+                assert (NOTHING_HERE in answer.text) == is_hidden, (path, scope, user)
+
+
+def test_a_route_without_access() -> None:
+    """A route that names no access is refused, and one that names two."""
+    router = APIRouter()
+    for dependencies in ([], [Read, Open]):
+        router.routes.clear()
+        router.add_api_route("/v1/new", test_tokens, dependencies=dependencies)
+        with pytest.raises(NoAccessNamed, match="/v1/new"):
+            check_access(router.routes)
+
+
 async def test_a_bound_token_orders_for_its_user_only(
     of_ada: httpx.AsyncClient, runs: tuple[Orders, Orders]
 ) -> None:
@@ -167,10 +241,137 @@ async def test_a_bound_token_orders_for_its_user_only(
     assert (await of_ada.get(outcome)).status_code == 404
 
 
+async def test_a_foreign_run_does_not_exist_for_writes(
+    of_ada: httpx.AsyncClient, place: Installation, runs: tuple[Orders, Orders]
+) -> None:
+    """Outcome, refusals and feed have of a foreign run word for word what they have of none."""
+    ada, bob = runs
+    never = ada.named("never-made")
+    told: dict[str, list[str]] = {}
+    for run_id in (bob.run_id, never):
+        command = {"type": "graph.start", "user_id": ADA, "graph_exec_id": run_id}
+        answer = (
+            await of_ada.post("/v1/commands", json=command, headers={"Prefer": "wait=20"})
+        ).json()
+        command_id = answer["command_id"]
+        again = await of_ada.get(f"/v1/commands/{run_id}/{command_id}")
+        asked = {"graph_exec_id": run_id, "reason": "unknown_graph_execution"}
+        [listed] = (await of_ada.get("/v1/refusals", params=asked)).json()["data"]
+        sent = await _refused_events(of_ada, command_id)
+        del listed["source"], listed["at"]
+        told[run_id] = [
+            one.replace(run_id, "RUN").replace(command_id, "COMMAND")
+            for one in (str(answer), str(again.json()), str(listed), *sent)
+        ]
+    assert told[bob.run_id] == told[never]
+    assert len(told[never]) == 4
+    owned = {"user_id": ADA, "graph_exec_id": bob.run_id}
+    made = Orders(run_id=bob.run_id, user_id=ADA).create()
+    new = json.loads(made.value or b"") | owned
+    answer = await of_ada.post("/v1/commands", json=new, headers={"Prefer": "wait=20"})
+    assert answer.json()["reason"] == "already_exists"
+    everything = {"Authorization": "Bearer another-of-the-tests"}
+    asked = {"graph_exec_id": bob.run_id, "reason": "wrong_owner"}
+    assert (await of_ada.get("/v1/refusals", params=asked)).json()["data"] == []
+    shown = await of_ada.get("/v1/refusals", params=asked, headers=everything)
+    assert len(shown.json()["data"]) == 2
+
+
+async def _refused_events(of_ada: httpx.AsyncClient, command_id: str) -> list[str]:
+    """The event of a refusal, as the stream of all that is the user's has it from its beginning."""
+    beginning = encode(dict.fromkeys(range(8), (0, 0)))
+    headers = {"Last-Event-ID": beginning}
+    async with of_ada.stream("GET", "/v1/stream", headers=headers) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data: ") and command_id in line:
+                event = json.loads(line.removeprefix("data: "))
+                return [str((event["reason"], event["detail"], event["command_type"]))]
+    return []
+
+
+async def test_a_token_of_the_table(place: Installation, sender: ExecutionClient) -> None:
+    """It works soon after it was made and not after it was revoked, without a restart; an open
+    stream ends with it; and the server, which was open, stays closed.
+    """
+    await place.db.execute("delete from token")
+    async with site(place.settings, sender) as http:
+        assert (await http.get("/v1/me")).json()["token_required"] is False
+        secret, token = await create_token(place.db, "soon", [TokenScope.READ], "me")
+        headers = {"Authorization": f"Bearer {secret}"}
+        await until(lambda: _is_answered(http, {}, 401))
+        me = await http.get("/v1/me", headers=headers)
+        assert me.json() == {
+            "user_id": None,
+            "token_required": True,
+            "name": "soon",
+            "scopes": ["read"],
+        }
+        assert (await http.get("/v1/executions", headers=headers)).status_code == 200
+        with pytest.raises(httpx.HTTPError):  # noqa: PT012 - the stream breaks off
+            async with http.stream("GET", "/v1/stream", headers=headers) as stream:
+                await place.db.execute("update token set revoked_at = now()")
+                async for _ in stream.aiter_lines():
+                    pass
+        assert await _is_answered(http, headers, 401)
+        assert await _is_answered(http, {}, 401)
+    assert await place.db.fetchval("select last_used_at from token where id = $1", token.id)
+
+
+async def test_tokens_by_http(of_ada: httpx.AsyncClient, place: Installation) -> None:
+    """A list without secrets and hashes; and a token is revoked once."""
+    secret, _ = await create_token(place.db, "to-revoke", [TokenScope.READ], "me")
+    headers = {"Authorization": "Bearer another-of-the-tests"}
+    answers = [
+        await of_ada.post("/v1/tokens/revoke", json={"name": "to-revoke"}, headers=headers)
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    listed = await of_ada.get("/v1/tokens", headers=headers)
+    [shown] = [one for one in listed.json()["data"] if one["name"] == "to-revoke"]
+    assert shown["revoked_at"] is not None
+    assert secret not in listed.text
+    assert hash_secret(secret) not in listed.text
+
+
+async def test_an_expired_token(place: Installation, sender: ExecutionClient) -> None:
+    """It is refused from its expiry on."""
+    secret, _ = await create_token(
+        *(place.db, "brief", [TokenScope.READ], "me"), lifetime=timedelta(seconds=4)
+    )
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with site(place.settings, sender) as http:
+        assert await _is_answered(http, headers, 200)
+        await until(lambda: _is_answered(http, headers, 401))
+
+
+async def _is_answered(http: httpx.AsyncClient, headers: dict[str, str], status: int) -> bool:
+    try:
+        return (await http.get("/v1/executions", headers=headers)).status_code == status
+    except httpx.RemoteProtocolError:  # the token has just ended, and the request with it
+        return False
+
+
+async def test_the_last_use_is_written_once_a_minute(place: Installation) -> None:
+    """However often it is used."""
+    _, token = await create_token(place.db, "often", [TokenScope.READ], "me")
+    uses = []
+    for _ in range(2):
+        await mark_used(place.db, [token.id])
+        uses.append(
+            await place.db.fetchval("select last_used_at from token where id = $1", token.id)
+        )
+    assert uses[0] == uses[1] is not None
+
+
 async def test_only_loopback_without_a_token(place: Installation, sender: ExecutionClient) -> None:
-    """Neither is another address listened at, nor another name answered to."""
-    with pytest.raises(TokenMissing, match="EXECSTREAM_HTTP_TOKEN"):
-        Server(place.settings, sender, "0.0.0.0", 0)  # noqa: S104 - it is refused
+    """Beyond loopback nobody is answered, whatever name the request has; nor is another name."""
+    await place.db.execute("delete from token")
+    server = Server(place.settings, sender, "0.0.0.0", 0)  # noqa: S104 - for nobody
+    running = asyncio.create_task(server.run())
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
+        assert await _is_answered(http, {"Host": "localhost"}, 401)
+    server.stop()
+    await running
     async with site(place.settings, sender) as http:
         answer = await http.get("/v1/executions", headers={"Host": "evil.example"})
         assert answer.status_code == 421
@@ -229,7 +430,10 @@ async def test_the_page_is_asked_for_again_cheaply(http: httpx.AsyncClient) -> N
 
 
 def test_tokens() -> None:
-    """Several with commas between, each for everything or for one user."""
-    assert parse_tokens("one,two=ada@b.c") == (Token("one"), Token("two", "ada@b.c"))
-    assert parse_tokens("") == ()
-    assert SECRET not in repr(Token(SECRET))
+    """Several with commas between, each for everything or for one user; by their hashes."""
+    tokens = tokens_of_settings("one,two=ada@b.c")
+    assert tokens == {
+        hash_secret("one"): HttpToken("EXECSTREAM_HTTP_TOKEN:1", ALL_SCOPES),
+        hash_secret("two"): HttpToken("EXECSTREAM_HTTP_TOKEN:2", SCOPES_OF_USERS, "ada@b.c"),
+    }
+    assert tokens_of_settings("") == {}

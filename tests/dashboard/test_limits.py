@@ -13,6 +13,7 @@ from execstream import ExecutionClient
 from execstream.dashboard import connections, middleware, quotas
 from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.server import Server
+from execstream.storage.access.http_tokens import HttpToken
 from tests.dashboard.serving import PATIENCE, SECRET, serving, site
 from tests.orders import Orders
 from tests.worker import Installation, until
@@ -182,7 +183,7 @@ async def test_a_proxy_without_a_token(http: httpx.AsyncClient) -> None:
     for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host"):
         answer = await http.get("/v1/executions", headers={name: "203.0.113.1"})
         assert answer.status_code == 421
-        assert "EXECSTREAM_HTTP_TOKEN" in answer.json()["detail"]
+        assert "execstream tokens create" in answer.json()["detail"]
 
 
 async def test_the_rate_of_a_token(place: Installation, sender: ExecutionClient) -> None:
@@ -219,28 +220,30 @@ class Prompt:
     def give_way(self) -> None:
         raise AssertionError("it has not stalled")
 
+    cut = give_way
+
 
 async def test_large_requests_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """One token holds its own part at most; all tokens together the server's."""
     monkeypatch.setattr(quotas, "LARGE_WITHIN", 0.01)
     every = quotas.Quotas(50, 4)
-    held = [every.of("a").large(Prompt()) for _ in range(4)]
+    held = [every.of(HttpToken("a")).large(Prompt()) for _ in range(4)]
     for one in held:
         await one.__aenter__()
     with pytest.raises(ProblemError, match="at once") as refused:
-        async with every.of("a").large(Prompt()):
+        async with every.of(HttpToken("a")).large(Prompt()):
             pass
     assert refused.value.status == 429
     assert refused.value.headers == {"Retry-After": "1"}
-    held += [every.of("b").large(Prompt()) for _ in range(4)]
+    held += [every.of(HttpToken("b")).large(Prompt()) for _ in range(4)]
     for one in held[4:]:
         await one.__aenter__()
     with pytest.raises(ProblemError, match="8 large answers") as refused:
-        async with every.of("c").large(Prompt()):
+        async with every.of(HttpToken("c")).large(Prompt()):
             pass
     assert refused.value.status == 503
     await held.pop().__aexit__(None, None, None)
-    async with every.of("c").large(Prompt()):
+    async with every.of(HttpToken("c")).large(Prompt()):
         pass
     for one in held:
         await one.__aexit__(None, None, None)

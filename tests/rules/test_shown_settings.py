@@ -3,8 +3,9 @@
 import pytest
 
 from execstream.config import settings as rules
-from execstream.config.settings import Settings, read_settings, unknown_variables
+from execstream.config.settings import Settings, read_settings
 from execstream.config.shown_addresses import shown_address
+from execstream.config.unknown_variables import unknown_variables
 from execstream.streams.errors import NotConfigured
 
 CANARY = "canary-1"

@@ -177,16 +177,6 @@ async def _ends(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
 
-async def test_up_without_a_token(tmp_path: Path) -> None:
-    """A page that others could open needs a token, which is reported before anything starts."""
-    open_to_all = Program(tmp_path, {"EXECSTREAM_HTTP_HOST": "0.0.0.0"})  # noqa: S104
-    for command in ("up", "demo"):
-        told = await open_to_all(command)
-        assert (told.code, told.out) == (1, "")
-        assert "set EXECSTREAM_HTTP_TOKEN" in told.err
-        assert not (tmp_path / ".execstream" / "stack.json").exists()
-
-
 async def test_without_the_extra(tmp_path: Path) -> None:
     """Missing packages of the local stack are reported in a sentence."""
     (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError(name='psutil')\n")

@@ -18,6 +18,7 @@ from execstream.config.settings import Settings
 from execstream.devstack import Addresses, Stack
 from execstream.devstack.ports import HOST, free_ports
 from execstream.kafka.security import Security, configure_security
+from execstream.storage.access.http_tokens import TokenScope, create_token
 from execstream.streams.topics import COMMANDS, EVENTS, TOPICS
 from tests.names import Names, lent_names
 from tests.orders import Orders
@@ -98,10 +99,17 @@ async def test_no_setting_may_be_wrong(tmp_path: Path) -> None:
 
 
 async def test_settings_that_do_not_go_together(place: Installation) -> None:
-    """A server that is open without a token, and two roles at one port, are reported."""
-    together = {"http_host": "0.0.0.0", "http_token": None, "apply_port": 8686}  # noqa: S104
-    found = await complaints(settings_of(place).model_copy(update=together), "settings")
-    assert {finding.check for finding in found} == {"http", "ports"}
+    """Two roles at one port are reported."""
+    together = settings_of(place).model_copy(update={"apply_port": 8686})
+    assert (await complaint(together, "settings")).check == "ports"
+
+
+async def test_a_server_that_answers_nobody(fresh: Installation) -> None:
+    """One that other machines reach and no token opens is reported, until there is a token."""
+    closed = settings_of(fresh).model_copy(update={"http_host": "0.0.0.0"})  # noqa: S104
+    assert (await complaint(closed, "postgres")).check == "tokens"
+    await create_token(fresh.db, "first", [TokenScope.READ], "me")
+    assert await complaints(closed, "postgres") == []
 
 
 async def test_a_disk_that_is_full(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Tokens of the HTTP server, stored by their hash."""
