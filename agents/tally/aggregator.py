@@ -23,7 +23,7 @@ from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView
 from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import OffsetCommit
-from execstream.storage.commit.totals import commit_tally, load_nodes
+from execstream.storage.commit.totals import commit_tally, load_blocks, load_nodes
 from execstream.storage.connections import Session
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import CURRENT, Tally, decode_fact
@@ -37,7 +37,7 @@ CONSUMER = "tally"
 
 @dataclass(slots=True)
 class BatchTotals:
-    """A folded batch, ready to be committed. `loaded`: nodes that the live table did not hold, as
+    """A folded batch, ready to be committed. `loaded`: blocks and nodes that the tables lacked, as
     they are after the commit."""
 
     batch: Batch
@@ -84,7 +84,7 @@ class Tallier:
         if await self._insist("commit", folded, self._commit):
             folded.batch.mark_committed()
             # There is no other commit between the two, so the loaded totals include this batch.
-            if await self._insist("live_nodes", folded, self._load_nodes):
+            if await self._insist("live_totals", folded, self._load_unknown):
                 self._live.add(folded.tally, folded.loaded)
 
     async def _commit(self, folded: BatchTotals) -> None:
@@ -94,9 +94,11 @@ class Tallier:
                 connection, CONSUMER, self._buffer.topic, folded.offset_commits, folded.tally
             )
 
-    async def _load_nodes(self, folded: BatchTotals) -> None:
-        if unknown := self._live.unknown_nodes(folded.tally):
-            folded.loaded = await load_nodes(await self._session.get(), unknown)
+    async def _load_unknown(self, folded: BatchTotals) -> None:
+        if blocks := self._live.unknown_blocks(folded.tally):
+            folded.loaded |= await load_blocks(await self._session.get(), blocks)
+        if nodes := self._live.unknown_nodes(folded.tally):
+            folded.loaded |= await load_nodes(await self._session.get(), nodes)
 
     async def _insist(self, what: str, folded: BatchTotals, attempt: Attempt) -> bool:
         """Make `attempt` until it works; false when the batch is not ours any more."""

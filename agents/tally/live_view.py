@@ -8,8 +8,8 @@ Totals that are dated more than an hour ahead of now are no part of the recent p
 otherwise end with them: neither those that the tally counts as skewed, nor those of records
 without an append time.
 
-The number of nodes has no limit, so about MOST_NODES of each partition are held. The others are in
-Postgres, and one is loaded from there when an event of it is counted.
+The number of blocks and nodes has no limit, so about MOST_BLOCKS and MOST_NODES of each partition
+are held. The others are in Postgres, and one is loaded from there when an event of it is counted.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from execstream.agents.runtime.retries import retrying
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.changelog import Changelog, TableRecord
 from execstream.agents.tally.live_tables import LiveTable
-from execstream.storage.commit.totals import MOST_NODES, Live
+from execstream.storage.commit.totals import MOST_BLOCKS, MOST_NODES, Live
 from execstream.streams.events import SourceOffset
 from execstream.streams.totals.aggregation import MINUTES_PER_DAY, Tally, Totals, minute_of
 from execstream.streams.totals.live_values import (
@@ -81,6 +81,17 @@ class LiveView:
 
     # ---- changes ---------------------------------------------------------------------------
 
+    def unknown_blocks(self, tally: Tally) -> list[tuple[int, str]]:
+        """Blocks in `tally` that are ours and not held: (source partition, block)."""
+        held = self.block_stats.data.data
+        return [
+            block
+            for block in tally.block_places
+            if block[0] in self.owned
+            and (key := block_key(*block)) not in held
+            and key not in self._changed_blocks
+        ]
+
     def unknown_nodes(self, tally: Tally) -> list[tuple[int, str, str]]:
         """Nodes in `tally` that are ours and not held: (source partition, graph, node)."""
         held = self.node_stats.data.data
@@ -93,19 +104,24 @@ class LiveView:
         ]
 
     def add(self, tally: Tally, loaded: Mapping[str, LiveStats]) -> None:
-        """`tally` was committed; `loaded`: the unknown nodes in it, as they were then."""
+        """`tally` was committed; `loaded`: the unknown blocks and nodes in it, as they were then.
+
+        A key of a node has a slash, which is in no id of a block.
+        """
         latest = minute_of(datetime.now(UTC)) + MOST_AHEAD
+        for key, stats in loaded.items():
+            (self._changed_nodes if "/" in key else self._changed_blocks)[key] = stats
         for (partition, block_id, minute), block in tally.blocks.items():
             if partition in self.owned:
                 key = block_key(partition, block_id)
                 place = tally.block_places[partition, block_id]
                 stats = _touched(self.block_stats, self._changed_blocks, key, place)
-                stats.add(minute, block.totals, is_ahead=minute > latest)
+                if key not in loaded:
+                    stats.add(minute, block.totals, is_ahead=minute > latest)
                 if minute <= latest:
                     _remember_newest(self._newest_minute, partition, minute)
                 else:
                     AHEAD_STEPS.inc(block.totals.ended + block.totals.skewed)
-        self._changed_nodes |= loaded
         for (partition, graph_id, node_id, day), totals in tally.nodes.items():
             if partition in self.owned:
                 key = node_key(partition, graph_id, node_id)
@@ -119,13 +135,15 @@ class LiveView:
         self._evict()
 
     def _evict(self) -> None:
-        """Drop the nodes that were not touched for longest. Not while a batch is between its commit
-        and `add`: nodes that it found must still be there.
+        """Drop the blocks and nodes that were not touched for longest; those to be published are
+        still marked. Not while a batch is between its commit and `add`: the ones that it found must
+        still be there.
         """
-        held = self.node_stats.data.data
-        excess = max(0, len(held) - MOST_NODES * len(self.owned))
-        for key in list(islice(held, excess)):
-            del held[key]
+        for table, most in ((self.block_stats, MOST_BLOCKS), (self.node_stats, MOST_NODES)):
+            held = table.data.data
+            excess = max(0, len(held) - most * len(self.owned))
+            for key in list(islice(held, excess)):
+                del held[key]
 
     async def tick(self) -> None:
         """Write changed values to the tables, and publish those of `block_stats`."""
@@ -142,12 +160,13 @@ class LiveView:
         for key, stats in changed.items():
             if newest := self._newest_minute.get(partition_of_key(key)):
                 stats.forget(newest - RECENT_MINUTES)
+            self.block_stats.data.data.pop(key, None)  # the one touched last is at the end
             self.block_stats[key] = stats
         changed, self._changed_nodes = self._changed_nodes, {}
         for key, stats in changed.items():
             if newest := self._newest_day.get(partition_of_key(key)):
                 stats.forget(newest - RECENT_DAYS)
-            self.node_stats.data.data.pop(key, None)  # the node touched last is at the end
+            self.node_stats.data.data.pop(key, None)
             self.node_stats[key] = stats
         self.node_stats.take_changed()
 

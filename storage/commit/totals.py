@@ -170,14 +170,15 @@ def _total_rows(
 _FIRST_DAY = date(1970, 1, 1)
 
 
-# Of a partition, in the live table of nodes: those with the latest events. There is no limit to the
-# nodes of all graphs that there ever were.
+# Of a partition, in the live tables: those with the latest events. There is no limit to the blocks
+# and nodes that there ever were, since producers choose their ids.
+MOST_BLOCKS = 5_000
 MOST_NODES = 20_000
 
 
 @dataclass(slots=True)
 class Live:
-    """The initial content of the live tables: entries by key, the node touched last at the end; and
+    """The initial content of the live tables: entries by key, those touched last at the end; and
     the newest minute and day by partition.
     """
 
@@ -195,8 +196,13 @@ _FIGURES = (
 _PLACE = "position_offset, position_index"
 
 _BLOCK_TOTALS = f"""
-select source_partition, block_id, {_PLACE}, {_FIGURES}
-  from block_total where source_partition = any($1)
+select b.*
+  from unnest($1::int[]) as wanted(partition)
+ cross join lateral (
+    select source_partition, block_id, {_PLACE}, {_FIGURES}
+      from block_total where source_partition = wanted.partition
+     order by position_offset desc, position_index desc limit {MOST_BLOCKS}) b
+ order by position_offset, position_index
 """
 _NODE_TOTALS = f"""
 select n.*
@@ -229,6 +235,8 @@ select m.source_partition, m.block_id, (extract(epoch from m.minute) / 60)::bigi
   join block_minute m on m.source_partition = newest.partition
    and m.minute > newest.minute - interval '{RECENT_MINUTES} minutes'
    and m.minute <= now() + interval '{MOST_AHEAD} minutes'
+  join unnest($3::int[], $4::text[]) as held(source_partition, block_id)
+ using (source_partition, block_id)
  where m.ended > 0
 """
 
@@ -241,6 +249,25 @@ select n.source_partition, n.graph_id, n.node_id, n.day - date '1970-01-01', n.e
 """
 
 
+_WANTED_BLOCKS = """
+  from unnest($1::int[], $2::text[]) as wanted(source_partition, block_id)
+  join block_total t using (source_partition, block_id)
+"""
+_BLOCK_TOTALS_OF = f"""
+select source_partition, block_id, {_PLACE}, {_FIGURES} {_WANTED_BLOCKS}
+"""
+# A look-up for each minute: all minutes of the last hour have many more rows where ids are made up.
+_LATEST_MINUTE = f"date_trunc('minute', now()) + interval '{MOST_AHEAD} minutes'"
+_MINUTES_OF = f"""
+select source_partition, block_id, (extract(epoch from m.minute) / 60)::bigint, m.ended, m.failed
+{_WANTED_BLOCKS}
+ cross join generate_series(
+    case when t.newest <= {_LATEST_MINUTE} then t.newest else date_trunc('minute', now()) end
+        - interval '{RECENT_MINUTES - 1} minutes',
+    least(t.newest, {_LATEST_MINUTE}), interval '1 minute') as recent (minute)
+  join block_minute m using (source_partition, block_id, minute)
+ where t.ended > 0 and m.ended > 0
+"""
 _WANTED_NODES = """
   from unnest($1::int[], $2::text[], $3::text[]) as wanted(source_partition, graph_id, node_id)
   join node_total t using (source_partition, graph_id, node_id)
@@ -261,13 +288,11 @@ async def load_live(connection: asyncpg.Connection, partitions: Sequence[int]) -
     """The totals of `partitions`, as they are committed, with their recent past."""
     live = Live()
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for row in await connection.fetch(_BLOCK_TOTALS, partitions):
-            partition, block_id, offset, index, *figures = row
-            live.blocks[block_key(partition, block_id)] = _stats(offset, index, figures)
+        totals = await connection.fetch(_BLOCK_TOTALS, partitions)
+        held = [row[0] for row in totals], [row[1] for row in totals]
         minutes = dict(await connection.fetch(_NEWEST_MINUTES, partitions))
-        for row in await connection.fetch(_MINUTES, list(minutes), list(minutes.values())):
-            partition, block_id, minute, *counts = row
-            live.blocks[block_key(partition, block_id)].recent[minute] = tuple(counts)
+        newest = list(minutes), list(minutes.values())
+        live.blocks = _blocks(totals, await connection.fetch(_MINUTES, *newest, *held))
         days = dict(await connection.fetch(_NEWEST_DAYS, partitions))
         live.nodes = _nodes(
             await connection.fetch(_NODE_TOTALS, partitions),
@@ -276,6 +301,29 @@ async def load_live(connection: asyncpg.Connection, partitions: Sequence[int]) -
     live.newest_minute = {partition: minute_of(minute) for partition, minute in minutes.items()}
     live.newest_day = {partition: (day - _FIRST_DAY).days for partition, day in days.items()}
     return live
+
+
+async def load_blocks(
+    connection: asyncpg.Connection, blocks: Sequence[tuple[int, str]]
+) -> dict[str, LiveStats]:
+    """The totals of some blocks, (source partition, block), with the recent minutes up to the
+    newest of each."""
+    wanted = list(zip(*blocks, strict=True))
+    return _blocks(
+        await connection.fetch(_BLOCK_TOTALS_OF, *wanted),
+        await connection.fetch(_MINUTES_OF, *wanted),
+    )
+
+
+def _blocks(totals: Sequence[Row], minutes: Sequence[Row]) -> dict[str, LiveStats]:
+    """Rows of blocks by key, with their minutes."""
+    blocks = {
+        block_key(partition, block_id): _stats(offset, index, figures)
+        for partition, block_id, offset, index, *figures in totals
+    }
+    for partition, block_id, minute, *counts in minutes:
+        blocks[block_key(partition, block_id)].recent[minute] = (counts[0], counts[1])
+    return blocks
 
 
 async def load_nodes(
