@@ -15,6 +15,7 @@ from execstream.storage.reads.costs import COST
 LOOK_BACK = timedelta(hours=24)
 MINUTES = 60
 NODE_DAYS = 7
+MOST_VERSIONS = 2_000  # of all graphs together: producers choose the ids
 MOST_NODES = 200
 KEPT_FOR = 5.0  # seconds an answer is good for
 
@@ -70,11 +71,12 @@ select graph_id, graph_version, count(*) filter (where status <> 'TERMINATED') a
           from graph_execution
          where ended_at >= $1 and ended_at <= $2 and not is_deleted
            and status in ('COMPLETED', 'FAILED', 'TERMINATED')) as ended
- group by graph_id, graph_version order by graph_id, graph_version desc
+ group by graph_id, graph_version order by count(*) desc, graph_id, graph_version desc limit $3
 """
 _MINUTES = """
 select graph_id, minute, sum(completed + failed)::bigint, sum(failed)::bigint
-  from graph_minute where minute > $1 and minute <= $2 group by 1, 2
+  from graph_minute where minute > $1 and minute <= $2 and graph_id = any ($3)
+ group by 1, 2
 """
 _NODES = """
 select node_id, sum(ended)::bigint as ended, sum(failed)::bigint as failed,
@@ -93,7 +95,9 @@ class GraphReads:
         self._all = Kept(KEPT_FOR, self._read)
 
     async def all(self) -> list[GraphFigures]:
-        """Graphs of which a run ended within 24 hours, by id."""
+        """Graphs of which a run ended within 24 hours, by id, with the MOST_VERSIONS versions of
+        which the most runs did.
+        """
         return await self._all.get()
 
     async def nodes(self, graph_id: str) -> list[NodeFigures]:
@@ -105,12 +109,14 @@ class GraphReads:
     async def _read(self) -> list[GraphFigures]:
         now = datetime.now(UTC)
         versions: dict[str, list[GraphVersion]] = defaultdict(list)
-        for row in await self._db.fetch(_VERSIONS, now - LOOK_BACK, now):
+        rows = await self._db.fetch(_VERSIONS, now - LOOK_BACK, now, MOST_VERSIONS)
+        for row in sorted(rows, key=lambda row: (row["graph_id"], -row["graph_version"])):
             versions[row["graph_id"]].append(_version(row))
         last = now.replace(second=0, microsecond=0)
         times = [last - timedelta(minutes=ago) for ago in reversed(range(MINUTES))]
         minutes: dict[str, dict[datetime, tuple[int, int]]] = defaultdict(dict)
-        for row in await self._db.fetch(_MINUTES, times[0] - timedelta(minutes=1), last):
+        first = times[0] - timedelta(minutes=1)
+        for row in await self._db.fetch(_MINUTES, first, last, list(versions)):
             graph_id, minute, ended, failed = row
             minutes[graph_id][minute] = (ended, failed)
         return [

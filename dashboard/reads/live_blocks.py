@@ -22,6 +22,8 @@ WINDOWS = {"1m": 1, "5m": 5, "1h": 60}  # minutes
 SPARKLINE = 60  # minutes
 RECENT = 120  # minutes that are counted again each time
 TOP_ERRORS = 20
+# Blocks in an answer, of which each has some kB: producers choose the ids.
+MOST_BLOCKS = 2_000
 
 RECENT_FOR = 0.5  # seconds an answer is good for
 DURATIONS_FOR = 5.0
@@ -105,10 +107,13 @@ class BlockError(BaseModel):
 
 @dataclass(slots=True)
 class _Past:
-    """Counts per block before `recent_since`: within a day, and within the day before."""
+    """Counts per block before `recent_since`: within a day, and within the day before. `chosen`:
+    the blocks to be read, where there are more than MOST_BLOCKS.
+    """
 
     recent_since: datetime
     counts: dict[str, tuple[Counts, Counts]]
+    chosen: list[str] | None
 
 
 _COUNTS = """
@@ -117,21 +122,26 @@ sum(ended)::bigint as ended, sum(failed)::bigint as failed,
        sum(skewed)::bigint as skewed
 """
 _ANY = "(ended > 0 or cascaded > 0 or skewed > 0)"
+_BUSIEST = f"""
+select block_id from block_minute where minute >= $1 and {_ANY}
+ group by 1 order by sum(ended + cascaded + skewed) desc, block_id limit {MOST_BLOCKS + 1}
+"""
+_CHOSEN = "($1::text[] is null or block_id = any ($1))"
 _PAST = f"""
-select block_id, minute >= $2 as is_recent, {_COUNTS}
-  from block_minute where minute >= $1 and minute < $3 and {_ANY}
+select block_id, minute >= $3 as is_recent, {_COUNTS}
+  from block_minute where {_CHOSEN} and minute >= $2 and minute < $4 and {_ANY}
  group by 1, 2
 """
 _RECENT = f"""
 select block_id, minute, {_COUNTS}
-  from block_minute where minute >= $1 and minute <= $2 and {_ANY}
+  from block_minute where {_CHOSEN} and minute >= $2 and minute <= $3 and {_ANY}
  group by 1, 2
 """
 _DURATIONS = f"""
 select block_id, bucket::int as bucket, sum(count::bigint)::bigint as count
   from block_minute,
        jsonb_each_text({SOUND_COUNTS.format("histogram")}) as each(bucket, count)
- where minute >= $1 and {IS_BUCKET}
+ where {_CHOSEN} and minute >= $2 and {IS_BUCKET}
  group by block_id, bucket
 """
 _ERRORS = """
@@ -155,7 +165,9 @@ class LiveBlocks:
         self._blocks = Kept(RECENT_FOR, self._read)
 
     async def all(self) -> list[LiveBlock]:
-        """All blocks of which a step ended within two days, by id."""
+        """Blocks of which a step ended within two days, by id; where there are more of them, the
+        MOST_BLOCKS with the most steps, chosen every PAST_FOR seconds.
+        """
         return await self._blocks.get()
 
     async def errors(self, block_id: str) -> list[BlockError]:
@@ -168,20 +180,23 @@ class LiveBlocks:
     async def _read(self) -> list[LiveBlock]:
         past, durations = await self._past.get(), await self._durations.get()
         now = _this_minute()
+        recent = past.chosen, past.recent_since, now
         minutes: defaultdict[str, dict[datetime, Counts]] = defaultdict(dict)
-        for row in await self._db.fetch(_RECENT, past.recent_since, now):
+        for row in await self._db.fetch(_RECENT, *recent):
             block_id, minute, *counts = row
             minutes[block_id][minute] = Counts(*counts)
         named = {block.block_id: block for block in await list_blocks(self._db)}
         return [
             _live(block_id, named.get(block_id), now, minutes[block_id], past, durations)
-            for block_id in sorted({*minutes, *past.counts})
+            for block_id in sorted({*minutes, *past.counts})[:MOST_BLOCKS]
         ]
 
     async def _read_past(self) -> _Past:
         now = _this_minute()
         recent_since = now - RECENT * _MINUTE
-        rows = await self._db.fetch(_PAST, now - 2 * _DAY, now - _DAY, recent_since)
+        busiest = [row[0] for row in await self._db.fetch(_BUSIEST, now - 2 * _DAY)]
+        chosen = busiest[:MOST_BLOCKS] if len(busiest) > MOST_BLOCKS else None
+        rows = await self._db.fetch(_PAST, chosen, now - 2 * _DAY, now - _DAY, recent_since)
         counts: defaultdict[str, dict[bool, Counts]] = defaultdict(dict)
         for block_id, is_recent, *some in rows:
             counts[block_id][is_recent] = Counts(*some)
@@ -191,11 +206,13 @@ class LiveBlocks:
                 block_id: (spans.get(True, NONE), spans.get(False, NONE))
                 for block_id, spans in counts.items()
             },
+            chosen,
         )
 
     async def _read_durations(self) -> dict[str, Durations]:
         buckets: defaultdict[str, dict[int, int]] = defaultdict(dict)
-        for row in await self._db.fetch(_DURATIONS, _this_minute() - SPARKLINE * _MINUTE):
+        chosen = (await self._past.get()).chosen
+        for row in await self._db.fetch(_DURATIONS, chosen, _this_minute() - SPARKLINE * _MINUTE):
             buckets[row["block_id"]][row["bucket"]] = row["count"]
         return {
             block_id: Durations(
