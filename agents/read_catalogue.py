@@ -1,4 +1,4 @@
-"""The agent that keeps the tables `block` and `graph` as the catalogue topic has them.
+"""The agent that keeps the tables `block`, `graph` and `budget` as the catalogue topic has them.
 
 Runs in workers of role `apply`. A record that defines nothing is logged and stepped over: names
 are for people, no rule depends on them, and the topic keeps it.
@@ -13,24 +13,26 @@ from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.config.settings import Settings
-from execstream.storage.commit.catalogue import Block, Graph, commit_catalogue
+from execstream.storage.commit.catalogue import Block, CatalogueChanges, Graph, commit_catalogue
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.connections import Session
 from execstream.streams.catalogue import (
     BlockKey,
+    BudgetKey,
+    CatalogueKey,
     DefineBlock,
+    DefineBudget,
     DefineGraph,
+    Definition,
     NotInCatalogue,
     decode_catalogue,
 )
 from execstream.streams.topics import CATALOGUE
+from execstream.streams.totals.budgets import Budget
 
 log = structlog.get_logger(__name__)
 
 CONSUMER = "catalogue"
-
-Blocks = dict[str, Block | None]
-Graphs = dict[tuple[str, int], Graph | None]
 
 
 def declare(app: App, settings: Settings) -> None:
@@ -57,21 +59,18 @@ def declare(app: App, settings: Settings) -> None:
 
 
 async def _commit(buffer: PartitionBuffer, session: Session, batch: Batch) -> None:
-    blocks, graphs, offset_commits = _fold(batch)
+    changes, offset_commits = _fold(batch)
 
     async def commit() -> None:
-        await commit_catalogue(
-            await session.get(), CONSUMER, buffer.topic, offset_commits, blocks, graphs
-        )
+        await commit_catalogue(await session.get(), CONSUMER, buffer.topic, offset_commits, changes)
 
     if await retry_while_owned("catalogue", commit, buffer, batch, session):
         batch.mark_committed()
 
 
-def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[OffsetCommit]]:
+def _fold(batch: Batch) -> tuple[CatalogueChanges, list[OffsetCommit]]:
     """The last word on each entry."""
-    blocks: Blocks = {}
-    graphs: Graphs = {}
+    changes = CatalogueChanges()
     offset_commits = []
     for part in batch:
         owned = part.owned
@@ -86,26 +85,45 @@ def _fold(batch: Batch) -> tuple[Blocks, Graphs, list[OffsetCommit]]:
                 offset_commit.dead += 1
                 continue
             offset_commit.applied += 1
-            if isinstance(key, BlockKey):
-                blocks[key.id] = _block(definition)
-            else:
-                graphs[key] = _graph(definition)
+            _change(changes, key, definition)
         offset_commits.append(offset_commit)
-    return blocks, graphs, offset_commits
+    return changes, offset_commits
 
 
-def _block(definition: Any) -> Block | None:
+def _change(changes: CatalogueChanges, key: CatalogueKey, definition: Definition | None) -> None:
+    if isinstance(key, BlockKey):
+        changes.blocks[key.id] = _block(definition)
+    elif isinstance(key, BudgetKey):
+        changes.budgets[key.id] = _budget(definition)
+    else:
+        changes.graphs[key] = _graph(definition)
+
+
+def _block(definition: Definition | None) -> Block | None:
     if isinstance(definition, DefineBlock):
         return definition.block_id, definition.name, definition.block_type
     return None
 
 
-def _graph(definition: Any) -> Graph | None:
+def _graph(definition: Definition | None) -> Graph | None:
     if isinstance(definition, DefineGraph):
         return (
             definition.graph_id,
             definition.graph_version,
             definition.name,
             definition.description,
+        )
+    return None
+
+
+def _budget(definition: Definition | None) -> Budget | None:
+    if isinstance(definition, DefineBudget):
+        return Budget(
+            definition.budget_id,
+            definition.per,
+            definition.cost,
+            definition.action,
+            definition.graph_id,
+            definition.user_id,
         )
     return None

@@ -73,7 +73,10 @@ _COMMANDS = {
     "replay": _Command("Rebuild everything from the log, with proof, and swap it in.", "worker"),
     "watch": _Command("Live overview."),
     "stats": _Command("Figures over all runs: blocks."),
-    "alerts": _Command("Blocks that fail and runs that are stuck: list, acknowledge, silence."),
+    "alerts": _Command(
+        "Blocks that fail, runs that are stuck, budgets: list, acknowledge, silence."
+    ),
+    "budgets": _Command("Limits of cost: set, list, remove."),
     "dlq": _Command("Dead letters: list, show, redrive."),
     "quarantine": _Command("Records that fail each time: list, show, retry, skip."),
     "export": _Command("Export runs to a bundle file.", "worker"),

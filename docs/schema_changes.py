@@ -25,6 +25,9 @@ ACCEPTED: Mapping[tuple[str, str], Mapping[str, str]] = {
         "CreateGraph.starting_nodes: maxItems: None before, 1000 now": _BOUNDS,
         "CreateGraph.starting_nodes.items.inputs: maxProperties: None before, 1000 now": _BOUNDS,
     },
+    ("0.1.0", "alert"): {
+        "AlertMessage.alert.kind: values: without before, ['budget'] now": "Budgets are new",
+    },
     ("0.1.0", "reply"): {
         "Reply.outcome: values: without before, ['quarantined'] now": _QUARANTINE,
         "Reply.reason: values: without before, ['batch_too_large', 'copy', 'fault', 'parked', "

@@ -37,6 +37,7 @@ READS: dict[str, list[str]] = {
     "explain": ["explain {run} --json", "explain {run} {command}"],
     "stats": ["stats blocks --json"],
     "alerts": ["alerts list --all --json"],
+    "budgets": ["budgets list --json"],
     "dlq": ["dlq list --json", "dlq show {letter} --json"],
     "quarantine": ["quarantine list --json", "quarantine show {run} --json"],
     "export": ["export --run {healthy} {broken} --out planted.zst --dry-run --json"],

@@ -4,21 +4,17 @@ They run in every worker of role `tally`, and read its totals. A lock in Postgre
 time, and their findings are kept there, so any of them may do the work.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import asyncpg
 import structlog
 
 from execstream.agents.alerts.delivery import Channel, Webhook
 from execstream.agents.alerts.failing_blocks import look_at_blocks
 from execstream.agents.alerts.stuck_runs import StuckRuns
+from execstream.agents.runtime.exclusive_job import ExclusiveJob
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
 from execstream.storage.alerts.records import Finding
-from execstream.storage.connections import Session
 from execstream.streams.totals.alert_rules import Rules
 
 LOOK_EVERY = 2.0  # seconds
@@ -26,23 +22,6 @@ LOOK_AT_RUNS_EVERY = 5.0  # seconds
 DELIVER_EVERY = 0.5  # seconds
 
 log = structlog.get_logger(__name__)
-
-
-class ExclusiveJob:
-    """Work on a connection of its own, one at a time; a transient failure ends the turn."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._session = Session(settings.postgres, settings.schema_)
-        self._turn = asyncio.Lock()
-
-    async def take(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
-        async with self._turn:
-            with tolerating(what, self._session):
-                await work(await self._session.get())
-
-    async def close(self) -> None:
-        async with self._turn:
-            await self._session.close()
 
 
 def declare(app: App, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from execstream.agents.budgets.judge import BudgetJudge
 from execstream.agents.runtime.fencing import retry_while_owned
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
@@ -59,7 +60,9 @@ class Tallier:
         live: LiveView,
         phases: Phases,
         definitions: Definitions,
+        budgets: BudgetJudge,
     ) -> None:
+        self._budgets = budgets
         self._definitions = definitions
         self._buffer = buffer
         self._live = live
@@ -83,6 +86,7 @@ class Tallier:
     async def _settle(self, folded: BatchTotals) -> None:
         if await self._insist("commit", folded, self._commit):
             folded.batch.mark_committed()
+            self._budgets.touch(folded.tally.spending)
             # There is no other commit between the two, so the loaded totals include this batch.
             if await self._insist("live_totals", folded, self._load_unknown):
                 self._live.add(folded.tally, folded.loaded)

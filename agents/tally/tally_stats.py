@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from execstream.agents.budgets.budget_timer import declare_budgets
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.metrics import TABLE_RECOVERY_SECONDS
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
@@ -66,6 +67,7 @@ def declare(app: App, settings: Settings) -> None:
     phases = Phases()
     changelog = Changelog(settings.kafka, settings.topic_prefix + BLOCK_STATS.name)
     live = LiveView(app, changelog)
+    budgets = declare_budgets(app, settings)
     session = Session(settings.postgres, settings.schema_)
     known = definition(rules=settings.class_rules)
     store = TallyPositions(session, known)
@@ -73,11 +75,12 @@ def declare(app: App, settings: Settings) -> None:
     def owned(parts: list[AssignedPartition]) -> None:
         live.begin(parts, store.live)
         store.live = Live()
+        budgets.judge_all()
 
     buffer = PartitionBuffer(
         settings.topic_prefix + EVENTS.name, store, on_owned=owned, on_lost=live.clear
     )
-    tallier = Tallier(settings, buffer, live, phases, Definitions(known))
+    tallier = Tallier(settings, buffer, live, phases, Definitions(known), budgets)
     declare_pages(app, live)
 
     @app.agent(app.read(buffer), name="tally_stats")

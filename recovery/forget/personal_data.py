@@ -57,7 +57,10 @@ _LETTERS_AT_A_TIME = 20
 _DELETIONS = {
     "key_values": ("from kv_journal where user_id = $1", "from kv_data where user_id = $1"),
     "refusals": ("from refusal where user_id = $1",),
-    "user_days": ("from user_day where user_id = $1",),
+    "user_days": (
+        "from user_day where user_id = $1",
+        "from spending where per = 'user_day' and subject = $1",
+    ),
 }
 
 

@@ -120,6 +120,8 @@ def _open_alert(row: asyncpg.Record) -> tuple[asyncpg.Record, OpenAlert]:
 def _judged_by(alert: Alert) -> Sequence[Any]:
     """The figures that a judge of the alert compares."""
     figures = alert.figures
+    if alert.kind == Kind.BUDGET:
+        return (figures["now"]["cost"],)
     if alert.kind == Kind.FAILING:
         return (figures["threshold"], figures["worst"]["least_rate"])
     return (figures["at_open"]["seconds"],)

@@ -43,7 +43,9 @@ _STATUSES = [
     ExecutionStatus.REVIEW,
 ]
 
-_COMMIT = "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_COMMIT = (
+    "select commit_tally($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+)
 
 
 async def commit_tally(
@@ -87,6 +89,10 @@ async def commit_tally(
         _run_error_rows(tally),
         [error.latest for error in tally.run_errors.values()],
         tally.erased,
+        [
+            (_day(day), partition, per, subject, cost)
+            for (partition, per, subject, day), cost in tally.spending.items()
+        ],
         _total_rows(
             tally.block_places,
             ((key[:-1], time_of(key[-1]), block.totals) for key, block in tally.blocks.items()),

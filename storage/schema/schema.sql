@@ -159,6 +159,16 @@ create table graph (
     primary key (id, version)
 );
 
+-- Limits of cost in cents, from the catalogue topic.
+create table budget (
+    id text primary key,
+    per text not null,
+    cost bigint not null,
+    action text not null,
+    graph_id text,
+    user_id text
+);
+
 create table refusal (
     source_partition integer not null,
     source_offset bigint not null,
@@ -410,7 +420,9 @@ create function commit_catalogue(
     blocks block[],
     graphs graph[],
     blocks_gone text[],
-    graphs_gone graph[]
+    graphs_gone graph[],
+    budgets budget[],
+    budgets_gone text[]
 ) returns void language plpgsql as $$
 begin
     if not advance(of_consumer, of_topic, moves) then
@@ -425,6 +437,11 @@ begin
     delete from block where id = any (blocks_gone);
     delete from graph g using unnest(graphs_gone) gone
      where g.id = gone.id and g.version = gone.version;
+    insert into budget select * from unnest(budgets)
+    on conflict (id) do update
+       set per = excluded.per, cost = excluded.cost, action = excluded.action,
+           graph_id = excluded.graph_id, user_id = excluded.user_id;
+    delete from budget where id = any (budgets_gone);
 end $$;
 -- Totals of blocks, nodes, graphs and users: sums over events, written together with the offset
 -- up to which they hold. Rows carry their source partition; a total is the sum over partitions.
@@ -552,6 +569,19 @@ create table run_error (
 create index run_error_run on run_error (graph_exec_id);
 create index run_error_class on run_error (class, graph_exec_id);
 create index run_error_block on run_error (block_id, fingerprint, graph_exec_id);
+
+-- Costs of steps that budgets are judged by, without those of dry runs and imported ones; `per` and
+-- `subject`: a run, or a user or graph on that day. A run of several days has a row for each.
+create table spending (
+    day date not null,
+    source_partition integer not null,
+    per text not null,
+    subject text not null,
+    cost numeric not null,
+    primary key (day, source_partition, per, subject)
+) with (fillfactor = 50);
+
+create index spending_subject on spending (per, subject, day);
 
 -- All of a block's minutes and of a node's days together, which the live tables begin with:
 -- adding them up at every start would take longer with every day. `position_…` is the source of
@@ -732,6 +762,7 @@ create function commit_tally(
     run_errors run_error[],
     latest_of_runs integer[],
     erased uuid[],
+    spent spending[],
     block_totals block_total[],
     node_totals node_total[]
 ) returns boolean language plpgsql as $$
@@ -803,6 +834,9 @@ begin
     perform add_run_errors(run_errors, latest_of_runs);
     delete from run_error where graph_exec_id = any (erased);
 
+    insert into spending as t select * from unnest(spent)
+    on conflict (day, source_partition, per, subject) do update set cost = t.cost + excluded.cost;
+
     insert into block_total as t select * from unnest(block_totals)
     on conflict (source_partition, block_id) do update
        set position_offset = excluded.position_offset,
@@ -861,6 +895,8 @@ create table alert (
 
 create unique index alert_open on alert (subject) where closed_at is null;
 create index alert_silenced on alert (subject, silenced_until) where silenced_until is not null;
+-- Whether there was one of a budget before, open or not.
+create index alert_budget on alert (subject) where kind = 'budget';
 
 -- `next_try_at`: of the webhook; null when there is nothing, or nothing more, to send to it.
 create table alert_message (

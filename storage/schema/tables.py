@@ -72,6 +72,7 @@ BY_TIME = (
     _total("user_day", "day", "source_partition", "user_id"),
     _total("block_error", "hour", "source_partition", "block_id", "fingerprint"),
     RUN_ERRORS,
+    _total("spending", "day", "source_partition", "per", "subject"),
 )
 # Totals of all time, with the totals by time that they are the sums of.
 OF_ALL_TIME = {
@@ -95,11 +96,12 @@ BLOCKS = Table("block", ("id",), Origin.OTHER)
 ALERTS = Table("alert", ("id",), Origin.OTHER)
 TOKENS = Table("token", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
+BUDGETS = Table("budget", ("id",), Origin.OTHER)
 
 TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
-    *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS),
+    *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
     ALERTS,
     Table("alert_message", ("id",), Origin.OTHER),
     TOKENS,

@@ -21,7 +21,8 @@ Which figure counts an event, and in which minute or day (`docs/contract.md`, se
 
 Imported changes within the live windows are in `added`, `added_failed`, cost and tokens only.
 
-Dry runs count everywhere except in the cost to users.
+Dry runs count everywhere except in the cost to users and in `spending`, which budgets are judged
+by and which leaves out imported changes, too.
 """
 
 import re
@@ -36,6 +37,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from execstream.streams.events import Source, SourceOffset
 from execstream.streams.imported import Imported
 from execstream.streams.statuses import FINAL, ExecutionStatus
+from execstream.streams.totals.budgets import Per
 from execstream.streams.totals.definitions import Definition, Definitions
 from execstream.streams.totals.error_classes import ErrorClass, Fault
 from execstream.streams.totals.histogram import bucket_of
@@ -165,7 +167,8 @@ class Tally:
     day; `graphs`: and graph, minute, status; `users`: and user, day; `errors`: and block, hour,
     fingerprint, in the order in which these came first; `run_errors`: and run, block, hour,
     fingerprint, in that order, too. `erased` are runs whose errors go, with all that were counted
-    before. `block_places` and `node_places` hold the last source that touched a block or a node.
+    before. `spending`: and kind of subject, run, user or graph, day, with the cost.
+    `block_places` and `node_places` hold the last source that touched a block or a node.
     """
 
     def __init__(self, definitions: Definitions = CURRENT) -> None:
@@ -178,6 +181,7 @@ class Tally:
         self.errors: dict[tuple[int, str, int, str], BlockError] = {}
         self.run_errors: dict[tuple[int, str, str, int, str], RunError] = {}
         self.erased: list[str] = []
+        self.spending: dict[tuple[int, Per, str, int], int] = {}
         self.block_places: dict[tuple[int, str], SourceOffset] = {}
         self.node_places: dict[tuple[int, str, str], SourceOffset] = {}
 
@@ -242,6 +246,8 @@ class Tally:
         node.add(more)
         if not fact.dry_run:
             self._charge(fact, ended, more)
+            if more.cost and not fact.imported and definition.keeps_spending:
+                self._spend(fact, ended, more.cost)
         if fault is not None:
             self._add_fault(fact, block, ended, fault)
         if failed:
@@ -277,6 +283,16 @@ class Tally:
         user.failed += more.failed
         user.cost += more.cost
         user.tokens += more.tokens
+
+    def _spend(self, fact: Fact, ended: datetime, cost: int) -> None:
+        day = minute_of(ended) // MINUTES_PER_DAY
+        for per, subject in (
+            (Per.RUN, fact.graph_exec_id),
+            (Per.USER_DAY, fact.user_id),
+            (Per.GRAPH_DAY, fact.graph_id),
+        ):
+            key = (fact.source[0], per, subject, day)
+            self.spending[key] = self.spending.get(key, 0) + cost
 
     def _places(self, fact: Fact, time: datetime) -> tuple[BlockMinute, Totals]:
         """Where to count an event of the step of `fact` that belongs to `time`."""

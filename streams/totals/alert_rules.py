@@ -35,6 +35,7 @@ CRITICAL = 0.5  # a rate of which so much is certain
 class Kind(StrEnum):
     FAILING = "failing"
     STUCK = "stuck"
+    BUDGET = "budget"
 
 
 class Severity(StrEnum):
@@ -142,6 +143,8 @@ def title(
     block is idle, it has the worst figures.
     """
     now = figures["now"]
+    if kind == Kind.BUDGET:
+        return f"Budget {figures['budget_id']}: {spent(figures)}"
     if kind == Kind.STUCK:
         what = "A step has" if figures["node_exec_id"] else "It has"
         return f"{what} been running for {_span(now['seconds'])}, and nothing is heard of it"
@@ -152,6 +155,15 @@ def title(
     span = "a minute" if minutes == 1 else f"{minutes} minutes"
     failed = f"{seen['failed']:,} of {seen['ended']:,} steps failed"
     return f"{failed}{of_class} within {span}{at_worst}"
+
+
+def spent(figures: Mapping[str, Any]) -> str:
+    """A clause about the figures of a budget's alert."""
+    amount = f"{figures['now']['cost']:,} of {figures['limit']:,} cents spent"
+    if figures["per"] == "run":
+        return f"{amount} by the run"
+    whose = f"graph {figures['graph_id']}" if figures["user_id"] is None else figures["user_id"]
+    return f"{amount} by {whose} on {figures['day']}"
 
 
 def _span(seconds: float) -> str:

@@ -22,7 +22,7 @@ from execstream.streams.totals.error_classes import (
 # 1: all failed steps are failures of their block, and none counts as the caller's. 2: neither those
 # that the cascade ended nor those of a failed child are, and the caller's are counted beside, as
 # are steps that ended at a skewed time. Fingerprints of a block and hour are bounded. Errors are
-# counted by run, too.
+# counted by run, too, and so are the costs that budgets are judged by.
 VERSION = 2
 
 _CASCADED = frozenset(map(cascade_error, ENDED))
@@ -58,6 +58,11 @@ class Definition:
     @property
     def keeps_run_errors(self) -> bool:
         """Return whether errors are counted by run, too."""
+        return self.version > 1
+
+    @property
+    def keeps_spending(self) -> bool:
+        """Return whether costs are counted for budgets, too."""
         return self.version > 1
 
     def is_of_caller(self, fault: Fault | None) -> bool:

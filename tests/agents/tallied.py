@@ -130,6 +130,20 @@ select graph_id, minute, status, sum(moves) from graph_minute,
  where moves > 0 group by 1, 2, 3
 """
 _SAID_ERRORS = "select block_id, sum(failures) from block_error group by 1"
+_JOURNAL_SPENDING = f"""
+select by_subject.per, by_subject.subject, (j.at at time zone 'UTC')::date, {_COST}
+  from journal j
+  join node_execution n on n.graph_exec_id = j.graph_exec_id and n.id = j.node_exec_id
+  join graph_execution g on g.id = j.graph_exec_id
+ cross join lateral (values ('run', g.id::text), ('user_day', g.user_id),
+                            ('graph_day', g.graph_id)) as by_subject(per, subject)
+ where j.type = 'node.updated' and j.status in ('COMPLETED', 'FAILED') and not g.dry_run
+   and not j.detail ? 'imported'
+ group by 1, 2, 3 having {_COST} <> 0
+"""
+_SAID_SPENDING = """
+select per, subject, day, sum(cost) from spending group by 1, 2, 3 having sum(cost) <> 0
+"""
 _SAID_RUN_ERRORS = """
 select graph_exec_id, block_id, sum(failures) from run_error group by 1, 2
 """
@@ -143,6 +157,7 @@ COMPARED: dict[str, tuple[str, str]] = {
     "graphs, as journal": (_JOURNAL_GRAPHS, _SAID_GRAPHS),
     "errors, as journal": (_JOURNAL_ERRORS, _SAID_ERRORS),
     "errors of runs, as journal": (_JOURNAL_RUN_ERRORS, _SAID_RUN_ERRORS),
+    "spending, as journal": (_JOURNAL_SPENDING, _SAID_SPENDING),
 }
 
 # How many columns of a row are its key, where it is not one.
@@ -154,6 +169,7 @@ _KEYS = {
     "users, as journal": 2,
     "graphs, as journal": 3,
     "errors of runs, as journal": 2,
+    "spending, as journal": 3,
 }
 
 _FIGURES = (

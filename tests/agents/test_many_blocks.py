@@ -5,6 +5,7 @@ from typing import Any
 
 from faust.types import TP
 
+from execstream.agents.budgets.judge import BudgetJudge
 from execstream.agents.runtime.partition_buffer import PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.tally.aggregator import Tallier
@@ -56,7 +57,8 @@ async def test_blocks_that_come_back_are_exact(stack: Addresses, names: Names) -
     view = LiveView(app, Unheard())
     store = TallyPositions(session, definition())
     buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(settings_at(stack, names), buffer, view, Phases(), Definitions())
+    settings = settings_at(stack, names)
+    tallier = Tallier(settings, buffer, view, Phases(), Definitions(), BudgetJudge(settings))
     [owned] = await buffer.claim({TP("events", 0): (0, 0)})
     await buffer.take_over([owned], Still())
     held = view.block_stats.data.data

@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 from msgspec.structs import astuple
 
+from execstream.agents.budgets.judge import BudgetJudge
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
@@ -235,7 +236,8 @@ async def test_nodes_that_come_back_are_exact(stack: Addresses, names: Names) ->
     view = LiveView(app, Unheard())
     store = TallyPositions(session, definition())
     buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(settings, buffer, view, Phases(), Definitions())
+    judge = BudgetJudge(settings)
+    tallier = Tallier(settings, buffer, view, Phases(), Definitions(), judge)
     [owned] = await buffer.claim({TP("events", 0): (0, 0)})
     await buffer.take_over([owned], Still())
 
@@ -282,7 +284,8 @@ async def test_clocks_that_are_ahead_hide_nothing(stack: Addresses, names: Names
     view = LiveView(app, Unheard())
     store = TallyPositions(session, definition())
     buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
-    tallier = Tallier(settings_at(stack, names), buffer, view, Phases(), Definitions())
+    settings = settings_at(stack, names)
+    tallier = Tallier(settings, buffer, view, Phases(), Definitions(), BudgetJudge(settings))
     [owned] = await buffer.claim({TP("events", 0): (0, 0)})
     await buffer.take_over([owned], Still())
     now, ahead = datetime.now(UTC).isoformat(), "2099-01-01T00:00:00+00:00"

@@ -7,7 +7,9 @@ import pytest
 
 from execstream.streams.catalogue import (
     BlockKey,
+    BudgetKey,
     CatalogueKey,
+    DefineGraph,
     GraphKey,
     NotInCatalogue,
     decode_catalogue,
@@ -15,6 +17,7 @@ from execstream.streams.catalogue import (
 
 BLOCK = {"type": "block.define", "block_id": "b", "name": "Block", "block_type": "AI"}
 GRAPH = {"type": "graph.define", "graph_id": "g:1", "graph_version": 7, "name": "Graph"}
+BUDGET = {"type": "budget.define", "budget_id": "a", "per": "run", "cost": 100}
 DEEP = 100_000  # levels, more than any decoder goes down
 
 
@@ -67,6 +70,13 @@ NO_VALUES: dict[str, tuple[bytes, bytes]] = {
     "a graph under a block's key": (b"block:g", told(GRAPH)),
     "a version that is no number": (b"graph:g:1:7", told(GRAPH, graph_version="7")),
     "a version beyond 32 bits": (b"graph:g:1:7", told(GRAPH, graph_version=2**31)),
+    "a budget without a limit": (b"budget:a", told(BUDGET, cost=0)),
+    "a limit with a fraction": (b"budget:a", told(BUDGET, cost=1.5)),
+    "a budget of another kind": (b"budget:a", told(BUDGET, per="block_day")),
+    "an unknown action": (b"budget:a", told(BUDGET, action="delete")),
+    "another budget": (b"budget:b", told(BUDGET)),
+    "users of a graph": (b"budget:a", told(BUDGET, per="graph_day", user_id="ada")),
+    "graphs of a user": (b"budget:a", told(BUDGET, per="user_day", graph_id="g")),
 }
 
 
@@ -88,6 +98,8 @@ def test_what_defines_nothing_is_told_apart(key: bytes, value: bytes) -> None:
         (b"block:b", told(BLOCK), BlockKey("b")),
         (b"graph:g:1:7", told(GRAPH), GraphKey("g:1", 7)),
         (b"graph:g:2147483647", None, GraphKey("g", 2**31 - 1)),
+        (b"budget:a", told(BUDGET, graph_id="g", user_id="ada"), BudgetKey("a")),
+        (b"budget:a", None, BudgetKey("a")),
         (b"block:" + b"b" * 128, None, BlockKey("b" * 128)),
     ],
 )
@@ -104,6 +116,5 @@ def test_names_are_cleaned() -> None:
     """Characters that Postgres cannot hold are removed."""
     _, definition = decode_catalogue(b"graph:g:1:7", told(GRAPH, name="a\0b", description="\0c"))
 
-    assert definition is not None
-    assert definition.name == "ab"
-    assert getattr(definition, "description", None) == "c"
+    assert isinstance(definition, DefineGraph)
+    assert (definition.name, definition.description) == ("ab", "c")

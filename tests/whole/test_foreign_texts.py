@@ -257,6 +257,9 @@ CASES = {
     ("alerts", "list"): Case(("--limit 100",), shows_all=True),
     ("alerts", "acknowledge"): Case(("{alert} --by {evil}",)),
     ("alerts", "silence"): Case(("{alert}",)),
+    ("budgets", "set"): Case(("{evil} --per run --cost 5",), (1,)),
+    ("budgets", "list"): Case(("",)),
+    ("budgets", "remove"): Case(("{evil}",), (1,)),
     ("dlq", "list"): Case(("--limit 100",), shows_all=True),
     ("dlq", "show"): Case(("{letter}", "{other_letter}", "{last_letter}", "{evil}"), (0, 1)),
     ("dlq", "redrive"): Case(

@@ -1,0 +1,1 @@
+"""Judging budgets by committed costs, and stopping runs."""
