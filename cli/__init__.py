@@ -89,6 +89,7 @@ _COMMANDS = {
     "forget": _Command("Erase everything about a person."),
     "import": _Command("Bring the history of the original's database here."),
     "tokens": _Command("Tokens of the HTTP server: create, list, revoke."),
+    "mcp": _Command("Serve runs, failures and alerts to assistants, read-only.", "mcp"),
     "config": _Command("The settings: show."),
     "schema": _Command("The JSON Schemas of commands, events and messages."),
     "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),

@@ -65,6 +65,7 @@ _ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls
 _UNREADABLE = "unreadable_address"
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
+MCP_TOKEN = f"{PREFIX}MCP_TOKEN"  # of the caller of `mcp`, not of the server
 
 AUTO: Literal["auto"] = "auto"
 

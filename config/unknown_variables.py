@@ -3,10 +3,17 @@
 import difflib
 import os
 
-from execstream.config.settings import PREFIX, PROBE_SOCKET, SUPERVISOR, Settings, variable
+from execstream.config.settings import (
+    MCP_TOKEN,
+    PREFIX,
+    PROBE_SOCKET,
+    SUPERVISOR,
+    Settings,
+    variable,
+)
 
 # Variables with the prefix that are not settings, and the prefix of those of tests.
-_OTHERS = frozenset((SUPERVISOR, PROBE_SOCKET, f"{PREFIX}IMAGE"))
+_OTHERS = frozenset((SUPERVISOR, PROBE_SOCKET, MCP_TOKEN, f"{PREFIX}IMAGE"))
 _OF_TESTS = f"{PREFIX}TEST_"
 
 

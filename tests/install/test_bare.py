@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.install, pytest.mark.timeout(900)]
 
 NEEDS = {
     "local": ("demo", "up"),
+    "mcp": ("mcp",),
     "server": ("serve",),
     "worker": ("export", "replay", "rules", "verify", "worker"),
 }
