@@ -85,6 +85,9 @@ _COMMANDS = {
         "Check that what is stored and published follows from the journal.", "worker"
     ),
     "offsets": _Command("Where consumers are in their topics: show, rebase, skip."),
+    "archive": _Command(
+        "Keep commands and catalogue beyond the retention of their topics.", "worker"
+    ),
     "retention": _Command("Drop old days of journal and steps."),
     "forget": _Command("Erase everything about a person."),
     "import": _Command("Bring the history of the original's database here."),

@@ -12,6 +12,7 @@ from execstream.kafka.producer import Producer
 from execstream.recovery.forget.forget import Receipt
 from execstream.recovery.forget.forget import forget as forget_user
 from execstream.recovery.forget.personal_data import Personal, count_personal
+from execstream.storage.log.archive_positions import archived_to
 from execstream.streams.topics import COMMANDS
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -46,7 +47,10 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
                 receipt = await forget_user(db, producer, topic, user, report_progress)
         finally:
             await producer.close()
+        archives = {one.folder for one in await archived_to(db)}
     _report(receipt, json=json)
+    for folder in archives:
+        err.print(f"The archive in {folder} keeps the commands of {user}.", soft_wrap=True)
     return 1 if receipt.not_erased else 0
 
 

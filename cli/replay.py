@@ -1,5 +1,6 @@
 """`execstream replay`: rebuild everything from the log."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,6 +44,8 @@ async def replay(
     source: Literal["topics", "journal"] = "topics",
     from_: Annotated[str, Parameter(name="--from")] = EARLIEST,
     until: str | None = None,
+    from_archive: Annotated[Path | None, Parameter(name="--from-archive")] = None,
+    topics_lost: Annotated[bool, Parameter(negative="")] = False,
     swap: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     events: Annotated[bool, Parameter(negative="")] = False,
@@ -54,8 +57,9 @@ async def replay(
     """Rebuild everything into a schema beside the live one, and prove that both are the same.
 
     The live schema stays in use meanwhile. After an interruption, the same command continues at its
-    last position. With a BUNDLE its runs are rebuilt for looking at, by default into the schema
-    `bundle`; with --events nothing is rebuilt, but events are published again.
+    last position; Ctrl-Z pauses, and `fg` goes on. With a BUNDLE its runs are rebuilt for looking
+    at, by default into the schema `bundle`; with --events nothing is rebuilt, but events are
+    published again.
 
     Parameters
     ----------
@@ -70,6 +74,10 @@ async def replay(
         is taken from the journal of the live schema.
     until
         Where to end: a time, or offsets; by default the position of the live schema.
+    from_archive
+        A folder of `execstream archive`, which is read first, and then the topic from its end.
+    topics_lost
+        The archived topics were lost and made again: new commands continue behind the archive.
     swap
         Let the rebuilt schema take the live one's place and name; only when both are the same.
     force
@@ -86,6 +94,7 @@ async def replay(
     """
     begin, end = parse_point(from_), {} if until is None else parse_point(until)
     _check(bundle, into, source, begin, end, swap=swap, force=force, events=events)
+    _check_archive(from_archive, into, source, topics_lost=topics_lost)
     if events:
         return await replay_events(
             begin, end, to_redis=to_redis, to_topic=to_topic, rate=rate, json=json
@@ -94,7 +103,8 @@ async def replay(
         return await replay_file(bundle, into or "bundle", json=json)
     if into is None:
         raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
-    return await _rebuild(into, Asked(source, begin, end), swap=swap, force=force, json=json)
+    asked = Asked(source, begin, end, from_archive, topics_lost)
+    return await _rebuild(into, asked, swap=swap, force=force, json=json)
 
 
 def _check(
@@ -119,12 +129,25 @@ def _check(
         raise NotTogether("--force requires --swap.")
 
 
+def _check_archive(
+    archive: Path | None, into: str | None, source: str, *, topics_lost: bool
+) -> None:
+    if archive is not None and (into is None or source == JOURNAL):
+        raise NotTogether("--from-archive is for --into, and for --source topics.")
+    if topics_lost and archive is None:
+        raise NotTogether("--topics-lost requires --from-archive.")
+
+
 async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bool) -> int:
     settings = start()
-    with counted(quiet=json) as report_progress:
-        report = await replay_into(
-            settings, into, asked, report_progress, swapping=swap, force=force
-        )
+    try:
+        with counted(quiet=json) as report_progress:
+            report = await replay_into(
+                settings, into, asked, report_progress, swapping=swap, force=force
+            )
+    except asyncio.CancelledError:
+        err.print(f"Interrupted: the same command continues the rebuild in {into}.", soft_wrap=True)
+        raise
     if json:
         print_json(_as_json(report))
     else:

@@ -91,6 +91,8 @@ def _verdict(day: Day) -> str:
         return f"stays: {day.open_runs:,} runs have not ended"
     if day.is_unread:
         return "stays: some of its events are not published or not counted yet"
+    if day.is_unarchived:
+        return "stays: some of its commands are not archived yet"
     return "can go: 0 running"
 
 

@@ -3,9 +3,11 @@
 from cyclopts import App
 from msgspec.structs import asdict
 
+from execstream.cli.archive_complaints import complaints_of
 from execstream.cli.common import Json, print_json, start, table
-from execstream.cli.terminal import out
+from execstream.cli.terminal import err, out
 from execstream.kafka.admin import Difference, apply_topics, find_differences
+from execstream.storage.connections import AWAY
 from execstream.streams.topics import TOPICS
 
 topics = App(name="topics", help="The Kafka topics, as topics.yaml describes them.")
@@ -36,13 +38,27 @@ async def apply(*, json: Json = False) -> None:
 
 @topics.command
 async def check(*, json: Json = False) -> int:
-    """Compare the broker's topics with topics.yaml; exit code 1 on any difference."""
+    """Compare the broker's topics with topics.yaml, and with the archive where there is one.
+
+    Exit code 1 on any difference, and when retention has overtaken the archive or will soon.
+    """
     settings = start()
     found = await find_differences(
         settings.kafka, settings.topic_prefix, settings.replication_factor
     )
     _announce(found, json=json, nothing="All topics are as they should be.", mended=False)
-    return 1 if found else 0
+    complaints: list[str] = []
+    if settings.postgres_dsn is not None:
+        try:
+            _, complaints = await complaints_of(settings)
+        except AWAY as error:
+            err.print(f"The archive is not compared: {error}", soft_wrap=True)
+    for one in complaints:
+        if json:
+            print_json({"what": "archive", "found": one})
+        else:
+            out.print(f"archive: {one}", soft_wrap=True)
+    return 1 if found or complaints else 0
 
 
 def _announce(differences: list[Difference], *, json: bool, nothing: str, mended: bool) -> None:

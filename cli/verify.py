@@ -1,5 +1,6 @@
 """`execstream verify`: check that stored and published data follow from the journal."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -8,6 +9,8 @@ from cyclopts.types import PositiveInt
 from execstream.cli.common import Json, print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
+from execstream.recovery.archive.archive_checks import ArchiveReport, check_archive
+from execstream.recovery.archive.folder import Archive
 from execstream.recovery.verify.report import Difference, Report
 from execstream.recovery.verify.verify import Asked
 from execstream.recovery.verify.verify import verify as run_verify
@@ -30,6 +33,7 @@ async def verify(
     runs: PositiveInt | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     mend: Annotated[bool, Parameter(negative="")] = False,
+    archive: Annotated[Path | None, Parameter(name="--archive")] = None,
     json: Json = False,
 ) -> int:
     """Check that stored and published data follow from the journal; exit code 1 when not.
@@ -48,7 +52,14 @@ async def verify(
         Check everything.
     mend
         Rewrite different rows from the journal where possible. Workers may run meanwhile.
+    archive
+        Check the archive in this folder instead: that its segments are whole and none is missing,
+        and that the topics, where they still have its records, have the same.
     """
+    if archive is not None:
+        if graph_exec_ids or runs is not None or all_ or mend:
+            raise Contradiction("--archive checks the archive alone.")
+        return await _verify_archive(archive, json=json)
     if sum((bool(graph_exec_ids), runs is not None, all_)) > 1:
         raise Contradiction("Say either which runs, or how many, or --all.")
     asked = Asked(graph_exec_ids or (), None if all_ else runs or SAMPLE)
@@ -63,6 +74,37 @@ async def verify(
     else:
         _print(report)
     return 0 if report.is_good else 1
+
+
+async def _verify_archive(folder: Path, *, json: bool) -> int:
+    settings = start()
+    with counted(quiet=json) as report_progress:
+        report = await check_archive(
+            Archive(folder), settings.kafka, settings.topic_prefix, report_progress
+        )
+    if json:
+        print_json({"ok": report.is_good, **vars(report)})
+    else:
+        _print_archive(report)
+    return 0 if report.is_good else 1
+
+
+def _print_archive(report: ArchiveReport) -> None:
+    for topic, parts in report.topics.items():
+        for number, (begin, end) in parts.items():
+            out.print(f"{topic} {number}: {begin:,} to {end:,}")
+    for line in report.left_out:
+        out.print(f"left out: {line}", soft_wrap=True)
+    for fault in report.faults[:MOST_SHOWN]:
+        out.print(fault, soft_wrap=True)
+    out.print(
+        f"{report.records:,} records in {report.segments:,} segments, {report.compared:,} of which "
+        "the topics have, too"
+    )
+    if report.is_good:
+        out.print("ok")
+    else:
+        err.print(f"{len(report.faults):,} faults.")
 
 
 def _print(report: Report) -> None:

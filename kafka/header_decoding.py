@@ -16,8 +16,9 @@ import asyncio
 import struct
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import (
     DefaultRecordBase,
@@ -55,7 +56,11 @@ class FetchBudget:
 # That of the fetch of the current context; without one, each partition has MAX_TAKEN.
 fetch_budget: ContextVar[FetchBudget | None] = ContextVar("fetch_budget", default=None)
 
+# Whether consumers that are started in this context return each batch as one record.
+whole_batches: ContextVar[bool] = ContextVar("whole_batches", default=False)
+
 _HEADER_SIZE = DefaultRecordBase.HEADER_STRUCT.size
+_RECORDS_FIELD = 12  # of the header of a batch
 _length_of = struct.Struct(">i").unpack_from
 
 
@@ -65,6 +70,7 @@ class TolerantRecords:
     def __init__(self, buffer: bytes) -> None:
         self._view = memoryview(buffer)
         self._records = MemoryRecords(buffer)
+        self._batch = WholeBatch if whole_batches.get() else _Batch
         self._place = 0  # where the next batch begins
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +83,7 @@ class TolerantRecords:
         begin = self._place
         (length,) = _length_of(self._view, begin + _MemoryRecordsPy.LENGTH_OFFSET)
         self._place += _MemoryRecordsPy.LOG_OVERHEAD + length
-        return _Batch(batch, self._view[begin : self._place])
+        return self._batch(batch, self._view[begin : self._place])
 
 
 class _Batch:
@@ -103,6 +109,49 @@ class _Batch:
             raw = memoryview(uncompressed(raw, whole))
             batch = DefaultRecordBatch(raw)
         return _tolerant(batch, raw)
+
+
+class WholeBatch(_Batch):
+    """A batch whose only record has the offset and time of its last one, and all of the batch,
+    byte for byte, as its value.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        batch = self._batch
+        if not isinstance(batch, DefaultRecordBatch):
+            raise TypeError("Batches of the formats before Kafka 0.11 are not read whole.")
+        yield _Whole(batch.next_offset - 1, batch.max_timestamp, bytes(self._raw))
+
+
+class _Whole(NamedTuple):
+    offset: int
+    timestamp: int
+    value: bytes
+    timestamp_type: int | None = None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    checksum: None = None
+
+
+def first_offset_in(batch: bytes) -> int:
+    """The offset at which a whole batch begins."""
+    return int(DefaultRecordBase.HEADER_STRUCT.unpack_from(batch)[0])
+
+
+def count_in(batch: bytes) -> int:
+    """The number of records in a whole batch."""
+    return int(DefaultRecordBase.HEADER_STRUCT.unpack_from(batch)[_RECORDS_FIELD])
+
+
+def records_in(
+    tp: TopicPartition, batches: bytes, begin: int, *, check_crcs: bool = False
+) -> Iterator[ConsumerRecord]:
+    """The records in whole batches, from offset `begin` on, as a consumer returns them. With
+    `check_crcs`, raises aiokafka's CorruptRecordException for a batch without its checksum.
+    """
+    found = TolerantRecords(batches)
+    found_in: tuple[Any, ...] = (tp, found, [], begin, None, None)
+    return iter(fetcher.PartitionRecords(*found_in, check_crcs, fetcher.READ_UNCOMMITTED))
 
 
 def _large(batch: LargeBatch) -> Iterator[Any]:

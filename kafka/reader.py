@@ -1,10 +1,11 @@
 """Whole partitions of a topic in order, from their beginning up to where they end now."""
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -16,6 +17,19 @@ _POLL = 500  # milliseconds
 _HELD_BACK = 10  # milliseconds
 _USUAL = {"auto_offset_reset": "earliest", "isolation_level": "read_committed"}
 FETCH_BYTES = 1024 * 1024  # one larger record still comes
+
+
+class RecordReader(Protocol):
+    """Reads records of assigned partitions, as aiokafka's consumer does."""
+
+    def assign(self, partitions: list[TopicPartition]) -> None: ...
+    def assignment(self) -> Iterable[TopicPartition]: ...
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+    def pause(self, *partitions: TopicPartition) -> None: ...
+    async def position(self, partition: TopicPartition) -> int: ...
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> Mapping[TopicPartition, list[ConsumerRecord]]: ...
 
 
 @dataclass(slots=True)
@@ -44,7 +58,32 @@ async def consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaCons
     try:
         yield made
     finally:
+        await _stop(made)
+
+
+async def _stop(made: AIOKafkaConsumer) -> None:
+    """Stop a consumer. aiokafka awaits the fetches that it cancels, and may raise their
+    CancelledError, which would take the place of the error that the caller has."""
+    try:
         await made.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        await made._client.close()  # noqa: SLF001 - where `stop` did not come to
+
+
+@asynccontextmanager
+async def batch_consumer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """The same with each batch as one record (`header_decoding.WholeBatch`). Batches of aborted
+    transactions are left out as ever."""
+    async with AsyncExitStack() as opened:
+        token = header_decoding.whole_batches.set(True)
+        try:
+            reader = await opened.enter_async_context(consumer(bootstrap, **options))
+        finally:
+            header_decoding.whole_batches.reset(token)
+        yield reader
 
 
 async def extent(reader: AIOKafkaConsumer, topic: str) -> Extent:
@@ -82,7 +121,7 @@ async def unlimited(
 
 
 async def records(
-    reader: AIOKafkaConsumer, topic: str, partition: int, begin: int, end: int
+    reader: RecordReader, topic: str, partition: int, begin: int, end: int
 ) -> AsyncIterator[list[ConsumerRecord]]:
     """Records of one partition from offset `begin` on, before `end`, some at a time."""
     if begin >= end:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from execstream.cli.diagnosis.archived import examine_archive
 from execstream.cli.diagnosis.brokers import examine_kafka
 from execstream.cli.diagnosis.cache import examine_redis
 from execstream.cli.diagnosis.database import examine_postgres
@@ -22,7 +23,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             are_well = are_well and finding.state is not State.FAILED
             yield finding
     if are_well:  # otherwise consumers stand still for a reason that is reported already
-        async for finding in examine_consumers(settings):
-            yield finding
+        for part in (examine_consumers, examine_archive):
+            async for finding in part(settings):
+                yield finding
     async for finding in examine_workers(settings):
         yield finding

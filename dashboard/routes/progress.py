@@ -15,6 +15,7 @@ from execstream.dashboard.services import Served, Services
 from execstream.kafka.cluster import Bounds, Group, Range
 from execstream.kafka.partition_count import MEND_PARTITIONS, refusal_of
 from execstream.kafka.transactions import ABORT, PartitionKey
+from execstream.storage.log.archive_positions import find_complaints, remedy_of
 from execstream.storage.log.run_partitions import PARTITIONER, find_foreign
 from execstream.streams.topics import COMMANDS, TOPICS
 
@@ -157,8 +158,8 @@ async def get_completeness(served: Served) -> Response:
 
 @router.get("/hazards", response_model=Listing[Hazard])
 async def get_hazards(served: Served) -> Response:
-    """Open transactions, added partitions and foreign partitioners; those of Kafka not while it is
-    away."""
+    """Open transactions, added partitions, foreign partitioners, and records that retention takes
+    from the archive; those of Kafka not while it is away."""
     found = []
     if foreign := await find_foreign(served.db):
         found.append(Hazard(check="partitioner", found=foreign, remedy=PARTITIONER))
@@ -170,6 +171,12 @@ async def get_hazards(served: Served) -> Response:
         found += [
             Hazard(check="transactions", found=one.describe(), remedy=ABORT)
             for one in await served.brokers.open_transactions()
+        ]
+        archived, complaints = await find_complaints(
+            served.brokers, served.db, served.settings.topic_prefix
+        )
+        found += [
+            Hazard(check="archive", found=one, remedy=remedy_of(archived)) for one in complaints
         ]
     return listing(found)
 

@@ -6,6 +6,7 @@ Claiming the partitions fences off any other process that rebuilds them.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from faust.types import TP
 
@@ -35,7 +36,8 @@ class TakenOver(Fatal):
 class Assignment:
     """The partitions that a process reads, and the schema that it writes. `copies_lost`: commands
     about runs whose journal is lost are not folded. `ends`: by partition, Kafka's offset to end
-    before. `parent`: the process to end with.
+    before. `archive`: the folder with the records before those of the topic. `parent`: the process
+    to end with.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Assignment:
     topic: str
     schema: str
     ends: Mapping[int, int]
+    archive: Path | None
     cache_bytes: int
     batch_records: int
     parent: int

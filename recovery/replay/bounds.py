@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -30,12 +31,15 @@ class Topic(NamedTuple):
 
 class Asked(NamedTuple):
     """The bounds asked for; partitions that are not named: from the beginning up to the position of
-    the live schema.
+    the live schema. `archive`: a folder with the records before those of the topic; `topics_lost`:
+    the topic has taken the place of the archived one.
     """
 
     source: str
     begin: Point
     end: Point
+    archive: Path | None = None
+    topics_lost: bool = False
 
 
 async def describe(bootstrap: str, name: str) -> Topic:
@@ -80,15 +84,16 @@ def plan(
     topic: Topic,
     live: Mapping[int, LivePosition],
     journal: Reach,
+    bases: Mapping[int, int],
 ) -> Plan:
-    """Spans of all partitions of `topic`. Raises OutOfReach for offsets that neither it nor `live`
-    has.
+    """Spans of all partitions of `topic`; `bases` are those that an archive names. Raises
+    OutOfReach for offsets that neither the topic nor `live` has.
     """
     if source == JOURNAL and not live:
         raise OutOfReach("There is no live schema, or nothing in it: its journal gives nothing.")
     spans = []
     for partition, first in topic.first.items():
-        place = live.get(partition, LivePosition(0, 0))
+        place = live.get(partition, LivePosition(0, bases.get(partition, 0)))
         span = Span(partition, place.base, begin.get(partition, 0), end.get(partition))
         if source == TOPICS:
             if live:
@@ -97,6 +102,17 @@ def plan(
         _check_end(span, topic)
         spans.append(span)
     return Plan(source, spans)
+
+
+def check_live_bases(live: Mapping[int, LivePosition], bases: Mapping[int, int]) -> None:
+    """Raises OutOfReach when the live schema counts offsets from elsewhere than the archive."""
+    for partition, place in live.items():
+        if place.base != bases.get(partition, place.base):
+            raise OutOfReach(
+                f"The live schema has base {place.base} in partition {partition}, and the archive "
+                f"{bases[partition]}: its positions are others. Without a live schema, the archive "
+                "decides."
+            )
 
 
 def check_live_end(topic: Topic, live: Mapping[int, LivePosition]) -> None:

@@ -1,12 +1,15 @@
-"""Commands straight from Kafka, in batches, up to given offsets."""
+"""Commands straight from Kafka, or from an archive first, in batches, up to given offsets."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
-from execstream.kafka.reader import consumer
+from execstream.kafka.reader import RecordReader, consumer
+from execstream.recovery.archive.archive_reader import ArchivedTopic
+from execstream.recovery.archive.folder import Archive
 from execstream.streams.errors import Fatal
 
 BATCH_BYTES = 12 * 1024 * 1024  # of values; one fetch may be over
@@ -22,14 +25,20 @@ async def read_commands(
     parts: Sequence[AssignedPartition],
     ends: Mapping[int, int],
     limit: Callable[[], int],
+    *,
+    archive: Path | None = None,
 ) -> AsyncIterator[Batch]:
     """Yield batches of `parts` from their positions up to `ends`, by partition, in order; each of
-    at most as many records as `limit` then returns.
+    at most as many records as `limit` then returns. `archive`: the folder that is read first.
     """
     left = {TopicPartition(*part.tp): part for part in parts if part.next < ends[part.number]}
     if not left:
         return
-    async with consumer(bootstrap, auto_offset_reset="none", check_crcs=False) as reader:
+    async with consumer(bootstrap, auto_offset_reset="none", check_crcs=False) as topic:
+        reader: RecordReader = topic
+        if archive is not None:
+            bases = {part.number: part.base for part in parts}
+            reader = ArchivedTopic(Archive(archive), parts[0].tp.topic, bases, topic)
         reader.assign(list(left))
         for tp, part in left.items():
             reader.seek(tp, part.next)
@@ -40,7 +49,7 @@ async def read_commands(
 
 
 async def _next(
-    reader: AIOKafkaConsumer,
+    reader: RecordReader,
     left: dict[TopicPartition, AssignedPartition],
     ends: Mapping[int, int],
     limit: int,

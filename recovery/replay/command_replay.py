@@ -49,7 +49,11 @@ async def replay_commands(writer: Writer) -> None:
     stored = LiveJudgements(assignment.live, assignment.topic)
     await stored.begin(connection)
     folding = _Folding(writer, foreign, judged, stored)
-    batches = read_commands(assignment.settings.kafka, writer.parts, assignment.ends, writer.limit)
+    batches = read_commands(
+        assignment.settings.kafka,
+        *(writer.parts, assignment.ends, writer.limit),
+        archive=assignment.archive,
+    )
     async for batch in batches:
         if assignment.is_orphaned:
             return

@@ -18,10 +18,13 @@ import asyncpg
 
 from execstream.config.process_lifetime import begin_in_pool
 from execstream.config.settings import Settings
+from execstream.recovery.archive.folder import Archive
+from execstream.recovery.archive.present_topic import join
 from execstream.recovery.replay.assignment import Assignment
 from execstream.recovery.replay.bounds import (
     Asked,
     Topic,
+    check_live_bases,
     check_live_end,
     describe,
     offsets_at,
@@ -76,6 +79,7 @@ class Rebuild:
     connection: asyncpg.Connection
     topic: Topic
     plan: Plan
+    asked: Asked
     has_live: bool
     replayed: int = 0  # commands, by this process and those it started
     seconds: float = 0.0  # that took
@@ -100,11 +104,16 @@ class Rebuild:
         if asked.source == TOPICS:
             check_live_end(topic, live)
         begins = await offsets_at(settings.kafka, topic, asked.begin)
+        bases: dict[int, int] = {}
+        if asked.archive is not None:
+            topic, bases = await _joined(settings.kafka, topic, asked)
+            check_live_bases(live, bases)
+            begins = {partition: -base for partition, base in bases.items()} | begins
         ends = await offsets_at(settings.kafka, topic, asked.end)
         chosen = await stored_plan(connection, schema, name)
         if chosen is None:
             journal = await reach(connection, settings.schema_)
-            chosen = plan(asked.source, begins, ends, topic, live, journal)
+            chosen = plan(asked.source, begins, ends, topic, live, journal, bases)
             await begin(settings.postgres, connection, schema, name, chosen, has_journal=bool(live))
         elif not chosen.is_of(asked.source, begins, ends):
             raise NotThatRebuild(
@@ -113,7 +122,7 @@ class Rebuild:
                 f"(`drop schema {quoted(schema)} cascade`)."
             )
         await connection.execute(f"{KEPT}; {UNREADABLE}")
-        return cls(settings, schema, connection, topic, chosen, bool(live))
+        return cls(settings, schema, connection, topic, chosen, asked, bool(live))
 
     @property
     def needs_journal(self) -> bool:
@@ -125,7 +134,7 @@ class Rebuild:
         notes = self.kept.in_words()
         if self.forgotten:
             notes.append(f"rows about {self.forgotten:,} people whom the live schema has forgotten")
-        begun = [f"{span.partition}:{span.begin}" for span in self.plan.spans if span.begin]
+        begun = [f"{span.partition}:{span.begin}" for span in self.plan.spans if span.first_source]
         if begun and not self.has_live:
             notes.append(
                 f"commands before {','.join(begun)}, of which nothing is left: those after them "
@@ -151,7 +160,7 @@ class Rebuild:
         """Rebuild up to the current targets, in processes of its own."""
         targets = await self.targets()
         if self.needs_journal:
-            begins = {span.partition: span.begin for span in self.plan.spans if span.begin}
+            begins = {span.partition: span.begin for span in self.plan.spans if span.first_source}
             if self.plan.source == JOURNAL:
                 begins = targets
             await self._run_processes(JOURNAL, begins, report_progress)
@@ -192,6 +201,7 @@ class Rebuild:
             topic=self.topic.name,
             schema=self.schema,
             ends=dict(ends),
+            archive=self.asked.archive,
             cache_bytes=CACHE_BYTES,
             batch_records=self.batch_records,
             parent=os.getpid(),
@@ -263,3 +273,14 @@ class Rebuild:
                 one.result()
             now = await places(self.connection, self.topic.name)
             report_progress(_DOING[source], sum(now[p] - first[p] for p in ends), total)
+
+
+async def _joined(bootstrap: str, topic: Topic, asked: Asked) -> tuple[Topic, dict[int, int]]:
+    """The topic with the records of the archive before it, and its bases."""
+    assert asked.archive is not None  # noqa: S101
+    joined = await join(
+        Archive(asked.archive),
+        *(bootstrap, topic.name, topic.first, topic.end),
+        topics_lost=asked.topics_lost,
+    )
+    return topic._replace(first=joined.first), joined.bases

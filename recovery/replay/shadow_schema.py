@@ -31,6 +31,11 @@ class Span(NamedTuple):
     begin: int
     end: int | None
 
+    @property
+    def first_source(self) -> int:
+        """The offset in sources at which the span begins."""
+        return self.begin + self.base
+
 
 class Plan(NamedTuple):
     """`source` is `topics` or `journal`. The state before a span's begin comes from the journal."""
@@ -48,7 +53,7 @@ class Plan(NamedTuple):
     @property
     def needs_journal(self) -> bool:
         """Return whether a part of it comes from the journal."""
-        return self.source == JOURNAL or any(span.begin for span in self.spans)
+        return self.source == JOURNAL or any(span.first_source for span in self.spans)
 
 
 class NotThatRebuild(Fatal):
@@ -157,3 +162,29 @@ select partition, next_offset from consumer_offset where consumer = 'apply' and 
 async def places(connection: asyncpg.Connection, topic: str) -> dict[int, int]:
     """Up to which offset of `topic` the commands have taken effect, by partition."""
     return dict(await connection.fetch(_PLACES, topic))
+
+
+# No command has a million entries.
+_PUBLISHED = """
+update consumer_offset set published_offset = base - 1, published_index = 1000000,
+       next_offset = greatest(next_offset, 0)  -- markers of transactions may be the last
+ where consumer = 'apply' and topic = $1
+"""
+# As `offsets rebase` does: these offsets will come again.
+_SET_APART = """
+update dead_letter d
+   set "offset" = d."offset" + c.base,
+       topic = d.topic || ' before ' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+  from consumer_offset c
+ where (c.consumer, c.topic, c.partition) = ('apply', d.topic, d.partition)
+   and d.topic = $1 and d."offset" < 0
+"""
+
+
+async def set_apart(connection: asyncpg.Connection, topic: str) -> None:
+    """Set apart the dead letters of the topics before the present one, and have none of their
+    events published.
+    """
+    async with connection.transaction():
+        await connection.execute(_PUBLISHED, topic)
+        await connection.execute(_SET_APART, topic)

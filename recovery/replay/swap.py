@@ -10,6 +10,7 @@ from execstream.recovery.replay.bounds import describe
 from execstream.recovery.replay.carried_totals import keep_totals
 from execstream.recovery.replay.cut_over import end_sessions, exchange, lock
 from execstream.recovery.replay.rebuild import Rebuild
+from execstream.recovery.replay.shadow_schema import set_apart
 from execstream.recovery.replay.truncated_runs import lost_days
 from execstream.storage import connections
 from execstream.storage.connections import REPLAY
@@ -24,6 +25,8 @@ async def swap(rebuild: Rebuild) -> None:
     settings, topic = rebuild.settings, rebuild.topic.name
     live = settings.schema_
     events = await describe(settings.kafka, settings.topic_prefix + EVENTS.name)
+    if rebuild.asked.topics_lost:
+        await set_apart(rebuild.connection, topic)
     async with connections.connection(settings.postgres, "public", REPLAY) as connection:
         async with connection.transaction():
             at = await lock(connection, live, rebuild.schema, topic)

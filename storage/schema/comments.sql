@@ -406,3 +406,10 @@ comment on column costs.ended is 'steps that completed or failed, by the time of
 comment on column costs.failed is 'those of ended that failed, without failures of a child run';
 comment on column costs.cost is 'sum of the cost in the stats with which steps ended';
 comment on column costs.tokens is 'sum of input and output tokens in these stats';
+comment on table archived is 'How far the archive is, by partition; empty without one';
+comment on column archived.topic is 'topic that is archived';
+comment on column archived.partition is 'partition of it';
+comment on column archived.next_offset is 'offset after the last one that is archived';
+comment on column archived.base is 'base of the partition then';
+comment on column archived.folder is 'folder of the archive, as its writer knows it';
+comment on column archived.archived_at is 'when this was noted';

@@ -19,7 +19,7 @@ _LOCKED = "55P03"
 class Day(NamedTuple):
     """The data that a day of runs, by `created_at` in UTC, still has beside their rows. `open_runs`
     have not ended; `is_unread`: some of its events are not known to be published, or not counted
-    yet.
+    yet; `is_unarchived`: there is an archive, and it lacks some of its commands.
     """
 
     day: date
@@ -27,10 +27,11 @@ class Day(NamedTuple):
     open_runs: int
     bytes: int
     is_unread: bool
+    is_unarchived: bool
 
     @property
     def can_go(self) -> bool:
-        return not self.open_runs and not self.is_unread
+        return not (self.open_runs or self.is_unread or self.is_unarchived)
 
 
 # A day has a partition of each table, or a share of the default ones.
@@ -61,14 +62,25 @@ select count(*) as runs,
    and created_at < ($1::date + 1)::timestamp at time zone 'UTC'
 """
 
+_WAITS = "select day_is_unread($1), day_is_unarchived($1)"
+
 
 async def plan_retention(db: asyncpg.Pool, before: date) -> list[Day]:
     """The days before `before` that still have something, oldest first."""
     days = []
     for row in await db.fetch(_DAYS, before):
         counts = await db.fetchrow(_RUNS, row["day"])
-        is_unread = await db.fetchval("select day_is_unread($1)", row["day"])
-        days.append(Day(row["day"], counts["runs"], counts["open_runs"], row["bytes"], is_unread))
+        is_unread, is_unarchived = await db.fetchrow(_WAITS, row["day"])
+        days.append(
+            Day(
+                row["day"],
+                counts["runs"],
+                counts["open_runs"],
+                row["bytes"],
+                is_unread,
+                is_unarchived,
+            )
+        )
     return days
 
 

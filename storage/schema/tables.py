@@ -97,12 +97,13 @@ ALERTS = Table("alert", ("id",), Origin.OTHER)
 TOKENS = Table("token", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 BUDGETS = Table("budget", ("id",), Origin.OTHER)
+ARCHIVED = Table("archived", ("topic", "partition"), Origin.OTHER)
 
 TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
-    ALERTS,
+    *(ALERTS, ARCHIVED),
     Table("alert_message", ("id",), Origin.OTHER),
     TOKENS,
     Table("migration", ("version",), Origin.SCHEMA),

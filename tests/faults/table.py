@@ -3,6 +3,7 @@
 from tests.faults import (
     brokers,
     disks,
+    drills,
     failovers,
     faults,
     network_faults,
@@ -24,6 +25,7 @@ from tests.faults.scenarios import (
     repeated,
     under_load,
 )
+from tests.recovery.test_drills import DRILLS
 
 
 def _load(fault: faults.Fault, appliers: int = 2) -> Run:
@@ -114,6 +116,7 @@ OTHERS = (
         *("random sequences of commands", other_trials.try_sequences),
     ),
     Scenario("F12", 0, 5, "replay killed, and repeated, beside load", _load(replays.replay)),
+    *(Scenario("drill", 0, 3, name, drills.drilled(name)) for name in DRILLS),
 )
 CONTROLS = (
     Scenario(

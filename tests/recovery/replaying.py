@@ -7,10 +7,8 @@ Its batches are small, so that there is something to kill it in.
 import asyncio
 import sys
 
-from execstream.config.settings import read_settings
+from execstream.cli.replay import replay
 from execstream.recovery.replay.rebuild import Rebuild
-from execstream.recovery.replay.replay_into import replay_into
-from tests.recovery.lived import FROM_TOPICS, untold
 
 BATCH = 100  # commands
 
@@ -19,7 +17,7 @@ async def main() -> None:
     [schema] = sys.argv[1:]
     Rebuild.batch_records = BATCH
     Rebuild.worth_processes = 0
-    await replay_into(read_settings(), schema, FROM_TOPICS, untold, swapping=False, force=False)
+    await replay(into=schema)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from tests.recovery.lived import FROM_JOURNAL, delete_before, drop, erased, live
 from tests.whole.program import Program
 from tests.worker import HOME, Installation, installation, until
 
+SETTLED, PAUSED = 0.5, 1.5  # seconds after which a stopped replay has written all, and of its pause
+
 
 @pytest.fixture(scope="module")
 async def place(
@@ -135,6 +137,47 @@ async def test_a_replay_that_is_killed_goes_on(place: Installation, schema: str)
     proof = (await replayed(place, schema)).proof
     assert proof is not None
     assert (proof.differences, proof.differing, proof.left_out) == ([], {}, [])
+
+
+async def test_a_replay_is_paused_and_interrupted(place: Installation, schema: str) -> None:
+    """Stopped, as by Ctrl-Z, it writes nothing; it goes on, ends at Ctrl-C with a sentence, and the
+    same command makes the same."""
+    total = sum((await _ends(place)).values())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.recovery.replaying", schema),
+        cwd=HOME,
+        env=os.environ | place.settings.environment(),
+        start_new_session=True,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    async def goes_on(count: int) -> None:
+        async def is_there() -> bool:
+            assert process.returncode is None
+            return await _replayed(place, schema) > count
+
+        await until(is_there)
+
+    try:
+        await goes_on(total // 9)
+        os.killpg(process.pid, signal.SIGSTOP)
+        await asyncio.sleep(SETTLED)
+        count = await _replayed(place, schema)
+        await asyncio.sleep(PAUSED)
+        assert await _replayed(place, schema) == count
+        os.killpg(process.pid, signal.SIGCONT)
+        await goes_on(count)
+        process.send_signal(signal.SIGINT)
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    assert f"the same command continues the rebuild in {schema}" in said.decode()
+    assert await _replayed(place, schema) < total
+    proof = (await replayed(place, schema)).proof
+    assert proof is not None
+    assert (proof.differences, proof.differing) == ([], {})
 
 
 async def _replay_until_killed(

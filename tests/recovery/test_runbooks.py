@@ -84,11 +84,11 @@ async def rows_of(db: asyncpg.Pool) -> dict[str, list[str]]:
     return found
 
 
-async def lived(place: Installation) -> dict[str, list[str]]:
-    """Commands of many kinds, applied and counted; the rows they made."""
+async def lived(place: Installation, count: int = 300) -> dict[str, list[str]]:
+    """Commands of many kinds, `count` of them simulated, applied and counted; their rows."""
     await place.producer.send_and_wait(place.topic(CATALOGUE.name), _BLOCK, b"block:b")
     async with working(place):
-        await place.put([*simulated(300, seed=7), *_some_of_all()])
+        await place.put([*simulated(count, seed=7), *_some_of_all()])
         await until(lambda: place.db.fetchval("select count(*) from block"))
     rows = await rows_of(place.db)
     assert [table for table in TABLES if not rows[table]] == []

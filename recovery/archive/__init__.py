@@ -1,0 +1,1 @@
+"""The archive: a folder that keeps topics beyond their retention."""
