@@ -25,6 +25,7 @@ from execstream.dashboard.quotas import MAX_LARGE, Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.spans_of_totals import SpansOfTotals
 from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.dashboard.routes import (
     alerts,
@@ -118,7 +119,7 @@ async def _opened(
     try:
         yield Services(
             *(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, known),
-            *(identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
+            *(identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db), SpansOfTotals(db)),
         )
     finally:
         for task in (learning, reloading):

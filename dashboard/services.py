@@ -15,6 +15,7 @@ from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.spans_of_totals import SpansOfTotals
 from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.kafka.cluster import Brokers
 from execstream.streams.commands import Command
@@ -79,6 +80,7 @@ class Services:
     unusual: UnusualSubjects
     errors: ErrorFamilies
     graphs: GraphReads
+    spans: SpansOfTotals
 
 
 def services(request: Request) -> Services:

@@ -16,6 +16,7 @@ from execstream.dashboard.app import build_app
 from execstream.dashboard.reads.error_families import KEPT_FOR as FAMILIES_FOR
 from execstream.dashboard.reads.graph_figures import KEPT_FOR as GRAPHS_FOR
 from execstream.dashboard.reads.live_blocks import DURATIONS_FOR, PAST_FOR, RECENT_FOR
+from execstream.dashboard.reads.spans_of_totals import KEPT_FOR as SPANS_FOR
 from execstream.dashboard.reads.unusual_subjects import BEFORE_FOR
 from execstream.dashboard.reads.unusual_subjects import RECENT_FOR as SUBJECTS_FOR
 from execstream.storage.models.blocks import BlockErrorStats
@@ -50,6 +51,7 @@ def _seconds(*parts: float) -> str:
 
 _BEHIND = _seconds(TALLY)
 _RECENT = _seconds(TALLY, RECENT_FOR)
+_SPANS_BEHIND = _seconds(TALLY, SPANS_FOR)
 _PAST = _seconds(TALLY, RECENT_FOR, PAST_FOR)
 
 # By schema of OpenAPI.
@@ -200,6 +202,15 @@ SCHEMAS: dict[str, list[Figure]] = {
     "OneGraph": [
         Figure("minutes", "each minute of the last 60", _TOTALS, _seconds(TALLY, GRAPHS_FOR))
     ],
+    "CostRow": [
+        Figure("cost tokens ended failed days", "days of UTC, as asked for", _TOTALS, _SPANS_BEHIND)
+    ],
+    "Costs": [Figure("total", "days of UTC, as asked for", _TOTALS, _SPANS_BEHIND)],
+    "ErrorRow": [
+        Figure("failures runs hours", "whole hours, as asked for", _TOTALS, _SPANS_BEHIND),
+        Figure("graph_version", _NO_SPAN, _ROWS),
+    ],
+    "Errors": [Figure("total", "whole hours, as asked for", _TOTALS, _SPANS_BEHIND)],
     "NodeFigures": [
         Figure("ended failed caller_failed cascaded mean cost", "7 days of UTC", _TOTALS, _BEHIND)
     ],

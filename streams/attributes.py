@@ -32,7 +32,7 @@ _is_key = re.compile(NAME).match
 
 
 def describe_misfit(attributes: Raw) -> str | None:
-    """Return what is wrong with `attributes`, a JSON object; None when nothing is.
+    """Return the fault of `attributes`, a JSON object; None without one.
 
     Of equal keys the last one counts, so types alone do not find it.
     """

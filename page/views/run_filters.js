@@ -22,8 +22,8 @@ const TEXTS = ["user_id", "graph_id", "graph_version", "block_id", "fingerprint"
 const NUMBERS = ["longer", "shorter", "cost"];
 const TIMES = ["since", "ended", "failed", "silent"];
 // No event has these.
-const UNHEARD = ["class", "block_id", "fingerprint", "failed", "silent", "attribute", ...NUMBERS];
-const RARE = ["graph_version", "fingerprint", "ended", "failed", "silent", "attribute", ...NUMBERS];
+const UNHEARD = ["class", "block_id", "fingerprint", "failed", "silent", "day", "attribute", ...NUMBERS];
+const RARE = ["graph_version", "fingerprint", "ended", "failed", "silent", "day", "attribute", ...NUMBERS];
 
 export function filtersOf(parameters) {
   const filters = {
@@ -37,6 +37,8 @@ export function filtersOf(parameters) {
     filters[name] = Number(parameters.get(name)) > 0 ? parameters.get(name) : null;
   for (const name of TIMES)
     filters[name] = parameters.get(name) in SPANS ? parameters.get(name) : null;
+  const day = parameters.get("day");
+  filters.day = /^\d{4}-\d\d-\d\d$/.test(day ?? "") && !isNaN(Date.parse(day)) ? day : null;
   if (!/^\d{1,9}$/.test(filters.graph_version ?? "")) filters.graph_version = null;
   return filters;
 }
@@ -57,7 +59,8 @@ export function scope(filters) {
     error_class: filters.class,
     attribute: filters.attribute,
     created_time_gte: ago(filters.since),
-    ended_time_gte: ago(filters.ended),
+    ended_time_gte: filters.day ? `${filters.day}T00:00:00Z` : ago(filters.ended),
+    ended_time_lte: filters.day && `${filters.day}T23:59:59.999999Z`,
     failed_time_gte: ago(filters.failed),
     updated_time_lte: ago(filters.silent),
     duration_gte: filters.longer,
@@ -79,7 +82,7 @@ export function belongs(event, filters) {
 
 export const hasFilters = (filters) =>
   filters.status.length > 0 ||
-  ["class", "attribute", ...TEXTS, ...NUMBERS, ...TIMES].some((name) => filters[name]);
+  ["class", "day", "attribute", ...TEXTS, ...NUMBERS, ...TIMES].some((name) => filters[name]);
 
 export function filterForm(filters) {
   const form = h(
@@ -138,6 +141,7 @@ function rareFilters(filters) {
       text(filters, "fingerprint", "Error fingerprint"),
       span(filters, "failed", "A step failed in", "any time"),
       span(filters, "ended", "Ended in", "any time"),
+      text(filters, "day", "Ended on, UTC", { placeholder: "2026-03-01" }),
       span(filters, "silent", "Silent for", "any time", "at least"),
       text(filters, "longer", "At least, seconds", { inputmode: "decimal" }),
       text(filters, "shorter", "At most, seconds", { inputmode: "decimal" }),

@@ -35,6 +35,7 @@ class RunFilters:
     created_time_gte: datetime | None = None
     created_time_lte: datetime | None = None
     ended_time_gte: datetime | None = None
+    ended_time_lte: datetime | None = None
     updated_time_lte: datetime | None = None
     duration_gte: float | None = None
     duration_lte: float | None = None
@@ -55,6 +56,7 @@ class RunFilters:
         where.add("created_at >= {}", self.created_time_gte)
         where.add("created_at <= {}", self.created_time_lte)
         where.add("ended_at >= {}", self.ended_time_gte)
+        where.add("ended_at <= {}", self.ended_time_lte)
         where.add("updated_at <= {}", self.updated_time_lte)
         where.add(f"{DURATION} >= make_interval(secs => {{}})", self.duration_gte)
         where.add(f"{DURATION} <= make_interval(secs => {{}})", self.duration_lte)

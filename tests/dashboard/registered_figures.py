@@ -20,6 +20,10 @@ _LEFT_OUT = ("none:", "the life of", "the record", "the command", "the request",
 # Of other tests: quarantine, silent runs, probabilities of stuck runs, and rates of the day before.
 ELSEWHERE = {
     "ActionCount": {"runs"},
+    "CostRow": {"cost", "tokens", "ended", "failed", "days"},
+    "Costs": {"total"},
+    "ErrorRow": {"failures", "runs", "hours"},
+    "Errors": {"total"},
     "LetterCount": {"letters"},
     "HeldItem": {"waiting", "bytes"},
     "Subject": {"usual_rate", "usual_cost", "excess"},

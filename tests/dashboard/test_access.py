@@ -55,7 +55,15 @@ FOR_OPERATORS = {
     *("/v1/dead-letters", "/v1/dead-letters/count", "/v1/dead-letters/redrive"),
     "/v1/dead-letters/{dead_letter_id}",
     *("/v1/dead-letters/{dead_letter_id}/redrive", "/v1/diagnostics", "/v1/hazards"),
-    *("/v1/graph", "/v1/graphs/figures", "/v1/now", "/v1/completeness", "/v1/progress"),
+    *(
+        "/v1/graph",
+        "/v1/graphs/figures",
+        "/v1/now",
+        "/v1/costs",
+        "/v1/errors",
+        "/v1/completeness",
+        "/v1/progress",
+    ),
     *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
     *("/v1/topics", "/v1/workers", "/metrics", "/v1/tokens", "/v1/tokens/revoke"),
 }
@@ -75,7 +83,13 @@ SCOPES = {
 WITHOUT_PARAMETERS = sorted(
     path for path in FOR_OPERATORS - {"/v1/tokens/revoke"} if "{" not in path
 )
-NEED_A_QUESTION = {"/v1/block", "/v1/block/steps", "/v1/graph", "/v1/dead-letters/redrive"}
+NEED_A_QUESTION = {
+    "/v1/block",
+    "/v1/block/steps",
+    "/v1/graph",
+    "/v1/costs",
+    "/v1/dead-letters/redrive",
+}
 NOTHING_HERE = "There is nothing here."
 
 

@@ -50,7 +50,8 @@ async def runs(place: Installation, tally: Worker) -> dict[str, Orders]:
         given = {"attributes": attributes.get(name)} | begun
         await place.put([run.create(*nodes, graph_id="now", graph_version=7, **given)])
         await place.put([run.start(**begun), run.move_steps(["a", "b"], "RUNNING", **begun)])
-        await place.put([run.move_step("a", "COMPLETED", **ended)])
+        paid = {"stats": {"cost": 7, "input_token_count": 3}} | ended
+        await place.put([run.move_step("a", "COMPLETED", **paid)])
         stats = {"stats": {"error": error}} if error else {}
         status = "FAILED" if error else "COMPLETED"
         await place.put([run.move_step("b", status, **stats, **ended)])
@@ -104,6 +105,40 @@ async def test_error_families_and_silent_runs(
     assert group["graph_exec_id"] == runs["silent"].run_id
 
 
+async def test_costs_and_errors(http: httpx.AsyncClient, runs: dict[str, Orders]) -> None:
+    """By user, graph, block and day, and by hour: sums of steps, each in its day or hour."""
+
+    def sums(one: Json) -> tuple[int, ...]:
+        cost, ended, failed, days = (one[name] for name in ("cost", "ended", "failed", "days"))
+        assert sum(days) == cost
+        return cost, one["tokens"], ended, failed
+
+    for by, expected in (
+        ("user", {"ada-now": (7, 3, 2, 1), "bob-now": (14, 6, 4, 1)}),
+        ("graph", {"now": (21, 9, 6, 2)}),
+        ("block", {"now-a": (21, 9, 3, 0), "now-b": (0, 0, 3, 2)}),
+    ):
+        told = await get(http, "/v1/costs", by=by, days=2)
+        found = {one["id"]: sums(one) for one in told["data"]}
+        assert {name: found[name] for name in expected} == expected, by
+        assert (len(told["days"]), told["total"]) == (2, sum(one["cost"] for one in told["data"]))
+    days = (await get(http, "/v1/costs", by="day", days=31))["data"]
+    users = (await get(http, "/v1/costs", by="user", days=31))["data"]
+    assert sum(one["cost"] for one in days) == sum(one["cost"] for one in users)
+
+    errors = await get(http, "/v1/errors")
+    own = {
+        one["error_class"]: (one["block_id"], one["graph_version"], one["failures"], one["runs"])
+        for one in errors["data"]
+        if one["graph_id"] == "now"
+    }
+    assert own == {"outage": ("now-b", 7, 1, 1), "other": ("now-b", 7, 1, 1)}
+    assert all(sum(one["hours"]) == one["failures"] for one in errors["data"])
+    assert len(errors["hours"]) == 24
+    for wrong in ("?by=node", "?by=user&days=32", ""):
+        assert (await http.get(f"/v1/costs{wrong}")).status_code == 422
+
+
 async def test_reasons(http: httpx.AsyncClient, runs: dict[str, Orders]) -> None:
     """A run without a failed step has none."""
     asked = [run.run_id for run in runs.values()] + ["no id"]
@@ -134,6 +169,7 @@ async def test_lists_by_failure_duration_cost_and_silence(
         (["failed", "other", "good"], {"duration_gte": 59.5, "duration_lte": 60.5}),
         ([], {"duration_gte": 61}),
         (["failed", "other", "good"], {"ended_time_gte": ago[10]}),
+        ([], {"ended_time_lte": ago[10]}),
         (["silent"], {"updated_time_lte": ago[10]}),
         (["failed", "good"], {"attribute": ["env=prod"]}),
         (["good"], {"attribute": ["env=prod", "team=a=b"]}),

@@ -27,6 +27,8 @@ VIEWS = {
     "runs": "Runs",
     "blocks": "Blocks",
     "graphs": "Graphs",
+    "errors": "Errors",
+    "costs": "Costs",
     "alerts": "Alerts",
     "recovery": "Recovery",
     "health": "Health",
