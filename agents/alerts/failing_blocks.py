@@ -3,14 +3,20 @@
 All state is in Postgres, so any worker can judge, whichever did before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 
 from execstream.storage.alerts import records
-from execstream.storage.alerts.figures import Rated, load_block_rates, load_class_rates, load_usual
+from execstream.storage.alerts.figures import (
+    Rated,
+    load_block_rates,
+    load_class_rates,
+    load_usual,
+    named_blocks,
+)
 from execstream.storage.alerts.records import Finding, OpenAlert
 from execstream.streams.totals.alert_rules import (
     SPANS,
@@ -28,6 +34,7 @@ from execstream.streams.totals.alert_rules import (
 )
 
 CALM_FOR = timedelta(minutes=1)  # until an alert is over: hysteresis in time
+MOST_UNNAMED = 100  # open alerts of blocks that the catalogue lacks: producers choose their ids
 
 _NOTHING: Spans = dict.fromkeys(SPANS, Counts())
 
@@ -61,9 +68,23 @@ async def look_at_blocks(
         if suspects:
             usual = await load_usual(connection, rules, {r.block_id for r in suspects})
         findings = _uncovered(_judged(rules, suspects, usual, rates), opened.values())
+        findings = await _bounded(connection, findings, opened.values())
         for finding in findings:
             await records.raise_alert(connection, finding, has_webhook=has_webhook)
         return findings
+
+
+async def _bounded(
+    connection: asyncpg.Connection, findings: Sequence[Finding], opened: Iterable[OpenAlert]
+) -> list[Finding]:
+    """Return the findings about blocks that the catalogue has, and as many others as there is room
+    for, as they are sorted.
+    """
+    blocks = [str(one.alert.block_id) for one in opened]
+    named = await named_blocks(connection, {*blocks, *(str(one.block_id) for one in findings)})
+    room = max(0, MOST_UNNAMED - sum(block not in named for block in blocks))
+    others = [one for one in findings if one.block_id not in named]
+    return [one for one in findings if one.block_id in named] + others[:room]
 
 
 async def _load_rates(
@@ -72,10 +93,10 @@ async def _load_rates(
     """Load the rates of blocks that have an alert or may need one, and of the classes of their
     errors: no class fails where its block does not.
     """
-    known = {one.alert.block_id for one in opened}
+    known = {str(one.alert.block_id) for one in opened}
     blocks = {
         rated: spans
-        for rated, spans in (await load_block_rates(connection, rules)).items()
+        for rated, spans in (await load_block_rates(connection, rules, known)).items()
         if rated.block_id in known or exceeding(spans, rules.failure_rate) is not None
     }
     return blocks | (await load_class_rates(connection, rules, blocks) if blocks else {})

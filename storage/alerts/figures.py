@@ -7,7 +7,7 @@ Older events than the spans are ignored, so that replaying a topic raises no ale
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from execstream.streams.totals.error_classes import CALLER, ErrorClass
 from execstream.streams.totals.histogram import bucket_of, merge
 
 MOST_SILENT = 1_000  # runs: of each user in turn the one that has been silent longest
+MOST_SUSPECTS = 2_000  # blocks, the ones with the most failures
 USUAL_MINUTES = 24 * 60  # before the longest span: the usual rate of a block
 DURATION_DAYS = 7
 # No run is silent for so long without an earlier alert: a longer silence comes from a sender's
@@ -39,12 +40,18 @@ _AGE = "(extract(epoch from date_trunc('minute', now()) - minute) / 60)::int"
 _RECENT = """
 minute >= date_trunc('minute', now()) - make_interval(mins => $1) and minute <= now()
 """
-# By the primary key, which begins with the minute.
+# By the primary key, which begins with the minute. Producers choose ids of blocks, so their number
+# has no limit.
 _BLOCK_RATES = f"""
 select block_id, {_AGE} as age, sum(ended)::bigint,
        sum(failed - case when $2 then 0 else caller_failed end)::bigint
-  from block_minute where {_RECENT} and ended > 0 group by block_id, age
+  from block_minute
+ where {_RECENT} and ended > 0 and (block_id = any ($3) or block_id in (
+    select block_id from block_minute where {_RECENT} and failed > 0
+     group by 1 order by sum(failed) desc limit {MOST_SUSPECTS}))
+ group by block_id, age
 """
+_NAMED = "select id from block where id = any ($1)"
 _CLASS_RATES = f"""
 select block_id, error_class, {_AGE} as age, sum(count::bigint)::bigint
   from block_minute, jsonb_each_text(error_classes) as each(error_class, count)
@@ -58,13 +65,22 @@ def _left_out(rules: Rules) -> list[str]:
     return [ErrorClass.CHILD] if rules.caller_failures else [ErrorClass.CHILD, *sorted(CALLER)]
 
 
-async def load_block_rates(connection: asyncpg.Connection, rules: Rules) -> dict[Rated, Spans]:
-    """Return the failed and the ended steps of blocks within the longest span."""
+async def load_block_rates(
+    connection: asyncpg.Connection, rules: Rules, known: Collection[str]
+) -> dict[Rated, Spans]:
+    """Return the failed and the ended steps of blocks within the longest span: of `known` ones, and
+    of the MOST_SUSPECTS with the most failures.
+    """
     blocks: dict[str, dict[int, Counts]] = defaultdict(dict)
-    rows = await connection.fetch(_BLOCK_RATES, SPANS[-1], rules.caller_failures)
+    rows = await connection.fetch(_BLOCK_RATES, SPANS[-1], rules.caller_failures, list(known))
     for block_id, age, ended, failed in rows:
         blocks[block_id][age] = Counts(ended, failed)
     return {Rated(block_id): _spans(ages) for block_id, ages in blocks.items()}
+
+
+async def named_blocks(connection: asyncpg.Connection, block_ids: Collection[str]) -> set[str]:
+    """Return those of the blocks that the catalogue has."""
+    return {row[0] for row in await connection.fetch(_NAMED, list(block_ids))}
 
 
 async def load_class_rates(
