@@ -10,6 +10,8 @@ without an append time.
 
 The number of blocks and nodes has no limit, so about MOST_BLOCKS and MOST_NODES of each partition
 are held. The others are in Postgres, and one is loaded from there when an event of it is counted.
+Where a worker dies while more than MOST_BLOCKS values wait for publication, those beyond them are
+published with their next event, or by `verify --all --mend`.
 """
 
 import asyncio
