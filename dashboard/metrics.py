@@ -16,6 +16,9 @@ REQUEST_SECONDS = Histogram(
 )
 STREAMS = Gauge("execstream_streams_open", "Streams that are open.")
 POOL = Gauge("execstream_pool_connections", "Connections to Postgres, by state.", ["state"])
+OPEN_ALERTS = Gauge(
+    "execstream_open_alerts", "Open alerts, by kind and severity.", ["kind", "severity"]
+)
 EVENTS = Counter("execstream_stream_events", "Events read for the streams.")
 RESYNCS = Counter("execstream_stream_resyncs", "Times a stream was too slow.")
 UNREADABLE = unreadable_metric.UNREADABLE

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from execstream.config.identity import Installation
 from execstream.dashboard.access import AnyToken, CurrentViewer, Open, Public, ReadAll
-from execstream.dashboard.metrics import INSTALLATION, POOL
+from execstream.dashboard.metrics import INSTALLATION, OPEN_ALERTS, POOL
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json, Streamed
 from execstream.dashboard.services import Served
@@ -24,6 +24,7 @@ from execstream.storage.models.shared import SharedExecutionResponse
 from execstream.storage.models.summaries import ExecutionDiagnostics
 from execstream.storage.reads.diagnostics import get_execution_diagnostics
 from execstream.streams.errors import reason_of
+from execstream.streams.totals.alert_rules import Kind, Severity
 
 router = APIRouter()
 
@@ -166,4 +167,21 @@ async def get_metrics(served: Served) -> Response:
     POOL.labels("idle").set(idle)
     INSTALLATION.info(served.identity.labels)
     POOL.labels("busy").set(served.db.get_size() - idle)
+    await _show_open_alerts(served.db)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+_OPEN = "select kind, severity, count(*) from alert where closed_at is null group by 1, 2"
+
+
+async def _show_open_alerts(db: asyncpg.Pool) -> None:
+    """Set the gauge of alerts; while Postgres is unavailable it has no values."""
+    try:
+        rows = await asyncio.wait_for(db.fetch(_OPEN), READY_WITHIN)
+    except AWAY:
+        OPEN_ALERTS.clear()
+        return
+    counts = {(kind, severity): count for kind, severity, count in rows}
+    for kind in Kind:
+        for severity in Severity:
+            OPEN_ALERTS.labels(kind, severity).set(counts.get((kind, severity), 0))

@@ -7,6 +7,7 @@ import pytest
 
 from execstream import ExecutionClient
 from execstream.dashboard.server import Server
+from execstream.streams.totals.alert_rules import Kind, Severity
 from tests.dashboard.raising import closed, raised
 from tests.dashboard.serving import SECRET, site
 from tests.dashboard.sse import Subscription
@@ -42,6 +43,24 @@ async def test_open_ones_come_first(place: Installation, http: httpx.AsyncClient
         page = (await http.get("/v1/alerts", params={"open": is_open})).json()
         assert [alert["closed_at"] is None for alert in page["data"]] == [is_open == "true"] * count
     assert (await http.get("/v1/alerts", params={"cursor": "bm8"})).status_code == 400
+
+
+async def test_open_ones_are_metrics(place: Installation, http: httpx.AsyncClient) -> None:
+    """Each kind and severity has a number, which falls when alerts close."""
+
+    async def shown() -> dict[str, str]:
+        lines = (await http.get("/metrics")).text.splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if line.startswith("execstream_open_"))
+
+    warnings = 'execstream_open_alerts{kind="failing",severity="warning"}'
+    alerts = [await raised(place.db, f"block-{number}") for number in range(2)]
+    both = await shown()
+    await closed(place.db, alerts[0])
+
+    assert both.pop(warnings) == "2.0"
+    assert set(both.values()) == {"0.0"}
+    assert len(both) == len(Kind) * len(Severity) - 1
+    assert (await shown())[warnings] == "1.0"
 
 
 async def test_they_are_acknowledged_and_silenced(
