@@ -90,9 +90,12 @@ def _wrong(row: asyncpg.Record) -> UnreadableRun | None:
     for name in _DOCUMENTS:
         if row[f"wrong_{name}"]:
             return unreadable_run(run_id, TypeError("no object"), Cell(RUNS.name, column=name))
-    stats = row["stats"]
     try:
-        known = {"stats": None if stats is None else exact_json.decode(stats)}
+        known = {
+            name: exact_json.decode(row[name])
+            for name in ("stats", "attributes")
+            if row[name] is not None
+        }
         GraphExecutionMeta.from_db(dict(row) | known)
     except (*NOT_AS_WRITTEN, UnreadableRun) as error:
         return unreadable_run(run_id, error, Cell(RUNS.name))
