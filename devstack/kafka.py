@@ -55,6 +55,8 @@ SETTINGS = {
     "message.max.bytes": str(MAX_MESSAGE_BYTES),
     "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
 }
+# Of the formatting of its storage, beside the settings.
+FORMATTING: tuple[str, ...] = ()
 
 
 class Runtime(NamedTuple):
@@ -136,7 +138,8 @@ async def answers_metadata(port: int) -> bool:
 async def _format(runtime: Runtime, home: Path) -> None:
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     format_storage = runtime.command(
-        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={PROPERTIES}"
+        *("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"),
+        *(f"--config={PROPERTIES}", *FORMATTING),
     )
     complaint = await run(format_storage, directory=home)
     if complaint is not None:

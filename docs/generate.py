@@ -27,6 +27,7 @@ from execstream.cli.common import indented_json
 from execstream.cli.schema import CONTRACTS
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
+from execstream.kafka import acls
 from execstream.streams import attributes, commands
 from execstream.streams.statuses import (
     ALLOWED_FROM,
@@ -236,6 +237,12 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "faults_long": partial(fault_table.round_table, "faults-long"),
 }
 
+# Scripts in a folder of their own, by their file.
+ACLS = DOCS.parent / "ops" / "kafka" / "acls"
+SCRIPTS: dict[str, Callable[[], str]] = {
+    f"{client.name.lower()}.sh": partial(acls.script, client) for client in acls.Client
+}
+
 # Files that are generated as a whole.
 FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "asyncapi.json": asyncapi,
@@ -260,3 +267,6 @@ if __name__ == "__main__":
         (DOCS / name).write_text(rendered(name), encoding="utf-8")
     for name, document in FILES.items():
         (DOCS / name).write_text(indented_json(document()) + "\n", encoding="utf-8")
+    ACLS.mkdir(parents=True, exist_ok=True)
+    for name, text in SCRIPTS.items():
+        (ACLS / name).write_text(text(), encoding="utf-8")

@@ -2,7 +2,17 @@
 
 import pytest
 
-from docs.generate import DOCS, FILES, PAGES, PARTS, rendered, settings_table, state_diagram
+from docs.generate import (
+    ACLS,
+    DOCS,
+    FILES,
+    PAGES,
+    PARTS,
+    SCRIPTS,
+    rendered,
+    settings_table,
+    state_diagram,
+)
 from execstream.cli.common import indented_json
 from execstream.config.settings import Settings, variable
 from execstream.dashboard.error_codes import ERROR_CODES
@@ -21,6 +31,12 @@ def test_a_file_is_as_the_code_is_now(file: str) -> None:
     """No file that is generated as a whole is stale."""
     found = (DOCS / file).read_text(encoding="utf-8")
     assert found == indented_json(FILES[file]()) + "\n", "It is stale: make docs"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_as_the_code_is_now(name: str) -> None:
+    """No generated script is stale."""
+    assert (ACLS / name).read_text(encoding="utf-8") == SCRIPTS[name](), "It is stale: make docs"
 
 
 def test_every_part_is_in_a_page() -> None:

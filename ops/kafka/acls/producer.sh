@@ -1,0 +1,11 @@
+#!/bin/sh
+# Rights of `User:execstream-producer`, or of PRINCIPAL; generated from topics.yaml: make docs.
+# BOOTSTRAP: a broker. ADMIN: settings of kafka-acls.sh, of an operator of Kafka.
+# TOPIC_PREFIX, GROUP_PREFIX: those of the installation, if it has any.
+set -eu
+allow() {
+  kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --add \
+    --allow-principal "${PRINCIPAL:-User:execstream-producer}" "$@"
+}
+allow --operation Write --operation Describe --topic "${TOPIC_PREFIX:-}execution.commands.v1"
+allow --operation Write --operation Describe --topic "${TOPIC_PREFIX:-}execution.catalogue.v1"
