@@ -20,11 +20,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import asyncpg
 
 from execstream import connect, devstack, reads
+from execstream.dashboard.own_rows import OwnRows
 from execstream.models import ExecutionStatus
 from execstream.storage.reads import cursors
 from execstream.storage.schema.migrate import migrate
@@ -298,6 +300,19 @@ async def hot_reads(db: asyncpg.Pool, past: Past) -> dict[str, Read]:
     }
 
 
+def own_reads(db: asyncpg.Pool) -> dict[str, Read]:
+    """Lists of the heaviest owner as the server reads them with strict tenancy, also without a
+    condition on the owner.
+    """
+    own = OwnRows(db, SimpleNamespace(bound_to="owner0"))
+    return {
+        "first page of an owner, row security": lambda: reads.list_graph_executions(
+            own, user_id="owner0", limit=PAGE_SIZE
+        ),
+        "first page, row security alone": lambda: reads.list_graph_executions(own, limit=PAGE_SIZE),
+    }
+
+
 async def _longest_run(past: Past) -> Run:
     return next(run for run in past.all_runs() if run.long and run.number > past.runs // 2)
 
@@ -327,7 +342,8 @@ async def main() -> None:
             db = await connect(stack.postgres_dsn)
             await fill(db, past)
             await add_totals(db)
-            for name, read in (await hot_reads(db, past)).items():
+            await migrate(stack.postgres_dsn, with_roles=True, with_row_security=True)
+            for name, read in (await hot_reads(db, past) | own_reads(db)).items():
                 figures: dict[str, Any] = {"read": name, **await measure(read, options.repeat)}
                 print(json.dumps(figures | {"load": round(os.getloadavg()[0], 1)}), flush=True)
             await db.close()

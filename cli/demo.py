@@ -136,7 +136,7 @@ async def _pipeline(chaos_seed: int | None) -> AsyncIterator[_Pipeline]:
             configure_security(settings.kafka_security)
         else:
             settings, stack = await running.enter_async_context(servers(settings))
-        await prepare(settings)
+        await prepare(settings, stack)
         url = page or http_url(settings)
         works = any(name.startswith(WORKER) for name in others)
         roles = (*(() if works else ROLES), *(() if page else (SERVER,)))

@@ -6,12 +6,13 @@ from cyclopts import Parameter
 
 from execstream.cli.common import Json, print_json, start
 from execstream.cli.terminal import out
-from execstream.config.settings import read_settings
+from execstream.config.settings import STRICT, read_settings
 from execstream.storage.schema import migrate as migrations
 
 
 async def migrate(
     *,
+    roles: Annotated[bool, Parameter(negative="")] = False,
     sql: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
@@ -19,14 +20,24 @@ async def migrate(
 
     Parameters
     ----------
+    roles
+        Make the roles of workers, server, readers and analysts, too, which takes a user that may
+        make roles; roles that are there get their rights in any case.
     sql
-        Print all migrations as one script instead of applying them.
+        Print all migrations as one script instead of applying them; with `--roles` the roles and
+        their rights.
     """
     if sql:
-        print(migrations.script(read_settings().schema_))
+        script = migrations.roles_script if roles else migrations.script
+        print(script(read_settings().schema_))
         return
     settings = start()
-    applied = await migrations.migrate(settings.postgres, settings.schema_)
+    applied = await migrations.migrate(
+        settings.postgres,
+        settings.schema_,
+        with_roles=roles,
+        with_row_security=settings.tenancy == STRICT,
+    )
     if json:
         print_json({"applied": applied})
     elif applied:

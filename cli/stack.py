@@ -9,16 +9,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
+import asyncpg
 import structlog
 
-from execstream.cli.supervisor import ROLES, Supervisor, child_of, process_name
+from execstream.cli.supervisor import ROLES, SERVER, Supervisor, child_of, process_name
 from execstream.cli.terminal import err
-from execstream.config.settings import AUTO, LOCAL_STATE, Settings
+from execstream.config.settings import AUTO, LOCAL_STATE, STRICT, Settings, variable
 from execstream.dashboard.server import url_of
 from execstream.kafka.admin import apply_topics
+from execstream.storage.connections import MIGRATE, connection
 from execstream.storage.schema.migrate import migrate
+from execstream.storage.schema.roles import Role
 from execstream.streams.errors import Fatal
 
 if TYPE_CHECKING:
@@ -91,10 +95,35 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, "Stack"]]
         await stack.stop()
 
 
-async def prepare(settings: Settings) -> None:
-    """Bring schema and topics to this version."""
-    await migrate(settings.postgres, settings.schema_)
+async def prepare(settings: Settings, stack: "Stack | None" = None) -> None:
+    """Bring schema and topics to this version; the `stack` of this process has roles, too."""
+    await migrate(
+        settings.postgres,
+        settings.schema_,
+        with_roles=stack is not None,
+        with_row_security=settings.tenancy == STRICT,
+    )
+    if stack is not None:
+        async with connection(settings.postgres, settings.schema_, MIGRATE) as opened:
+            for role in (Role.WORKER, Role.SERVER):
+                await _let_in(opened, role, urlsplit(settings.postgres).password or "")
     await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
+
+
+_LET_IN = "select format('alter role %I login password %L', $1::text, $2::text)"
+
+
+async def _let_in(connection: asyncpg.Connection, role: Role, password: str) -> None:
+    """Have a role log in with a password."""
+    await connection.execute(await connection.fetchval(_LET_IN, role, password))
+
+
+def _address_of(settings: Settings, process: str) -> str:
+    """The address of Postgres for a process of the local stack; its roles have one password."""
+    address = urlsplit(settings.postgres)
+    role = Role.SERVER if process == SERVER else Role.WORKER
+    host = f"{role}:{address.password}@{address.hostname}:{address.port}"
+    return address._replace(netloc=host).geturl()
 
 
 def workers(
@@ -103,8 +132,9 @@ def workers(
     roles: Iterable[str] = ROLES,
     http_url: str | None = None,
 ) -> Supervisor:
-    """Workers that log below `.execstream/`; `stack` announces them to other programs. Without a
-    setting, the worker of role apply has as many processes as there are cores for.
+    """Workers that log below `.execstream/`; `stack` announces them to other programs, and lets
+    each in as its role of Postgres. Without a setting, the worker of role apply has as many
+    processes as there are cores for.
 
     `http_url`: where the HTTP server answers, when it is among the roles.
     """
@@ -116,7 +146,14 @@ def workers(
 
     if "apply_processes" not in settings.model_fields_set:
         settings = settings.model_copy(update={"apply_processes": AUTO})
-    return Supervisor(settings, map(child_of, roles), logs=LOGS, announce=announce)
+    children = [child_of(role) for role in roles]
+    if stack is not None:
+        name = variable("postgres_dsn")
+        children = [
+            child._replace(variables={name: _address_of(settings, child.role)})
+            for child in children
+        ]
+    return Supervisor(settings, children, logs=LOGS, announce=announce)
 
 
 def with_free_ports(settings: Settings, http_port: int | None = None) -> Settings:

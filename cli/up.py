@@ -49,7 +49,7 @@ async def up(
     report_unknown_variables()
     async with AsyncExitStack() as running:
         local, stack = await running.enter_async_context(servers(settings))
-        await prepare(local)
+        await prepare(local, stack)
         url = http_url(local) if serve_too else None
         roles = (*(ROLES if workers_too else ()), *((SERVER,) if serve_too else ()))
         await running.enter_async_context(workers(local, stack, roles, url))

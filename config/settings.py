@@ -55,6 +55,7 @@ _OPEN = frozenset(
         *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
         *("group_prefix", "replication_factor", "max_command_bytes", "max_message_bytes"),
         *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
+        "tenancy",
         *("apply_port", "tally_port", "bridge_port", "apply_processes"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
         *("alert_caller_failures", "class_rules_file"),
@@ -68,6 +69,7 @@ PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the
 MCP_TOKEN = f"{PREFIX}MCP_TOKEN"  # of the caller of `mcp`, not of the server
 
 AUTO: Literal["auto"] = "auto"
+STRICT: Literal["strict"] = "strict"
 
 _MIB = 1024 * 1024
 _HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
@@ -148,6 +150,11 @@ class Settings(BaseSettings):
         ge=1,
         le=8,
         description="requests of a token at once whose answers or bodies may be of any size",
+    )
+    tenancy: Literal["off", "strict"] = Field(
+        "off",
+        description="strict: for tokens bound to a user the HTTP server reads under row security "
+        "of Postgres, which `migrate` sets up with this setting",
     )
     worker_host: str = Field(
         "127.0.0.1", min_length=1, description="where workers tell how they fare"

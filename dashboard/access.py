@@ -43,7 +43,14 @@ class Viewer:
 
     @property
     def user_id(self) -> str | None:
-        """The owner of the visible runs, None for all owners."""
+        """The owner of the visible runs, None for all owners: each filter by owner has it from
+        here.
+        """
+        return self.token.user_id
+
+    @property
+    def bound_to(self) -> str | None:
+        """The user of the token, None for all; with strict tenancy Postgres is read as this one."""
         return self.token.user_id
 
     def restrict_to_own(self, user_id: str | None) -> str | None:
@@ -71,6 +78,7 @@ async def _viewer(
             "Send the server's token: Authorization: Bearer ….",
             {"WWW-Authenticate": "Bearer"},
         )
+    request.state.bound_to = token.user_id
     viewer = Viewer(token, _caller(request, served, token))
     viewer.caller.use()
     with served.tokens.in_use(token, viewer.caller.client):
@@ -133,7 +141,7 @@ class Access:
 
     def __call__(self, viewer: CurrentViewer) -> None:
         """Raise ProblemError 404 or 403 for other tokens."""
-        if viewer.user_id is not None and not self.is_for_users:
+        if viewer.bound_to is not None and not self.is_for_users:
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is nothing here.")
         if self.scope is not None and self.scope not in viewer.token.scopes:
             raise ProblemError(

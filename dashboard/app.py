@@ -14,9 +14,10 @@ from starlette.staticfiles import StaticFiles
 
 from execstream import __version__
 from execstream.config.identity import Identity
-from execstream.config.settings import Settings
+from execstream.config.settings import STRICT, Settings
 from execstream.dashboard.access import check_access
 from execstream.dashboard.feed.feed import Feed
+from execstream.dashboard.feed.journal_pages import CONNECTIONS as FEED_CONNECTIONS
 from execstream.dashboard.known_tokens import KnownTokens
 from execstream.dashboard.middleware import BoundedBodies, EveryAnswer, HeadRequests
 from execstream.dashboard.openapi import PROBLEMS, describe
@@ -45,7 +46,8 @@ from execstream.dashboard.routes import (
 from execstream.dashboard.services import CommandSender, Services
 from execstream.kafka.cluster import Brokers
 from execstream.kafka.security import client_options
-from execstream.storage.connections import READ, connect, open_pool
+from execstream.storage.connections import FEED, READ, connect, open_pool
+from execstream.storage.schema.row_security import require_row_security
 
 PAGE = (Path(__file__).parents[1] / "page").resolve()
 
@@ -102,9 +104,12 @@ async def _opened(
     settings: Settings, sender: CommandSender, ended: Callable[[asyncio.Task[None]], None]
 ) -> AsyncIterator[Services]:
     db = await connect(settings.postgres, settings.schema_)
+    if settings.tenancy == STRICT:
+        await require_row_security(db, settings.schema_)
     texts = await open_pool(settings.postgres, settings.schema_, READ, size=MAX_LARGE)
     redis: Redis = Redis.from_url(settings.redis)
-    feed = await Feed.open(settings, db, texts, redis)
+    lines = await open_pool(settings.postgres, settings.schema_, FEED, size=FEED_CONNECTIONS)
+    feed = Feed(settings, db, lines, redis)
     brokers = Brokers(settings.kafka, client_options(), settings.topic_prefix)
     quotas = Quotas(settings.http_rate, settings.http_large)
     identity = Identity(settings, "server")
@@ -118,8 +123,9 @@ async def _opened(
         task.add_done_callback(ended)
     try:
         yield Services(
-            *(settings, db, texts, redis, feed, sender, LiveBlocks(db), brokers, quotas, known),
-            *(identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db), SpansOfTotals(db)),
+            *(settings, db, texts, lines, redis, feed, sender, LiveBlocks(db), brokers, quotas),
+            *(known, identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
+            SpansOfTotals(db),
         )
     finally:
         for task in (learning, reloading):
@@ -128,5 +134,6 @@ async def _opened(
         await brokers.close()
         await feed.close()
         await redis.aclose()
+        await lines.close()
         await texts.close()
         await db.close()

@@ -1,6 +1,6 @@
 """Services that routes use, made once per server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, cast
 
 import asyncpg
@@ -8,9 +8,10 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 
 from execstream.config.identity import Identity
-from execstream.config.settings import Settings
+from execstream.config.settings import STRICT, Settings
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.known_tokens import KnownTokens
+from execstream.dashboard.own_rows import OwnRows
 from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
@@ -64,11 +65,13 @@ class Services:
 
     Attributes:
         texts: connections that hand JSON over as text, for answers of any size.
+        lines: connections of the feed, for pages of journals.
     """
 
     settings: Settings
     db: asyncpg.Pool
     texts: asyncpg.Pool
+    lines: asyncpg.Pool
     redis: Redis
     feed: Feed
     sender: CommandSender
@@ -84,8 +87,18 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """The services of the server that received the request."""
-    return cast(Services, request.app.state.services)
+    """The services of the server that received the request, and reads as its user if tenancy is
+    strict.
+    """
+    served = cast(Services, request.app.state.services)
+    if served.settings.tenancy != STRICT:
+        return served
+    return replace(
+        served,
+        db=OwnRows(served.db, request.state),
+        texts=OwnRows(served.texts, request.state),
+        lines=OwnRows(served.lines, request.state),
+    )
 
 
 Served = Annotated[Services, Depends(services)]

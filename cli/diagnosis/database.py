@@ -1,12 +1,13 @@
 """Postgres: it answers, is new enough, has our tables, and permits our statements."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 
 from execstream.cli.diagnosis.finding import Examined, Finding, sentence
-from execstream.config.settings import Settings, is_loopback, variable
+from execstream.cli.diagnosis.rights import lacking_rights
+from execstream.config.settings import STRICT, Settings, is_loopback, variable
 from execstream.storage.access.http_tokens import has_tokens, load_valid
 from execstream.storage.connections import (
     READ_ONLY,
@@ -18,6 +19,9 @@ from execstream.storage.connections import (
 from execstream.storage.log.run_partitions import PARTITIONER, find_foreign
 from execstream.storage.reads.unreadable_runs import find_unreadable
 from execstream.storage.schema.migrate import SchemaNewer, migrations, pending
+from execstream.storage.schema.roles import Role
+from execstream.storage.schema.row_security import unsecured
+from execstream.storage.schema.tables import OTHER_DAYS
 
 OLDEST = 17  # major version that is tested
 PATIENCE = 10.0  # seconds
@@ -34,19 +38,16 @@ select current_setting('server_version') as version,
        extract(epoch from clock_timestamp())::float8 as clock,
        pg_size_pretty(pg_database_size(current_database())) as size
 """
-# Rights on tables, and being (a member of) their owner, which partitions of a new day need.
 _RIGHTS = """
-select c.relname as name,
-       has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
-       and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete') as may_use,
-       c.relkind <> 'p' or pg_has_role(c.relowner, 'usage') as may_part
+select c.relname as name, has_table_privilege(c.oid, 'select') as may_read,
+       pg_has_role(c.relowner, 'usage') as is_owned
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
- where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
+ where n.nspname = $1 and c.relkind in ('r', 'p') and (not c.relispartition or c.relname = any ($2))
  order by 1
 """
-# A megabyte that no compression makes small.
+# A megabyte that no compression makes small. Only an owner may make tables that stay.
 _TRIAL = """
-create table doctor_trial as
+create {kind} table doctor_trial as
 select string_agg(md5((n * m)::text), '') as text
   from generate_series(1, 32) n, generate_series(1, 1024) m group by n
 """
@@ -57,6 +58,10 @@ _WRITE_CURES = {
     "53100": "Make room on the disk of Postgres.",
 }
 _MAY_CREATE = "select has_schema_privilege($1, 'create')"
+_IS_SERVER = f"""
+select pg_has_role(to_regrole('{Role.SERVER}'), 'usage')
+   and not pg_has_role(to_regrole('{Role.WORKER}'), 'usage')
+"""
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
@@ -87,6 +92,8 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
             yield finding
         async for finding in _schema(connection, settings):
             yield finding
+        if settings.tenancy == STRICT:
+            yield await _row_security(connection, settings.schema_)
     finally:
         await connection.close()
 
@@ -115,37 +122,35 @@ async def _server(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
 
 async def _schema(connection: asyncpg.Connection, settings: Settings) -> AsyncIterator[Finding]:
     schema = settings.schema_
-    rights = await connection.fetch(_RIGHTS, schema)
-    if not any(row["name"] == "migration" for row in rights):
+    tables = await connection.fetch(_RIGHTS, schema, OTHER_DAYS)
+    if not any(row["name"] == "migration" for row in tables):
         yield _postgres.failed(
             "migrations",
             f"the schema {schema} has none",
             f"Run `execstream migrate`, or mend {variable('schema_')}.",
         )
         return
-    may_see = {row["name"]: row["may_use"] for row in rights}
+    may_see = {row["name"]: row["may_read"] for row in tables}
     if may_see["migration"]:
         yield await _migrations(connection)
-    lacking = [row["name"] for row in rights if not (row["may_use"] and row["may_part"])]
-    if not await connection.fetchval(_MAY_CREATE, schema):
-        lacking.append(f"making tables in {schema}")
+    lacking, use = await _lacking(connection, tables)
     if lacking:
         yield _postgres.failed(
             "permissions",
-            f"this user lacks rights: {', '.join(lacking)}",
-            "Make it the owner of the schema and its tables, or a member of the owner: tables get "
-            "a new partition each day.",
+            f"this user lacks rights of {use}: {', '.join(lacking)}",
+            "Use the role that is meant for this process, or a member of it; `execstream migrate` "
+            "gives it these rights once `execstream migrate --roles` has made it.",
         )
     else:
-        yield _postgres.ok("permissions", f"on {len(rights)} tables of {schema}")
+        yield _postgres.ok("permissions", f"those of {use}")
         if not await connection.fetchval("select pg_is_in_recovery()"):  # which is reported already
-            yield await _try_to_write(connection)
+            yield await _try_to_write(connection, schema)
     if may_see.get("quarantine"):
         yield await _quarantine(connection)
     if may_see.get("graph_execution"):
         yield await _foreign_runs(connection)
         yield await _unreadable_runs(connection)
-    if may_see.get("journal"):
+    if all(may_see.get(name) for name in OTHER_DAYS):
         yield await _far_dates(connection)
     if may_see.get("token"):
         yield await _tokens(connection, settings)
@@ -243,12 +248,37 @@ async def _unreadable_runs(connection: asyncpg.Connection) -> Finding:
     )
 
 
-async def _try_to_write(connection: asyncpg.Connection) -> Finding:
+async def _lacking(
+    connection: asyncpg.Connection, tables: Sequence[asyncpg.Record]
+) -> tuple[list[str], str]:
+    """The rights that the user lacks, and the use that it lacks them for: that of the owner, if it
+    owns the tables, of a server, if it has that role, else of a worker.
+    """
+    if all(table["is_owned"] for table in tables):
+        return [], "the owner"
+    is_server = await connection.fetchval(_IS_SERVER)
+    role = Role.SERVER if is_server else Role.WORKER
+    return await lacking_rights(connection, role), f"a {role.name.lower()}"
+
+
+async def _row_security(connection: asyncpg.Connection, schema: str) -> Finding:
+    """Check that Postgres enforces strict tenancy."""
+    if missing := await unsecured(connection, schema):
+        return _postgres.failed(
+            "tenancy",
+            f"it is strict, and without row security are: {', '.join(missing)}",
+            f"Run `execstream migrate` with {variable('tenancy')}=strict as the owner.",
+        )
+    return _postgres.ok("tenancy", "row security is enforced")
+
+
+async def _try_to_write(connection: asyncpg.Connection, schema: str) -> Finding:
     """Write a table and roll back: an error here would be an error in a worker."""
+    kind = "" if await connection.fetchval(_MAY_CREATE, schema) else "temporary"
     attempt = connection.transaction()
     await attempt.start()
     try:
-        await connection.execute(_TRIAL)
+        await connection.execute(_TRIAL.format(kind=kind))
     except asyncpg.PostgresError as error:
         cure = _WRITE_CURES.get(sqlstate(error), "See the log of Postgres.")
         return _postgres.failed("writing", sentence(error), cure)

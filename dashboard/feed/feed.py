@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import asyncpg
 from redis.asyncio import Redis
@@ -12,7 +11,7 @@ from execstream.config.settings import Settings
 from execstream.dashboard import metrics
 from execstream.dashboard.feed.alert_reader import AlertReader
 from execstream.dashboard.feed.cursor import Position
-from execstream.dashboard.feed.journal_pages import Journal, connect
+from execstream.dashboard.feed.journal_pages import Journal
 from execstream.dashboard.feed.listener import Listener
 from execstream.dashboard.feed.reader import Reader
 from execstream.dashboard.feed.snapshots import Snapshot
@@ -22,7 +21,7 @@ from execstream.storage.log.reader import Scope
 
 
 class Feed:
-    """Used by one event loop. `texts` is the pool that snapshots are read from.
+    """Used by one event loop. `lines` is the pool that its reader reads the log from.
 
     Attributes:
         open_streams: their number.
@@ -33,26 +32,16 @@ class Feed:
         self,
         settings: Settings,
         db: asyncpg.Pool,
-        texts: asyncpg.Pool,
         lines: asyncpg.Pool,
         redis: Redis,
     ) -> None:
         self.open_streams = 0
-        self.journal = Journal(lines, settings.topic_prefix)
-        self._lines = lines
-        self._reader = Reader(self.journal)
+        self._topic_prefix = settings.topic_prefix
+        self._reader = Reader(Journal(lines, settings.topic_prefix))
         self._listener = Listener(redis, settings.redis_prefix, self._reader.look)
-        self._snapshot = partial(Snapshot, texts, settings.topic_prefix)
         self._alerts = AlertReader(db, self._reader)
         self._listener.start()
         self.reading = asyncio.create_task(self._read(), name="feed")
-
-    @classmethod
-    async def open(
-        cls, settings: Settings, db: asyncpg.Pool, texts: asyncpg.Pool, redis: Redis
-    ) -> "Feed":
-        """Connect and begin to listen."""
-        return cls(settings, db, texts, await connect(settings.postgres, settings.schema_), redis)
 
     async def _read(self) -> None:
         async with asyncio.TaskGroup() as both:
@@ -70,10 +59,20 @@ class Feed:
             self.open_streams -= 1
             metrics.STREAMS.set(self.open_streams)
 
-    def frames(self, scope: Scope, after: Position | None, caller: Caller) -> AsyncGenerator[bytes]:
-        """A stream of frames; see `Stream`. Its snapshot is a large request of `caller`."""
-        snapshot = self._snapshot(scope, caller)
-        return Stream(self.journal, self._reader, snapshot, scope, caller).frames(after)
+    def frames(
+        self,
+        scope: Scope,
+        after: Position | None,
+        caller: Caller,
+        texts: asyncpg.Pool,
+        lines: asyncpg.Pool,
+    ) -> AsyncGenerator[bytes]:
+        """A stream of frames; see `Stream`. Its snapshot is a large request of `caller`, read from
+        `texts`, and missed events from `lines`.
+        """
+        snapshot = Snapshot(texts, self._topic_prefix, scope, caller)
+        journal = Journal(lines, self._topic_prefix)
+        return Stream(journal, self._reader, snapshot, scope, caller).frames(after)
 
     def end_streams(self) -> None:
         """Have all streams end, so that the server can stop."""
@@ -85,4 +84,3 @@ class Feed:
         self.reading.cancel()
         await asyncio.wait({self.reading})
         await self._listener.stop()
-        await self._lines.close()

@@ -13,7 +13,6 @@ import asyncpg
 
 from execstream.dashboard.feed.cursor import BEGINNING, Ids, Position, covers
 from execstream.dashboard.foreign_runs import hides_owner, shown_event
-from execstream.storage.connections import FEED, open_pool
 from execstream.storage.log.events import EventBuilder
 from execstream.storage.log.reader import (
     ENTRY_COLUMNS,
@@ -35,11 +34,6 @@ ROWS_PER_PARTITION = 500
 PAGE_BYTES = 1024 * 1024
 # Commands to look through at once for those of a user or graph.
 SPAN = 50_000
-
-
-async def connect(dsn: str, schema: str) -> asyncpg.Pool:
-    """Open the feed's own pool, with connections that return JSON as text."""
-    return await open_pool(dsn, schema, FEED, size=CONNECTIONS)
 
 
 @dataclass(slots=True)

@@ -70,5 +70,8 @@ async def get_stream(
     run_id = None
     if graph_exec_id is not None:
         run_id = str((await visible_run(served, viewer, graph_exec_id)).id)
-    scope = Scope(viewer.restrict_to_own(user_id), graph_id, run_id, types)
-    return EventStream(served.feed, served.feed.frames(scope, after, viewer.caller))
+    own = viewer.restrict_to_own(user_id)
+    # One reader reads for all streams, and not as the user of any: this bounds a user's stream.
+    scope = Scope(viewer.bound_to or own, graph_id, run_id, types)
+    frames = served.feed.frames(scope, after, viewer.caller, served.texts, served.lines)
+    return EventStream(served.feed, frames)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Large, Read, Viewer
 from execstream.dashboard.as_of import AsOf, AsOfTime, reached
+from execstream.dashboard.feed.journal_pages import Journal
 from execstream.dashboard.openapi import EVENTS
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.reads.catalogue import catalogue_position
@@ -200,7 +201,8 @@ async def get_journal(
     etag = _etag(min(after + limit, run.last_seq))
     if answer := unchanged(request, etag):
         return answer
-    events = await served.feed.journal.entries(str(run.id), after, limit)
+    journal = Journal(served.lines, served.settings.topic_prefix)
+    events = await journal.entries(str(run.id), after, limit)
     body = msgspec.json.encode(
         {
             "data": [msgspec.Raw(encode_event(event)) for event in events],

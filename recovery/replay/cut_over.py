@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from execstream.storage.connections import WRITE, quoted
+from execstream.storage.schema.row_security import POLICIES, secure, unsecured
 from execstream.storage.schema.tables import TABLES, Origin
 from execstream.streams.errors import Fatal
 
@@ -19,7 +20,7 @@ _REBUILT = [table.name for table in TABLES if table.origin is not Origin.OTHER]
 
 
 class NotExchangeable(Fatal):
-    """The schemas are not of the same version."""
+    """The schemas are not of the same version, or sessions of workers may not be ended."""
 
 
 _LOCK = """
@@ -35,8 +36,14 @@ async def lock(connection: asyncpg.Connection, live: str, new: str, topic: str) 
     """Stop all commits into `live` until the transaction ends; return the positions of `apply` in
     `topic` then.
 
-    Raises NotExchangeable when the versions of the schemas differ.
+    Raises NotExchangeable when the versions of the schemas differ, and when the user lacks the
+    right to end the sessions of a worker.
     """
+    if users := [row[0] for row in await connection.fetch(_UNENDING, WRITE.application_name(live))]:
+        raise NotExchangeable(
+            f"{', '.join(users)} may write into {live}, and this user may not end the sessions: "
+            f"grant {', '.join(map(quoted, users))} to the user that swaps."
+        )
     names = {"live": quoted(live), "new": quoted(new)}
     await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}s'")
     ours, theirs = await connection.fetchrow(_VERSIONS.format(**names))
@@ -138,6 +145,8 @@ async def exchange(
     await connection.execute(_DROP.format(**names))
     await connection.execute(_PLACES.format(**names))
     await connection.execute(_TALLY.format(**names), events, list(first), list(first.values()))
+    if len(await unsecured(connection, live)) < len(POLICIES):
+        await secure(connection, new)
     await connection.execute(_EXCHANGE.format(**names))
     await end_sessions(connection, live)
 
@@ -155,6 +164,14 @@ async def _copy(connection: asyncpg.Connection, live: str, new: str) -> None:
 _END = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where application_name = $1 and datname = current_database() and pid <> pg_backend_pid()
+"""
+
+
+_UNENDING = """
+select distinct usename from pg_stat_activity
+ where application_name = $1 and datname = current_database()
+   and not pg_has_role(usesysid, 'usage') and not pg_has_role('pg_signal_backend', 'usage')
+ order by 1
 """
 
 

@@ -13,6 +13,7 @@ import msgspec
 from execstream.storage.commit.write_set import Row
 from execstream.storage.connections import quoted
 from execstream.storage.log.run_history import ROWS_AT_ONCE
+from execstream.storage.schema.day_partitions import own_days
 from execstream.storage.schema.tables import KEY_VALUES, STEPS, Table
 from execstream.streams import exact_json
 
@@ -116,17 +117,17 @@ graph_exec_id, seq, run_day, at, command_id, type, node_exec_id, name, detail, w
 source_partition, source_offset, source_index, data is not null as has_data,
 type = 'graph.deleted' and (detail ->> 'hard') is not distinct from 'true' as is_closing
 """
-_PARTITIONS = """
-select inhrelid::regclass::text as name from pg_inherits
- where inhparent = to_regclass('journal') order by 1
-"""
+# A day is read through its parent: partitions have no grants of their own.
+_OF_DAY = f"select {_ENTRY} from journal where run_day = $1 order by graph_exec_id, seq"
+_OF_OTHER_DAYS = f"select {_ENTRY} from journal_other order by graph_exec_id, seq"
 
 
 async def all_entries(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Record]:
     """The whole journal without values, day by day, run by run, by `seq`."""
-    for row in await connection.fetch(_PARTITIONS):
-        statement = f"select {_ENTRY} from {row['name']} order by graph_exec_id, seq"
-        async for entry in connection.cursor(statement, prefetch=ROWS_AT_ONCE):
+    days = await own_days(connection, await connection.fetchval("select current_schema()"))
+    cursors = [(_OF_DAY, (day,)) for day in sorted(days)]
+    for statement, args in (*cursors, (_OF_OTHER_DAYS, ())):
+        async for entry in connection.cursor(statement, *args, prefetch=ROWS_AT_ONCE):
             yield entry
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import asyncpg
 
 from execstream.storage.connections import MIGRATE, connection, quoted
+from execstream.storage.schema.roles import grant_rights, grants_sql, make_roles, roles_sql
+from execstream.storage.schema.row_security import secure
 from execstream.streams.errors import Fatal
 
 _LOCK = 0x65786563  # "exec": a number that no other program on the server uses
@@ -44,8 +46,18 @@ def migrations() -> list[Migration]:
     )
 
 
-async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
-    """Apply missing migrations; return the names of those applied, oldest first."""
+async def migrate(
+    dsn: str,
+    schema: str = "execstream",
+    *,
+    with_roles: bool = False,
+    with_row_security: bool = False,
+) -> list[str]:
+    """Apply missing migrations; return the names of those applied, oldest first.
+
+    Roles of the server get their rights; `with_roles` makes them first. `with_row_security` has
+    Postgres enforce it from then on, which takes these roles.
+    """
     async with connection(dsn, schema, MIGRATE) as opened:
         await opened.execute("select pg_advisory_lock($1)", _LOCK)  # released at the end
         await opened.execute(f"create schema if not exists {quoted(schema)}")
@@ -60,6 +72,12 @@ async def migrate(dsn: str, schema: str = "execstream") -> list[str]:
             applied.append(f"{migration.version:04} {migration.name}")
         if applied:
             await opened.execute(comments_sql())
+        if with_roles:
+            await make_roles(opened)
+        await grant_rights(opened, schema)
+        if with_row_security:
+            async with opened.transaction():
+                await secure(opened, schema)
         return applied
 
 
@@ -94,3 +112,9 @@ def script(schema: str = "execstream") -> str:
         parts.append(f"begin;\n{sql.strip()}\n{record}\ncommit;")
     parts.append(comments_sql().strip())
     return "\n\n".join(parts) + "\n"
+
+
+def roles_script(schema: str = "execstream") -> str:
+    """The roles and their rights as one SQL script, for a schema that is migrated."""
+    parts = [f"set search_path to {quoted(schema)};", roles_sql().strip(), grants_sql(schema)]
+    return "\n\n".join(parts)

@@ -218,17 +218,22 @@ create table consumer_offset (
 ) with (fillfactor = 50);
 
 -- Give `day` partitions of its own. Attaching, unlike creating in place, does not stop readers.
-create function ensure_day(day date) returns void language plpgsql as $$
+create function ensure_day(day date) returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
 declare
+    own oid;
     parent text;
     child text;
     large text[];
     movable boolean;
 begin
+    get diagnostics own = pg_routine_oid;
+    perform set_config('search_path', format('%I, pg_temp', n.nspname), true)
+       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = own;
     perform pg_advisory_xact_lock(hashtext('execstream.ensure_day'));
     foreach parent in array array['node_execution', 'journal'] loop
         child := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
-        continue when to_regclass(child) is not null;
+        continue when to_regclass(format('%I.%I', current_schema(), child)) is not null;
         large := case parent when 'journal' then array['data', 'detail']
                              else array['execution_data', 'stats'] end;
         -- In the order of a commit; writers wait while rows move, so not many may.
@@ -979,12 +984,17 @@ $$;
 -- Drop the partitions of `day`, if every run of it has ended, and everybody who reads the journal
 -- has read all of it. Returns how many runs were trimmed; null, and nothing changes, when the day
 -- must stay. Waits for writers no longer than the caller's lock_timeout.
-create function trim_day(day date, at timestamptz) returns bigint language plpgsql as $$
+create function trim_day(day date, at timestamptz) returns bigint language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
 declare
+    own oid;
     trimmed bigint;
     parent text;
     child text;
 begin
+    get diagnostics own = pg_routine_oid;
+    perform set_config('search_path', format('%I, pg_temp', n.nspname), true)
+       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = own;
     -- Rows first, as a commit takes its locks: who is writing to one of these runs goes first, and
     -- who comes later finds it trimmed.
     update graph_execution set trimmed_at = at
@@ -1004,7 +1014,7 @@ begin
     end if;
     foreach parent in array array['node_execution', 'journal'] loop
         child := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
-        if to_regclass(child) is not null then
+        if to_regclass(format('%I.%I', current_schema(), child)) is not null then
             execute format('drop table %I', child);
         end if;
     end loop;
@@ -1198,3 +1208,6 @@ select t.day, 'block', t.block_id, b.name, t.ended, t.failed, t.cost, t.tokens
       from block_minute group by 1, block_id
   ) t
   left join block b on b.id = t.block_id;
+
+-- Partitions are made and dropped with the rights of the owner, by those who have it from `migrate`.
+revoke all on function ensure_day(date), trim_day(date, timestamptz) from public;

@@ -95,19 +95,26 @@ QUARANTINE = Table("quarantine", ("topic", "partition", "offset"), Origin.OTHER)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
 ALERTS = Table("alert", ("id",), Origin.OTHER)
 TOKENS = Table("token", ("id",), Origin.OTHER)
+MESSAGES = Table("alert_message", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 BUDGETS = Table("budget", ("id",), Origin.OTHER)
 ARCHIVED = Table("archived", ("topic", "partition"), Origin.OTHER)
+ATTEMPTS = Table("apply_attempt", ("topic", "partition"), Origin.SCHEMA)
 
 TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
-    *(ALERTS, ARCHIVED),
-    Table("alert_message", ("id",), Origin.OTHER),
-    TOKENS,
+    *(ALERTS, ARCHIVED, MESSAGES, TOKENS),
     Table("migration", ("version",), Origin.SCHEMA),
-    Table("apply_attempt", ("topic", "partition"), Origin.SCHEMA),
+    ATTEMPTS,
     Table("replay_plan", ("partition",), Origin.SCHEMA),
     Table("replay_index", ("definition",), Origin.SCHEMA),
 )
+
+FIGURE_VIEWS = ("runs", "steps", "block_rates", "graph_rates", "costs")  # without values of runs
+VALUE_VIEWS = ("node_input_output",)
+OTHER_DAYS = (
+    "journal_other",
+    "node_execution_other",
+)  # partitions of days without one of their own

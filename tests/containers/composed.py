@@ -22,7 +22,10 @@ HOME = Path(__file__).parents[2]
 PROJECT = "execstream-check"
 USER = "execstream"  # of Postgres, and of Redis; and a database
 PORTS = ("KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "HTTP_PORT")
-SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "EXECSTREAM_HTTP_TOKEN")
+SECRETS = (
+    *("POSTGRES_PASSWORD", "REDIS_PASSWORD", "EXECSTREAM_HTTP_TOKEN"),
+    *("POSTGRES_WORKER_PASSWORD", "POSTGRES_SERVER_PASSWORD"),
+)
 HEALTHY_WITHIN = 120.0  # seconds
 POLL = 0.2  # seconds
 

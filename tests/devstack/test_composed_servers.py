@@ -19,13 +19,16 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from execstream.cli.diagnosis import State
 from execstream.cli.diagnosis.cache import acl_command, examine_redis
+from execstream.cli.diagnosis.rights import lacking_rights
 from execstream.config.settings import Settings
 from execstream.devstack.ports import HOST, free_ports
 from execstream.devstack.postgres import USER_FOR_ROOT, find_binaries
 from execstream.devstack.processes import identity, run
 from execstream.devstack.redis import answers_ping, find_server
 from execstream.devstack.server import Server
+from execstream.storage.connections import READ, connection
 from execstream.storage.schema.migrate import migrate, migrations
+from execstream.storage.schema.roles import Role
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
@@ -106,8 +109,9 @@ async def test_a_user_may_be_listened_to(redis: str) -> None:
 
 @pytest.mark.usefixtures("stack")  # which has opened the way to its programs
 async def test_owner_is_no_superuser(folder: Path) -> None:
-    """`owner.sh`, which the image of Postgres runs, leaves one role that gets in from outside: it
-    makes all tables, and neither runs programs nor makes roles."""
+    """The scripts that the image of Postgres runs leave three users that get in from outside: the
+    owner, which makes all tables, and neither runs programs nor makes roles; and a worker and a
+    server, which have the rights of their roles and are no owner."""
     binaries, password = find_binaries(), secrets.token_urlsafe(24)
     (folder / "password").write_text(password)
     if USER is not None:
@@ -126,27 +130,33 @@ async def test_owner_is_no_superuser(folder: Path) -> None:
     command = [str(binaries / "postgres"), "-D", str(folder / "data")]
     command += [word for option in options for word in ("-c", option)]
     server = Server("PostgreSQL", command, (port,), folder / "log", is_ready, user=USER)
-    [mount] = [one for one in SERVICES["postgres"]["volumes"] if "initdb" in one]
+    mounts = [one for one in SERVICES["postgres"]["volumes"] if "initdb" in one]
+    scripts = [str(ROOT / mount.partition(":")[0]) for mount in mounts]
+    assert [Path(one).name for one in scripts] == ["owner.sh", "roles.sql"]  # as the image has them
     named = {"POSTGRES_USER": "postgres", "POSTGRES_DB": "execstream"}
     assert named.items() < SERVICES["postgres"]["environment"].items()
     async with running(server):
         assert await program(["createdb", "execstream"], socket) == 0
-        script = str(ROOT / mount.partition(":")[0])
-        assert await program(["sh", script], socket | named | {"POSTGRES_PASSWORD": password}) == 0
+        secret = {f"POSTGRES_{of}PASSWORD": password for of in ("", "WORKER_", "SERVER_")}
+        roles = ["psql", "--quiet", "execstream", "--file"]
+        for script in (*scripts, *scripts):  # the second time for a volume that has been there
+            command = ["sh", script] if script.endswith(".sh") else [*roles, script]
+            assert await program(command, socket | named | secret) == 0
 
         address = f"{password}@{HOST}:{port}/execstream"
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(f"postgresql://postgres:{address}")
         await migrate(f"postgresql://execstream:{address}", "execstream")
-        connection = await asyncpg.connect(f"postgresql://execstream:{address}")
-        try:
-            done = await connection.fetchval("select count(*) from execstream.migration")
+        for role in (Role.WORKER, Role.SERVER):
+            async with connection(f"postgresql://{role}:{address}", "execstream", READ) as user:
+                assert await lacking_rights(user, role) == []
+                assert not await user.fetchval("select pg_has_role('execstream', 'member')")
+        async with connection(f"postgresql://execstream:{address}", "execstream", READ) as owner:
+            done = await owner.fetchval("select count(*) from execstream.migration")
             assert done == len(migrations())
             for statement in ("copy (select 1) to program 'id'", "create role another"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await connection.execute(statement)
-        finally:
-            await connection.close()
+                    await owner.execute(statement)
 
 
 async def program(command: list[str], variables: dict[str, str]) -> int:

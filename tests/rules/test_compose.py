@@ -9,6 +9,7 @@ import yaml
 
 from execstream.config.settings import Settings, variable
 from execstream.storage.redis import positions
+from execstream.storage.schema.roles import Role
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -126,12 +127,16 @@ def test_redis_reads_what_scripts_wrote() -> None:
 
 
 def test_no_server_is_open() -> None:
-    """Workers are not the superuser of Postgres; Redis admits clients with a password, and no
-    other; no password is an argument of a process.
+    """Each service has its role of Postgres, and none is the superuser; Redis admits clients with a
+    password, and no other; no password is an argument of a process.
     """
     ours = SERVICES["apply"]["environment"]
-    superuser = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
-    assert f"//{superuser}:" not in ours["EXECSTREAM_POSTGRES_DSN"]
+    users = {name: _user(SERVICES[name]["environment"]) for name in OURS - {"topics"}}
+    assert users == dict.fromkeys(("apply", "tally", "bridge"), Role.WORKER) | {
+        "server": Role.SERVER,
+        "migrate": "execstream",
+    }
+    assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] not in users.values()
     assert "//execstream:${REDIS_PASSWORD:?" in ours["EXECSTREAM_REDIS_URL"]
     *shell, settings = SERVICES["redis"]["command"]
     assert shell == ["sh", "-c"]
@@ -140,3 +145,7 @@ def test_no_server_is_open() -> None:
     for service in SERVICES.values():
         arguments = str(service.get("command")) + str(service["healthcheck"])
         assert not [one for one, *_ in _VARIABLE.findall(arguments) if "PASSWORD" in one]
+
+
+def _user(environment: dict[str, str]) -> str:
+    return environment["EXECSTREAM_POSTGRES_DSN"].split("://")[1].partition(":")[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.rooms import MODULES, ROOMS, ROOT
 
-LARGEST_SHARE = 0.2
+LARGEST_SHARE = 0.19
 MOST_NAMESAKES = 3
 # Words that stand for nothing in the field; the glossary has the terms that took their place.
 BANNED = frozenset(
@@ -55,12 +55,14 @@ def test_a_file_name_leads_to_one_file() -> None:
 
 
 def test_no_room_is_a_house_of_its_own() -> None:
-    """No room has more than a fifth of the shipped lines."""
+    """No room has more than LARGEST_SHARE of the shipped lines. Migrations, which are never taken
+    away, count once: in their sum.
+    """
     lines = {
         room: sum(
             len(file.read_text(encoding="utf-8").splitlines())
             for file in (ROOT / room).rglob("*")
-            if file.suffix in SHIPPED and "vendor" not in file.parts
+            if file.suffix in SHIPPED and not {"vendor", "migrations"} & set(file.parts)
         )
         for room in ROOMS
     }
