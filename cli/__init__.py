@@ -62,13 +62,13 @@ _COMMANDS = {
     "topics": _Command("The Kafka topics: apply, check, list."),
     "migrate": _Command("Bring the schema in Postgres to this version."),
     "emit": _Command("Send commands from a file or a pipe."),
-    "check": _Command("Find what is wrong with commands before they are sent."),
+    "check": _Command("Find faults of commands before they are sent."),
     "simulate": _Command("Make the commands of simulated runs."),
-    "listen": _Command("Print what happens, as it happens."),
+    "listen": _Command("Print events as they happen."),
     "list": _Command("List runs, newest first."),
     "bulk": _Command("Terminate, resume or delete many runs, after their number."),
     "show": _Command("Show one run with its steps."),
-    "diff": _Command("What changed in a run between two moments."),
+    "diff": _Command("The changes of a run between two moments."),
     "explain": _Command("The story of a run, or of one command, in sentences."),
     "replay": _Command("Rebuild everything from the log, with proof, and swap it in.", "worker"),
     "watch": _Command("Live overview."),
@@ -81,9 +81,7 @@ _COMMANDS = {
     "quarantine": _Command("Records that fail each time: list, show, retry, skip."),
     "export": _Command("Export runs to a bundle file.", "worker"),
     "rules": _Command("The rules: test changed ones.", "worker"),
-    "verify": _Command(
-        "Check that what is stored and published follows from the journal.", "worker"
-    ),
+    "verify": _Command("Check that rows and events follow from the journal.", "worker"),
     "offsets": _Command("Where consumers are in their topics: show, rebase, skip."),
     "archive": _Command(
         "Keep commands and catalogue beyond the retention of their topics.", "worker"
@@ -95,7 +93,7 @@ _COMMANDS = {
     "mcp": _Command("Serve runs, failures and alerts to assistants, read-only.", "mcp"),
     "config": _Command("The settings: show."),
     "schema": _Command("The JSON Schemas of commands, events and messages."),
-    "doctor": _Command("Look for what is wrong with servers, topics, tables and settings."),
+    "doctor": _Command("Look for faults of servers, topics, tables and settings."),
 }
 # They continue after any unreadable row, log it, and export the number of them.
 _SERVING = ("up", "demo", "worker", "serve")

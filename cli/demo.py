@@ -150,7 +150,7 @@ async def _pipeline(chaos_seed: int | None) -> AsyncIterator[_Pipeline]:
 
 def _say_how_it_ends(_: asyncio.Future[int]) -> None:
     err.print(
-        f"Ending: nothing more is sent. What was sent has {ENDING:.0f} s to take effect, and the "
+        f"Ending: nothing more is sent. Sent commands have {ENDING:.0f} s to take effect, and the "
         f"comparison of its rows {ENDING:.0f} s; nothing is lost. Ctrl-C again ends at once.",
         soft_wrap=True,
     )

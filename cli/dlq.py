@@ -150,7 +150,7 @@ async def redrive(
         Redrive those too that were redriven before.
     """
     if not (ids or reason or since or until):
-        raise NothingNamed("Say which ones: their ids, --reason, --since or --until.")
+        raise NothingNamed("Name them: their ids, --reason, --since or --until.")
     settings = start()
     wanted = Filter(tuple(ids or ()), reason, _time(since), _time(until))
     changes = dict(map(_change, set_ or ()))
@@ -188,7 +188,7 @@ async def _chosen(
     }
     found = [one.letter for one in all_found]
     if len(found) > MOST:
-        err.print(f"There are more than {MOST:,}: say the same again for the others.")
+        err.print(f"There are more than {MOST:,}: repeat the command for the others.")
         found = found[:MOST]
     if unknown := {one.lower() for one in wanted.ids} - {letter.id for letter in found}:
         raise _no_such(sorted(unknown))

@@ -92,7 +92,7 @@ async def _print_command(
     if known is None:
         raise NoSuchCommand(
             f"Nothing is recorded of command {command_id} of run {evidence.run_id}: "
-            f"`execstream explain {evidence.run_id}` tells of those that came."
+            f"`execstream explain {evidence.run_id}` lists those that arrived."
         )
     sent = await find_record(settings.kafka, topic, known.place, command_id)
     story = command_story(evidence, known, sent)

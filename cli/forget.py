@@ -57,7 +57,7 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
 def _is_sure(user: str, found: Personal) -> bool:
     _print_found(user, found, json=False)
     if not sys.stdin.isatty():
-        err.print("Nothing was erased: say --yes where nobody can be asked.")
+        err.print("Nothing was erased: pass --yes where there is no terminal to confirm at.")
         return False
     err.print("Type the user's id to erase all of this for good: ", end="")
     return input() == user

@@ -76,7 +76,7 @@ async def _messages(redis_url: str, channel: str) -> AsyncIterator[bytes]:
             if is_first:
                 raise
             if is_heard:
-                _print_note("Redis is away; what is said until it is back is not told here.")
+                _print_note("Redis is unavailable; messages until it is back are not shown here.")
             await asyncio.sleep(RECONNECT)
         finally:
             await subscription.close()

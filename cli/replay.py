@@ -102,7 +102,7 @@ async def replay(
     if bundle is not None:
         return await replay_file(bundle, into or "bundle", json=json)
     if into is None:
-        raise NothingToDo("Say what: --into SCHEMA to rebuild, --events, or a bundle.")
+        raise NothingToDo("Choose one: --into SCHEMA to rebuild, --events, or a bundle.")
     asked = Asked(source, begin, end, from_archive, topics_lost)
     return await _rebuild(into, asked, swap=swap, force=force, json=json)
 

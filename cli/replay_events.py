@@ -39,7 +39,7 @@ async def replay_events(
 ) -> int:
     """Publish the events from `begin` to `until` on Redis, on a topic, or on both."""
     if not (to_redis or to_topic):
-        raise NowhereToTell("Say where events shall go: --to-redis, --to-topic TOPIC, or both.")
+        raise NowhereToTell("Name where events go: --to-redis, --to-topic TOPIC, or both.")
     settings = start()
     async with AsyncExitStack() as opened:
         connection = await opened.enter_async_context(

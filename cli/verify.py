@@ -61,7 +61,7 @@ async def verify(
             raise Contradiction("--archive checks the archive alone.")
         return await _verify_archive(archive, json=json)
     if sum((bool(graph_exec_ids), runs is not None, all_)) > 1:
-        raise Contradiction("Say either which runs, or how many, or --all.")
+        raise Contradiction("Pass ids of runs, a number of runs, or --all.")
     asked = Asked(graph_exec_ids or (), None if all_ else runs or SAMPLE)
     settings = start()
     with counted(quiet=json) as report_progress:

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         "execstream", min_length=1, description="stands before every consumer group"
     )
     replication_factor: int | None = Field(
-        None, ge=1, le=32_767, description="of every topic; as topics.yaml says when not set"
+        None, ge=1, le=32_767, description="of every topic; as in topics.yaml when not set"
     )
     max_command_bytes: int = Field(
         8 * _MIB, ge=1024, le=24 * _MIB, description="larger commands become dead letters"
@@ -156,9 +156,7 @@ class Settings(BaseSettings):
         description="strict: for tokens bound to a user the HTTP server reads under row security "
         "of Postgres, which `migrate` sets up with this setting",
     )
-    worker_host: str = Field(
-        "127.0.0.1", min_length=1, description="where workers tell how they fare"
-    )
+    worker_host: str = Field("127.0.0.1", min_length=1, description="where workers answer probes")
     apply_processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="of a worker of role apply; auto: one less than there are cores, at most one "
@@ -196,10 +194,10 @@ class Settings(BaseSettings):
         None, pattern=r"^https?://", description="where alerts are posted"
     )
     alert_webhook_secret: str | None = Field(
-        None, min_length=16, description="signs what is posted there"
+        None, min_length=16, description="signs requests to the webhook"
     )
     class_rules_file: str | None = Field(
-        None, description="TOML file of rules that tell the class of an error, before the built-in"
+        None, description="TOML file of rules that classify errors, before the built-in"
     )
     actor: str | None = Field(
         None,

@@ -127,7 +127,7 @@ BY_STATUS: dict[int, ErrorCode] = {
             "too_many_requests",
             HTTPStatus.TOO_MANY_REQUESTS,
             "The token has used its quota of requests.",
-            "Wait for as many seconds as `Retry-After` says.",
+            "Wait for the seconds of `Retry-After`.",
         ),
         ErrorCode(
             "headers_too_large",
@@ -145,7 +145,7 @@ BY_STATUS: dict[int, ErrorCode] = {
             "unavailable",
             HTTPStatus.SERVICE_UNAVAILABLE,
             "A server behind this one does not answer, or this one is at one of its limits.",
-            "Try again after as many seconds as `Retry-After` says.",
+            "Try again after the seconds of `Retry-After`.",
         ),
     )
 }

@@ -17,7 +17,7 @@ _SCHEMAS = "#/components/schemas/"
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
-        "description": "What is wrong, in a sentence.",
+        "description": "The fault, in a sentence.",
         "content": {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
     }
 }

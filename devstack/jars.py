@@ -121,7 +121,7 @@ def check(jars: Path) -> None:
     if found != expected:
         wrong = {name for name, _ in found.items() ^ expected.items()}
         raise StackError(
-            f"What came from Maven Central is not Apache Kafka {VERSION} as it is known here "
+            f"The jar from Maven Central is not that of Apache Kafka {VERSION} as it is known here "
             f"({', '.join(sorted(wrong))}): start again, and do not trust the network if it stays."
         )
 

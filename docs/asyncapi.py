@@ -142,7 +142,7 @@ def _messages() -> Document:
         for name, contract in CONTRACTS.items()
     }
     messages["dead-letter"] = {
-        "summary": "The original record, byte for byte; headers dlq.… say why it is here",
+        "summary": "The original record, byte for byte; headers dlq.… have the reason",
         "contentType": _BINARY,
         "payload": {"description": "Any bytes, or none."},
         **keyed,

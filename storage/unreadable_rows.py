@@ -65,7 +65,7 @@ class UnreadableRow(Fatal):
         what = ", ".join(filter(None, (str(cell), type(error).__name__)))
         super().__init__(
             f"A stored row of {owner} cannot be read ({what}): "
-            f"`execstream verify {arguments}` shows what is wrong with it."
+            f"`execstream verify {arguments}` shows its fault."
         )
         self.subject, self.cell = subject, cell
 
@@ -158,5 +158,5 @@ def left_out() -> str | None:
     command = f"execstream verify {runs[0]}" if runs else "execstream verify --all"
     return (
         f"Left out: {' and '.join(counts)}{named}, of which a stored row cannot be read. "
-        f"`{command}` shows what is wrong."
+        f"`{command}` shows the fault."
     )

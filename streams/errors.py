@@ -65,7 +65,7 @@ class OutcomeUnknown(Transient):
     def __init__(self, command_id: str, timeout: float, place: tuple[int, int]) -> None:
         super().__init__(
             f"Nothing was heard of command {command_id} for {timeout:g} s. Is a worker running? "
-            "Send it again with the same id to learn what became of it."
+            "Send it again with the same id to learn its outcome."
         )
         self.command_id = command_id
         self.place = place

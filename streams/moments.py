@@ -30,6 +30,6 @@ def parse_instant(text: str) -> datetime:
     except ValueError:
         pass
     raise NoMoment(
-        f"{text!r} is no moment: say a time with its zone like 2026-03-01T06:30:00Z or, of one "
+        f"{text!r} is no moment: give a time with its zone like 2026-03-01T06:30:00Z or, of one "
         "run, the number of an entry like 12."
     )

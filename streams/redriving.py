@@ -190,7 +190,7 @@ def _with_field(value: bytes, path: str, names: list[str], json: bytes) -> bytes
         fields = _read_fields(value)
     except NOT_READABLE:
         raise NotEditable(
-            f"{path} cannot be set: what holds it is no JSON object. Use --editor."
+            f"{path} cannot be set: its parent is no JSON object. Use --editor."
         ) from None
     name, *inner = names
     if inner:

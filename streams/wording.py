@@ -42,7 +42,7 @@ _BOUNDS = {"<=": "at most", ">=": "at least"}
 
 _BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte (\d+)\)\Z")
 _MALFORMED = {
-    "invalid character": "what begins there is no value of JSON",
+    "invalid character": "no value of JSON begins there",
     "invalid escaped character": "the escape is none of JSON's",
     "invalid number": "the number is none of JSON's",
     "invalid utf-16 surrogate pair": "a surrogate stands alone",

@@ -55,7 +55,9 @@ REPUBLISHED = Counter(
     "execstream_events_republished",
     "Events of earlier owners that were published (again) when a partition was taken over.",
 )
-RETRIES = Counter("execstream_retries", "What was tried again after a pause, by what.", ["what"])
+RETRIES = Counter(
+    "execstream_retries", "Attempts that were repeated after a pause, by kind of work.", ["what"]
+)
 FENCES = Counter("execstream_fences", "Batches given up because another worker has the partition.")
 FOLDED_AGAIN = Counter(
     "execstream_batches_folded_again", "Batches folded again because their states were stale."

@@ -59,7 +59,7 @@ async def _server(redis: Redis) -> AsyncIterator[Finding]:
     if tuple(map(int, version.split(".")[:2])) < OLDEST:
         yield _redis.warning(
             "version",
-            f"{version} is older than what is tested, {'.'.join(map(str, OLDEST))}",
+            f"{version} is older than the tested versions, {'.'.join(map(str, OLDEST))}",
             "Plan an upgrade.",
         )
     policy = server.get("maxmemory_policy", "noeviction")

@@ -106,7 +106,7 @@ async def _server(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
     if server["major"] < OLDEST:
         yield _postgres.warning(
             "version",
-            f"{server['major']} is older than what is tested, {OLDEST}",
+            f"{server['major']} is older than the tested versions, {OLDEST}",
             f"Plan an upgrade to {OLDEST} or newer.",
         )
     if server["encoding"] != "UTF8":
@@ -243,7 +243,7 @@ async def _unreadable_runs(connection: asyncpg.Connection) -> Finding:
         f"some of {len(found):,} of the newest {examined.runs:,} runs cannot be read: "
         f"{', '.join(named)}",
         f"Run `execstream verify {found[0].graph_exec_id}`, and `execstream verify --all --mend` "
-        "to have the commands topic mend what it still tells; then `execstream quarantine list` "
+        "to have the commands topic mend its commands; then `execstream quarantine list` "
         "names the runs whose commands wait for that.",
     )
 

@@ -22,8 +22,8 @@ WATCHED_FOR = 3.0  # seconds; a worker commits or publishes a batch in less
 
 _consumers = Examined("consumers")
 _REMEDY = (
-    "Start `execstream worker`. Where one runs, its /readyz names what it waits for, and its log "
-    "has the reason (`retry`, `claim_retry`, `crash`)."
+    "Start `execstream worker`. Where one runs, its /readyz names the servers it waits for, and "
+    "its log has the reason (`retry`, `claim_retry`, `crash`)."
 )
 
 
@@ -45,7 +45,7 @@ async def examine_consumers(settings: Settings) -> AsyncIterator[Finding]:
             after = {one[:4] for one in (await positions() if before else [])}
         standing = [one for one in before if one[:4] in after]
     except (*AWAY, KafkaError, RedisError) as error:
-        yield _consumers.failed("standstill", sentence(error), "Mend what is named above first.")
+        yield _consumers.failed("standstill", sentence(error), "Mend the faults above first.")
         return
     finally:
         await redis.aclose()

@@ -59,7 +59,7 @@ async def list_runs(
     served: Served,
     asked: AskedRuns,
     status: Statuses = None,
-    values: Annotated[bool, Query(description="With what each was given.")] = True,
+    values: Annotated[bool, Query(description="With inputs.")] = True,
     as_of: AsOfTime = None,
     cursor: Cursor = None,
     limit: Limit = 25,

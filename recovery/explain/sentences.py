@@ -181,7 +181,7 @@ _RULES = {
     "without node_exec_id a step that waits is found, or made.",
     Refusal.INPUT_ALREADY_THERE: "The step had a value on this pin already: without node_exec_id a "
     "step that lacks it is found, or made.",
-    Refusal.SUPERSEDED: "What is stored is newer.",
+    Refusal.SUPERSEDED: "The stored value is newer.",
     Refusal.DELETED: "The run was deleted: only graph.delete with hard is still taken, once.",
 }
 

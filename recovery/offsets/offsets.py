@@ -90,7 +90,7 @@ async def rebase(
     name = prefix + topic.name
     if not forced and all(one.state == "inside" for one in positions if one.topic == name):
         raise InsideTheTopic(
-            f"All positions are inside {name}: it does not look as if it was made again. Say "
+            f"All positions are inside {name}: it does not look as if it was made again. Pass "
             "--force if you know that it was."
         )
     if topic is COMMANDS:

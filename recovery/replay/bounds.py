@@ -123,7 +123,7 @@ def check_live_end(topic: Topic, live: Mapping[int, LivePosition]) -> None:
         if place.next_offset > end:
             raise OutOfReach(
                 f"The live schema is at offset {place.next_offset} of partition {partition}, and "
-                f"{topic.name} ends at {end}: it was made again. `execstream offsets show` tells "
+                f"{topic.name} ends at {end}: it was made again. `execstream offsets show` shows "
                 "where everything is, and `execstream offsets rebase commands` mends it; "
                 "`--source journal` does without the topic."
             )
@@ -140,13 +140,13 @@ def _check_join(span: Span, place: LivePosition) -> None:
 def _check_begin(span: Span, first: int, topic: Topic, journal: Reach) -> None:
     if span.begin < first:
         raise OutOfReach(
-            f"Partition {span.partition} of {topic.name} begins at offset {first}: what came "
-            f"before was deleted by its retention. {_way_out(topic, journal)}"
+            f"Partition {span.partition} of {topic.name} begins at offset {first}: its "
+            f"retention has deleted the records before. {_way_out(topic, journal)}"
         )
     if span.begin == 0 and span.base:
         raise OutOfReach(
-            f"Partition {span.partition} of {topic.name} was made again: what came before its "
-            f"first record is not in it. {_way_out(topic, journal)}"
+            f"Partition {span.partition} of {topic.name} was made again: the records before "
+            f"its first one are not in it. {_way_out(topic, journal)}"
         )
 
 

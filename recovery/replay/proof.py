@@ -115,7 +115,7 @@ async def _prove(
         found.left_out.append(f"{moved:,} runs that moved on afterwards")
     else:
         if rebuild.plan.needs_journal:
-            found.left_out.append("counts of outcomes, of which the journal does not tell")
+            found.left_out.append("counts of outcomes, which the journal does not have")
         else:
             tables += COUNTS
         if unreadable:

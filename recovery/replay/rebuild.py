@@ -118,7 +118,7 @@ class Rebuild:
         elif not chosen.is_of(asked.source, begins, ends):
             raise NotThatRebuild(
                 f"{schema} is being rebuilt from --source {chosen.source} between other offsets or "
-                "times: say the same again to go on, or drop it "
+                "times: repeat the command to go on, or drop it "
                 f"(`drop schema {quoted(schema)} cascade`)."
             )
         await connection.execute(f"{KEPT}; {UNREADABLE}")
@@ -246,7 +246,7 @@ class Rebuild:
                 await self._watch(source, running, left, report_progress)
             except BrokenProcessPool as error:
                 raise Interrupted(
-                    f"A process of the replay was killed: what it wrote is in {self.schema}, and "
+                    f"A process of the replay was killed: its rows are in {self.schema}, and "
                     "the same command goes on from there."
                 ) from error
             except BaseException:

@@ -55,7 +55,9 @@ async def replay_into(
     Raises OutOfReach, NotThatRebuild, NoLongerInTopic, TakenOver, NotSwapped or NotExchangeable.
     """
     if swapping and asked.end:
-        raise NotSwapped("What ends before the live schema does cannot take its place: no --until.")
+        raise NotSwapped(
+            "A replay that ends before the live schema cannot take its place: leave --until out."
+        )
     async with connections.connection(settings.postgres, schema, REPLAY) as connection:
         rebuild = await Rebuild.prepare(settings, schema, asked, connection)
         await rebuild.run(report_progress)

@@ -94,7 +94,7 @@ async def check_topic(settings: Settings, topic: str, partitions: int) -> None:
         settings.kafka, topic, range(EVENTS.partitions)
     ):
         raise NotThere(
-            f"{topic} has events already, and its consumers drop what is older: seek in it "
+            f"{topic} has events already, and its consumers drop older ones: seek in it "
             "instead, or name another topic."
         )
 

@@ -14,7 +14,7 @@ class AmbiguousStep(Fatal):
         self.graph_exec_ids = sorted(map(str, graph_exec_ids))
         super().__init__(
             f"Step {node_exec_id!r} stands in several runs ({', '.join(self.graph_exec_ids)}): "
-            "pass graph_exec_id to say which one is meant."
+            "pass graph_exec_id to choose one."
         )
 
 
@@ -43,6 +43,6 @@ class PastIsGone(Fatal):
     def __init__(self, graph_exec_id: str, trimmed_at: datetime | None) -> None:
         when = "" if trimmed_at is None else f" at {trimmed_at:%Y-%m-%d %H:%M} UTC"
         super().__init__(
-            f"Retention dropped the journal of run {graph_exec_id}{when}: only what it is now can "
-            "be shown."
+            f"Retention dropped the journal of run {graph_exec_id}{when}: only its present state "
+            "can be shown."
         )

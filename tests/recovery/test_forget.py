@@ -172,7 +172,7 @@ async def test_nobody_is_forgotten_by_mistake(place: Installation, program: Prog
     before = await _found(place, "bob")
     told = await program("forget", "--user", "bob")
     assert told.code == 1
-    assert "say --yes" in told.err
+    assert "pass --yes" in told.err
     assert await _found(place, "bob") == before
 
 

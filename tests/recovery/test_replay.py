@@ -56,7 +56,7 @@ async def test_a_rebuild_from_the_journal_is_the_same(place: Installation, schem
     assert (proof.differences, proof.differing) == ([], {})
     assert proof.left_out == [
         "refusals and dead letters, which were copied",
-        "counts of outcomes, of which the journal does not tell",
+        "counts of outcomes, which the journal does not have",
     ]
     assert "block_minute" in proof.rows
 

@@ -268,7 +268,7 @@ async def test_an_error_in_a_topic_made_again(
 async def test_where_events_are_not_told(program: Program, place: Installation) -> None:
     """Nowhere, on the topic that has them, or on one with fewer partitions: a sentence each."""
     nowhere = await program("replay", "--events")
-    assert (nowhere.code, nowhere.err.startswith("Say where events shall go")) == (1, True)
+    assert (nowhere.code, nowhere.err.startswith("Name where events go")) == (1, True)
     own = await program("replay", "--events", "--to-topic", place.topic(EVENTS.name))
     assert (own.code, "has events already" in own.err) == (1, True)
     async with topic(place, "small", 2) as name:

@@ -313,7 +313,7 @@ def test_the_message_is_a_sentence(fields: dict[str, Any], sentence: str) -> Non
             "The record is no JSON at byte 8: the comma is followed by no field",
         ),
         (b"{'a': 1}", "The record is no JSON at byte 1: '\"' is missing"),
-        (b'{"a": NaN}', "The record is no JSON at byte 6: what begins there is no value of JSON"),
+        (b'{"a": NaN}', "The record is no JSON at byte 6: no value of JSON begins there"),
         (b'{"a": "\xff"}', "The record is no UTF-8 at byte 7"),
         (b"[]", "The record is JSON, but no object"),
     ],

@@ -26,8 +26,8 @@ HABITS = {
 }
 LIMITS = {
     "code": {"what": 2.0, "tell, say": 1.0, "who": 7.0},
-    "texts": {"what": 23.0, "tell, say": 15.0, "who": 8.0},
-    "manuals": {"what": 5.0, "tell, say": 3.0, "who": 6.0},
+    "texts": {"what": 7.0, "tell, say": 4.0, "who": 7.0},
+    "manuals": {"what": 5.0, "tell, say": 2.0, "who": 6.0},
 }
 FRAGMENT = re.compile(r"(What|How|Where|Who|Whether|Of|By|Those|From|When|Like|Not|Without|As)\b")
 MOST_FRAGMENTS = 1.0  # percent of docstrings

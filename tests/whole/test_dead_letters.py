@@ -251,7 +251,7 @@ async def test_list_and_what_is_not_there(program: Program, place: Installation)
     unknown = await program("dlq", "redrive", str(uuid4()))
     assert (unknown.code, unknown.err.startswith("There is no dead letter")) == (1, True)
     nothing = await program("dlq", "redrive")
-    assert (nothing.code, nothing.err.startswith("Say which ones")) == (1, True)
+    assert (nothing.code, nothing.err.startswith("Name them")) == (1, True)
 
 
 async def test_what_kafka_does_not_take_stays(place: Installation) -> None:
