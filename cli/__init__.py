@@ -91,6 +91,7 @@ _COMMANDS = {
     "import": _Command("Bring the history of the original's database here."),
     "tokens": _Command("Tokens of the HTTP server: create, list, revoke."),
     "mcp": _Command("Serve runs, failures and alerts to assistants, read-only.", "mcp"),
+    "audit": _Command("The acts of operators and tokens."),
     "config": _Command("The settings: show."),
     "schema": _Command("The JSON Schemas of commands, events and messages."),
     "doctor": _Command("Look for faults of servers, topics, tables and settings."),

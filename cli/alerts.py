@@ -6,9 +6,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, Limit, actor, opened, print_json, print_more, start, table
 from execstream.cli.terminal import Table, Text, out
 from execstream.cli.words import moment
+from execstream.config.settings import Settings
+from execstream.storage.access.audit_log import Act
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 from execstream.streams.errors import Fatal
 from execstream.streams.totals.alert_rules import Severity
@@ -77,7 +80,8 @@ async def acknowledge_(alert_id: Id, /, *, by: str | None = None, json: Json = F
     """
     settings = start()
     async with opened(settings) as db:
-        _print(alert_id, await acknowledge(db, alert_id, by or actor(settings)), json=json)
+        alert = await acknowledge(db, alert_id, by or actor(settings))
+    await _done(settings, "acknowledge", alert_id, alert, json=json)
 
 
 @alerts.command(name="silence")
@@ -97,14 +101,18 @@ async def silence_(
     """
     settings = start()
     async with opened(settings) as db:
-        _print(alert_id, await silence(db, alert_id, minutes), json=json)
+        alert = await silence(db, alert_id, minutes)
+    await _done(settings, "silence", alert_id, alert, json=json)
 
 
-def _print(alert_id: int, alert: Alert | None, *, json: bool) -> None:
+async def _done(
+    settings: Settings, act: str, alert_id: int, alert: Alert | None, *, json: bool
+) -> None:
     if alert is None:
         raise NoSuchAlert(
             f"There is no alert {alert_id}: `execstream alerts list --all` shows those there are."
         )
+    await record(settings, Act(f"alert.{act}", str(alert_id), "done"))
     if json:
         print_json(alert)
     else:

@@ -6,10 +6,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.terminal import Table, out
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
+from execstream.storage.access.audit_log import Act
 from execstream.storage.alerts.stored_budgets import load_budgets
 from execstream.streams.catalogue import DefineBudget, NotInCatalogue, budget_record
 from execstream.streams.errors import Fatal
@@ -108,3 +110,5 @@ async def _send(settings: Settings, budget_id: str, definition: DefineBudget | N
         await producer.send(key, value)
     finally:
         await producer.close()
+    act = "budget.remove" if definition is None else "budget.define"
+    await record(settings, Act(act, budget_id, "sent"))

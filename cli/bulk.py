@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, since, start
 from execstream.cli.terminal import err, out
 from execstream.client.execution_client import ExecutionClient
 from execstream.client.ids import uuid7
+from execstream.storage.access.audit_log import Act
 from execstream.storage.reads.action_targets import Target, count_targets, find_targets
 from execstream.storage.reads.run_filters import RunFilters
 from execstream.streams.attributes import read_pairs
@@ -87,6 +89,7 @@ async def bulk(
             out.print(f"{action} {count:,} runs: add --yes to do so.")
             return 0
         told: Counter[str] = Counter()
+        acts: list[Act] = []
         cursor = None
         async with ExecutionClient() as client:
             while True:
@@ -95,8 +98,11 @@ async def bulk(
                     *(_act(client, action, one) for one in targets)
                 ):
                     told[outcome["outcome"]] += 1
+                    acts.append(Act(f"run.{action}", outcome["graph_exec_id"], outcome["outcome"]))
                     if json:
                         print_json(outcome)
+                await record(settings, *acts)
+                acts.clear()
                 if cursor is None:
                     break
     err.print(", ".join(f"{number:,} {outcome}" for outcome, number in told.items()) or "no runs")

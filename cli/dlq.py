@@ -15,6 +15,7 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -22,6 +23,7 @@ from execstream.cli.words import moment
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
 from execstream.recovery.redrive import Receipt, Redriving, paced, unknown
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.dead_letters import (
     Filter,
     Found,
@@ -168,6 +170,8 @@ async def redrive(
                 )
         finally:
             _print_receipts(receipts, json=json)
+            acts = (Act("dead_letter.redrive", one.id, one.outcome) for one in receipts)
+            await record(settings, *acts)
     return int(any(one.outcome in ("dead", "unknown") for one in receipts))
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from cyclopts import Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -13,6 +14,7 @@ from execstream.recovery.bundles.bundles import Export, export_runs, write_bundl
 from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
 from execstream.recovery.bundles.redaction import Redaction
 from execstream.recovery.bundles.secrets import PATTERNS
+from execstream.storage.access.audit_log import Act
 
 _Strings = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 
@@ -52,6 +54,8 @@ async def export(
     with counted(quiet=json) as report_progress:
         exported = await export_runs(settings, run, redaction, report_progress)
     size = None if dry_run else write_bundle(exported.lines, out_)
+    if not dry_run:
+        await record(settings, *(Act("export", str(one), "written") for one in run))
     if exported.commands_gone:
         err.print("Retention of the topic took the first commands: the journal has their effects.")
     if json:

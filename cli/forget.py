@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -12,6 +13,7 @@ from execstream.kafka.producer import Producer
 from execstream.recovery.forget.forget import Receipt
 from execstream.recovery.forget.forget import forget as forget_user
 from execstream.recovery.forget.personal_data import Personal, count_personal
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.archive_positions import archived_to
 from execstream.streams.topics import COMMANDS
 
@@ -48,6 +50,8 @@ async def forget(*, user: str, dry_run: Flag = False, yes: Flag = False, json: J
         finally:
             await producer.close()
         archives = {one.folder for one in await archived_to(db)}
+    # The user is in no table any more, so not in this one either.
+    await record(settings, Act("forget", "a user", f"{receipt.erased} runs erased"))
     _report(receipt, json=json)
     for folder in archives:
         err.print(f"The archive in {folder} keeps the commands of {user}.", soft_wrap=True)

@@ -9,11 +9,13 @@ from aiokafka import AIOKafkaConsumer
 from cyclopts import App, Parameter
 from redis.asyncio import Redis
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.terminal import err, out
 from execstream.config.settings import Settings
 from execstream.kafka.reader import consumer
 from execstream.recovery.offsets.offsets import Position, all_positions, rebase, rewind_bridge, skip
+from execstream.storage.access.audit_log import Act
 from execstream.storage.redis.positions import open_redis
 from execstream.streams.topics import CATALOGUE, COMMANDS, EVENTS, Topic
 
@@ -89,6 +91,7 @@ async def rebase_command(
             await rewind_bridge(
                 servers.redis, settings.redis_prefix, settings.kafka, group, positions
             )
+        await record(settings, Act("offsets.rebase", topic, "done"))
         _print(await servers.positions(), json=json)
 
 
@@ -112,6 +115,7 @@ async def skip_command(topic: Name, /, *, json: Json = False) -> None:
         for one in skipped:
             lost = (one.begin or 0) - one.next_offset
             err.print(f"{one.consumer}, partition {one.partition}: {lost:,} records are lost.")
+        await record(settings, Act("offsets.skip", topic, "done"))
         _print(await servers.positions(), json=json)
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import asyncpg
 from cyclopts import App, Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, Limit, opened, print_json, print_more, start, table
 from execstream.cli.terminal import Block, out
 from execstream.cli.words import moment
 from execstream.config.settings import Settings
 from execstream.kafka.producer import Producer
 from execstream.recovery.release import Released, Releasing, find_held
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.held_records import Held, HeldRecord, list_held, list_records
 from execstream.streams.quarantine import MOST_PARKED, Release
 from execstream.streams.topics import COMMANDS
@@ -93,6 +95,7 @@ async def _release(name: str, first: Release, *, json: bool) -> int:
     settings = start()
     rows = table("place", "is now at", "command", "outcome", "reason")
     is_released = True
+    acts: list[Act] = []
     async with opened(settings) as db:
         held = await find_held(db, _topic(settings), name)
         async with (
@@ -103,7 +106,11 @@ async def _release(name: str, first: Release, *, json: bool) -> int:
                 is_released = one.outcome != "quarantined"
                 if json:
                     print_json(one._asdict())
+                acts.append(
+                    Act(f"quarantine.{first}", f"{one.partition}/{one.offset}", one.outcome)
+                )
                 rows.add_row(*_row(one))
+    await record(settings, *acts)
     if not json:
         out.print(rows)
     return int(not is_released)

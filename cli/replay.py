@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.replay_bundle import replay_file
@@ -19,6 +20,7 @@ from execstream.recovery.replay.proof import Proof
 from execstream.recovery.replay.replay_into import Report, replay_into
 from execstream.recovery.replay.schema_hashes import NO_PARTITION, Sum
 from execstream.recovery.replay.shadow_schema import JOURNAL
+from execstream.storage.access.audit_log import Act
 from execstream.streams.errors import Fatal
 
 _NOT_SWAPPED = "Not swapped, because rows differ; --force swaps all the same."
@@ -148,6 +150,8 @@ async def _rebuild(into: str, asked: Asked, *, swap: bool, force: bool, json: bo
     except asyncio.CancelledError:
         err.print(f"Interrupted: the same command continues the rebuild in {into}.", soft_wrap=True)
         raise
+    if report.swapped:
+        await record(settings, Act("replay.swap", into, "done"))
     if json:
         print_json(_as_json(report))
     else:

@@ -7,9 +7,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import Table, err, out
+from execstream.storage.access.audit_log import Act, trim_audit
 from execstream.storage.schema.retention import Day, plan_retention, trim_day
 
 retention = App(
@@ -54,6 +56,7 @@ async def apply(*, keep_days: KeepDays = 90, json: Json = False) -> int:
     settings = start()
     async with opened(settings) as db:
         days = [day for day in await plan_retention(db, _before(keep_days)) if day.can_go]
+        await trim_audit(db, _before(keep_days))
         gone: list[Day] = []
         stayed: list[Day] = []
         with counted() as report_progress:
@@ -61,6 +64,9 @@ async def apply(*, keep_days: KeepDays = 90, json: Json = False) -> int:
                 trimmed = await trim_day(db, day.day, datetime.now(UTC))
                 (stayed if trimmed is None else gone).append(day)
                 report_progress("Days", number, len(days))
+    await record(
+        settings, Act("retention.apply", f"{keep_days} days kept", f"{len(gone)} days gone")
+    )
     for day in stayed:
         err.print(f"{day.day} stays: somebody was writing to its runs. Run this again.")
     if json:

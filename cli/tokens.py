@@ -6,9 +6,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, actor, opened, print_json, span, start, table
 from execstream.cli.terminal import Table, err, out
 from execstream.cli.words import moment
+from execstream.storage.access.audit_log import Act
 from execstream.storage.access.http_tokens import (
     StoredToken,
     TokenRefused,
@@ -54,6 +56,7 @@ async def create(
         secret, token = await create_token(
             *(db, name, scope, actor(settings)), user_id=user, lifetime=lifetime
         )
+    await record(settings, Act("token.create", name, "done"))
     if json:
         print_json({"secret": secret, **token.model_dump()})
     else:
@@ -88,6 +91,7 @@ async def revoke(name: Name, /, *, json: Json = False) -> None:
         raise TokenRefused(
             f"There is no token {name} to revoke: `execstream tokens list` shows those there are."
         )
+    await record(settings, Act("token.revoke", name, "done"))
     if json:
         print_json(token)
     else:

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -14,6 +15,7 @@ from execstream.recovery.archive.folder import Archive
 from execstream.recovery.verify.report import Difference, Report
 from execstream.recovery.verify.verify import Asked
 from execstream.recovery.verify.verify import verify as run_verify
+from execstream.storage.access.audit_log import Act
 from execstream.streams.errors import Fatal
 
 SAMPLE = 1_000  # runs
@@ -69,6 +71,7 @@ async def verify(
         if mend and not report.is_good:
             mended, report = report.mended, await run_verify(settings, asked, report_progress)
             report.mended = mended
+            await record(settings, Act("verify.mend", "rows", f"{mended} mended"))
     if json:
         print_json(report.as_json())
     else:

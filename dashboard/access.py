@@ -36,10 +36,11 @@ _bearer = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The rights of a request, and the caller's quotas."""
+    """The rights of a request, the caller's quotas, and the address it came from."""
 
     token: HttpToken
     caller: Caller
+    origin: str
 
     @property
     def user_id(self) -> str | None:
@@ -67,7 +68,7 @@ async def _viewer(
 ) -> AsyncIterator[Viewer]:
     if not served.tokens.are_required:
         _check_local(request)
-        viewer = Viewer(_LOCAL, _caller(request, served, None))
+        viewer = Viewer(_LOCAL, _caller(request, served, None), _origin(request))
         viewer.caller.use()
         yield viewer
         return
@@ -79,7 +80,7 @@ async def _viewer(
             {"WWW-Authenticate": "Bearer"},
         )
     request.state.bound_to = token.user_id
-    viewer = Viewer(token, _caller(request, served, token))
+    viewer = Viewer(token, _caller(request, served, token), _origin(request))
     viewer.caller.use()
     with served.tokens.in_use(token, viewer.caller.client):
         yield viewer
@@ -87,6 +88,13 @@ async def _viewer(
 
 def _caller(request: Request, served: Services, token: HttpToken | None) -> Caller:
     return Caller(served.quotas.of(token), request.state.connection)
+
+
+def _origin(request: Request) -> str:
+    """The address of the client, and that of a proxy's client as the proxy names it."""
+    host = request.client.host if request.client else "unknown"
+    forwarded = request.headers.get("X-Forwarded-For")
+    return f"{host} for {forwarded}" if forwarded else host
 
 
 def _check_local(request: Request) -> None:

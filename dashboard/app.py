@@ -30,6 +30,7 @@ from execstream.dashboard.reads.spans_of_totals import SpansOfTotals
 from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.dashboard.routes import (
     alerts,
+    audit,
     blocks,
     commands,
     health,
@@ -54,7 +55,7 @@ PAGE = (Path(__file__).parents[1] / "page").resolve()
 PARTS = (
     run_actions,  # its path looks like that of a run
     *(runs, overview, problem_types, commands, blocks, alerts, rejections, quarantine),
-    *(health, progress, live_stream, tokens),
+    *(health, progress, live_stream, tokens, audit),
 )
 
 log = structlog.get_logger(__name__)

@@ -15,6 +15,9 @@ REQUEST_SECONDS = Histogram(
     "execstream_http_request_seconds", "Time until the answer began, by route.", ["route"]
 )
 STREAMS = Gauge("execstream_streams_open", "Streams that are open.")
+UNAUDITED = Counter(
+    "execstream_unaudited_acts", "Acts that Postgres did not take into the audit; the log has them."
+)
 POOL = Gauge("execstream_pool_connections", "Connections to Postgres, by state.", ["state"])
 OPEN_ALERTS = Gauge(
     "execstream_open_alerts", "Open alerts, by kind and severity.", ["kind", "severity"]

@@ -226,6 +226,7 @@ SCHEMAS: dict[str, list[Figure]] = {
     "RunReason": [Figure("failures", "the time that the run has existed", _TOTALS, _BEHIND)],
     "Alert": [Figure("id", _NO_SPAN, _ROWS)],
     "StoredToken": [Figure("id", _NO_SPAN, _ROWS)],
+    "AuditEntry": [Figure("id", _NO_SPAN, _ROWS)],
     "Silence": [Figure("minutes", "from the request on", "the caller")],
     "LiveTable": [Figure("missing", _NO_SPAN, "workers of role tally")],
     "Member": [Figure("partitions", _NO_SPAN, _KAFKA)],

@@ -46,6 +46,7 @@ READS: dict[str, list[str]] = {
     "offsets": ["offsets show --json"],
     "retention": ["retention plan --json"],
     "tokens": ["tokens list --json"],
+    "audit": ["audit --json"],
     "forget": ["forget --user {user} --dry-run --json"],
     "doctor": ["doctor --json"],
     "watch": ["watch --once --json"],

@@ -6,11 +6,13 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from execstream.dashboard.access import Operate, ReadAll
+from execstream.dashboard.access import CurrentViewer, Operate, ReadAll, Viewer
+from execstream.dashboard.auditing import record
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
-from execstream.dashboard.services import Served
+from execstream.dashboard.services import Served, Services
+from execstream.storage.access.audit_log import Act
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 
 MOST_MINUTES = 7 * 24 * 60
@@ -48,19 +50,26 @@ async def get_alerts(
 
 @router.post("/{alert_id}/acknowledge", **_POST)
 async def post_acknowledgement(
-    served: Served, alert_id: AlertId, body: Acknowledgement
+    served: Served, viewer: CurrentViewer, alert_id: AlertId, body: Acknowledgement
 ) -> Response:
     """Acknowledge an alert. The first user to do so is kept."""
-    return _response(alert_id, await acknowledge(served.db, alert_id, body.by))
+    alert = await acknowledge(served.db, alert_id, body.by)
+    return await _done(served, viewer, "acknowledge", alert_id, alert)
 
 
 @router.post("/{alert_id}/silence", **_POST)
-async def post_silence(served: Served, alert_id: AlertId, body: Silence) -> Response:
+async def post_silence(
+    served: Served, viewer: CurrentViewer, alert_id: AlertId, body: Silence
+) -> Response:
     """Silence its subject on the webhook for some time."""
-    return _response(alert_id, await silence(served.db, alert_id, body.minutes))
+    alert = await silence(served.db, alert_id, body.minutes)
+    return await _done(served, viewer, "silence", alert_id, alert)
 
 
-def _response(alert_id: int, alert: Alert | None) -> Response:
+async def _done(
+    served: Services, viewer: Viewer, act: str, alert_id: int, alert: Alert | None
+) -> Response:
     if alert is None:
         raise not_found(f"alert {alert_id}")
+    await record(served, viewer, Act(f"alert.{act}", str(alert_id), "done"))
     return Json(alert)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Read, Viewer, Write
+from execstream.dashboard.auditing import record
 from execstream.dashboard.bodies import read_body, require_json
 from execstream.dashboard.error_codes import DEAD_LETTER, UNCONFIRMED
 from execstream.dashboard.foreign_runs import shown_outcome
@@ -22,6 +23,7 @@ from execstream.dashboard.openapi import COMMAND_BODY
 from execstream.dashboard.problems import RETRY_AFTER, ProblemError, not_found
 from execstream.dashboard.responses import Json, now
 from execstream.dashboard.services import Served, Services
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.outcomes import find_outcome, look_at
 from execstream.storage.log.run_partitions import partition_for
 from execstream.streams.commands import Command
@@ -92,6 +94,7 @@ async def post_command(
         sent = await served.sender.send(command, DELIVERY_PATIENCE, partition=partition)
     except (NotDelivered, KafkaError) as error:
         raise _not_taken(command, error) from error
+    await record(served, viewer, Act(command.type, command.key, "sent"))
     return _accepted(command, sent.partition, sent.offset, {})
 
 
@@ -141,7 +144,11 @@ async def _waited_for(
     try:
         outcome = await served.sender.call(command, patience)
     except OutcomeUnknown as unknown:
+        await record(served, viewer, Act(command.type, command.key, "sent"))
         return _accepted(command, *unknown.place, headers)
+    await record(
+        served, viewer, Act(command.type, command.key, reply(command.id, outcome)["outcome"])
+    )
     if viewer.user_id is not None:
         outcome = shown_outcome(outcome, command.type, command.key)
     return Json(reply(command.id, outcome), headers=headers)

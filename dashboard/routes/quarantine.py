@@ -8,11 +8,13 @@ from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Large, Operate, ReadAll
+from execstream.dashboard.access import CurrentViewer, Large, Operate, ReadAll
+from execstream.dashboard.auditing import record
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Json, Limit, Listing, listing
 from execstream.dashboard.services import Served, Services
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.held_records import Held, copies_of, list_held, list_records
 from execstream.streams.quarantine import Release
 from execstream.streams.topics import COMMANDS
@@ -66,6 +68,7 @@ async def get_quarantine(served: Served, limit: Limit = 25) -> Response:
 )
 async def release(
     served: Served,
+    viewer: CurrentViewer,
     partition: Annotated[int, Path(ge=0, lt=2**31)],
     offset: Annotated[int, Path(ge=-(2**63), lt=2**63)],
     asked: Annotated[ReleaseBody, Body()],
@@ -73,7 +76,10 @@ async def release(
     """Put copies of the records of a run or user on the topic, the first of which is there."""
     for held in await list_held(served.db, _topic(served), MOST_KEYS):
         if (held.partition, held.offset) == (partition, offset):
-            return Json(await _release(served, held, asked.action), HTTPStatus.ACCEPTED)
+            item = await _release(served, held, asked.action)
+            done = Act(f"quarantine.{asked.action}", f"{partition}/{offset}", f"{item.copies} sent")
+            await record(served, viewer, done)
+            return Json(item, HTTPStatus.ACCEPTED)
     raise not_found(f"first record of a key in quarantine at {partition}/{offset}")
 
 

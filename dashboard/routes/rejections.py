@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from execstream.dashboard.access import CurrentViewer, Large, Operate, Read, ReadAll
+from execstream.dashboard.auditing import record
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.rejection_lists import (
@@ -23,6 +24,7 @@ from execstream.dashboard.reads.rejection_lists import (
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, Time, listing
 from execstream.dashboard.routes.commands import outcome_location
 from execstream.dashboard.services import Served, Services
+from execstream.storage.access.audit_log import Act
 from execstream.storage.log.dead_letters import Filter, count_letters, get_letter, put_back
 from execstream.storage.log.outcomes import recorded_outcome
 from execstream.storage.log.run_partitions import at_its_run
@@ -36,6 +38,7 @@ router = APIRouter(prefix="/v1", tags=["troubles"])
 MOST_LETTERS = 100  # of a request
 PATIENCE = 10.0  # seconds for the outcomes of many
 _LOOK_INTERVAL = 0.2  # seconds
+_REDRIVE = "dead_letter.redrive"
 
 
 @router.get("/refusals", response_model=Listing[RefusalItem], dependencies=[Read])
@@ -125,6 +128,7 @@ class RedrivenItem(BaseModel):
 )
 async def redrive_dead_letters(
     served: Served,
+    viewer: CurrentViewer,
     asked: Annotated[Redrive, Body()],
     reason: DeadReason | None = None,
     since: Annotated[Time | None, Query(description="Received then or later.")] = None,
@@ -139,6 +143,8 @@ async def redrive_dead_letters(
     page, following = await list_dead_letters(served.db, wanted, cursor, limit)
     done = [await _put_back_if_kept(served, one.id, asked.again) for one in page]
     outcomes = await asyncio.gather(*(_settled(served, *one) for some in done for one in some))
+    acts = (Act(_REDRIVE, one.dead_letter_id, one.outcome) for one in outcomes)
+    await record(served, viewer, *acts)
     return listing(outcomes, following)
 
 
@@ -149,7 +155,7 @@ async def redrive_dead_letters(
     dependencies=[Operate, JsonBody, Large],
 )
 async def redrive_dead_letter(
-    served: Served, dead_letter_id: str, asked: Annotated[Redrive, Body()]
+    served: Served, viewer: CurrentViewer, dead_letter_id: str, asked: Annotated[Redrive, Body()]
 ) -> Response:
     """Put the unchanged record on its topic again; 409 when that was done before, and when its
     value was too large to be kept.
@@ -166,6 +172,7 @@ async def redrive_dead_letter(
         raise ProblemError(
             HTTPStatus.CONFLICT, "It was redriven already; `again` redrives it once more."
         )
+    await record(served, viewer, Act(_REDRIVE, dead_letter_id, "sent"))
     return _put(served.settings.max_command_bytes, *done[0])
 
 

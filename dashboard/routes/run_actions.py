@@ -11,13 +11,15 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import Large, Read, Write
+from execstream.dashboard.access import CurrentViewer, Large, Read, Write
+from execstream.dashboard.auditing import record
 from execstream.dashboard.bodies import JsonBody
 from execstream.dashboard.problems import ProblemError
 from execstream.dashboard.responses import Cursor, Json, Listing, listing, now
 from execstream.dashboard.routes.runs import Statuses
 from execstream.dashboard.run_parameters import AskedRuns
 from execstream.dashboard.services import Served, Services
+from execstream.storage.access.audit_log import Act
 from execstream.storage.reads.action_targets import (
     NoFilter,
     Target,
@@ -77,6 +79,7 @@ async def count_runs_of_action(
 @router.post("", response_model=Listing[ActionOutcome], dependencies=[Write, JsonBody, Large])
 async def act_on_runs(
     served: Served,
+    viewer: CurrentViewer,
     asked: AskedRuns,
     wanted: Annotated[ActionBody, Body()],
     status: Statuses = None,
@@ -92,6 +95,8 @@ async def act_on_runs(
     except NoFilter as error:
         raise _unfiltered(error) from None
     outcomes = await asyncio.gather(*(_act(served, wanted.action, one) for one in targets))
+    acts = (Act(f"run.{wanted.action}", one.graph_exec_id, one.outcome) for one in outcomes)
+    await record(served, viewer, *acts)
     return listing(outcomes, following)
 
 

@@ -1,1 +1,1 @@
-"""Tokens of the HTTP server, stored by their hash."""
+"""Tokens of the HTTP server, and the audit."""

@@ -938,6 +938,21 @@ create table token (
 
 create unique index token_name on token (name) where revoked_at is null;
 create index token_user on token (user_id) where user_id is not null;
+-- Acts of operators and of tokens, each written when it is done. Texts are cut by their writer.
+create table audit (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default now(),
+    actor text not null check (length(actor) <= 128),
+    user_id text,
+    origin text not null check (length(origin) <= 200),
+    act text not null check (length(act) <= 64),
+    subject text not null check (length(subject) <= 300),
+    outcome text not null check (length(outcome) <= 200)
+);
+
+create index audit_at on audit (at);
+create index audit_user on audit (user_id) where user_id is not null;
+create index audit_subject on audit (subject);
 -- What a schema that is being rebuilt knows of its rebuilding. Both tables are empty in others.
 
 -- By partition of the commands topic, in Kafka's offsets: from where commands are read, and

@@ -106,6 +106,7 @@ TABLES = (
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
     *(ALERTS, ARCHIVED, MESSAGES, TOKENS),
+    Table("audit", ("id",), Origin.OTHER),
     Table("migration", ("version",), Origin.SCHEMA),
     ATTEMPTS,
     Table("replay_plan", ("partition",), Origin.SCHEMA),

@@ -65,7 +65,7 @@ FOR_OPERATORS = {
         "/v1/progress",
     ),
     *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
-    *("/v1/topics", "/v1/workers", "/metrics", "/v1/tokens", "/v1/tokens/revoke"),
+    *("/v1/topics", "/v1/workers", "/metrics", "/v1/tokens", "/v1/tokens/revoke", "/v1/audit"),
 }
 # The scope that each route and method needs: `read`, where it has no row here.
 SCOPES = {
@@ -77,6 +77,7 @@ SCOPES = {
     ("/v1/alerts/{alert_id}/silence", "post"): "operate",
     ("/v1/dead-letters/{dead_letter_id}/redrive", "post"): "operate",
     ("/v1/quarantine/{partition}/{offset}/release", "post"): "operate",
+    ("/v1/audit", "get"): "admin",
     ("/v1/tokens", "get"): "admin",
     ("/v1/tokens/revoke", "post"): "admin",
 }
