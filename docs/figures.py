@@ -234,6 +234,7 @@ SCHEMAS: dict[str, list[Figure]] = {
     "RefusalItem": [Figure("source", _NO_SPAN, _ROWS)],
     "Event": [Figure("source seq graph_version", _NO_SPAN, _ROWS)],
     "Problem": [Figure("status", _NO_SPAN, "the server")],
+    "ProblemType": [Figure("status", _NO_SPAN, "the server")],
     "Graph": [Figure("graph_version", _NO_SPAN, _ROWS)],
     "GraphExecutionMeta": [Figure("graph_version", _NO_SPAN, _ROWS)],
     "GraphExecutionWithNodes": [Figure("graph_version", _NO_SPAN, _ROWS)],
