@@ -47,7 +47,7 @@ class Allowed(NamedTuple):
 # The server looks at offsets of every topic, and at their producers, for open transactions.
 _TOPICS: dict[Client, dict[Topic, tuple[str, ...]]] = {
     Client.WORKER: {
-        COMMANDS: _READS,
+        COMMANDS: _BOTH,  # it stops runs that are over their budget
         EVENTS: _BOTH,
         CATALOGUE: _READS,
         BLOCK_STATS: _BOTH,

@@ -7,7 +7,7 @@ allow() {
   kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --add \
     --allow-principal "${PRINCIPAL:-User:execstream-worker}" "$@"
 }
-allow --operation Read --operation Describe --topic "${TOPIC_PREFIX:-}execution.commands.v1"
+allow --operation Read --operation Write --operation Describe --topic "${TOPIC_PREFIX:-}execution.commands.v1"
 allow --operation Read --operation Write --operation Describe --topic "${TOPIC_PREFIX:-}execution.events.v1"
 allow --operation Read --operation Describe --topic "${TOPIC_PREFIX:-}execution.catalogue.v1"
 allow --operation Read --operation Write --operation Describe --topic "${TOPIC_PREFIX:-}execution.block-stats.v1"
