@@ -1,24 +1,44 @@
-"""Postgres with `verify-full`, Redis over TLS with an ACL, Kafka with certificates; and
-the sentence about a wrong authority, host or password.
+"""Postgres with `verify-full`, Redis over TLS with an ACL, Kafka with certificates and rights of
+each client; and the sentence about a wrong authority, host or password.
 """
 
+import asyncio
+import itertools
+import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.protocol.admin import CreateAclsRequest
 from redis.asyncio import Redis
 
+from docs.generate import ACLS, SCRIPTS
 from execstream.cli.diagnosis.cache import acl_command
 from execstream.config.settings import Settings, variable
 from execstream.devstack import Addresses
+from execstream.devstack.ports import HOST, free_ports
+from execstream.kafka.acls import Client
+from execstream.storage.schema.migrate import migrate
+from execstream.streams.topics import BLOCK_STATS, CATALOGUE, COMMANDS, DEAD_LETTERS, EVENTS, TOPICS
 from tests.certificates import Authority
 from tests.names import Names
-from tests.secured import USER, SecuredBroker, by_variable
+from tests.secured import STRANGER, USER, SecuredBroker, by_variable
 from tests.tls_front import tls_front
 from tests.whole.doctoring import SECRET, complaint, with_user
-from tests.whole.program import Program
+from tests.whole.program import PATIENCE, Program
+from tests.worker import until
+
+_RESOURCES = {"--topic": 2, "--group": 3}
+_OPERATIONS = {"Read": 3, "Write": 4, "Describe": 8}
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
 
 
 @dataclass(frozen=True)
@@ -151,3 +171,156 @@ async def test_certificates_in_place_of_passwords(
     assert refused.code == 1
     assert "Traceback" not in refused.err
     assert "doctor" in refused.err
+
+
+@pytest.fixture
+async def allowed(
+    secured: SecuredBroker, names: Names, tmp_path: Path
+) -> AsyncIterator[Mapping[str, str]]:
+    """Topics, and the rights of the scripts, run with a tool that notes what the broker is then
+    asked for; variables of the installation.
+    """
+    own = {"TOPIC_PREFIX": names.topic_prefix, "GROUP_PREFIX": names.group_prefix}
+    prefixes = {f"EXECSTREAM_{name}": value for name, value in own.items()}
+    made = await Program(tmp_path, secured.variables | prefixes)("topics", "apply")
+    assert made.code == 0, made.err
+    noted, tool = tmp_path / "noted", tmp_path / "kafka-acls.sh"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {noted}\n')
+    tool.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = {"PATH": path, "BOOTSTRAP": secured.bootstrap, "ADMIN": "admin.properties", **own}
+    for script in SCRIPTS:
+        process = await asyncio.create_subprocess_exec("sh", str(ACLS / script), env=given)
+        assert await process.wait() == 0
+    admin = AIOKafkaAdminClient(**_options(secured, USER))
+    await admin.start()
+    try:
+        for line in noted.read_text().splitlines():
+            for request in _requests(line.split()):
+                answer = await admin._send_request(request)
+                assert answer.creation_responses[0][0] == 0, (line, answer)
+        yield prefixes
+    finally:
+        await admin.close()
+
+
+def _options(secured: SecuredBroker, user: str) -> dict[str, Any]:
+    security = Settings().model_copy(update=secured.fields_of(user)).kafka_security
+    return {
+        "bootstrap_servers": secured.bootstrap,
+        "security_protocol": security.protocol,
+        "ssl_context": security.context(),
+        "sasl_mechanism": security.mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password,
+    }
+
+
+def _requests(words: list[str]) -> Iterator[CreateAclsRequest]:
+    """The requests of one call of `kafka-acls.sh`."""
+    options = list(itertools.pairwise(words))
+    [(kind, name)] = [(kind, name) for kind, name in options if kind in _RESOURCES]
+    [principal] = [value for option, value in options if option == "--allow-principal"]
+    pattern = _PREFIXED if "prefixed" in words else _LITERAL
+    for option, operation in options:
+        if option == "--operation":
+            yield CreateAclsRequest(
+                *(_RESOURCES[kind], name, pattern, principal, "*"),
+                *(_OPERATIONS[operation], _ALLOW),
+            )
+
+
+async def test_each_client_has_the_rights_of_its_script(
+    secured: SecuredBroker,
+    stack: Addresses,
+    names: Names,
+    allowed: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    """Workers, server and a producer do their work, each as its own user; an analyst reads events.
+    What the script of a client leaves out is refused by the broker.
+    """
+    stores = {
+        "EXECSTREAM_POSTGRES_DSN": stack.postgres_dsn,
+        "EXECSTREAM_REDIS_URL": stack.redis_url,
+        "EXECSTREAM_SCHEMA": names.schema,
+        "EXECSTREAM_REDIS_PREFIX": names.redis_prefix,
+        **{f"EXECSTREAM_{role}_PORT": "0" for role in ("APPLY", "TALLY", "BRIDGE")},
+    }
+
+    def program(client: Client) -> Program:
+        own = by_variable(secured.fields_of(client))
+        return Program(tmp_path, {**own, **stores, **allowed})
+
+    [port] = free_ports(1)
+    await migrate(stack.postgres_dsn, names.schema)
+    async with AsyncExitStack() as running:
+        for role in ("apply", "tally", "bridge"):
+            await running.enter_async_context(
+                program(Client.WORKER).running("worker", "--role", role)
+            )
+        await running.enter_async_context(
+            program(Client.SERVER).running("serve", "--port", str(port))
+        )
+        sent = await program(Client.PRODUCER)("simulate", "--runs", "1", "--seed", "3")
+        assert sent.code == 0, sent.err
+        http = await running.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://{HOST}:{port}")
+        )
+
+        async def is_applied() -> bool:
+            with suppress(httpx.TransportError):
+                answer = await http.get("/v1/executions")
+                return answer.is_success and bool(answer.json()["data"])
+            return False
+
+        await until(is_applied)
+        topics = (await http.get("/v1/topics")).json()["data"]
+        assert len(topics) == len(TOPICS)
+        assert (await http.get("/v1/workers")).is_success
+        analyst = AIOKafkaConsumer(
+            names.topic_prefix + EVENTS.name,
+            group_id="analyst-1",
+            auto_offset_reset="earliest",
+            **_options(secured, Client.ANALYST),
+        )
+        await analyst.start()
+        assert (await analyst.getone()).value
+        await analyst.commit()
+        await analyst.stop()
+
+    places = {topic: names.topic_prefix + topic.name for topic in TOPICS}
+    for client in (*Client, STRANGER):
+        may_write = {
+            Client.WORKER: {COMMANDS, EVENTS, BLOCK_STATS, DEAD_LETTERS},
+            Client.SERVER: {COMMANDS},
+            Client.PRODUCER: {COMMANDS, CATALOGUE},
+        }
+        refused = {one for one in TOPICS if await _is_refused(secured, client, places[one])}
+        assert refused == set(TOPICS) - may_write.get(client, set()), client
+    foreign = AIOKafkaConsumer(
+        places[EVENTS], group_id=f"{names.group_prefix}-apply", **_options(secured, Client.ANALYST)
+    )
+    try:
+        with pytest.raises(GroupAuthorizationFailedError):
+            await _first(foreign)
+    finally:
+        await foreign.stop()
+
+
+async def _first(consumer: AIOKafkaConsumer) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await consumer.start()
+        await consumer.getone()
+
+
+async def _is_refused(secured: SecuredBroker, user: str, topic: str) -> bool:
+    producer = AIOKafkaProducer(**_options(secured, user))
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"{}", b"key", partition=0)
+    except TopicAuthorizationFailedError:
+        return True
+    finally:
+        await producer.stop()
+    return False
