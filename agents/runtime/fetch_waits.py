@@ -14,11 +14,11 @@ class Fetching(NamedTuple):
     milliseconds. Faust's 1,500 would let a quiet partition wait that long.
     """
 
-    min_bytes: int = 1
-    max_wait: int = 50
+    min_bytes: int
+    max_wait: int
 
 
-IDLE = Fetching(max_wait=500)
+IDLE = Fetching(min_bytes=1, max_wait=500)
 
 
 def wait_longer_when_idle(fetcher: Any, busy: Fetching) -> None:

@@ -140,7 +140,8 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "held_back"), [("apply", (1, 50)), ("tally", (65_536, 100)), ("bridge", (1, 50))]
+    ("role", "held_back"),
+    [("apply", (16_384, 5)), ("tally", (65_536, 100)), ("bridge", (32_768, 10))],
 )
 async def test_fetches_are_held_back_as_the_role_wants(
     stack: Any, role: str, held_back: tuple[int, int]
