@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from execstream.agents.runtime.partition_buffer import Record
+from execstream.agents.runtime.fetched_records import Record
 from execstream.storage.connections import quoted
 from execstream.storage.log.dead_letters import RecordPosition
 from execstream.storage.schema.tables import DEAD_LETTERS

@@ -12,6 +12,7 @@ from execstream.agents.apply.dead_letters import dead_letter
 from execstream.agents.apply.publisher import OutboundRecord, OutboundRecords
 from execstream.agents.apply.ruling import Judged, Ruling
 from execstream.agents.apply.state_cache import RunCache
+from execstream.agents.runtime.fetched_records import Record
 from execstream.agents.runtime.metrics import (
     COMMANDS,
     DEAD_LETTERS,
@@ -20,12 +21,7 @@ from execstream.agents.runtime.metrics import (
     QUARANTINED,
     REFUSALS,
 )
-from execstream.agents.runtime.partition_buffer import (
-    AssignedPartition,
-    Batch,
-    PartitionBatch,
-    Record,
-)
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.write_set import WriteSet
 from execstream.storage.log.run_partitions import is_foreign

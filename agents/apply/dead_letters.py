@@ -1,7 +1,7 @@
 """Records of the dead-letter topic: byte for byte, with their origin in headers."""
 
 from execstream.agents.apply.publisher import OutboundRecord
-from execstream.agents.runtime.partition_buffer import Record
+from execstream.agents.runtime.fetched_records import Record
 from execstream.streams.outcomes import Dead, detail_json
 from execstream.streams.redriving import is_omitted
 from execstream.streams.topics import DEAD_LETTERS

@@ -7,8 +7,9 @@ one release it (`streams/quarantine.py`).
 from collections.abc import Sequence
 
 from execstream.agents.apply.ruling import Judged, Queue, QueueId, Ruling
+from execstream.agents.runtime.fetched_records import Record
 from execstream.agents.runtime.metrics import QUARANTINE_RECORDS
-from execstream.agents.runtime.partition_buffer import Batch, Record
+from execstream.agents.runtime.partition_buffer import Batch
 from execstream.storage.commit.quarantine_rows import open_records
 from execstream.storage.connections import Session
 from execstream.streams.decoding import read_sender

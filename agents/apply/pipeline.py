@@ -9,13 +9,16 @@ commit:
 * Postgres refuses the data: split the batch until the culprit is alone, dead-letter it;
 * anything transient: the same again after a pause, as long as the partitions are ours;
 * a fault that repeats: the batch is suspect, and is applied in parts (`suspects.py`).
+
+Heavy commands (`batch_cutting.py`) are applied apart: folded in the same order, when the batch
+before is committed, but committed and published beside the batches of other partitions.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -28,7 +31,7 @@ from execstream.agents.apply.batch_fold import (
     fold_batch,
 )
 from execstream.agents.apply.held_queues import Quarantine
-from execstream.agents.apply.publisher import Publisher
+from execstream.agents.apply.publisher import OutboundRecords, Publisher
 from execstream.agents.apply.replies import Replies
 from execstream.agents.apply.ruling import Judged
 from execstream.agents.apply.state_cache import RunCache
@@ -41,8 +44,9 @@ from execstream.agents.apply.state_loading import (
     not_storable,
 )
 from execstream.agents.apply.suspects import Fault, Suspects
+from execstream.agents.runtime.fetched_records import Record
 from execstream.agents.runtime.metrics import CACHE_BYTES, CACHE_RUNS, FOLDED_AGAIN
-from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer, Record
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
@@ -63,6 +67,15 @@ MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimated size of the states of runs
 # Each time another worker changed another run of the batch; without a limit, a bug would retry
 # forever.
 _REFOLDINGS = 20
+Publish = Callable[[Sequence[OutboundRecords], Awaitable[Any] | None], Awaitable[None]]
+
+
+class _CommitApart(NamedTuple):
+    """A heavy batch on its way; the task returns false when it failed."""
+
+    folded: BatchResult
+    task: asyncio.Task[bool]
+    keys: frozenset[bytes | None]  # of its records: all states that it changes are of these
 
 
 class Applier:
@@ -81,12 +94,16 @@ class Applier:
         self._cache = RunCache(MOST_CACHE_BYTES)
         self._reading = Session(settings.postgres, settings.schema_, APPLY)
         self._writing = Session(settings.postgres, settings.schema_, APPLY)
+        self._apart = Session(settings.postgres, settings.schema_, APPLY)
+        self._turn = asyncio.Lock()  # held while a batch is begun, or applied again apart
         self._folding = asyncio.Lock()
         self._days = Days()
         self._quarantine = Quarantine()
         self._suspects = Suspects(settings, CONSUMER, buffer, self._quarantine, self._again)
         self._number = 0
         self._in_flight: asyncio.Task[Any] | None = None
+        self._heavy: asyncio.Task[None] | None = None  # applies laden partitions
+        self._commit_apart: _CommitApart | None = None
         self._is_closing = False
         self._warns_at = 0.0  # by time.monotonic
 
@@ -97,34 +114,31 @@ class Applier:
     async def close(self) -> None:
         """Finish the commit in flight; batches being folded are left to the next owner."""
         self._is_closing = True
-        if self._in_flight is not None:
-            await asyncio.wait([self._in_flight])
+        if in_flight := [task for task in (self._in_flight, self._heavy) if task is not None]:
+            await asyncio.wait(in_flight)
         async with self._folding:
             await self._publisher.close()
             await self._replies.close()
-            await self._reading.close()
-            await self._writing.close()
+            for session in (self._reading, self._writing, self._apart):
+                await session.close()
             await self._suspects.close()
 
     async def apply(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
+        async with self._turn:
+            await self._begin(batch)
+        if self._buffer.laden and (self._heavy is None or self._heavy.done()):
+            self._heavy = spawn(self._apply_heavy())
+
+    async def _begin(self, batch: Batch) -> None:
+        if self._is_built_on_heavy(batch):
+            await self._heavy_settled()
         if await self._suspects.begin(batch):
             await self._committed()
             await self._suspects.rehearse(batch)
             return
-        # Without a pause between commits key-values would never be forgotten.
-        if self._cache.has_many_key_values or self._quarantine.concerns(batch):
-            await self._committed()
-        try:
-            batch, decoded = self._cut(batch)
-            folded = await self._fold_on_committed(batch, decoded)
-        except Fault as fault:
-            await self._committed()
-            await self._suspects.isolate(batch, fault)
-            return
-        if folded is not None and folded.rest:
-            self._cutter.put_back(folded.rest, folded.batch)
-        if folded is not None and not self._is_closing:
+        folded = await self._fold_part(batch)
+        if folded is not None:
             self._in_flight = spawn(self._finish(folded))
 
     async def _committed(self) -> None:
@@ -132,16 +146,86 @@ class Applier:
         if self._in_flight is not None:
             await self._in_flight
 
+    # ---- heavy commands --------------------------------------------------------------------
+
+    async def _apply_heavy(self) -> None:
+        """Apply the records of laden partitions, until none is laden."""
+        while batch := await self._buffer.poll_laden():
+            async with self._turn:
+                folded = await self._fold_part(batch, with_heavy=True)
+                if folded is None:
+                    continue
+                keys = frozenset(one.key for part in folded.batch for one in part.records)
+                task = spawn(self._commit_heavy(folded))
+                self._commit_apart = _CommitApart(folded, task, keys)
+            if await task:
+                self._commit_apart = None
+            else:
+                async with self._turn:
+                    await self._heavy_settled()
+
+    def _is_built_on_heavy(self, batch: Batch) -> bool:
+        """Return whether `batch` needs states that are only known once the heavy batch is done."""
+        if self._commit_apart is None:
+            return False
+        keys = self._commit_apart.keys
+        return any(one.key in keys for part in batch for one in part.records)
+
+    async def _heavy_settled(self) -> None:
+        """Wait for the heavy batch on its way, or for its second commit, beside which nothing else
+        may be in flight. The turn is held.
+        """
+        if (apart := self._commit_apart) is None:
+            return
+        if not await apart.task:
+            await self._committed()
+            await self._finish(apart.folded)
+        self._commit_apart = None
+
+    async def _commit_heavy(self, folded: BatchResult) -> bool:
+        """Commit and publish `folded` beside other batches; false when that failed."""
+        try:
+            done = await self._commit(folded, self._apart, is_refolded=False)
+        except Exception as error:  # noqa: BLE001 - the second commit meets it, too
+            if sqlstate(error) == FENCED:
+                self._give_up(folded.batch)
+                return True
+            log.info("heavy_again", error=str(Fault(error)), records=folded.batch.size)
+            self._apart.terminate()
+            return False
+        if done:
+            await self._emit(folded, self._publisher.publish_apart)
+        return True
+
     # ---- folding ---------------------------------------------------------------------------
 
-    def _cut(self, batch: Batch) -> tuple[Batch, Decoded]:
-        """Decode the part of `batch` that may be folded together; the rest is put back. Raises
-        Fault.
+    async def _fold_part(self, batch: Batch, *, with_heavy: bool = False) -> BatchResult | None:
+        """Fold the part of `batch` that may be folded together; the rest is put back. None when
+        there is nothing to be committed.
+        """
+        # Without a pause between commits key-values would never be forgotten.
+        if self._cache.has_many_key_values or self._quarantine.concerns(batch):
+            await self._committed()
+        try:
+            batch, decoded = self._cut(batch, with_heavy=with_heavy)
+            folded = await self._fold_on_committed(batch, decoded) if batch else None
+        except Fault as fault:
+            await self._committed()
+            await self._suspects.isolate(batch, fault)
+            return None
+        if folded is not None and folded.rest:
+            self._cutter.put_back(folded.rest, folded.batch)
+        return None if self._is_closing else folded
+
+    def _cut(self, batch: Batch, *, with_heavy: bool = False) -> tuple[Batch, Decoded]:
+        """Decode the part of `batch` that may be folded together; the rest is put back, and
+        heavy commands apart, if not `with_heavy`. Raises Fault.
         """
         judged = self._quarantine.judge(batch, self._suspects.faults).judged
         try:
             with self._phases.timed("decode"):
-                return self._cutter.decode(batch, partial(self._decode, judged))
+                decode = partial(self._decode, judged)
+                return self._cutter.decode(batch, decode, with_heavy=with_heavy)
         except Exception as error:
             raise Fault(error) from error
 
@@ -212,7 +296,7 @@ class Applier:
     async def _settle(self, folded: BatchResult, refoldings: int = 0) -> None:
         """Commit, or heed the answer of Postgres; the batch, or one that it is a part of, was
         folded and sent to Postgres `refoldings` times before. Raises Fault."""
-        attempt = partial(self._commit, folded, is_refolded=refoldings > 0)
+        attempt = partial(self._commit, folded, self._writing, is_refolded=refoldings > 0)
         try:
             done = await self._suspects.guard(
                 "commit", folded.batch, attempt, self._writing, is_answer
@@ -221,9 +305,9 @@ class Applier:
             await self._settle_otherwise(folded.batch, error, refoldings)
         else:
             if done:
-                await self._emit(folded)
+                await self._emit(folded, self._publisher.add)
 
-    async def _commit(self, folded: BatchResult, *, is_refolded: bool) -> bool:
+    async def _commit(self, folded: BatchResult, session: Session, *, is_refolded: bool) -> bool:
         """Commit `folded`; false when it is not ours any more.
 
         The answer to an earlier attempt may have got lost. What a batch that was folded again finds
@@ -232,7 +316,7 @@ class Applier:
         """
         if not self._buffer.owns(folded.batch):
             return False
-        connection = await self._writing.get()
+        connection = await session.get()
         await self._days.ensure(connection, folded.write_set.begun)
         with self._phases.timed("commit"):
             async with self._suspects.limit(connection, folded.batch):
@@ -252,8 +336,8 @@ class Applier:
             log.warning("foreign_partitioner", runs=runs, remedy=PARTITIONER)
             self._warns_at = now + WARN_EVERY
 
-    async def _emit(self, folded: BatchResult) -> None:
-        """Emit the consequences of a commit."""
+    async def _emit(self, folded: BatchResult, publish: Publish) -> None:
+        """Emit the consequences of a commit, events and dead letters by `publish`."""
         folded.batch.mark_committed()
         folded.count()
         if folded.ruling is not None:
@@ -266,7 +350,7 @@ class Applier:
         self._replies.add(folded.replies)
         outbound = [one for one in folded.outbound if one.events or one.dead_letters]
         if outbound:
-            await self._publisher.add(outbound, self.republished)
+            await publish(outbound, self.republished)
 
     async def _settle_otherwise(self, batch: Batch, error: Exception, refoldings: int) -> None:
         if sqlstate(error) == FENCED:
@@ -306,5 +390,6 @@ class Applier:
 
     def _give_up(self, batch: Batch) -> None:
         self._cache.clear()
-        self._writing.terminate()  # its prepared statements name types of the schema that was
+        for session in (self._writing, self._apart):
+            session.terminate()  # its prepared statements name types of the schema that was
         self._buffer.release(batch)

@@ -61,6 +61,7 @@ class _Waiting(NamedTuple):
     outbound: Sequence[OutboundRecords]
     after: Awaitable[Any] | None
     bytes: int
+    number: int
 
 
 class Publisher:
@@ -71,7 +72,8 @@ class Publisher:
         self._dead_letters = dead_letters
         self._phases = phases
         self._backlog: deque[_Waiting] = deque()
-        self.added = self._acknowledged = 0  # batches since the start
+        self.added = 0  # batches since the start, which are numbered by that
+        self._unacknowledged: dict[int, None] = {}  # numbers, in ascending order
         self._progress = asyncio.Condition()
         self._bytes = 0  # of values in it, and of those on their way
         self._publishing: asyncio.Task[Any] | None = None
@@ -84,8 +86,7 @@ class Publisher:
         if self._publishing is not None and self._publishing.cancelled():
             return  # the process ends: the next owner publishes these, and those before them
         size = sum(one.bytes for one in outbound)
-        self._backlog.append(_Waiting(outbound, after, size))
-        self.added += 1
+        self._backlog.append(_Waiting(outbound, after, size, self._begin()))
         self._bytes += size
         if self._publishing is None or self._publishing.done():
             self._publishing = spawn(self._publish_all())
@@ -100,10 +101,37 @@ class Publisher:
     async def acknowledged(self, count: int) -> None:
         """Wait until the first `count` batches of all that were `added` are acknowledged."""
         async with self._progress:
-            await self._progress.wait_for(lambda: self._acknowledged >= count)
+            await self._progress.wait_for(
+                lambda: next(iter(self._unacknowledged), self.added) >= count
+            )
+
+    async def publish_apart(
+        self, outbound: Sequence[OutboundRecords], after: Awaitable[Any] | None
+    ) -> None:
+        """Publish `outbound` beside later batches, once all that was added before is acknowledged;
+        return when these are acknowledged, too. Until then nothing else of their partitions may be
+        added.
+        """
+        number = self._begin()
+        if after is not None:
+            await asyncio.shield(after)
+        await self.acknowledged(number)
+        await self.publish(outbound)
+        await self._end([number])
+
+    def _begin(self) -> int:
+        self._unacknowledged[self.added] = None
+        self.added += 1
+        return self.added - 1
+
+    async def _end(self, numbers: Sequence[int]) -> None:
+        async with self._progress:
+            for number in numbers:
+                del self._unacknowledged[number]
+            self._progress.notify_all()
 
     async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
-        """Publish at once and wait for the acknowledgements; one call at a time."""
+        """Publish at once and wait for the acknowledgements; one call at a time for a partition."""
         producer = await self._producer.get()
         with self._phases.timed("publish"):
             await asyncio.gather(*(self._publish_partition(producer, one) for one in outbound))
@@ -122,18 +150,17 @@ class Publisher:
             if after is not None:
                 await asyncio.shield(after)
             merged: dict[int, OutboundRecords] = {}
-            count = size = 0
+            size, numbers = 0, list[int]()
             # Records of the next assignment wait for its republishing, which waits for these.
             while self._backlog and self._backlog[0].after is after:
                 waiting = self._backlog.popleft()
-                count, size = count + 1, size + waiting.bytes
+                size += waiting.bytes
+                numbers.append(waiting.number)
                 for one in waiting.outbound:
                     _merge(merged, one)
             await self.publish(list(merged.values()))
             self._bytes -= size
-            async with self._progress:
-                self._acknowledged += count
-                self._progress.notify_all()
+            await self._end(numbers)
 
     async def _publish_partition(
         self, producer: AIOKafkaProducer, outbound: OutboundRecords

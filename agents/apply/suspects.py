@@ -17,13 +17,9 @@ import structlog
 from execstream.agents.apply.held_queues import Quarantine
 from execstream.agents.apply.probe_commit import probe_commit
 from execstream.agents.apply.rehearsal import Rehearsal
+from execstream.agents.runtime.fetched_records import Record
 from execstream.agents.runtime.metrics import SUSPECT_BATCHES
-from execstream.agents.runtime.partition_buffer import (
-    AssignedPartition,
-    Batch,
-    PartitionBuffer,
-    Record,
-)
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBuffer
 from execstream.agents.runtime.retries import (
     forget_waiting,
     is_transient,

@@ -13,7 +13,8 @@ from typing import TypeVar, cast
 import structlog
 from msgspec import UNSET
 
-from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
+from execstream.agents.runtime.fetched_records import Record
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch
 from execstream.agents.runtime.retries import retrying, tolerating
 from execstream.storage.connections import Session
 from execstream.storage.log.run_history import load_interface_blocks

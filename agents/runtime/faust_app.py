@@ -24,7 +24,8 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from execstream.agents.runtime.fetch_waits import Fetching, wait_longer_when_idle
-from execstream.agents.runtime.partition_buffer import Ends, FetchedRecords, PartitionBuffer
+from execstream.agents.runtime.fetched_records import FetchedRecords
+from execstream.agents.runtime.partition_buffer import Ends, PartitionBuffer
 from execstream.agents.runtime.retries import is_transient, note_waiting, waiting
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.identity import Identity
@@ -39,6 +40,7 @@ _FAUST = logging.getLogger("faust")
 CLAIM_PATIENCE = 20.0  # seconds that Faust waits for a seek before it continues without
 BROKER_RETRY = 1.0  # seconds
 REFUSAL_RETRY = 1.0  # seconds
+LADEN_PAUSE = 0.05  # seconds until a partition that is laden no more is fetched again, at most
 STOP_PATIENCE = 5.0  # seconds for work in flight at the end
 
 
@@ -56,7 +58,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await _until_broker_answers(super().on_start)
         fetcher = self._ensure_consumer()._fetcher
-        wait_longer_when_idle(fetcher, cast(App, self.app).fetching)
+        wait_longer_when_idle(fetcher, cast(App, self.app).fetching, self._laden)
+
+    def _laden(self) -> frozenset[TP]:
+        return frozenset().union(*[one.laden for one in _buffers(self.app).values()])
 
     def _create_worker_consumer(self, *args: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(*args)
@@ -88,10 +93,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._cursors.update({tp: (stamp, offset) for tp, offset in positions.items()})
         await self._seek_wait(self._ensure_consumer(), positions)
 
-    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's
+        max_records: int | None = None,
+    ) -> Any:
+        if laden := self._laden():
+            active_partitions = active_partitions - laden
+            if not active_partitions:  # which aiokafka would take for all
+                await asyncio.sleep(LADEN_PAUSE)
+                self.fetched_at = time.monotonic()
+                return {}
+            timeout = LADEN_PAUSE
         budget = fetch_budget.set(FetchBudget(self._go_on))
         try:
-            fetched: Any = await super()._fetch_records(*args, **options)
+            fetched: Any = await super()._fetch_records(
+                consumer, active_partitions, timeout, max_records
+            )
         finally:
             fetch_budget.reset(budget)
         self.fetched_at = time.monotonic()

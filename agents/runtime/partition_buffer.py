@@ -13,7 +13,7 @@ import asyncio
 import itertools
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -23,6 +23,12 @@ import structlog
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
+from execstream.agents.runtime.fetched_records import (
+    FetchedRecords,
+    Record,
+    WaitingRecords,
+    size_of,
+)
 from execstream.agents.runtime.metrics import BATCH_RECORDS, FENCES
 from execstream.agents.runtime.tasks import crash, spawn
 from execstream.streams.append_time import append_time
@@ -36,45 +42,6 @@ MAX_BYTES = 8 * 1024 * 1024  # of values and headers in a batch, but for the las
 FENCED_PATIENCE = 5.0  # seconds to wait for Faust to revoke a partition that is not ours any more
 _NO_STAMP = -1  # carried by nothing
 _offset_of = attrgetter("offset")
-
-
-class Record(Protocol):
-    """A record as Kafka holds it; `timestamp` in milliseconds."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def timestamp_type(self) -> int | None: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
-
-
-def _size(record: Record) -> int:
-    size = len(record.value or b"")
-    if record.headers:
-        size += sum([len(value or b"") for _, value in record.headers])
-    return size
-
-
-class FetchedRecords(list[Record]):
-    """Records of one partition from one fetch, in order; `bytes`: of those not taken yet."""
-
-    __slots__ = ("base", "bytes", "stamp", "tp")
-
-    def __init__(self, tp: TP, records: Iterable[Record], stamp: int, base: int) -> None:
-        super().__init__(records)
-        self.tp, self.stamp, self.base = tp, stamp, base
-        self.bytes = sum([_size(record) for record in self])
 
 
 @dataclass(slots=True)
@@ -140,7 +107,7 @@ class PartitionBatch:
     @property
     def bytes(self) -> int:
         """The size of values and headers."""
-        return sum([_size(record) for record in self.records])
+        return sum([size_of(record) for record in self.records])
 
     def cut(self, count: int) -> "tuple[PartitionBatch | None, PartitionBatch | None]":
         """The first `count` records and the others; None for none."""
@@ -192,7 +159,7 @@ class PartitionBuffer:
         self._store = store
         self._on_owned = on_owned
         self._on_lost = on_lost
-        self._waiting: deque[FetchedRecords] = deque()
+        self._waiting = WaitingRecords()
         self._consumer: Any = None
         self._stopped = False
         self._losses = 0
@@ -208,6 +175,13 @@ class PartitionBuffer:
             number: self._consumer.ends(partition.tp) for number, partition in self.owned.items()
         }
         return {number: end for number, end in ends.items() if end is not None}
+
+    @property
+    def laden(self) -> Collection[TP]:
+        """Partitions of which `poll_laden` alone polls records. They take no room from others, and
+        are not to be fetched before all that was received of them is taken.
+        """
+        return self._waiting.laden.keys()
 
     def owns(self, batch: Batch) -> bool:
         return all(self.owned.get(p.owned.number) is p.owned for p in batch)
@@ -289,7 +263,8 @@ class PartitionBuffer:
     # ---- batches ---------------------------------------------------------------------------
 
     def receive(self, fetches: Iterable[FetchedRecords]) -> None:
-        self._waiting.extend(fetches)
+        for fetched in fetches:
+            self._waiting.of(fetched.tp).append(fetched)
 
     async def poll_batch(self, queue: "asyncio.Queue[Any]", limit: int = MAX_RECORDS) -> Batch:
         """A batch of at most `limit` records and about MAX_BYTES from the received records and
@@ -298,20 +273,36 @@ class PartitionBuffer:
         # No more than a batch needs: records that stay in the queue delay the next fetch.
         while not queue.empty() and self._has_room(limit):
             self.receive(queue.get_nowait().value)
+        return await self._take(self._waiting.together, limit)
+
+    async def poll_laden(self) -> Batch:
+        """The same of one laden partition, of each in turn; empty when nothing of them is left, and
+        none is laden any more.
+        """
+        while laden := self._waiting.laden:
+            tp, waiting = next(iter(laden.items()))
+            if batch := await self._take(waiting, MAX_RECORDS):
+                if tp in self._waiting.laden:
+                    self._waiting.pass_turn(tp)
+                return batch
+            self._waiting.unburden()
+        return Batch()
+
+    async def _take(self, waiting: deque[FetchedRecords], limit: int) -> Batch:
         parts: dict[int, PartitionBatch] = {}
         behind: list[AssignedPartition] = []
         holes: dict[TP, int] = {}
         room, space = limit, MAX_BYTES
-        while self._waiting and room > 0 and space > 0 and not self._stopped:
-            fetched = self._waiting[0]
+        while waiting and room > 0 and space > 0 and not self._stopped:
+            fetched = waiting[0]
             partition = self.owned.get(fetched.tp.partition)
             if partition is None or fetched.stamp != partition.stamp:
-                self._waiting.popleft()
+                waiting.popleft()
             elif fetched.base > partition.next:
                 partition.stamp = _NO_STAMP  # until the seek back, everything of it is stale
                 behind.append(partition)
             else:
-                records, size = self._trim(fetched, partition, room, space)
+                records, size = self._trim(waiting, partition, room, space)
                 if not records:
                     continue
                 if records[0].offset > partition.next:
@@ -333,28 +324,35 @@ class PartitionBuffer:
             partition = part.owned
             if self.owned.get(partition.number) is partition and not self._stopped:
                 partition.next = part.expected
-                self._waiting.appendleft(
+                self._waiting.of(partition.tp).appendleft(
                     FetchedRecords(partition.tp, part.records, partition.stamp, part.expected)
                 )
 
+    def put_apart(self, rest: Batch) -> None:
+        """Take records back that were polled last; their partitions are laden from now on."""
+        self.put_back(rest)
+        self._waiting.burden([part.owned.tp for part in rest])
+
     def _has_room(self, limit: int) -> bool:
-        waiting = self._waiting
+        waiting = self._waiting.together
         return sum(map(len, waiting)) < limit and sum(one.bytes for one in waiting) < MAX_BYTES
 
+    @staticmethod
     def _trim(
-        self, fetched: FetchedRecords, partition: AssignedPartition, room: int, space: int
+        waiting: deque[FetchedRecords], partition: AssignedPartition, room: int, space: int
     ) -> tuple[list[Record], int]:
-        """Return the unseen records of `fetched` and their size in bytes: at most `room` records,
-        and only the last one may exceed `space` bytes. The rest stays in the buffer."""
+        """Take unseen records of the first in `waiting`; return them and their size in bytes: at
+        most `room` records, and only the last one may exceed `space` bytes. The rest stays."""
+        fetched = waiting[0]
         if fetched[0].offset < fetched.base:
             crash("The consumer moved back unasked.", partition=partition.number)
         begin = bisect_left(fetched, partition.next, key=_offset_of)
         records = fetched[begin : begin + room]
-        sizes = list(itertools.accumulate([_size(record) for record in records]))
+        sizes = list(itertools.accumulate([size_of(record) for record in records]))
         if sizes and sizes[-1] > space:
             del records[bisect_left(sizes, space) + 1 :]
         if begin + len(records) == len(fetched):
-            self._waiting.popleft()
+            waiting.popleft()
         size = sizes[len(records) - 1] if records else 0
         fetched.bytes -= size
         return records, size

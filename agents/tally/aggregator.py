@@ -13,12 +13,8 @@ import structlog
 
 from execstream.agents.budgets.judge import BudgetJudge
 from execstream.agents.runtime.fencing import retry_while_owned
-from execstream.agents.runtime.partition_buffer import (
-    AssignedPartition,
-    Batch,
-    PartitionBuffer,
-    Record,
-)
+from execstream.agents.runtime.fetched_records import Record
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView

@@ -19,7 +19,8 @@ from execstream.agents.apply.state_loading import (
     load_states,
     not_storable,
 )
-from execstream.agents.runtime.partition_buffer import Batch, Record
+from execstream.agents.runtime.fetched_records import Record
+from execstream.agents.runtime.partition_buffer import Batch
 from execstream.agents.runtime.retries import retrying
 from execstream.recovery.replay.assignment import TakenOver, Writer
 from execstream.recovery.replay.command_reader import read_commands

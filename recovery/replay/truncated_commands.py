@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from execstream.agents.apply.batch_fold import Decoded
-from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch, Record
+from execstream.agents.runtime.fetched_records import Record
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBatch
 from execstream.recovery.replay.assignment import Writer
 from execstream.recovery.replay.truncated_runs import (
     lost_among,

@@ -12,12 +12,8 @@ from faust.types import TP
 
 from execstream.agents.apply.batch_fold import BatchResult, Decoded, fold_batch
 from execstream.agents.apply.state_cache import RunCache
-from execstream.agents.runtime.partition_buffer import (
-    AssignedPartition,
-    Batch,
-    PartitionBatch,
-    Record,
-)
+from execstream.agents.runtime.fetched_records import Record
+from execstream.agents.runtime.partition_buffer import AssignedPartition, Batch, PartitionBatch
 from execstream.kafka.reader import records
 from execstream.recovery.stored_judgements import (
     Judged,

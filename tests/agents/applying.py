@@ -62,6 +62,9 @@ class Said(Publisher):
             self.events[one.owned.number] += [saying.value or b"" for saying in one.events]
             self.dead_letters += [(letter.key, letter.value) for letter in one.dead_letters]
 
+    async def publish_apart(self, delta: Sequence[OutboundRecords], after: Any) -> None:
+        await self.add(delta, after)
+
 
 class Still:
     """A consumer that stays at the offset given."""
@@ -129,8 +132,9 @@ class Desk:
         await self.settled()
 
     async def settled(self) -> None:
-        if self.applier._in_flight is not None:
-            await self.applier._in_flight
+        for task in (self.applier._heavy, self.applier._in_flight):
+            if task is not None:
+                await task
 
     async def clear(self) -> None:
         """Empty tables and an empty reference; positions stay."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from execstream.agents.runtime.partition_buffer import FetchedRecords
+from execstream.agents.runtime.fetched_records import FetchedRecords
 from execstream.devstack import Addresses
 from execstream.storage.commit import write_set
 from tests.agents.applying import TOPIC, Desk, Record, desk

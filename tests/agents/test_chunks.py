@@ -18,7 +18,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from execstream.agents.runtime import faust_app, waits
-from execstream.agents.runtime.partition_buffer import FetchedRecords
+from execstream.agents.runtime.fetched_records import FetchedRecords
 from execstream.agents.worker import build_app
 from tests.agents.applying import TOPIC, Record
 from tests.worker import settings_at
@@ -33,7 +33,10 @@ OVERRIDDEN = [
 ]
 # Ours alone: every other method of ours overrides one of Faust's.
 ADDED = {
-    "ConsumerThread": {"ends", "jump", "_go_on", "_jump", "partition_counts", "_partition_counts"},
+    "ConsumerThread": {
+        *("ends", "jump", "_go_on", "_laden", "_jump"),
+        *("partition_counts", "_partition_counts"),
+    },
     "Consumer": {
         "ends",
         "jump",

@@ -13,10 +13,10 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from execstream.agents.runtime import partition_buffer as module
+from execstream.agents.runtime.fetched_records import FetchedRecords
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
     Batch,
-    FetchedRecords,
     PartitionBuffer,
     Position,
 )

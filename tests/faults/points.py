@@ -17,12 +17,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from execstream.agents.apply import pipeline, republisher
-from execstream.agents.runtime.partition_buffer import (
-    Batch,
-    FetchedRecords,
-    PartitionBuffer,
-    Position,
-)
+from execstream.agents.runtime.fetched_records import FetchedRecords
+from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer, Position
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.kafka import worker_producer
 from execstream.storage.commit import write_set
@@ -158,9 +154,9 @@ def _arm_commit(striking: Striking) -> None:
             raise ConnectionResetError("injected: the answer of a commit")
         return done
 
-    async def die_or_tell(self: pipeline.Applier, work: Any) -> None:
+    async def die_or_tell(self: pipeline.Applier, *work: Any) -> None:
         striking.die_at(Point.COMMITTED)
-        await told(self, work)
+        await told(self, *work)
 
     _replace(pipeline, commit=commit_otherwise)
     _replace(pipeline.Applier, _emit=die_or_tell)

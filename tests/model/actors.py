@@ -1,7 +1,7 @@
 """Workers made of the code, and what they ask of servers, which answer when the scheduler says."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -12,9 +12,9 @@ from execstream.agents.apply.pipeline import Applier
 from execstream.agents.apply.publisher import Publisher
 from execstream.agents.apply.republisher import Republisher
 from execstream.agents.runtime import tasks
+from execstream.agents.runtime.fetched_records import FetchedRecords
 from execstream.agents.runtime.partition_buffer import (
     AssignedPartition,
-    FetchedRecords,
     PartitionBatch,
     PartitionBuffer,
     Position,
@@ -27,7 +27,7 @@ from execstream.storage.log.events import EventPage
 from execstream.streams.events import decode_event
 from tests.model.memory import Memory
 
-PARTITION = TP("commands", 0)
+TOPIC = "commands"
 MOST_RECORDS = 6  # in a batch
 SETTINGS = Settings(
     kafka_bootstrap="localhost:1", postgres_dsn="postgresql://localhost/x", redis_url="redis://x"
@@ -42,17 +42,24 @@ class Scheduler(Protocol):
     """What workers need to know of the world."""
 
     memory: Memory
-    topic: list[bytes]
+    topics: list[list[bytes]]
 
     @property
-    def end(self) -> int: ...
+    def ends(self) -> Mapping[TP, int]: ...
     def gate(self, process: "Process") -> asyncio.Future[None]: ...
     def batch_size(self) -> int: ...
     def strikes(self) -> bool: ...
-    def follow(self, action: str, process: "Process", detail: str = "") -> None: ...
-    def claimed(self, process: "Process") -> tuple[int, int]: ...
-    def told(self, process: "Process", values: Sequence[bytes], action: str) -> None: ...
-    def committed(self, process: "Process", move: OffsetCommit, rows: WriteSet) -> bool: ...
+    def follow(
+        self, action: str, process: "Process", partitions: Iterable[int] | None = None
+    ) -> None: ...
+    def folded(self, process: "Process", part: PartitionBatch) -> None: ...
+    def claimed(self, process: "Process") -> tuple[list[int], int]: ...
+    def told(
+        self, process: "Process", partition: int, values: Sequence[bytes], action: str
+    ) -> None: ...
+    def committed(
+        self, process: "Process", moves: Sequence[OffsetCommit], rows: WriteSet
+    ) -> bool: ...
     def left(self, process: "Process", part: PartitionBatch) -> None: ...
     def ended(self, process: "Process", error: BaseException) -> None: ...
 
@@ -62,6 +69,17 @@ class Line:
 
     def __init__(self, process: "Process") -> None:
         self.process = process
+        self.is_busy = False
+
+    async def turn(self) -> None:
+        """Wait for an answer."""
+        if self.is_busy:
+            self.process.world.ended(self.process, AssertionError("asked twice at a time"))
+        self.is_busy = True
+        try:
+            await self.process.turn()
+        finally:
+            self.is_busy = False
 
     async def get(self) -> "Line":
         return self
@@ -81,10 +99,12 @@ class Claims:
 
     async def claim(self, topic: str, earliest: Mapping[int, int]) -> list[Position]:  # noqa: ARG002
         world = self._process.world
-        early = world.memory.next
+        early = [*world.memory.next]
         await self._process.turn()
-        at, epoch = world.claimed(self._process)
-        return [Position(0, early if world.memory.off == "claim order" else at, epoch)]
+        positions, epoch = world.claimed(self._process)
+        if world.memory.off == "claim order":
+            positions = early
+        return [Position(number, at, epoch) for number, at in enumerate(positions)]
 
 
 class Broker:
@@ -99,15 +119,17 @@ class Broker:
     def create_batch(self) -> "Box":
         return Box()
 
-    async def send_batch(self, box: "Box", *_: Any, **__: Any) -> asyncio.Future[None]:
-        return asyncio.ensure_future(self._arrive(box, republishing=_republishing.get()))
+    async def send_batch(self, box: "Box", _: str, *, partition: int) -> asyncio.Future[None]:
+        arriving = self._arrive(box, partition, republishing=_republishing.get())
+        return asyncio.ensure_future(arriving)
 
-    async def _arrive(self, box: "Box", *, republishing: bool) -> None:
+    async def _arrive(self, box: "Box", partition: int, *, republishing: bool) -> None:
         await self._process.turn()
         world = self._process.world
         if world.strikes():
             raise KafkaError
-        world.told(self._process, box.values, "republish" if republishing else "publish")
+        action = "republish" if republishing else "publish"
+        world.told(self._process, partition, box.values, action)
 
     async def send(self, *_: Any, **__: Any) -> asyncio.Future[None]:
         return asyncio.ensure_future(self._process.turn())
@@ -136,16 +158,19 @@ class RepublisherFromMemory(Republisher):
     async def _dead_letters(self, *_: Any) -> list[Any]:
         return []  # they need not be in order
 
-    async def _page(self, _: AssignedPartition, after: Any, until: int) -> EventPage:
+    async def _page(self, part: AssignedPartition, after: Any, until: int) -> EventPage:
         await self._process.turn()
-        events = self._process.world.memory.events(after, until)
+        events = self._process.world.memory.events(part.number, after, until)
         return EventPage(events, events[-1].place if events else None)
 
     async def _last_published(self, _: Sequence[int]) -> dict[int, tuple[int, int]]:
         await self._process.turn()
         world = self._process.world
         world.follow("look", self._process)
-        return {0: decode_event(world.topic[-1]).source[1:] if world.topic else (-1, -1)}
+        return {
+            number: decode_event(topic[-1]).source[1:] if topic else (-1, -1)
+            for number, topic in enumerate(world.topics)
+        }
 
 
 class Process:
@@ -155,8 +180,9 @@ class Process:
         self.world, self.number = world, number
         self.is_dead = self.is_claiming = False
         self.lock = asyncio.Lock()
-        self.cursor: tuple[int, int] | None = None
+        self.cursors: dict[TP, tuple[int, int]] = {}
         self.wire: list[FetchedRecords] = []
+        self.sent: dict[int, tuple[int, int]] = {}  # batches without an answer, by partition
         self._woken = asyncio.Event()
         acting.set(self)
         publisher = Publisher("", "", "", Phases())
@@ -170,9 +196,10 @@ class Process:
         def lost() -> None:
             applier.drop_states()
 
-        self.buffer = PartitionBuffer(PARTITION.topic, Claims(self), owned, lost)
+        self.buffer = PartitionBuffer(TOPIC, Claims(self), owned, lost)
         self.applier = applier = Applier(SETTINGS, self.buffer, publisher, Phases())
-        applier._reading = applier._writing = Line(self)  # type: ignore[assignment]
+        for name in ("_reading", "_writing", "_apart"):
+            setattr(applier, name, Line(self))
         applier._days = Line(self)  # type: ignore[assignment]
         self._reading = tasks.spawn(self._read())
 
@@ -182,6 +209,10 @@ class Process:
             await self.world.gate(self)
         if self.is_dead:
             raise asyncio.CancelledError
+
+    def answered(self, partitions: Iterable[int]) -> None:
+        for number in partitions:
+            self.sent.pop(number, None)
 
     async def _read(self) -> None:
         queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -202,7 +233,7 @@ class Process:
         await self.acquire()
 
     def begin(self) -> None:
-        """Kafka assigns the partition."""
+        """Kafka assigns the partitions."""
         acting.set(self)
         tasks.spawn(self.acquire())
 
@@ -210,13 +241,15 @@ class Process:
         self.is_claiming = True
         try:
             async with self.lock:
-                owned = await self.buffer.claim({PARTITION: (0, self.world.end)})
+                owned = await self.buffer.claim(
+                    {tp: (0, end) for tp, end in self.world.ends.items()}
+                )
                 await self.buffer.take_over(owned, self)
         finally:
             self.is_claiming = False
 
     async def jump(self, positions: Mapping[TP, int], stamp: int) -> None:
-        self.cursor = (stamp, positions[PARTITION])
+        self.cursors |= {tp: (stamp, at) for tp, at in positions.items()}
 
-    async def earliest_offsets(self, *_: TP) -> dict[TP, int]:
-        return {PARTITION: 0}
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, 0)

@@ -40,50 +40,57 @@ class Stale(asyncpg.PostgresError):  # type: ignore[misc]
 
 @dataclass
 class Memory:
-    """The tables. `off`: a guard of the fence that is left out."""
+    """The tables. `next`: by partition; all are claimed at once, so their epoch is the same. `off`:
+    a guard of the fence that is left out.
+    """
 
+    next: list[int]
     off: str | None = None
-    next: int = 0
     epoch: int = 0
     journal: list[Row] = field(default_factory=list)
     refusals: list[Row] = field(default_factory=list)
-    dead: list[int] = field(default_factory=list)
+    dead: list[tuple[int, int]] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
-    def claim(self) -> tuple[int, int]:
-        """The position, and the epoch that was raised."""
+    def claim(self) -> tuple[list[int], int]:
+        """The positions, and the epoch that was raised."""
         self.epoch += 1
-        return self.next, self.epoch
+        return [*self.next], self.epoch
 
-    def commit(self, move: OffsetCommit, rows: WriteSet) -> bool:
+    def commit(self, moves: Sequence[OffsetCommit], rows: WriteSet) -> bool:
         """As `commit_commands`: true when it was there already; raises Fenced or Stale."""
-        is_at = move.expected == self.next or self.off == "expected offset"
-        is_ours = move.epoch == self.epoch or self.off == "epoch"
+        is_ours = self.off == "epoch" or all(move.epoch == self.epoch for move in moves)
+        is_at = self.off == "expected offset" or all(
+            move.expected == self.next[move.partition] for move in moves
+        )
         if not (is_at and is_ours):
-            if is_ours and self.next == move.next:
+            if is_ours and all(self.next[move.partition] == move.next for move in moves):
                 return True
             raise Fenced
         entries = [dict(zip(_JOURNAL, row, strict=True)) for row in rows.entries]
         known = {(row["graph_exec_id"], row["seq"]) for row in self.journal}
         if any((row["graph_exec_id"], row["seq"]) in known for row in entries):
             raise Stale
-        self.next = move.next
+        for move in moves:
+            self.next[move.partition] = move.next
         self.journal += entries
         self.refusals += [dict(zip(_REFUSAL, row, strict=True)) for row in rows.refusals]
-        self.dead += [row[3] for row in rows.dead_letters]
-        tallied = (move.applied, move.duplicate, move.refused, move.dead)
-        self.counts = [had + more for had, more in zip(self.counts, tallied, strict=True)]
+        self.dead += [(row[2], row[3]) for row in rows.dead_letters]
+        for move in moves:
+            tallied = (move.applied, move.duplicate, move.refused, move.dead)
+            self.counts = [had + more for had, more in zip(self.counts, tallied, strict=True)]
         return False
 
-    def probe(self, expected: int, epoch: int) -> None:
+    def probe(self, partition: int, expected: int, epoch: int) -> None:
         """As `probe_commit`; raises Fenced."""
-        if (expected, epoch) != (self.next, self.epoch):
+        if (expected, epoch) != (self.next[partition], self.epoch):
             raise Fenced
 
-    def effects(self) -> tuple[int, ...]:
-        """The offsets with an effect, in the order of their commits."""
-        rows = [row["source_offset"] for row in (*self.journal, *self.refusals)]
-        return tuple(sorted(set(rows)))
+    def effects(self, partition: int) -> tuple[int, ...]:
+        """The offsets of a partition with an effect, in ascending order."""
+        rows = [*self.journal, *self.refusals]
+        mine = {row["source_offset"] for row in rows if row["source_partition"] == partition}
+        return tuple(sorted(mine))
 
     def runs(self, wanted: Collection[str]) -> dict[str, Run]:
         """The states of runs, folded from the journal."""
@@ -96,17 +103,27 @@ class Memory:
                 evolve(runs[run_id], entry)
         return runs
 
-    def events(self, after: tuple[int, int] = (-1, -1), until: int = 2**62) -> list[StoredEvent]:
+    def events(
+        self, partition: int, after: tuple[int, int] = (-1, -1), until: int = 2**62
+    ) -> list[StoredEvent]:
         """The events of sources above `after` and offsets below `until`."""
         runs: dict[str, Run] = {}
         events = [_entry_event(runs, row) for row in self.journal]
         events += [_refusal_event(row) for row in self.refusals]
-        events.sort(key=lambda event: event.source)
+        events = sorted(
+            [one for one in events if one.source[0] == partition], key=lambda one: one.source
+        )
         return [_stored(one) for one in events if after < one.source[1:] and one.source[1] < until]
 
     def facts(self) -> Sequence[object]:
         """Everything that must not depend on faults."""
-        return (self.next, self.counts, self.journal, self.refusals, self.dead)
+        rows = [sorted(some, key=_source) for some in (self.journal, self.refusals)]
+        return (self.next, self.counts, rows, sorted(self.dead))
+
+
+def _source(row: Row) -> tuple[int, ...]:
+    """Commits of several partitions may come in any order."""
+    return row["source_partition"], row["source_offset"], row.get("source_index", 0)
 
 
 def _stored(event: Event) -> StoredEvent:

@@ -23,32 +23,39 @@ from tests.model.simulation import FAULTS, Clock, Failed, World
 
 
 async def _commit(line: Line, consumer: str, topic: str, moves: Any, rows: WriteSet) -> bool:
-    await line.process.turn()
-    return line.process.world.committed(line.process, moves[0], rows)
+    process = line.process
+    process.sent |= {move.partition: (move.expected, move.epoch) for move in moves}
+    await line.turn()
+    return process.world.committed(process, moves, rows)
 
 
 async def _probe(_: Any, consumer: str, batch: Batch) -> None:
     process = acting.get()
     await process.turn()
-    process.world.memory.probe(batch[0].expected, batch[0].owned.epoch)
+    for part in batch:
+        process.world.memory.probe(part.owned.number, part.expected, part.owned.epoch)
 
 
 async def _load_runs(line: Line, wanted: Sequence[str], **_: Any) -> dict[str, Run]:
-    await line.process.turn()
+    await line.turn()
     return line.process.world.memory.runs(wanted)
 
 
 def _fold(folded: Any, *arguments: Any) -> None:
     fold_batch(folded, *arguments)
     process = acting.get()
-    process.world.follow("fold", process, f" to {folded.batch[0].next_offset}")
+    for part in folded.batch:
+        process.world.folded(process, part)
 
 
-async def _commit_owned(self: pipeline.Applier, folded: Any, *, is_refolded: bool) -> bool:
-    is_done = await commit_owned(self, folded, is_refolded=is_refolded)
+async def _commit_owned(
+    self: pipeline.Applier, folded: Any, session: Any, *, is_refolded: bool
+) -> bool:
+    is_done = await commit_owned(self, folded, session, is_refolded=is_refolded)
     if not is_done:
         process = acting.get()
-        process.world.left(process, folded.batch[0])
+        for part in folded.batch:
+            process.world.left(process, part)
     return is_done
 
 
@@ -78,22 +85,23 @@ PATCHES: tuple[tuple[Any, str, Any], ...] = (
 )
 
 
-def lived(seed: int, faults: int = FAULTS, off: str | None = None) -> World:
+def lived(seed: int, faults: int = FAULTS, off: str | None = None, *, partitions: int = 1) -> World:
     """The world after a schedule; raises Failed or NotEnabled."""
     with ExitStack() as stack:
         stack.enter_context(capture_logs())
         for owner, name, value in PATCHES:
             stack.enter_context(patch.object(owner, name, value))
-        world = World(seed, faults, off)
+        world = World(seed, faults, off, partitions)
         with asyncio.Runner(loop_factory=Clock) as runner:
             runner.run(world.run())
     return world
 
 
-def simulate(seed: int, off: str | None = None) -> World:
+def simulate(seed: int, off: str | None = None, *, partitions: int = 1) -> World:
     """A schedule with faults; Failed when it leaves anything else than one without."""
-    world, calm = lived(seed, off=off), lived(seed, faults=0)
-    if (world.memory.facts(), world.reader()) != (calm.memory.facts(), calm.topic):
+    world = lived(seed, off=off, partitions=partitions)
+    calm = lived(seed, faults=0, partitions=partitions)
+    if (world.memory.facts(), world.readers()) != (calm.memory.facts(), calm.topics):
         raise Failed("the rows or events are not those of a run without faults")
     return world
 
