@@ -63,12 +63,15 @@ class BudgetJudge:
             today, budgets = now = await load_budgets(connection)
             subjects = None if is_all_due or now != self._known else touched
             uses = uses_of(budgets, await load_spending(connection, today, budgets, subjects))
-            await self._stopper.stop(connection, uses)
             findings: list[Finding] | None = []
             if self._raises_alerts:
                 findings = await keep_alerts(
                     connection, today, budgets, uses, has_webhook=self._has_webhook
                 )
+            # Only then: a worker that dies in between leaves a live run, which the next one judges;
+            # of a run that has ended it would raise no alert any more.
+            if findings is not None:
+                await self._stopper.stop(connection, uses)
         except BaseException:
             self.judge_all()
             raise
