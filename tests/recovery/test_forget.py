@@ -100,6 +100,32 @@ async def test_counted_errors_of_a_person_go(place: Installation, program: Progr
     assert (await _found(place, other.run_id))["run_error"] == 1
 
 
+async def test_alerts_about_a_person_go(place: Installation, program: Program) -> None:
+    """Those about their runs and their days, with the messages; others stay."""
+    run, other = Orders(user_id="ida"), Orders(user_id="eve")
+    await place.put([run.create(), other.create()])
+    await place.drained()
+    for subject, run_id, figures in (
+        ("of a run", run.run_id, "{}"),
+        ("of a day", None, '{"user_id": "ida"}'),
+        ("of another", other.run_id, '{"user_id": "eve"}'),
+    ):
+        await place.db.execute(
+            """with raised as (
+                   insert into alert (subject, kind, severity, graph_exec_id, figures)
+                   values ($1, 'budget', 'warning', $2::text::uuid, $3::text::jsonb) returning id)
+               insert into alert_message (alert_id, type, alert)
+               select id, 'opened', '{}' from raised""",
+            *(subject, run_id, figures),
+        )
+
+    told = await program("forget", "--user", "ida", "--yes", "--json")
+
+    assert told.code == 0, told.err
+    left = "select subject from alert join alert_message m on m.alert_id = alert.id"
+    assert [row["subject"] for row in await place.db.fetch(left)] == ["of another"]
+
+
 async def test_runs_of_a_foreign_partitioner_go(place: Installation, program: Program) -> None:
     """A run on another partition than that of its key is erased there."""
     run = Orders(user_id="zoe")
