@@ -32,6 +32,7 @@ MOMENT = (DAWN + timedelta(seconds=5)).isoformat().replace("+00:00", "Z")
 # The arguments of commands, with `{run}` and the like for ids of a run.
 READS: dict[str, list[str]] = {
     "list": ["list --json", f"list --as-of {MOMENT}", "list --user {user} --json"],
+    "bulk": ["bulk terminate --user {user} --json"],
     "show": ["show {run} --json", "show {run}", "show {run} --as-of 4 --json"],
     "diff": ["diff {run} 1 5 --json"],
     "explain": ["explain {run} --json", "explain {run} {command}"],
@@ -62,7 +63,7 @@ SLOW = ("doctor", "watch", "replay", "verify --all")
 WITH_KAFKA = ("rules", "offsets", "verify", "explain {run} {command}")
 # Write, never end, or read nothing that is stored.
 NO_READS = {"up", "demo", "worker", "serve", "topics", "migrate", "emit", "check", "simulate"}
-NO_READS |= {"listen", "config", "schema", "import"}
+NO_READS |= {"listen", "config", "schema", "import", "archive", "mcp"}
 
 
 def answers(text: str, verify: tuple[str, ...]) -> bool:

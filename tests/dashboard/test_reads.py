@@ -275,14 +275,15 @@ async def test_times_at_the_ends_of_the_calendar(http: httpx.AsyncClient, run: O
         for parameter in operations.get("get", {}).get("parameters", ())
         if "date-time" in str(parameter["schema"])
     ]
-    assert len(places) == 15
+    assert len(places) == 25
+    needed = {"/v1/executions/actions": {"action": "terminate"}}
     for path, name in places:
         for time in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"):
             is_without_a_day_before = name == "end" and time.startswith("0001")
-            answer = await http.get(path, params={name: time})
+            answer = await http.get(path, params={name: time, **needed.get(path, {})})
             assert answer.status_code == (422 if is_without_a_day_before else 200), answer.text
         for time in ("0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"):
-            answer = await http.get(path, params={name: time})
+            answer = await http.get(path, params={name: time, **needed.get(path, {})})
             assert (answer.status_code, answer.json()["errors"][0]["name"]) == (422, name)
             one = await http.get(f"/v1/executions/{run.run_id}", params={"as_of": time})
             assert one.status_code == 422

@@ -105,7 +105,9 @@ def test_an_altered_download(tmp_path: Path) -> None:
     """Jars that are not the known ones are not run."""
     (tmp_path / "kafka-clients-4.3.0.jar").write_bytes(b"something else")
 
-    with pytest.raises(StackError, match=r"not Apache Kafka 4\.3\.0 .*kafka-clients-4\.3\.0\.jar"):
+    with pytest.raises(
+        StackError, match=r"not that of Apache Kafka 4\.3\.0 .*kafka-clients-4\.3\.0\.jar"
+    ):
         jars.check(tmp_path)
 
 

@@ -96,11 +96,12 @@ async def lived(place: Installation, count: int = 300) -> dict[str, list[str]]:
 
 
 def _some_of_all() -> list[Order]:
-    """Rows that simulated runs need not have: a key-value, a failure, a refusal, a dead letter."""
+    """Rows that simulated runs need not have: a key-value, a failure with a cost, a refusal, a
+    dead letter."""
     run = Orders()
     return [
         *(run.create(run.node("a")), run.start(), run.move_step("a", "RUNNING")),
-        *(run.move_step("a", "FAILED", stats={"error": "boom"}), run.move("COMPLETED")),
+        *(run.move_step("a", "FAILED", stats={"error": "boom", "cost": 1}), run.move("COMPLETED")),
         *(run.start(), run.keep(), run.raw(b"bad")),
     ]
 
