@@ -10,7 +10,7 @@ import sys
 from execstream.cli.replay import replay
 from execstream.recovery.replay.rebuild import Rebuild
 
-BATCH = 100  # commands
+BATCH = 25  # commands
 
 
 async def main() -> None:
