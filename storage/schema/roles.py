@@ -17,6 +17,7 @@ from execstream.storage.schema.row_security import POLICIES
 from execstream.storage.schema.tables import (
     ALERTS,
     ATTEMPTS,
+    AUDIT,
     BLOCKS,
     CONSUMER_OFFSETS,
     DEAD_LETTERS,
@@ -50,12 +51,17 @@ class Role(StrEnum):
 _READ = "select"
 _WRITE = "select, insert, update, delete"
 # Rows that the server writes beside its commands: an alert is acknowledged or silenced, a dead
-# letter put back, a token used.
+# letter put back, a token used or revoked, and each of these acts recorded.
 _SERVER_WRITES = {
     ALERTS: "select, update",
     MESSAGES: "select, insert, update",
     DEAD_LETTERS: "select, update (redriven_at)",
-    TOKENS: "select, update (last_used_at)",
+    AUDIT: "select, insert",
+}
+# The owner makes them. Those of a person go when the person is forgotten.
+_OF_TOKENS = {
+    Role.WORKER: "select (user_id), delete",
+    Role.SERVER: "select, update (last_used_at, revoked_at)",
 }
 # Of tables without a user in their rows, an analyst reads figures and names.
 _ANALYSED = (Origin.TOTAL,)
@@ -68,8 +74,8 @@ ROUTINES = ("ensure_day(date)", "trim_day(date, timestamptz)")
 
 def rights(role: Role, table: Table) -> str:
     """The privileges of a role on a table, as `grant` takes them; empty for none."""
-    if table is TOKENS and role is not Role.SERVER:
-        return ""  # the owner makes and revokes them
+    if table is TOKENS:
+        return _OF_TOKENS.get(role, "")
     match role:
         case Role.WORKER:
             return _READ if table.origin is Origin.SCHEMA and table is not ATTEMPTS else _WRITE

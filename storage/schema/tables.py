@@ -95,6 +95,7 @@ QUARANTINE = Table("quarantine", ("topic", "partition", "offset"), Origin.OTHER)
 BLOCKS = Table("block", ("id",), Origin.OTHER)
 ALERTS = Table("alert", ("id",), Origin.OTHER)
 TOKENS = Table("token", ("id",), Origin.OTHER)
+AUDIT = Table("audit", ("id",), Origin.OTHER)
 MESSAGES = Table("alert_message", ("id",), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 BUDGETS = Table("budget", ("id",), Origin.OTHER)
@@ -105,8 +106,7 @@ TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
-    *(ALERTS, ARCHIVED, MESSAGES, TOKENS),
-    Table("audit", ("id",), Origin.OTHER),
+    *(ALERTS, ARCHIVED, MESSAGES, TOKENS, AUDIT),
     Table("migration", ("version",), Origin.SCHEMA),
     ATTEMPTS,
     Table("replay_plan", ("partition",), Origin.SCHEMA),

@@ -102,6 +102,7 @@ async def test_everything_works_under_roles(stack: Addresses, tmp_path: Path) ->
             create = json.loads(Orders(user_id="eve").create().value or b"")
             sent = await http.post("/v1/commands", json=create, headers={"Prefer": "wait=20"})
             assert sent.json()["outcome"] == "applied"
+        assert await place.db.fetchval("select count(distinct act) from audit") >= 3
         await place.drained()
         await counted(place)
         place.puts = [(one.partition, one.offset) for one in await place.commands()]
