@@ -60,7 +60,7 @@ async def test_listen_goes_on(program: Program, place: Installation, as_json: bo
             said = await listener.stdout.readline()
             line.cut()
             complaints = [(await listener.stderr.readline()).decode() for _ in UNREADABLE]
-            assert b"Redis is away" in await listener.stderr.readline()
+            assert b"Redis is unavailable" in await listener.stderr.readline()
             line.mend()
             assert b"Listening" in await listener.stderr.readline()
             await redis.publish(channel, BY_HAND)
