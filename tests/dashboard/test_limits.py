@@ -306,8 +306,9 @@ async def test_who_stalls_gives_way(
 ) -> None:
     """Clients that take or send nothing hold all places of the quota; a reader gets one of them
     long before their connections end."""
-    within = 10 * PATIENCE
+    within, stalled = 10 * PATIENCE, quotas.STALLED_AFTER
     monkeypatch.setattr(quotas, "LARGE_WITHIN", within)
+    monkeypatch.setattr(quotas, "STALLED_AFTER", within)  # the fifth one waits as well
     monkeypatch.setattr(connections, "STALLED_AFTER", 10 * PATIENCE)
     monkeypatch.setattr(connections, "BODY_WITHIN", 10 * PATIENCE)
     run_id = large_run.run_id
@@ -325,6 +326,7 @@ async def test_who_stalls_gives_way(
         monkeypatch.setattr(quotas, "LARGE_WITHIN", 0.01)
         await until(are_taken)
         monkeypatch.setattr(quotas, "LARGE_WITHIN", within)
+        monkeypatch.setattr(quotas, "STALLED_AFTER", stalled)
         answer = await http.get(f"/v1/executions/{run_id}", timeout=2 * PATIENCE)
     assert answer.status_code == 200
     assert answer.json()["node_executions"][0]["output_data"]["out"][0].count("x") == 7_900_000
