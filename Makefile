@@ -13,7 +13,7 @@ PAGES := CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md docs example
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup site test test-attacks test-clients test-containers test-fast test-install test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup site test test-attacks test-clients test-containers test-fast test-install test-slow test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +23,16 @@ setup: $(READY) ## Makes .venv with everything in it; the others do it themselve
 demo: $(READY) ## Runs agent graphs through real servers until Ctrl-C, or RUNS=n of them
 	$(BIN)/execstream demo $(if $(RUNS),--runs $(RUNS) --exit)
 
-test: $(READY) ## Runs the tests on real servers
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+APART := not attacks and not fetched and not install and not upgrade
+
+test: $(READY) ## Runs the tests on real servers: the quick ones, and one of each promise
 	$(BIN)/python -m tests.dashboard.page.browser
-	$(BIN)/pytest -m "not attacks and not fetched and not install and not upgrade" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "$(APART) and (promise or not slow)" $(SIDE_BY_SIDE)
+
+test-slow: $(READY) ## Runs those that take more than 10 seconds each: kills, faults, long repairs
+	$(BIN)/python -m tests.dashboard.page.browser
+	$(BIN)/pytest -m "$(APART) and slow and not promise" $(SIDE_BY_SIDE)
 
 test-fast: $(READY) ## Runs the tests that need no server, within a minute
 	$(BIN)/pytest tests/rules tests/model tests/fuzz -m "not attacks and not slow" --numprocesses 2
@@ -53,7 +60,8 @@ page: $(READY) ## Tests the page alone, in Debian's chromium
 check: lint types ## Everything that must be in order before a change goes in
 	$(MAKE) test
 
-check-all: check ## That, and installations and upgrades: what CI runs
+check-all: check ## That, slow tests, installations and upgrades: what CI runs
+	$(MAKE) test-slow
 	$(MAKE) test-install
 	$(MAKE) test-upgrade
 	$(MAKE) test-clients

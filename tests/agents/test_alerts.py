@@ -74,6 +74,7 @@ async def tally(shared: Installation, hook: Receiver) -> AsyncIterator[Worker]:
     assert await worker.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_rate_that_crosses_is_told_everywhere_whoever_dies(place: Installation) -> None:
     """Ten good steps and then failures: one row and one message on Redis, though two workers look.
     Both die while the webhook refuses; the next one posts the same to it, signed. A block that
@@ -410,6 +411,7 @@ async def test_imported_changes_raise_nothing(place: Installation, tally: Worker
     ]
 
 
+@pytest.mark.slow
 async def test_stuck_runs_are_told_of_and_over_when_they_move(
     place: Installation, tally: Worker
 ) -> None:
@@ -478,6 +480,7 @@ async def test_one_users_stuck_runs_leave_room_for_others(
     assert len(raised) == MOST_OF_USER + 1
 
 
+@pytest.mark.slow
 async def test_no_run_is_stuck_for_its_senders_clock(place: Installation, tally: Worker) -> None:
     """A run with times 41 days back, which was never silent for 40, has no alert; one with an open
     alert keeps it.

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -20,6 +21,7 @@ from tests.orders import Orders
 from tests.worker import PATIENCE, QUICK, Installation, Worker, installation, until
 
 
+@pytest.mark.slow
 async def test_the_bridge_goes_on_where_it_was(stack: Addresses, tmp_path: Path) -> None:
     """Each entry is published once, in order, with the whole state: after kill -9 of the bridge,
     and after Redis forgot the position and the committed offset takes its place.

@@ -158,6 +158,7 @@ async def place(stack: Addresses) -> AsyncIterator[Desk]:
         yield own
 
 
+@pytest.mark.slow
 @exploring(short=80, long=1_500)
 @given(
     some=st.lists(sequences, min_size=RUNS, max_size=RUNS),

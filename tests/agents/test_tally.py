@@ -54,6 +54,7 @@ async def begun(place: Installation, port: int = 0) -> Worker:
     return worker
 
 
+@pytest.mark.slow
 async def test_what_happened_is_told_everywhere(stack: Addresses, tmp_path: Path) -> None:
     """Totals in Postgres, the worker's pages and the topic agree with the rows; after kill -9 a
     new worker begins with all of it and goes on."""

@@ -187,6 +187,7 @@ async def test_a_bound_token_knows_the_graphs_of_its_user(
     assert all_told == [("graph", 2), ("graph", 1), ("secret-of-bob", 1)]
 
 
+@pytest.mark.slow
 async def test_each_route_answers_those_whom_it_is_for(of_ada: httpx.AsyncClient) -> None:
     """Every route and method, with no token, a wrong one, a user's and everybody's."""
     paths = (await of_ada.get("/openapi.json")).json()["paths"]
@@ -206,6 +207,7 @@ async def test_each_route_answers_those_whom_it_is_for(of_ada: httpx.AsyncClient
             assert is_hidden == (who == "user" and path in FOR_OPERATORS), (path, who)
 
 
+@pytest.mark.slow
 async def test_each_route_needs_its_scope(
     of_ada: httpx.AsyncClient, place: Installation, sender: ExecutionClient
 ) -> None:

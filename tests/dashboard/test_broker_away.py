@@ -47,6 +47,7 @@ def command() -> dict[str, Any]:
     return {"type": "graph.start"} | about
 
 
+@pytest.mark.slow
 async def test_it_is_told_apart(breakable_stack: Stack, idle: Installation) -> None:
     """A command that Kafka has, without a reply, is unknown; one that Kafka did not confirm is not
     delivered, and a client that gave up on it can be left.

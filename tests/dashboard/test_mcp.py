@@ -78,6 +78,7 @@ async def test_a_run_is_explained(url: str, runs: tuple[Orders, Orders]) -> None
     assert explained["journal"][-1]["status"] == "FAILED"
 
 
+@pytest.mark.slow
 async def test_a_bound_token_shows_its_user_only(url: str, runs: tuple[Orders, Orders]) -> None:
     """Runs of others, and figures over all users, do not exist."""
     _, bob = runs

@@ -52,6 +52,7 @@ class Reader:
             self.heard[frame.data["graph_exec_id"], frame.data["seq"]] += 1
 
 
+@pytest.mark.slow
 async def test_each_event_once_through_reconnects(server: Server, place: Installation) -> None:
     """Readers of a run, of a user and of a graph, torn off in the middle of frames while commands
     come: no reader misses an entry or gets one twice.

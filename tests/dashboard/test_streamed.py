@@ -108,6 +108,7 @@ async def db(place: Installation) -> AsyncIterator[Any]:
     await pool.close()
 
 
+@pytest.mark.slow
 async def test_whole_runs(http: httpx.AsyncClient, runs: list[Orders], db: Any) -> None:
     """The comparison is of runs now, and as of each of their entries."""
     for orders in runs:

@@ -132,6 +132,7 @@ async def _told(url: str, secret: str, bob: Orders) -> dict[str, str]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unfiltered")
 async def test_no_route_shows_a_foreign_row(
     place: Installation,

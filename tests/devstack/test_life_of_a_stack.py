@@ -76,6 +76,7 @@ async def test_a_stopped_stack_is_gone_and_its_data_comes_back(tmp_path: Path) -
     await again.stop()
 
 
+@pytest.mark.slow
 async def test_a_killed_owner_is_cleaned_up_after(tmp_path: Path) -> None:
     """Processes that an owner killed with SIGKILL left running are ended by the next start, which
     works.

@@ -141,6 +141,7 @@ async def test_retention_overtakes_a_worker(place: Installation) -> None:
         await until(ended(worker, "The topic's retention overtook the worker"))
 
 
+@pytest.mark.slow
 async def test_a_consumer_that_moved_back_unasked(place: Installation) -> None:
     """Records come again without a seek: the worker stops, and goes on when it is started again;
     none of them counts twice.

@@ -9,6 +9,7 @@ from tests.faults.points import LOSSES, Point
 from tests.faults.scenarios import everything_once
 
 
+@pytest.mark.promise
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # a busy machine takes several times the usual minute
 async def test_nothing_is_lost_and_nothing_twice(breakable_stack: Stack, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ PART = 250  # of them in a test
 HEAVY = (1, HEAVY_BYTES)  # bytes from which a command is heavy; 1: all are
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 def test_schedules_lose_and_double_nothing() -> None:
     """Neither rows nor events; and there is something to lose: all faults come about."""
     taken: set[str] = set()
@@ -37,6 +39,7 @@ def test_many_schedules(first: int) -> None:
         simulate(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", HEAVY)
 def test_schedules_with_heavy_commands(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """They are committed and published beside another partition, and lose and double as little.
@@ -59,6 +62,7 @@ def test_many_schedules_with_heavy_commands(
         simulate(seed, partitions=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", APART)
 def test_a_mutant_of_the_way_of_heavy_commands_is_noticed(guard: str) -> None:
     """Without the guard a schedule goes wrong."""

@@ -80,6 +80,7 @@ async def verified(place: Installation, folder: Path) -> dict[str, object]:
     return report
 
 
+@pytest.mark.slow
 async def test_records_are_kept_bit_for_bit(place: Installation, tmp_path: Path) -> None:
     """Bad records, their headers, keys and times are those of the topic; none is missing, none is
     there twice, and nothing is added when nothing is new."""
@@ -233,6 +234,7 @@ async def test_a_folder_that_was_changed_is_told(fresh: Installation, tmp_path: 
         await drop(fresh.db, schema)
 
 
+@pytest.mark.slow
 async def test_another_topic_is_refused(fresh: Installation, tmp_path: Path) -> None:
     """A topic that was made again, unasked, is neither archived to the folder nor read behind it;
     nor is one whose beginning is behind the archive's end."""
@@ -287,6 +289,7 @@ async def test_transactions_and_a_beginning_in_a_batch(fresh: Installation, tmp_
     assert (report["ok"], report["compared"]) == (True, len(KEPT))
 
 
+@pytest.mark.slow
 async def test_following_ends_without_loss(fresh: Installation, tmp_path: Path) -> None:
     """Ctrl-C of `--follow` writes what was read; two at a time are refused; what Postgres knows of
     the position is what `doctor` and `topics check` go by."""

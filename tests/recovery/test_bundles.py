@@ -61,6 +61,7 @@ async def shown(program: Program, run_id: str) -> str:
     return found.out
 
 
+@pytest.mark.slow
 async def test_a_run_is_looked_at_elsewhere(
     program: Program, place: Installation, run: Orders, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from string import ascii_lowercase
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from execstream.devstack import Addresses
 from execstream.recovery.verify.verify import Asked, verify
@@ -62,6 +63,7 @@ async def fail(place: Installation, error: str) -> None:
     await place.put([orders.move_step("a", "FAILED", stats={"error": error})])
 
 
+@pytest.mark.slow
 async def test_what_other_rules_judged_is_recounted_by_these(
     stack: Addresses, tmp_path: Path
 ) -> None:
@@ -166,6 +168,7 @@ async def test_imported_steps_are_recounted_as_such(stack: Addresses, tmp_path: 
     assert [tuple(row) for row in figures] == [(6, 2, 2, 1, 1, 1)] * 3
 
 
+@pytest.mark.slow
 async def test_fingerprints_beyond_the_bound_are_recounted_as_such(
     stack: Addresses, tmp_path: Path
 ) -> None:

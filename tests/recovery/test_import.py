@@ -57,6 +57,7 @@ async def connected(place: Installation) -> AsyncIterator[asyncpg.Pool]:
         await db.close()
 
 
+@pytest.mark.slow
 async def test_rows_are_equal_here_and_nobody_is_alarmed(
     stack: Addresses, source: OriginalDatabase, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ async def test_rows_are_equal_here_and_nobody_is_alarmed(
     assert {row["name"] for row in days} == {f"journal_2026030{day}" for day in (1, 2)}
 
 
+@pytest.mark.slow
 async def test_an_import_that_is_killed_continues(
     stack: Addresses, source: OriginalDatabase, tmp_path: Path
 ) -> None:

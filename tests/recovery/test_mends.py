@@ -103,18 +103,21 @@ async def damaged(place: Installation, damages: Mapping[str, str]) -> set[str]:
     return {name.partition(" ")[0] for name in damages}
 
 
+@pytest.mark.slow
 async def test_rows(place: Installation, shell: Shell) -> None:
     """Rows that follow from the journal are mended in place."""
     commands = await mended_as_printed(place, shell, *await damaged(place, ROWS))
     assert REBUILD not in commands
 
 
+@pytest.mark.slow
 async def test_the_log(place: Installation, shell: Shell) -> None:
     """Rows that follow only from the topics are mended by a replay of these."""
     commands = await mended_as_printed(place, shell, *await damaged(place, LOG))
     assert REBUILD in commands
 
 
+@pytest.mark.slow
 async def test_entries_of_the_journal(place: Installation, shell: Shell) -> None:
     """They are put right where they are, without a rebuild."""
     damages = {name: LOG[name] for name in ("journal", "journal with a gap")}
@@ -122,12 +125,14 @@ async def test_entries_of_the_journal(place: Installation, shell: Shell) -> None
     assert commands == {MEND_ALL}
 
 
+@pytest.mark.slow
 async def test_one_at_a_time(place: Installation, shell: Shell) -> None:
     """A gap alone, for there a journal is of no use, and a step alone, which no run has."""
     for name in ("journal with a gap", "node_execution that nothing tells of"):
         await mended_as_printed(place, shell, *await damaged(place, {name: LOG[name]}))
 
 
+@pytest.mark.slow
 async def test_what_nobody_counted_is_told_of_blocks(place: Installation, shell: Shell) -> None:
     """In the topic of block-stats a value beyond all that was counted, one with other figures, one
     of a block that there is not, and one that is none."""
@@ -154,6 +159,7 @@ async def test_what_nobody_counted_is_told_of_blocks(place: Installation, shell:
     assert await published(place) == await totals(place)
 
 
+@pytest.mark.slow
 async def test_what_is_taken_away_last(place: Installation, shell: Shell) -> None:
     """A tally goes on in a topic with a tombstone as its last record."""
     for partition in range(8):
@@ -163,6 +169,7 @@ async def test_what_is_taken_away_last(place: Installation, shell: Shell) -> Non
         await _goes_on(place, shell, seed=5)
 
 
+@pytest.mark.slow
 async def test_what_the_tally_told_of_wrong_totals(place: Installation, shell: Shell) -> None:
     """A tally that began with totals changed by hand, and published them, publishes the right ones
     once they are mended, and continues from these.

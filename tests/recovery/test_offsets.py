@@ -80,6 +80,7 @@ async def sent(place: Installation, run: Orders) -> None:
         assert not await eventually_equal("blocks", await totals(place), lambda: published(place))
 
 
+@pytest.mark.slow
 async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_path: Path) -> None:
     """Positions beyond the topics' ends are shown and make `verify` fail; rebased, workers go on
     with new records, and sources continue above the old ones.
@@ -114,6 +115,7 @@ async def test_going_on_in_topics_that_were_made_again(place: Installation, tmp_
     assert verified.out.endswith("ok\n")
 
 
+@pytest.mark.slow
 async def test_what_verify_prints_gets_workers_on(place: Installation, tmp_path: Path) -> None:
     """Topics that are gone, and topics with retention that overtook their consumers: the commands
     that are printed, as they are printed, and workers go on.

@@ -38,6 +38,8 @@ async def schema(place: Installation) -> AsyncIterator[str]:
     await drop(place.db, name)
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 async def test_a_rebuild_from_the_topics_is_the_same(place: Installation, schema: str) -> None:
     """Rows of every kind, totals and counts have equal hashes, and none is missing."""
     proof = (await replayed(place, schema)).proof
@@ -126,6 +128,7 @@ async def _put_back(place: Installation, tables: set[str]) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_a_replay_that_is_killed_goes_on(place: Installation, schema: str) -> None:
     """Killed five times in the middle, twice without the processes it started, a replay still
     makes the same."""

@@ -74,6 +74,7 @@ async def totals(place: Installation) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 async def test_a_rebuild_from_the_journal_keeps_totals(place: Installation, tmp_path: Path) -> None:
     """Totals of days with an incomplete journal are those of the live schema after a swap, and
     those of all time are their sums; others are counted again.
@@ -284,6 +285,7 @@ async def test_tables_of_ones_own_stay_live(place: Installation) -> None:
     assert await place.db.fetchval("insert into notes (note) values ('more') returning id") == 2
 
 
+@pytest.mark.slow
 async def test_differences_of_every_table_are_told(place: Installation, tmp_path: Path) -> None:
     """Many differences of one table do not hide those of another, and their number is printed; both
     sums are printed, by partition too.

@@ -134,6 +134,7 @@ async def test_lost_database(
         await goes_on(place)
 
 
+@pytest.mark.slow
 async def test_lost_database_older_than_the_topic(
     stack: Addresses, database: Addresses, place: Installation, shell: Shell
 ) -> None:
@@ -183,6 +184,7 @@ async def test_lost_and_recreated_topics(place: Installation, shell: Shell) -> N
     await shell.run(check_one)
 
 
+@pytest.mark.slow
 async def test_wrong_rule(place: Installation, shell: Shell) -> None:
     """The effects of a wrong rule are undone everywhere in Postgres."""
     look, mend, check = steps_of("Wrong rule deployed")
@@ -222,6 +224,7 @@ async def test_poisoned_topic(place: Installation, shell: Shell) -> None:
         assert [row["status"] for row in statuses] == ["RUNNING", "RUNNING"]
 
 
+@pytest.mark.slow
 async def test_offset_beyond_retention(place: Installation, shell: Shell) -> None:
     """Workers that were stopped for too long go on with the rest of the topic."""
     look, skip, check = steps_of("Offset beyond retention")

@@ -32,6 +32,7 @@ values ('a', 'stuck_run', 'warning', '{}', now()) returning id
 """
 
 
+@pytest.mark.slow
 async def test_a_swap_under_load_loses_nothing(stack: Addresses, tmp_path: Path) -> None:
     """Commands that come before, during and after a swap have their effect once; workers go on in
     the rebuilt schema without a restart, and events, totals and rows are those of the reference.

@@ -73,6 +73,7 @@ async def complaint(place: Installation, broken: str, ids: tuple[str, ...]) -> s
     return repr(others[:2])[:300] if others else None
 
 
+@pytest.mark.slow
 async def test_verify_goes_on(place: Installation) -> None:
     """Whatever stands in the rows of a run, the others are verified, and only that one differs."""
     assert (await verified(place)).differences == []

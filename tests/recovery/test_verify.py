@@ -55,6 +55,7 @@ async def assert_right(place: Installation) -> Report:
 # ---- right rows ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_workers_made_is_right(place: Installation) -> None:
     """After commands of all kinds nothing differs, and everything was looked at."""
     report = await assert_right(place)
@@ -107,6 +108,7 @@ async def test_changed_cells_are_found_and_mended(place: Installation) -> None:
     await assert_right(place)
 
 
+@pytest.mark.slow
 async def test_mending_beside_a_load(place: Installation) -> None:
     """While workers and tally go on, mending neither disturbs them nor is undone by them."""
     load = asyncio.create_task(place.put(simulated(3_000, seed=3)))
@@ -190,6 +192,7 @@ async def test_a_missing_dead_letter_with_a_binary_key(place: Installation) -> N
     assert {(one.kind, one.field, one.found) for one in found} == {("dead_letter", "*", "missing")}
 
 
+@pytest.mark.slow
 async def test_sentences_of_the_version_before_are_no_difference(place: Installation) -> None:
     """Sentences without a reason, worded anew or missing, are no difference; everything else in the
     detail is compared, except for parts that depend on Postgres.
@@ -215,6 +218,7 @@ async def test_sentences_of_the_version_before_are_no_difference(place: Installa
     await assert_right(place)
 
 
+@pytest.mark.slow
 async def test_times_that_the_version_before_did_not_take(place: Installation) -> None:
     """Their dead letters stand, though a worker of this version would take the commands."""
     orders = Orders()
@@ -289,6 +293,7 @@ async def test_who_was_forgotten_is_left_out(place: Installation) -> None:
     assert "3 rows of users erased by `forget`" in report.left_out
 
 
+@pytest.mark.slow
 async def test_an_event_without_an_entry_is_found(place: Installation, tmp_path: Path) -> None:
     """An event that the journal does not know of is named, with its source; an unreadable record of
     another program is not. The printed command publishes the right events to listeners.

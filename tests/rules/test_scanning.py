@@ -62,6 +62,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @exploring(short=1_000, long=20_000)
 @given(values)
 def test_values_are_counted_outside_of_strings(value: object) -> None:

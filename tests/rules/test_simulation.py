@@ -264,6 +264,7 @@ def test_a_dirty_mix_leaves_the_clean_commands_as_they_are() -> None:
     assert of_dirty.kv == of_clean.kv
 
 
+@pytest.mark.slow
 def test_the_field_mix_has_the_shares_of_the_field() -> None:
     """Bytes per command, text that is not ASCII, escaped backslashes, odd records and entries."""
     records = sent(GRAPHS, runs=300, mix=Mix.field())

@@ -140,6 +140,7 @@ def comparable(run: GraphExecutionWithNodes | None) -> Any:
     return told
 
 
+@pytest.mark.slow
 async def test_a_run_as_of_any_entry(lived: Lived) -> None:
     """Random pairs of a run and an entry, 10,000 in the long profile: all fields of a run."""
     chance = random.Random(7)

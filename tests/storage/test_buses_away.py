@@ -117,6 +117,7 @@ async def test_a_redis_that_falls_silent_is_noticed(
     assert found.seq == told[0].seq
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [Cable.cut, Cable.hang])
 @pytest.mark.parametrize("server", ["redis", "postgres"])
 async def test_closing_ends_whoever_waits(

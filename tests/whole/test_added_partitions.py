@@ -38,6 +38,7 @@ async def administration(place: Installation) -> AsyncIterator[AIOKafkaAdminClie
         await admin.close()
 
 
+@pytest.mark.slow
 async def test_added_partitions_are_refused_and_mended(
     place: Installation, program: Program, tmp_path: Path
 ) -> None:

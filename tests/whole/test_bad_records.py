@@ -50,6 +50,7 @@ async def _prepared(place: Installation) -> dict[str, Order]:
     return {name: orders[-1] for name, orders in made.items()}
 
 
+@pytest.mark.slow
 async def test_alone(place: Installation, worker: Worker) -> None:
     """Each bad record, with nothing else in its batch, gets its reason."""
     places = {}
@@ -61,6 +62,8 @@ async def test_alone(place: Installation, worker: Worker) -> None:
     assert worker.is_alive
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 async def test_among_good_ones(place: Installation, worker: Worker) -> None:
     """In the middle of 100 good ones of its partition, all put at once: each bad record gets its
     reason; that nothing else changed is seen when everything is compared, below."""
@@ -282,6 +285,7 @@ def _origin(letter: Any) -> PartitionOffset:
     return int(headers["dlq.original.partition"]), int(headers["dlq.original.offset"])
 
 
+@pytest.mark.slow
 async def test_everything_is_as_the_reference_says(place: Installation, worker: Worker) -> None:
     """All rows, events and counts after all of the above, good ones and bad."""
     await assert_equal(place, await reference_of(place))

@@ -36,6 +36,7 @@ async def test_the_ceiling_leaves_the_rows_of_the_product(stack: Addresses, tmp_
     assert min(counts.dead, counts.refused, counts.duplicate) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["b0_one_call", "b1_stock_faust", "b4_bare_small"])
 async def test_a_small_contender_leaves_the_expected_rows(
     module: str, stack: Addresses, tmp_path: Path

@@ -227,6 +227,7 @@ async def test_what_was_put_when_kafka_fails(place: Installation) -> None:
     assert [(one.id, one.outcome) async for one in redriving.receipts()] == [(letters[0], "dead")]
 
 
+@pytest.mark.slow
 async def test_list_and_what_is_not_there(program: Program, place: Installation) -> None:
     """Newest first, by the filter; an unknown id and no id are reported in a sentence."""
     orders = Orders()

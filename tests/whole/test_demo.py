@@ -15,6 +15,7 @@ from tests.whole.program import Program
 from tests.worker import HOME, Installation, until
 
 
+@pytest.mark.promise
 async def test_demo(program: Program) -> None:
     """Three runs through workers of its own: nothing lost, rows as the fold has them."""
     told = await program("demo", "--runs=3", "--rate=0", "--exit", "--json")
@@ -31,6 +32,7 @@ async def test_demo(program: Program) -> None:
     assert not (program.directory / ".execstream" / "demo.jsonl").exists()
 
 
+@pytest.mark.slow
 async def test_demo_among_others(program: Program, place: Installation) -> None:
     """A user ends a run of the demo on the page, and another sends runs: both are counted, without
     a fault.
@@ -84,6 +86,7 @@ select id, user_id from graph_execution where id <> all($1) and status = 'RUNNIN
 """
 
 
+@pytest.mark.slow
 async def test_demo_tells_wrong_rows(program: Program, place: Installation) -> None:
     """A row changed behind the workers' back makes the receipt a bad one."""
     known = await place.db.fetchval(_KNOWN)
@@ -103,6 +106,7 @@ returning id
 """
 
 
+@pytest.mark.promise
 @pytest.mark.slow
 async def test_up(lost_program: Program) -> None:
     """Servers and workers run, whatever is killed comes back, and Ctrl-C ends all of it."""

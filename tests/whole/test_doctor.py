@@ -68,6 +68,7 @@ async def test_nothing_is_wrong(place: Installation, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_servers_that_are_stopped(breakable_stack: Stack, tmp_path: Path) -> None:
     """Each of them is reported, with the remedy; the exit code is 1."""
     for server in ("kafka", "postgres", "redis"):

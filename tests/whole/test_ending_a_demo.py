@@ -62,6 +62,7 @@ async def test_while_workers_hang(
     assert receipt.is_good
 
 
+@pytest.mark.slow
 async def test_while_rows_are_compared(
     place: Installation, halted: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

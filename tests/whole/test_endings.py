@@ -43,6 +43,7 @@ async def test_no_reader(program: Program, arguments: Sequence[str]) -> None:
     assert (process.returncode, err) == (READER_GONE, b"")
 
 
+@pytest.mark.slow
 async def test_interrupted_at_any_moment(program: Program) -> None:
     """During imports, while connecting, at work and at the end."""
     for moment in range(MOMENTS):

@@ -143,6 +143,7 @@ async def test_a_group_resumes_from_its_commits(place: Installation) -> None:
     assert consumer.receipt == (repeated, 0, repeated)
 
 
+@pytest.mark.slow
 async def test_it_survives_rebalances(place: Installation) -> None:
     """Consumers that join and leave, each storing events and position in one transaction where the
     position is still the one before the batch: no event is missing or doubled, and none is fenced
@@ -208,6 +209,7 @@ async def _store(db: asyncpg.Pool, batch: EventBatch) -> bool:
         return False
 
 
+@pytest.mark.slow
 async def test_a_rebalance_waits_for_the_batch_in_hand(place: Installation) -> None:
     """The consumer that joins loads positions when the other one has stored its batch."""
     group, is_stored, has_loaded = f"g{secrets.token_hex(4)}", False, asyncio.Event()

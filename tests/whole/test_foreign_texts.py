@@ -329,6 +329,7 @@ def filled(call: str, world: World, place: Installation) -> list[str]:
     return [word.format(**places) for word in call.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CASES, ids=" ".join)
 async def test_what_a_command_prints(
     program: Program, place: Installation, world: World, command: tuple[str, ...]

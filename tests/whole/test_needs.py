@@ -152,6 +152,7 @@ async def test_a_redis_that_takes_no_writes(
         assert password not in bridge.worker.log_file.read_text()
 
 
+@pytest.mark.slow
 async def test_a_redis_user_with_exactly_what_is_named(place: Installation) -> None:
     """With the command that the doctor prints everything works; without any part of it the doctor
     prints it."""

@@ -148,6 +148,7 @@ async def test_alive_is_who_makes_progress(place: Installation, probed: Probed) 
     await place.drained()
 
 
+@pytest.mark.slow
 async def test_who_hears_nothing_is_not_alive(place: Installation) -> None:
     """An idle worker is, for as long as its fetches return."""
     async with probing(place, program="tests.whole.deaf_worker") as probed:
@@ -160,6 +161,7 @@ async def test_who_hears_nothing_is_not_alive(place: Installation) -> None:
         assert place.topic(COMMANDS.name) + "[0]" in await probed.stalled()
 
 
+@pytest.mark.slow
 async def test_who_comes_to_own_nothing_is_not_alive(place: Installation) -> None:
     """It is not alive as long as an assigned partition is not claimed; but while no broker answers,
     waiting for one is right.

@@ -95,6 +95,7 @@ async def test_a_killed_process_costs_nothing(place: Installation, tmp_path: Pat
         await assert_equal(place, await reference_of(place))
 
 
+@pytest.mark.slow
 async def test_one_answer_of_several_processes(place: Installation, tmp_path: Path) -> None:
     """They are ready together, their counts are summed, and a standstill of one makes the worker
     not alive.

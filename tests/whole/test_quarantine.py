@@ -49,6 +49,7 @@ async def outlive(own: Installation, records: int) -> int:
     raise AssertionError("The workers do not stop dying.")
 
 
+@pytest.mark.slow
 async def test_a_record_that_kills_workers(own: Installation, tmp_path: Path) -> None:
     """The loop ends after two deaths; others of its batch are applied; `doctor` names the record
     and the way out, `verify` and `replay` agree, and `retry` applies the run in order."""
@@ -96,6 +97,8 @@ async def assert_provable(program: Program, schema: str) -> None:
     assert not kinds & {"journal", "graph_execution", "node_execution", "dead_letter", "refusal"}
 
 
+@pytest.mark.slow
+@pytest.mark.promise
 async def test_skipping(own: Installation, tmp_path: Path) -> None:
     """The record becomes a dead letter, and the records behind it are applied."""
     program = Program(tmp_path, own.settings.environment())

@@ -20,6 +20,7 @@ def variables(secured: SecuredBroker, stack: Addresses, names: Names) -> dict[st
     }
 
 
+@pytest.mark.slow
 async def test_everything_gets_in(tmp_path: Path, variables: dict[str, str]) -> None:
     """Topics, producers, readers and the workers of every role: the receipt needs them all."""
     done = await Program(tmp_path, variables)("demo", "--runs", "2", "--exit", "--json")

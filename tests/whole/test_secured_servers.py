@@ -106,6 +106,7 @@ def variables(secured: SecuredBroker, stores: SecuredStores, names: Names) -> di
     }
 
 
+@pytest.mark.slow
 async def test_everything_over_tls(tmp_path: Path, variables: dict[str, str]) -> None:
     """The whole pipeline, with Redis' user of exactly the rights that doctor knows."""
     done = await Program(tmp_path, variables)("demo", "--runs", "2", "--exit", "--json")
@@ -230,6 +231,7 @@ def _requests(words: list[str]) -> Iterator[CreateAclsRequest]:
             )
 
 
+@pytest.mark.slow
 async def test_each_client_has_the_rights_of_its_script(
     secured: SecuredBroker,
     stack: Addresses,

@@ -12,6 +12,7 @@ from tests.worker import Installation, until
 SOON = 12.0  # seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [Cable.cut, Cable.hang])
 async def test_without_postgres(place: Installation, away: Callable[[Cable], None]) -> None:
     """A commit is under way: it is left to the next owner."""

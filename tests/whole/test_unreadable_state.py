@@ -46,6 +46,7 @@ CELLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", CELLS)
 async def test_a_worker_sets_the_run_aside(own: Installation, tmp_path: Path, column: str) -> None:
     """Its commands wait in quarantine, which names the cell; other runs go on in order. When

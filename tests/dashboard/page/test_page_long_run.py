@@ -42,6 +42,7 @@ async def run(place: Installation) -> Orders:
     return run
 
 
+@pytest.mark.slow
 async def test_steps_of_a_long_run(tab: Tab, server: Server, run: Orders) -> None:
     """Failed ones are first, alone, or found by their error; the last one is a scroll away."""
     await tab.open(f"{server.url}/#/runs/{run.run_id}")

@@ -35,6 +35,7 @@ async def tally(place: Installation) -> AsyncIterator[Worker]:
     await worker.stop()
 
 
+@pytest.mark.promise
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_the_first_view_names_the_culprits(

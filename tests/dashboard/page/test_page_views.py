@@ -77,6 +77,7 @@ async def test_every_view_is_readable_in_every_light(
             await tab.screenshot(f"{view}-{width}-{'dark' if dark else 'light'}")
 
 
+@pytest.mark.slow
 async def test_a_run_is_readable_in_every_light(tab: Tab, server: Server, run: Orders) -> None:
     """The same for each tab of a run, with a step beside it."""
     for width in (1280, WIDTH):
