@@ -22,7 +22,7 @@ NEEDS = {
     "local": ("demo", "up"),
     "mcp": ("mcp",),
     "server": ("serve",),
-    "worker": ("export", "replay", "rules", "verify", "worker"),
+    "worker": ("archive", "export", "replay", "rules", "verify", "worker"),
 }
 WITH_EXTRA = {command for commands in NEEDS.values() for command in commands}
 BARE = sorted(name for name in app if not name.startswith("-") and name not in WITH_EXTRA)

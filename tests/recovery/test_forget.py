@@ -100,6 +100,54 @@ async def test_counted_errors_of_a_person_go(place: Installation, program: Progr
     assert (await _found(place, other.run_id))["run_error"] == 1
 
 
+def _canaries(run: Orders, canary: str) -> list[Order]:
+    """A life with `canary` in every field that takes text or JSON, but for the ids of graphs, nodes
+    and blocks, which totals of all users keep, and of presets.
+    """
+    values = {canary: [canary, {canary: canary}]}
+    node = run.node("n", inputs=values)
+    return [
+        run.create(
+            node,
+            inputs=values,
+            credential_inputs=values,
+            nodes_input_masks={canary: values},
+            attributes={canary: canary},
+            reply_to=canary,
+        ),
+        run.start(reply_to=canary),
+        run.give("m", pin=canary, data=values),
+        run.move_step("n", "RUNNING", execution_data=values),
+        run.emit("n", pin=canary, data=values),
+        run.move_step("n", "FAILED", stats={"error": canary, canary: values}),
+        run.move("FAILED", stats={"error": canary, canary: values}),
+        run.order("graph.share", is_shared=True, share_token_hash="0" * 64),
+        run.keep(key=canary, data=values),
+        run.move_step("unknown", "RUNNING", reply_to=canary),
+        run.raw(f'{{"user_id": "{run.user_id}", "type": "{canary}"}}'.encode()),
+    ]
+
+
+async def test_no_field_of_a_person_is_left(place: Installation, program: Program) -> None:
+    """A canary in every field of every command is in no table any more, but for the masked text of
+    an error, which is without its author."""
+    run, canary = Orders(user_id="una"), "canary-7f3a"
+    async with tallying(place):
+        await place.put(_canaries(run, canary))
+        await place.drained()
+        await counted(place)
+        before = await _found(place, canary)
+
+        told = await program("forget", "--user", "una", "--yes", "--json")
+        await counted(place)
+
+    assert told.code == 0, told.err
+    stored = {"graph_execution", "node_execution", "journal", "kv_data", "dead_letter"}
+    assert before.keys() >= stored
+    assert (await _found(place, canary)).keys() <= {"block_error"}
+    assert (await _found(place, "una")).keys() == {"graph_execution"}
+
+
 async def test_alerts_about_a_person_go(place: Installation, program: Program) -> None:
     """Those about their runs and their days, with the messages; others stay."""
     run, other = Orders(user_id="ida"), Orders(user_id="eve")
