@@ -2,11 +2,11 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
 from execstream.dashboard.foreign_runs import shown_refusal
 from execstream.storage.log.dead_letters import Filter, get_letter, newest_letters
@@ -19,6 +19,13 @@ from execstream.streams.redriving import Letter
 
 MOST_VALUE_BYTES = 64 * 1024
 
+# A name and a value or null. Tools take a list of schemas for a part that may be null as malformed.
+_PAIR = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    "minItems": 2,
+    "maxItems": 2,
+}
 _PageCursor = tuple[datetime, int, int]  # when, and partition and offset
 _decode_cursor = msgspec.json.Decoder(_PageCursor).decode
 
@@ -114,7 +121,7 @@ class DeadLetter(DeadLetterItem):
     """With the beginning of its value and its headers, as far as these are text."""
 
     value: str | None
-    headers: list[tuple[str, str | None]]
+    headers: list[Annotated[tuple[str, str | None], WithJsonSchema(_PAIR)]]
 
 
 async def list_dead_letters(
