@@ -10,7 +10,7 @@ import sys
 from execstream.cli.replay import replay
 from execstream.recovery.replay.rebuild import Rebuild
 
-BATCH = 25  # commands
+BATCH = 10  # commands
 
 
 async def main() -> None:
