@@ -5,6 +5,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import asyncpg
+from aiokafka.errors import KafkaError
 from cyclopts import Parameter
 
 from execstream.cli.acts import record
@@ -12,11 +14,12 @@ from execstream.cli.common import Json, opened, print_json, since, start
 from execstream.cli.terminal import err, out
 from execstream.client.execution_client import ExecutionClient
 from execstream.client.ids import uuid7
+from execstream.config.settings import Settings
 from execstream.storage.access.audit_log import Act
 from execstream.storage.reads.action_targets import Target, count_targets, find_targets
 from execstream.storage.reads.run_filters import RunFilters
 from execstream.streams.attributes import read_pairs
-from execstream.streams.errors import OutcomeUnknown
+from execstream.streams.errors import NotDelivered, OutcomeUnknown
 from execstream.streams.outcomes import reply
 from execstream.streams.run_actions import RunAction, command_of
 from execstream.streams.statuses import ExecutionStatus
@@ -85,26 +88,32 @@ async def bulk(
     settings = start()
     async with opened(settings) as db:
         count = await count_targets(db, filters, action)
-        if not yes:
-            out.print(f"{action} {count:,} runs: add --yes to do so.")
-            return 0
-        told: Counter[str] = Counter()
-        acts: list[Act] = []
-        cursor = None
-        async with ExecutionClient() as client:
-            while True:
-                targets, cursor = await find_targets(db, filters, action, cursor, AT_ONCE)
-                for outcome in await asyncio.gather(
-                    *(_act(client, action, one) for one in targets)
-                ):
-                    told[outcome["outcome"]] += 1
-                    acts.append(Act(f"run.{action}", outcome["graph_exec_id"], outcome["outcome"]))
-                    if json:
-                        print_json(outcome)
-                await record(settings, *acts)
-                acts.clear()
-                if cursor is None:
-                    break
+        if yes:
+            return await _act_on_all(settings, db, filters, action, json=json)
+    if json:
+        print_json({"action": action, "runs": count})
+    else:
+        out.print(f"{action} {count:,} runs: add --yes to do so.")
+    return 0
+
+
+async def _act_on_all(
+    settings: Settings, db: asyncpg.Pool, filters: RunFilters, action: RunAction, *, json: bool
+) -> int:
+    """Act on page after page; what a page has done is in the audit before the next one begins."""
+    told: Counter[str] = Counter()
+    cursor = None
+    async with ExecutionClient() as client:
+        while True:
+            targets, cursor = await find_targets(db, filters, action, cursor, AT_ONCE)
+            outcomes = await asyncio.gather(*(_act(client, action, one) for one in targets))
+            acts = [Act(f"run.{action}", one["graph_exec_id"], one["outcome"]) for one in outcomes]
+            await record(settings, *acts)
+            told.update(one["outcome"] for one in outcomes)
+            for outcome in outcomes if json else ():
+                print_json(outcome)
+            if cursor is None:
+                break
     err.print(", ".join(f"{number:,} {outcome}" for outcome, number in told.items()) or "no runs")
     return 0 if set(told) <= {"applied", "duplicate"} else 1
 
@@ -115,6 +124,8 @@ async def _act(client: ExecutionClient, action: RunAction, target: Target) -> di
         outcome = reply(command.id, await client.call(command, PATIENCE))
     except OutcomeUnknown:
         outcome = {"command_id": command.id, "outcome": "pending"}
+    except (NotDelivered, KafkaError):  # of one run: those of the others are told and audited
+        outcome = {"command_id": command.id, "outcome": "unconfirmed"}
     return {"graph_exec_id": target.run_id, **outcome}
 
 

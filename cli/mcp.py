@@ -52,24 +52,36 @@ def mcp(*, url: str | None = None) -> None:
     tools(address, os.environ.get(MCP_TOKEN)).run()
 
 
+class _Reader:
+    """Reads of the server at `url` with a token."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def read(self, path: str, **parameters: Any) -> Any:
+        """The JSON at `path`; parameters that are None are left out. Raises ToolError, with the
+        sentence of the server.
+        """
+        given = {name: value for name, value in parameters.items() if value is not None}
+        options: dict[str, Any] = {"headers": self._headers, "timeout": PATIENCE}
+        try:
+            async with httpx.AsyncClient(base_url=self._url, **options) as http:
+                answer = await http.get(path, params=given)
+        except httpx.HTTPError as error:
+            raise ToolError(f"The server at {self._url} does not answer: {error}") from error
+        if answer.is_success:
+            return answer.json()
+        problem = answer.json()
+        raise ToolError(f"{problem['title']}: {problem.get('detail', '')}")
+
+
 def tools(url: str, token: str | None) -> MCPServer[Any]:
     """The tools, as reads of the server at `url`."""
     server: MCPServer[Any] = MCPServer(
         "execstream", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING"
     )
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    async def read(path: str, **parameters: Any) -> Any:
-        given = {name: value for name, value in parameters.items() if value is not None}
-        try:
-            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE) as http:
-                answer = await http.get(path, params=given)
-        except httpx.HTTPError as error:
-            raise ToolError(f"The server at {url} does not answer: {error}") from error
-        if answer.is_success:
-            return answer.json()
-        problem = answer.json()
-        raise ToolError(f"{problem['title']}: {problem.get('detail', '')}")
+    read = _Reader(url, token).read
 
     @server.tool(annotations=_READS)
     async def situation() -> Any:

@@ -82,6 +82,7 @@ async def test_many_runs_are_deleted_after_their_number(
     asked = ("bulk", "delete", "--attribute", "release=r1")
 
     assert "delete 2 runs: add --yes" in (await program(*asked)).out
+    assert (await program(*asked, "--json")).json() == {"action": "delete", "runs": 2}
     told = await program(*asked, "--yes", "--json")
 
     lines = map(json.loads, told.out.splitlines())
