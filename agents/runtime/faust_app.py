@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import wraps
 from typing import Any, cast
 
 import faust
@@ -42,6 +43,7 @@ BROKER_RETRY = 1.0  # seconds
 REFUSAL_RETRY = 1.0  # seconds
 LADEN_PAUSE = 0.05  # seconds until a partition that is laden no more is fetched again, at most
 STOP_PATIENCE = 5.0  # seconds for work in flight at the end
+TIMER_PATIENCE = 2.0  # seconds of these for timers at work, which a server may keep waiting
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -341,13 +343,34 @@ class App(faust.App):
         )
         self.fetching = fetching
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._turns: list[asyncio.Lock] = []  # of each timer: held while it works
         super().__init__(*args, **options)
 
     def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Have `close` finish the work in flight when the app stops; by then, fetching has ended.
-        All such calls have STOP_PATIENCE together.
+        """Have `close` finish the work in flight when the app stops; by then, fetching has ended,
+        and no timer works any more. All such calls have STOP_PATIENCE together.
         """
         self._closers.append(close)
+
+    def timer(self, interval: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """See `faust.App.timer`. Faust ends its timers after `on_stop`: those that are due until
+        then do not begin, so that `on_close` has their connections to itself.
+        """
+        declare = super().timer(interval, *args, **options)
+
+        def declare_exclusive(work: Callable[[], Awaitable[None]]) -> Any:
+            turn = asyncio.Lock()
+            self._turns.append(turn)
+
+            @wraps(work)
+            async def take_turn() -> None:
+                async with turn:
+                    if not self.should_stop:
+                        await work()
+
+            return declare(take_turn)
+
+        return declare_exclusive
 
     async def on_stop(self) -> None:
         await super().on_stop()
@@ -355,6 +378,9 @@ class App(faust.App):
             buffer.stop()
         try:
             async with asyncio.timeout(STOP_PATIENCE):
+                turns = [asyncio.ensure_future(turn.acquire()) for turn in self._turns]
+                if turns:
+                    await asyncio.wait(turns, timeout=TIMER_PATIENCE)
                 await asyncio.gather(*(close() for close in self._closers))
         except TimeoutError:
             log.warning("left_unfinished")  # to the next owner, as after a kill

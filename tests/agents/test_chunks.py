@@ -1,6 +1,7 @@
 """Names that Faust and aiokafka keep to themselves, and that the worker relies on: an upgrade that
 changes one must fail here, not in production."""
 
+import asyncio
 import inspect
 from types import SimpleNamespace
 from typing import Any
@@ -194,3 +195,31 @@ def test_one_fetch_becomes_one_event_per_topic() -> None:
         ("changelog", 2),
     ]
     assert events[0][1].value == ours
+
+
+async def test_an_app_closes_when_its_timers_have_ended(stack: Any) -> None:
+    """A timer at work ends first, and none begins: they use the same connections."""
+    app: Any = build_app("apply", settings_at(stack))
+    seen: list[str] = []
+    at_work = asyncio.Event()
+
+    async def work() -> None:
+        seen.append("works")
+        at_work.set()
+        await asyncio.sleep(0.1)
+        seen.append("worked")
+
+    async def close() -> None:
+        seen.append("closes")
+        await asyncio.sleep(0.1)
+        seen.append("closed")
+
+    app._closers.clear()  # those of the role have nothing to close
+    app.on_close(close)
+    working = asyncio.ensure_future(app.timer(0.01)(work)())
+    await at_work.wait()
+
+    await app.stop()
+    await working
+
+    assert seen[-4:] == ["works", "worked", "closes", "closed"]
