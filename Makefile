@@ -118,13 +118,15 @@ site: $(SITE)/ready ## Builds the documentation as a site, offline and without a
 	for page in $(PAGES); do ln -s "../../$$page" build/site-pages/; done
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --config-file ops/site/mkdocs.yml
 
-fmt: $(READY) ## Formats the code and mends what ruff can mend
+fmt: $(READY) ## Formats the code and mends what ruff and biome can mend
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
+	$(BIN)/python -m tests.dashboard.page.page_tools --fix
 
-lint: $(READY) ## Checks format, style and which package may import which
+lint: $(READY) ## Checks format, style, types of the page, and which package may import which
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/python -m tests.dashboard.page.page_tools
 	rm -rf $(UNLINKED) && mkdir -p $(UNLINKED) && cp -RL src/execstream $(UNLINKED)
 	PYTHONPATH=$(UNLINKED) $(BIN)/lint-imports
 

@@ -1,8 +1,8 @@
 // The frame around the views: navigation, the pulse at the top, the token when one is wanted.
 
-import { Problem, get, keepToken } from "./lib/api.js";
-import { fill, h } from "./lib/dom.js";
-import { numberOf } from "./lib/exact.js";
+import { get, keepToken, Problem } from "./lib/api.js";
+import { byId, fill, h } from "./lib/dom.js";
+import { isPositive } from "./lib/exact.js";
 import { clock, number, ownZone, plural, setZone } from "./lib/format.js";
 import { every } from "./lib/lifetime.js";
 import { blockName, namesLoaded } from "./lib/names.js";
@@ -11,6 +11,7 @@ import { current, go } from "./lib/route.js";
 import * as now from "./views/now.js";
 import * as runs from "./views/runs.js";
 
+/** @type {[string, string, () => unknown][]} */
 const VIEWS = [
   ["now", "Now", () => now],
   ["runs", "Runs", () => runs],
@@ -33,10 +34,12 @@ const DETAILS = {
 const RETRY = 1_000; // milliseconds
 const ZONE = "execstream-zone";
 
-const main = document.getElementById("main");
-const nav = document.getElementById("nav");
-const pulse = document.getElementById("pulse");
-const alarm = document.getElementById("alarm");
+const main = byId("main");
+const nav = byId("nav");
+const pulse = byId("pulse");
+const alarm = byId("alarm");
+const waiting = { isWaiting: false, isReloading: false };
+const polls = { beat: new AbortController(), alerts: new AbortController() };
 let lifetime = new AbortController();
 let views = VIEWS;
 
@@ -67,19 +70,19 @@ async function loaded(load) {
     return await load();
   } catch {
     // A browser does not ask again for a module that it could not load.
-    showAgain.isReloading = true;
+    waiting.isReloading = true;
     throw new Problem(0, { detail: "The server does not answer." });
   }
 }
 
 /** Show the view anew once the server, which was away when a part of it was loaded, answers. */
 async function showAgain() {
-  if (showAgain.isWaiting) return;
-  showAgain.isWaiting = true;
+  if (waiting.isWaiting) return;
+  waiting.isWaiting = true;
   do await new Promise((resolve) => setTimeout(resolve, RETRY));
   while (!(await answers()));
-  showAgain.isWaiting = false;
-  if (showAgain.isReloading) location.reload();
+  waiting.isWaiting = false;
+  if (waiting.isReloading) location.reload();
   else show();
 }
 
@@ -93,7 +96,10 @@ async function answers() {
 
 /** Load all views, so that they are there when the server is not. */
 const loadViews = () =>
-  Promise.allSettled([...views.map(([, , load]) => load()), ...Object.values(DETAILS).map((load) => load())]);
+  Promise.allSettled([
+    ...views.map(([, , load]) => load()),
+    ...Object.values(DETAILS).map((load) => load()),
+  ]);
 
 /** Set the navigation to the views that the token may see, and begin. */
 async function begin() {
@@ -115,7 +121,7 @@ async function begin() {
 }
 
 function mark(name) {
-  for (const item of nav.children) {
+  for (const item of nav.querySelectorAll("a")) {
     if (item.dataset.view === name) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
   }
@@ -147,8 +153,8 @@ function askForToken() {
 /** "Complete to hh:mm:ss · 0 gaps": the time up to which the page is complete. */
 function beat() {
   const whole = new AbortController();
-  beat.end?.abort();
-  beat.end = whole;
+  polls.beat.abort();
+  polls.beat = whole;
   every(5_000, whole.signal, async () => {
     try {
       fill(pulse, completeness(await get("/v1/completeness", {}, { signal: whole.signal })));
@@ -166,15 +172,15 @@ function completeness({ complete_to: to, gaps, behind }) {
     { href: "#/health", class: isWhole ? "good" : "bad" },
     to === null ? "Nothing applied yet" : `Complete to ${clock(to)}`,
     ` · ${plural(gaps, "gap")}`,
-    numberOf(behind) > 0 && ` · ${number(behind)} behind`,
+    isPositive(behind) && ` · ${number(behind)} behind`,
   );
 }
 
 /** Open alerts without an acknowledgement: their number by the word, the newest above each view. */
 function countAlerts() {
   const whole = new AbortController();
-  countAlerts.end?.abort();
-  countAlerts.end = whole;
+  polls.alerts.abort();
+  polls.alerts = whole;
   const count = async () => {
     try {
       const { data } = await get("/v1/alerts", { open: true, limit: 100 });
@@ -184,6 +190,7 @@ function countAlerts() {
           !seen && !(quiet && Date.parse(quiet) > now),
       );
       const item = nav.querySelector("[data-view=alerts]");
+      if (!item) return whole.abort();
       fill(item, "Alerts", news.length > 0 && h("span", { class: "count bad" }, news.length));
       if (news.length) await namesLoaded();
       showAlarm(news);
@@ -214,8 +221,11 @@ function showAlarm([newest, ...others]) {
 function showZones() {
   const chosen = localStorage.getItem(ZONE);
   setZone(chosen);
-  const select = document.getElementById("zone");
-  const zones = [["", `${ownZone()} (this machine)`], ["UTC", "UTC (as at the terminal)"]];
+  const select = /** @type {HTMLSelectElement} */ (byId("zone"));
+  const zones = [
+    ["", `${ownZone()} (this machine)`],
+    ["UTC", "UTC (as at the terminal)"],
+  ];
   fill(
     select,
     zones.map(([value, name]) => h("option", { value, selected: value === (chosen ?? "") }, name)),
@@ -230,7 +240,7 @@ function showZones() {
 async function showVersion() {
   try {
     const { version } = await get("/livez");
-    fill(document.getElementById("version"), version && `execstream ${version}`);
+    fill(byId("version"), version && `execstream ${version}`);
   } catch {
     // the pulse shows when the server does not answer
   }

@@ -6,6 +6,7 @@ const TOKEN = "execstream-token";
 
 /** The server refused: `status` (0: it did not answer), `body` as it came. */
 export class Problem extends Error {
+  /** @param {number} status @param {{[name: string]: any}} body */
   constructor(status, body) {
     super(body.detail ?? body.title ?? `The server answered ${status}.`);
     this.status = status;
@@ -18,23 +19,36 @@ export class Problem extends Error {
   }
 }
 
-/** Kept for this tab only. */
+/**
+ * Kept for this tab only.
+ *
+ * @param {string} token
+ */
 export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** Notify the frame that a token is missing, or that the one sent is not accepted. */
+/**
+ * Notify the frame that a token is missing, or that the one sent is not accepted.
+ *
+ * @param {Record<string, string>} sent
+ */
 export function wantToken(sent) {
   const isOld = sent.Authorization !== authorization().Authorization; // one was given meanwhile
   if (!isOld) dispatchEvent(new Event("token-wanted"));
 }
 
+/** @returns {Record<string, string>} */
 export function authorization() {
   const token = sessionStorage.getItem(TOKEN);
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-/** `{"a": 1, "b": [2, 3], "c": null}` as `?a=1&b=2&b=3`. */
+/**
+ * `{"a": 1, "b": [2, 3], "c": null}` as `?a=1&b=2&b=3`.
+ *
+ * @param {Record<string, any>} parameters
+ */
 export function query(parameters) {
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
     [value]
@@ -45,10 +59,24 @@ export function query(parameters) {
   return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 
+/**
+ * The parsed answer.
+ *
+ * @param {string} path
+ * @param {Record<string, any>} parameters
+ * @param {{signal?: AbortSignal}} options
+ * @returns {Promise<any>}
+ */
 export async function get(path, parameters = {}, { signal } = {}) {
   return call(path + query(parameters), { signal });
 }
 
+/**
+ * @param {string} path
+ * @param {unknown} body
+ * @param {Record<string, string>} headers
+ * @returns {Promise<any>}
+ */
 export async function post(path, body, headers = {}) {
   return call(path, {
     method: "POST",
@@ -57,11 +85,19 @@ export async function post(path, body, headers = {}) {
   });
 }
 
-/** Send a command of the contract and wait a little for its outcome. */
+/**
+ * Send a command of the contract and wait a little for its outcome.
+ *
+ * @param {{type: string, user_id: string, [field: string]: any}} command
+ */
 export async function send(command) {
   return post("/v1/commands", command, { Prefer: "wait=5" });
 }
 
+/**
+ * @param {string} path
+ * @param {RequestInit & {headers?: Record<string, string>}} options
+ */
 async function call(path, { headers = {}, ...options }) {
   const token = authorization();
   let answer;
@@ -77,6 +113,7 @@ async function call(path, { headers = {}, ...options }) {
   throw new Problem(answer.status, problemOf(text));
 }
 
+/** @param {string} text */
 function problemOf(text) {
   try {
     return JSON.parse(text);

@@ -12,7 +12,14 @@ export function bars(values, titles, label) {
   const width = Math.max(step * 0.8, 0.6);
   return svg(
     "svg",
-    { class: "bars", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": label },
+    {
+      class: "bars",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      width: WIDTH,
+      height: HEIGHT,
+      role: "img",
+      "aria-label": label,
+    },
     values.map((value, index) => {
       const height = value ? Math.max((value / most) * HEIGHT, 1.5) : 0.5;
       const place = { x: index * step, y: HEIGHT - height, width, height };

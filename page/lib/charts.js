@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { minute } from "./format.js";
 
+/** @type {Promise<any> | null} */
 let loading = null;
 
 function uPlotLoaded() {
@@ -29,9 +30,11 @@ export function minutesChart({ width, height, isLarge = false, label, signal }) 
     role: "img",
     "aria-label": label,
   });
+  /** @type {any} */
   let plot = null;
   let shown = "";
-  let wanted = null;
+  /** @type {number[][]} */
+  let wanted = [];
 
   async function update(minutes) {
     const key = JSON.stringify(minutes);

@@ -5,34 +5,70 @@
 const LONG = /\d[\d.]{15}|\d[eE][+-]?\d{3}/;
 const NUMBER = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
-/** Parse; numbers that a double would change become raw JSON, which `JSON.stringify` writes back. */
+/**
+ * Parse; numbers that a double would change become raw JSON, which `JSON.stringify` writes back.
+ *
+ * @param {string} text
+ * @returns {any}
+ */
 export function parse(text) {
-  if (!LONG.test(text) || typeof JSON.rawJSON !== "function") return JSON.parse(text);
-  return JSON.parse(text, (_, value, { source } = {}) =>
-    typeof value === "number" && isChanged(value, source) ? JSON.rawJSON(source) : value,
-  );
+  const { rawJSON } = JSON;
+  if (!LONG.test(text) || typeof rawJSON !== "function") return JSON.parse(text);
+  /** @param {string} _ @param {any} value @param {{source?: string}} context */
+  const revive = (_, value, { source } = {}) =>
+    typeof value === "number" && source !== undefined && isChanged(value, source)
+      ? rawJSON(source)
+      : value;
+  return JSON.parse(text, revive);
 }
 
-/** A number for arithmetic; the nearest one for raw JSON, null for everything that is no number. */
+/**
+ * A number for arithmetic; the nearest one for raw JSON, null for everything that is no number.
+ *
+ * @param {unknown} value
+ * @returns {number | null}
+ */
 export function numberOf(value) {
   if (typeof value === "number") return value;
   return isRaw(value) ? Number(value.rawJSON) : null;
 }
 
-/** Text for people: text as it is, a number with all its digits, anything else as JSON. */
+/** @param {unknown} value */
+export const isPositive = (value) => (numberOf(value) ?? 0) > 0;
+
+/**
+ * Text for people: text as it is, a number with all its digits, anything else as JSON.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
 export function textOf(value) {
   return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
 }
 
-const isRaw = (value) =>
-  typeof value === "object" && typeof JSON.isRawJSON === "function" && JSON.isRawJSON(value);
-
-/** Whether the shortest text of the double stands for another number than the source. */
-function isChanged(value, source) {
-  return source !== undefined && decimal(String(value)) !== decimal(source);
+/**
+ * @param {unknown} value
+ * @returns {value is {rawJSON: string}}
+ */
+function isRaw(value) {
+  return typeof JSON.isRawJSON === "function" && JSON.isRawJSON(value);
 }
 
-/** Sign, significant digits and exponent, the same for each way to write a number. */
+/**
+ * Whether the shortest text of the double stands for another number than the source.
+ *
+ * @param {number} value
+ * @param {string} source
+ */
+function isChanged(value, source) {
+  return decimal(String(value)) !== decimal(source);
+}
+
+/**
+ * Sign, significant digits and exponent, the same for each way to write a number.
+ *
+ * @param {string} text
+ */
 function decimal(text) {
   const [, sign, whole, fraction = "", power = "0"] = NUMBER.exec(text) ?? [];
   if (whole === undefined) return text; // infinite

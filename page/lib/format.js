@@ -6,6 +6,7 @@ import { numberOf } from "./exact.js";
 
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+/** @type {Record<string, Intl.DateTimeFormatOptions>} */
 const PARTS = {
   clock: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
   minute: { hour: "2-digit", minute: "2-digit" },
@@ -14,7 +15,9 @@ const PARTS = {
 };
 let shown = formatsOf(undefined);
 
+/** @param {string | undefined} timeZone */
 function formatsOf(timeZone) {
+  /** @type {[string, Intl.DateTimeFormat][]} */
   const formats = Object.entries(PARTS).map(([name, parts]) => [
     name,
     new Intl.DateTimeFormat("en-GB", { ...parts, timeZone }),
@@ -25,18 +28,32 @@ function formatsOf(timeZone) {
 /** The zone of the reader's machine. */
 export const ownZone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-/** Show all times in a zone, such as "UTC", from now on; null: in the reader's. */
+/**
+ * Show all times in a zone, such as "UTC", from now on; null: in the reader's.
+ *
+ * @param {string | null} zone
+ */
 export function setZone(zone) {
   shown = formatsOf(zone ?? undefined);
 }
 
-/** Milliseconds since 1970, or null. */
-export const instant = (time) => (time ? Date.parse(time) : null);
+/**
+ * Milliseconds since 1970, or null.
+ *
+ * @type {{(time: string): number, (time: string | null | undefined): number | null}}
+ */
+export const instant = (/** @type {any} */ time) =>
+  /** @type {any} */ (time ? Date.parse(time) : null);
 
-/** `format` for a number, a dash for any other value. */
+/**
+ * `format` for a number, a dash for any other value.
+ *
+ * @param {(known: number) => string} format
+ * @returns {(value: unknown) => string}
+ */
 const figured = (format) => (value) => {
   const known = numberOf(value);
-  return Number.isFinite(known) ? format(known) : "–";
+  return known !== null && Number.isFinite(known) ? format(known) : "–";
 };
 
 export const number = figured((value) => NUMBER.format(value));
@@ -74,7 +91,11 @@ export const duration = figured((ms) => {
   return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
 });
 
-/** hh:mm:ss today, with the day before today, with the year before this year. */
+/**
+ * hh:mm:ss today, with the day before today, with the year before this year.
+ *
+ * @param {string} time
+ */
 export function clock(time) {
   const date = new Date(time);
   const now = new Date();
@@ -85,16 +106,17 @@ export function clock(time) {
 }
 
 /** hh:mm of seconds since 1970. */
-export const minute = (seconds) => shown.minute.format(seconds * 1000);
+export const minute = (/** @type {number} */ seconds) => shown.minute.format(seconds * 1000);
 
 /** Three decimals of a second behind the clock, for events close together. */
-export const precise = (time) =>
+export const precise = (/** @type {string} */ time) =>
   `${clock(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 
 const UUID = /^[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$/i;
 
 /** The end of a UUID, as version 7 UUIDs made together begin alike; ids that people chose are whole. */
-export const shortId = (id) => (UUID.test(id) ? `…${id.slice(-8)}` : id);
+export const shortId = (/** @type {string} */ id) => (UUID.test(id) ? `…${id.slice(-8)}` : id);
 
+/** @param {unknown} count @param {string} one @param {string} many */
 export const plural = (count, one, many = `${one}s`) =>
   `${number(count)} ${count === 1 ? one : many}`;

@@ -1,7 +1,14 @@
 // The work that a view starts ends with it: all of it hangs on the signal of the view's AbortController.
 
-/** Call `work` now and every `pause` milliseconds, not while the tab is hidden, never twice at once. */
+/**
+ * Call `work` now and every `pause` milliseconds, not while the tab is hidden, never twice at once.
+ *
+ * @param {number} pause
+ * @param {AbortSignal} signal
+ * @param {() => unknown} work
+ */
 export function every(pause, signal, work) {
+  /** @type {number | undefined} */
   let timer;
   let isWorking = false;
   const turn = async () => {
@@ -20,12 +27,19 @@ export function every(pause, signal, work) {
   return turn();
 }
 
-/** `work` at most once per `pause` milliseconds, the first time at once, the last call never lost. */
+/**
+ * `work` at most once per `pause` milliseconds, the first time at once, the last call never lost.
+ *
+ * @param {number} pause
+ * @param {AbortSignal} signal
+ * @param {() => void} work
+ */
 export function throttled(pause, signal, work) {
-  let timer = null;
+  /** @type {number | undefined} */
+  let timer;
   let isDue = false;
   const run = () => {
-    timer = null;
+    timer = undefined;
     if (!isDue || signal.aborted) return;
     isDue = false;
     work();
@@ -34,6 +48,6 @@ export function throttled(pause, signal, work) {
   signal.addEventListener("abort", () => clearTimeout(timer));
   return () => {
     isDue = true;
-    if (timer === null) timer = setTimeout(run, 0);
+    timer ??= setTimeout(run, 0);
   };
 }

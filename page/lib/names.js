@@ -3,8 +3,11 @@
 import { get } from "./api.js";
 import { shortId } from "./format.js";
 
+/** @type {Map<string, {block_id: string, name: string, block_type: string}>} */
 const blocks = new Map();
+/** @type {Map<string, {graph_id: string, graph_version: number, name: string}>} */
 const graphs = new Map();
+/** @type {Promise<unknown> | null} */
 let loading = null;
 
 /** Resolves when names are known, or known to be missing. */

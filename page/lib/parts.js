@@ -1,7 +1,7 @@
 // Parts that several views show: statuses, times, values, notices, lists with more to load.
 
 import { Problem } from "./api.js";
-import { fill, h, setText } from "./dom.js";
+import { byId, fill, h, setText } from "./dom.js";
 import { bytes, clock, number } from "./format.js";
 import { LeftOut } from "./left_out.js";
 import { LABELS } from "./statuses.js";
@@ -143,7 +143,7 @@ export const figure = (label, ...children) =>
 /** A message shown once at the edge of the page. */
 export function say(text, kind = "") {
   const toast = h("div", { class: `toast ${kind}` }, text);
-  document.getElementById("toasts").append(toast);
+  byId("toasts").append(toast);
   setTimeout(() => toast.remove(), kind === "bad" ? 12_000 : 5_000);
 }
 

@@ -9,7 +9,12 @@ export function current() {
   };
 }
 
-/** The link of a view; parameters without a value are left out. */
+/**
+ * The link of a view; parameters without a value are left out.
+ *
+ * @param {string | string[]} parts
+ * @param {Record<string, any>} parameters
+ */
 export function link(parts, parameters = {}) {
   const path = [parts].flat().map(encodeURIComponent).join("/");
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
@@ -21,11 +26,16 @@ export function link(parts, parameters = {}) {
   return `#/${path}${pairs.length ? `?${new URLSearchParams(pairs)}` : ""}`;
 }
 
+/** @param {string} hash */
 export function go(hash) {
   location.hash = hash;
 }
 
-/** Change the address without leaving the view or adding to the history. */
+/**
+ * Change the address without leaving the view or adding to the history.
+ *
+ * @param {string} hash
+ */
 export function replace(hash) {
   history.replaceState(null, "", hash);
 }

@@ -80,7 +80,7 @@ export async function* frames(body) {
     const { value, done } = await reader.read();
     if (done) return;
     const blocks = (rest + value).split(/\r?\n\r?\n/);
-    rest = blocks.pop();
+    rest = blocks.pop() ?? "";
     for (const block of blocks) {
       const frame = frameOf(block);
       if (frame.data !== undefined) yield frame;
@@ -108,15 +108,17 @@ async function reason(answer) {
   }
 }
 
+/** @param {AbortSignal} signal @returns {Promise<void>} */
 function shown(signal) {
   if (!document.hidden) return Promise.resolve();
   return new Promise((resolve) => {
     const look = () => (!document.hidden || signal.aborted) && resolve();
     document.addEventListener("visibilitychange", look, { signal });
-    signal.addEventListener("abort", resolve);
+    signal.addEventListener("abort", () => resolve());
   });
 }
 
+/** @param {number} pause @param {AbortSignal} signal @returns {Promise<void>} */
 function rest(pause, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, pause);

@@ -28,6 +28,7 @@ export function graphView(onSelect) {
   );
   const note = h("p", { class: "hint" });
   const boxes = new Map();
+  /** @type {string | null} */
   let drawn = null;
 
   function update(steps, selected) {
@@ -53,9 +54,9 @@ export function graphView(onSelect) {
     columns.forEach((column, x) =>
       column.forEach((id, y) => spots.set(id, spot(x, y + (tallest - column.length) / 2))),
     );
-    for (const [id, box] of boxes) if (!spots.has(id)) (box.remove(), boxes.delete(id));
+    for (const [id, box] of boxes) if (!spots.has(id)) box.remove(), boxes.delete(id);
     for (const [id, [left, top]] of spots) {
-      if (!boxes.has(id)) boxes.set(id, boxOf(id, onSelect));
+      if (!boxes.has(id)) boxes.set(id, boxOf(onSelect));
       const box = boxes.get(id);
       Object.assign(box.style, { left: `${left}px`, top: `${top}px` });
       plane.append(box);
@@ -63,7 +64,7 @@ export function graphView(onSelect) {
     const width = 2 * EDGE + columns.length * (WIDTH + GAP_X) - GAP_X;
     const height = 2 * EDGE + tallest * (HEIGHT + GAP_Y) - GAP_Y;
     Object.assign(plane.style, { width: `${width}px`, height: `${height}px` });
-    plane.style.zoom = Math.min(1, Math.max(SMALLEST, frame.clientWidth / width));
+    plane.style.zoom = String(Math.min(1, Math.max(SMALLEST, frame.clientWidth / width)));
     links.setAttribute("viewBox", `0 0 ${width} ${height}`);
     fill(
       links,
@@ -101,7 +102,7 @@ function nodesOf(steps) {
   return nodes;
 }
 
-function boxOf(id, onSelect) {
+function boxOf(onSelect) {
   const box = h(
     "button",
     { type: "button", class: "node" },
@@ -136,7 +137,8 @@ function curve([fromX, fromY], [toX, toY]) {
 }
 
 function noteOf(all, shown, links, isPartial) {
-  const left = all > shown ? `The first ${shown}, and those that failed, of ${plural(all, "node")}. ` : "";
+  const left =
+    all > shown ? `The first ${shown}, and those that failed, of ${plural(all, "node")}. ` : "";
   const partly = isPartial ? " Only the first values were compared." : "";
   if (!all) return "No step yet.";
   if (!links)

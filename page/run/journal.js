@@ -21,12 +21,13 @@ const DATA = [
  * feed begins anew. */
 export function journalView(id, signal, onSelect) {
   const box = table("Journal", [["#", "figure"], "Time", "What", "Step", "Change", "Value"], []);
-  const body = box.querySelector("tbody");
+  const body = /** @type {HTMLElement} */ (box.querySelector("tbody"));
   const more = h("button", { type: "button", class: "quiet", hidden: true }, "Show more");
   const trouble = h("div");
   let seq = 0;
   let isAtEnd = false;
   let isBehind = false; // something happened since the page was asked for that is being read
+  /** @type {Promise<void> | null} */
   let loading = null;
 
   function put(event) {

@@ -1,9 +1,9 @@
 // One run as the page holds it: a snapshot from the server with the events since folded in, by the
 // rules of the contract. Each `seq` counts once, whatever comes again.
 
-import { blockType } from "../lib/names.js";
 import { instant } from "../lib/format.js";
 import { markLeftOut } from "../lib/left_out.js";
+import { blockType } from "../lib/names.js";
 import { isEnded } from "../lib/statuses.js";
 
 // The reader's name of each figure and text of a run's stats, and the one it is stored under.
@@ -19,6 +19,15 @@ const FIGURES = {
 const TEXTS = ["error", "activity_status", "correctness_score"];
 
 export class RunState {
+  /** @type {any} */
+  run;
+  /** @type {Map<string, any>} */
+  steps = new Map();
+  /** @type {any[] | null} */
+  inOrder = null;
+  /** @type {[number, number] | null} */
+  reached = null;
+
   /** `kindOf`: the kind of a block, by its id; `asOf`: the time of a state of the past. */
   constructor(snapshot, kindOf = blockType, asOf = null) {
     this.kindOf = kindOf;
@@ -26,6 +35,7 @@ export class RunState {
     this.reset(snapshot);
   }
 
+  /** @param {any} snapshot a run with its steps, as the server sends it */
   reset(snapshot) {
     markLeftOut(snapshot);
     const { node_executions: steps, outputs, ...run } = snapshot;
@@ -56,7 +66,7 @@ export class RunState {
   ordered() {
     this.inOrder ??= [...this.steps.values()].sort(
       (a, b) =>
-        !a.queue_time - !b.queue_time ||
+        Number(!a.queue_time) - Number(!b.queue_time) ||
         compared(a.queue_time ?? a.add_time, b.queue_time ?? b.add_time) ||
         compared(a.add_time, b.add_time),
     );
@@ -77,25 +87,30 @@ export class RunState {
 
   /** First and last time known of it; a run that moves goes on until now. */
   span() {
-    if (!this.reached) {
-      this.reached = [Infinity, -Infinity];
-      for (const step of this.steps.values()) this.reach(step);
-    }
-    this.reach();
-    const [first, last] = this.reached;
+    if (!this.reached) for (const step of this.steps.values()) this.reach(step);
+    const [first, last] = this.reach();
     const now = instant(this.asOf) ?? Date.now();
     return [first, this.run.status === "RUNNING" ? Math.max(last, now) : last];
   }
 
-  /** Extend the known span to the times of a step, or of the run. */
-  reach(step) {
+  /**
+   * Extend the known span to the times of a step, or of the run, and return it.
+   *
+   * @param {any} step
+   * @returns {[number, number]}
+   */
+  reach(step = null) {
+    let [first, last] = this.reached ?? [Infinity, -Infinity];
     const times = step
       ? [step.add_time, step.queue_time, step.start_time, step.end_time]
       : [this.run.created_at, this.run.started_at, this.run.ended_at];
     for (const at of times.map(instant)) {
       if (at === null) continue;
-      this.reached = [Math.min(this.reached[0], at), Math.max(this.reached[1], at)];
+      first = Math.min(first, at);
+      last = Math.max(last, at);
     }
+    this.reached = [first, last];
+    return this.reached;
   }
 }
 
@@ -140,8 +155,7 @@ function moderated(step) {
 /** One pin holds one value, so the last message stands in for all. */
 function lastOf(messages) {
   const last = bare();
-  for (const [name, texts] of Object.entries(messages))
-    if (texts.length) last[name] = texts.at(-1);
+  for (const [name, texts] of Object.entries(messages)) if (texts.length) last[name] = texts.at(-1);
   return last;
 }
 
@@ -209,7 +223,7 @@ const CASCADED = new Set(
 );
 
 /** Whether a step failed because its run ended. */
-export const isCascaded = (step) => step.status === "FAILED" && CASCADED.has(errorOf(step));
+export const isCascaded = (step) => step.status === "FAILED" && CASCADED.has(errorOf(step) ?? "");
 
 /** Whether a step failed by itself. */
 export const hasFailed = (step) => step.status === "FAILED" && !isCascaded(step);

@@ -88,14 +88,7 @@ function facts(step) {
       typeof value === "number" ? number(value) : textOf(value),
     ]),
     ["Type", blockType(step.block_id) ?? "not in the catalogue"],
-    [
-      "Block",
-      h(
-        "a",
-        { href: link(["blocks", step.block_id]) },
-        h("code", {}, step.block_id),
-      ),
-    ],
+    ["Block", h("a", { href: link(["blocks", step.block_id]) }, h("code", {}, step.block_id))],
     ["Node", h("code", {}, step.node_id)],
     ["Step", h("code", {}, step.node_exec_id)],
   ];

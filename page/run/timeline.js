@@ -23,7 +23,9 @@ export function timelineView(onSelect) {
   const nothing = h("p", { class: "hint", hidden: true });
   const box = h("div", { class: "timeline", "aria-busy": "true" }, ruler, list, nothing);
   const rows = new Map();
-  let last = null;
+  /** @type {[any, string | null]} */
+  let last;
+  /** @type {any[]} */
   let shown = [];
   let height = 0;
 
@@ -45,14 +47,14 @@ export function timelineView(onSelect) {
     const [from, to] = sight();
     const wanted = shown.slice(from, to);
     const kept = new Set(wanted.map((step) => step.node_exec_id));
-    for (const [id, row] of rows) if (!kept.has(id)) (row.remove(), rows.delete(id));
+    for (const [id, row] of rows) if (!kept.has(id)) row.remove(), rows.delete(id);
     wanted.forEach((step, index) => {
       if (!rows.has(step.node_exec_id)) rows.set(step.node_exec_id, rowOf(onSelect));
       const row = rows.get(step.node_exec_id);
       if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
       paint(row, step, scale, selected);
     });
-    if (!height && (height = list.firstElementChild?.offsetHeight ?? 0)) return draw();
+    if (!height && (height = list.querySelector("li")?.offsetHeight ?? 0)) return draw();
     list.style.paddingTop = `${from * height}px`;
     list.style.paddingBottom = `${Math.max(shown.length - to, 0) * height}px`;
   }
@@ -162,7 +164,7 @@ function scaleOf([begin, end]) {
 function rule(ruler, { length }) {
   const rough = length / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough);
+  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough) ?? rough;
   const marks = [];
   for (let at = 0; at <= length * 0.97; at += step) {
     marks.push(

@@ -39,6 +39,7 @@ export async function show(root, { signal }) {
   await every(POLL, whole.signal, load);
 }
 
+/** @param {(alert: any) => unknown} side */
 function showList(place, alerts, nothing, side = () => null) {
   const key = JSON.stringify(alerts);
   if (place.dataset.key === key) return;

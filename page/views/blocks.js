@@ -14,14 +14,15 @@ import { callerRateOf, change, LENGTHS, rate, rateOf, WINDOWS } from "./figures.
 const POLL = 1_000; // milliseconds
 
 const orNothing = (value) => numberOf(value) ?? -1;
-const SORTS = {
-  __proto__: null, // the address may ask for anything
+/** @type {Record<string, [string, (block: any) => number]>} */
+const SORTS = Object.assign(Object.create(null), {
+  // without a prototype, for the address may ask for anything
   rate: ["failure rate, 1 h", (block) => orNothing(rateOf(block.windows["1h"]))],
   now: ["failure rate, 5 min", (block) => orNothing(rateOf(block.windows["5m"]))],
-  failed: ["failed steps, 1 h", (block) => numberOf(block.windows["1h"].failed)],
-  volume: ["volume, 1 h", (block) => numberOf(block.windows["1h"].ended)],
+  failed: ["failed steps, 1 h", (block) => orNothing(block.windows["1h"].failed)],
+  volume: ["volume, 1 h", (block) => orNothing(block.windows["1h"].ended)],
   slow: ["slowest first (p95)", (block) => orNothing(block.duration_ms?.p95)],
-};
+});
 
 export async function show(root, { parameters, signal }) {
   const sort = {

@@ -37,7 +37,7 @@ export function actionsOnRuns(asked, signal, onDone) {
       if (!count) return say(`No run of this list can be ${past(action)}.`);
       const question = `${label} ${plural(count, "run")}?`;
       if (!(await ask(question, effect, `${label} ${number(count)}`, { kind }))) return;
-      const path = "/v1/executions/actions" + query(asked());
+      const path = `/v1/executions/actions${query(asked())}`;
       await sendAll(`${label}: outcomes`, path, { action }, signal, (one) => [
         link(["runs", one.graph_exec_id]),
         shortId(one.graph_exec_id),
@@ -50,7 +50,8 @@ export function actionsOnRuns(asked, signal, onDone) {
   return menu;
 }
 
-const past = (action) => ({ terminate: "terminated", resume: "resumed", delete: "deleted" })[action];
+const past = (action) =>
+  ({ terminate: "terminated", resume: "resumed", delete: "deleted" })[action];
 
 /** A button that puts all letters of a reason back that were not redriven before. */
 export function redriveAll(reason, signal, onDone) {
@@ -64,7 +65,7 @@ export function redriveAll(reason, signal, onDone) {
         "Each is put on its topic once more, as it is. One that fails again becomes a new dead letter.";
       const question = `Redrive ${plural(count, "record")}?`;
       if (!(await ask(question, effect, `Redrive ${number(count)}`))) return;
-      const path = "/v1/dead-letters/redrive" + query({ reason });
+      const path = `/v1/dead-letters/redrive${query({ reason })}`;
       await sendAll("Redriven: outcomes", path, {}, signal, (one) => [
         null,
         `${one.partition}/${one.offset}`,
@@ -85,24 +86,42 @@ async function sendAll(title, path, body, signal, nameOf) {
   const dialog = h(
     "dialog",
     { "aria-label": title },
-    h("form", { method: "dialog" }, h("h2", {}, title), counts, others, h("div", { class: "buttons" }, close)),
+    h(
+      "form",
+      { method: "dialog" },
+      h("h2", {}, title),
+      counts,
+      others,
+      h("div", { class: "buttons" }, close),
+    ),
   );
   document.body.append(dialog);
   dialog.showModal();
-  const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  const closed = new Promise((resolve) =>
+    dialog.addEventListener("close", resolve, { once: true }),
+  );
   const told = new Map();
   const listed = [];
   let cursor = null;
   try {
     do {
-      const page = await post(path + (cursor ? `${path.includes("?") ? "&" : "?"}${query({ cursor }).slice(1)}` : ""), body);
+      const page = await post(
+        path + (cursor ? `${path.includes("?") ? "&" : "?"}${query({ cursor }).slice(1)}` : ""),
+        body,
+      );
       for (const one of page.data) {
         told.set(one.outcome, (told.get(one.outcome) ?? 0) + 1);
         if (one.outcome !== "applied" && listed.length < SHOWN) listed.push(one);
       }
-      fill(counts, [...told].map(([outcome, count]) => h("li", {}, `${number(count)} ${outcome}`)));
+      fill(
+        counts,
+        [...told].map(([outcome, count]) => h("li", {}, `${number(count)} ${outcome}`)),
+      );
       if (!told.size) fill(counts, h("li", {}, "Nothing was left to do."));
-      fill(others, listed.map((one) => outcomeOf(one, nameOf)));
+      fill(
+        others,
+        listed.map((one) => outcomeOf(one, nameOf)),
+      );
       cursor = page.next_cursor;
     } while (cursor && dialog.open && !signal.aborted);
   } catch (error) {

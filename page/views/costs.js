@@ -17,7 +17,11 @@ const DAYS = [1, 7, 30];
 export async function show(root, { parameters, signal }) {
   const by = parameters.get("by") in BY ? parameters.get("by") : "user";
   const days = DAYS.find((one) => String(one) === parameters.get("days")) ?? 7;
-  const place = h("div", { class: "list", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading…"));
+  const place = h(
+    "div",
+    { class: "list", "aria-busy": "true" },
+    h("p", { class: "loading" }, "Loading…"),
+  );
   const total = h("span", { class: "line", role: "status" });
   fill(
     root,
@@ -26,8 +30,11 @@ export async function show(root, { parameters, signal }) {
       "div",
       { class: "choices" },
       choices("By", Object.entries(BY), by, (one) => link("costs", { by: one, days })),
-      choices("Days", DAYS.map((one) => [one, one === 1 ? "Today" : `${one} days`]), days, (one) =>
-        link("costs", { by, days: one }),
+      choices(
+        "Days",
+        DAYS.map((one) => [one, one === 1 ? "Today" : `${one} days`]),
+        days,
+        (one) => link("costs", { by, days: one }),
       ),
     ),
     place,
@@ -63,7 +70,15 @@ function showCosts(place, total, { by, days, data, total: sum }) {
     place,
     table(
       "Costs",
-      [BY[by], ["Cost", "figure"], "By day", ["Share", "figure"], ["Steps", "figure"], ["Failed", "figure"], ["Tokens", "figure"]],
+      [
+        BY[by],
+        ["Cost", "figure"],
+        "By day",
+        ["Share", "figure"],
+        ["Steps", "figure"],
+        ["Failed", "figure"],
+        ["Tokens", "figure"],
+      ],
       data.map((row) => rowOf(by, row, days, numberOf(sum))),
     ),
     h(
@@ -78,7 +93,7 @@ function showCosts(place, total, { by, days, data, total: sum }) {
 function rowOf(by, row, days, sum) {
   const titles = days.map((day, index) => `${day}: ${money(row.days[index])}`);
   const runs = link("runs", runsOf(by, row.id, days.length));
-  const share = sum ? `${((100 * numberOf(row.cost)) / sum).toFixed(1)}%` : "–";
+  const share = sum ? `${((100 * (numberOf(row.cost) ?? 0)) / sum).toFixed(1)}%` : "–";
   const values = row.days.map(numberOf);
   return h(
     "tr",
@@ -88,7 +103,16 @@ function rowOf(by, row, days, sum) {
     cell("By day", by === "day" ? null : bars(values, titles, `Cost by day: ${titles.join(", ")}`)),
     figure("Share", share),
     figure("Steps", h("a", { href: runs }, number(row.ended))),
-    figure("Failed", row.failed ? h("a", { class: "bad", href: link("runs", failedOf(by, row.id, days.length)) }, number(row.failed)) : "0"),
+    figure(
+      "Failed",
+      row.failed
+        ? h(
+            "a",
+            { class: "bad", href: link("runs", failedOf(by, row.id, days.length)) },
+            number(row.failed),
+          )
+        : "0",
+    ),
     figure("Tokens", short(row.tokens)),
   );
 }
@@ -102,7 +126,10 @@ function runsOf(by, id, days) {
   return { [`${by}_id`]: id, ended: span(days) };
 }
 
-const failedOf = (by, id, days) => ({ ...runsOf(by, id, days), ...(by === "block" ? {} : { status: "FAILED" }) });
+const failedOf = (by, id, days) => ({
+  ...runsOf(by, id, days),
+  ...(by === "block" ? {} : { status: "FAILED" }),
+});
 
 /** The name of the newest version. */
 const graphNameOf = (id) => knownGraphs().find((one) => one.graph_id === id)?.name ?? shortId(id);

@@ -21,7 +21,11 @@ const SPANS = [
 export async function show(root, { parameters, signal }) {
   const hours = parameters.get("hours") === "168" ? 168 : 24;
   const only = CLASSES.includes(parameters.get("class")) ? parameters.get("class") : null;
-  const place = h("div", { class: "list", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading…"));
+  const place = h(
+    "div",
+    { class: "list", "aria-busy": "true" },
+    h("p", { class: "loading" }, "Loading…"),
+  );
   const total = h("span", { class: "line", role: "status" });
   fill(
     root,
@@ -57,17 +61,30 @@ function showErrors(place, total, { hours, data, total: sum }, only) {
     place,
     table(
       "Errors",
-      ["Class", "Block", "Graph", "By hour", ["Failures", "figure"], ["Runs", "figure"], "Last hour"],
+      [
+        "Class",
+        "Block",
+        "Graph",
+        "By hour",
+        ["Failures", "figure"],
+        ["Runs", "figure"],
+        "Last hour",
+      ],
       rows.map((row) => rowOf(row, hours)),
     ),
-    h("p", { class: "hint" }, "Failed steps, without those that ended with their run; the 100 most frequent rows."),
+    h(
+      "p",
+      { class: "hint" },
+      "Failed steps, without those that ended with their run; the 100 most frequent rows.",
+    ),
   );
 }
 
 function rowOf(row, hours) {
   const { error_class: kind, block_id, graph_id, graph_version } = row;
   const failed = hours.length > 24 ? "7d" : "24h";
-  const runs = (span) => link("runs", { class: kind, block_id, graph_id, graph_version, failed: span });
+  const runs = (span) =>
+    link("runs", { class: kind, block_id, graph_id, graph_version, failed: span });
   const values = row.hours.map(numberOf);
   const titles = hours.map((hour, index) => `${clock(hour)}: ${number(row.hours[index])}`);
   const latest = values.at(-1);
@@ -75,13 +92,23 @@ function rowOf(row, hours) {
     "tr",
     {},
     cell("Class", h("a", { class: "tag", href: link("errors", { class: kind }) }, kind)),
-    cell("Block", h("a", { href: link(["blocks", block_id]), title: block_id }, blockName(block_id))),
+    cell(
+      "Block",
+      h("a", { href: link(["blocks", block_id]), title: block_id }, blockName(block_id)),
+    ),
     cell(
       "Graph",
-      h("a", { href: link(["graphs", graph_id]), title: graph_id }, graphName(graph_id, graph_version)),
+      h(
+        "a",
+        { href: link(["graphs", graph_id]), title: graph_id },
+        graphName(graph_id, graph_version),
+      ),
       h("span", { class: "hint" }, ` v${graph_version}`),
     ),
-    cell("By hour", bars(values, titles, `Failures by hour, ${plural(numberOf(row.failures), "failure")} in all`)),
+    cell(
+      "By hour",
+      bars(values, titles, `Failures by hour, ${plural(numberOf(row.failures), "failure")} in all`),
+    ),
     figure("Failures", h("a", { class: "bad", href: runs(failed) }, number(row.failures))),
     figure("Runs", h("a", { href: runs(failed) }, number(row.runs))),
     cell("Last hour", latest ? h("a", { href: runs("1h") }, number(latest)) : "0"),

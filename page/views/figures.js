@@ -17,14 +17,37 @@ export const LENGTHS = {
 const BAD = 10; // percent
 const WORST = 50;
 
-export const rateOf = ({ ended, failed } = {}) =>
-  numberOf(ended) ? (100 * numberOf(failed)) / numberOf(ended) : null;
+/**
+ * The counts of a window, and those of the window before.
+ *
+ * @typedef {object} Window
+ * @property {unknown} [ended]
+ * @property {unknown} [failed]
+ * @property {unknown} [caller_failed]
+ * @property {unknown} [cascaded]
+ * @property {unknown} [skewed]
+ * @property {Window} [before]
+ */
 
-/** The part of ended steps that failed by the caller's input or credentials. */
+/** @param {Window} window */
+export const rateOf = ({ ended, failed } = {}) => {
+  const all = numberOf(ended);
+  return all ? (100 * (numberOf(failed) ?? 0)) / all : null;
+};
+
+/**
+ * The part of ended steps that failed by the caller's input or credentials.
+ *
+ * @param {Window} window
+ */
 export const callerRateOf = ({ ended, caller_failed } = {}) =>
   rateOf({ ended, failed: caller_failed ?? 0 });
 
-/** A rate with its counts in the title, and its prominence. `span` names the window. */
+/**
+ * A rate with its counts in the title, and its prominence. `span` names the window.
+ *
+ * @param {Window} window
+ */
 export function rate(window = {}, span = "") {
   const value = rateOf(window);
   const level = value === null ? "none" : value >= WORST ? "worst" : value >= BAD ? "bad" : "";
@@ -41,6 +64,7 @@ export function rate(window = {}, span = "") {
   );
 }
 
+/** @param {Window} window */
 function causes({ caller_failed, cascaded, skewed }) {
   const parts = [
     numberOf(caller_failed) && `${number(caller_failed)} by the caller's input or credentials`,
@@ -50,7 +74,11 @@ function causes({ caller_failed, cascaded, skewed }) {
   return parts.length ? ` (${parts.join("; ")})` : "";
 }
 
-/** The change in percentage points against the window before, in words and signs. */
+/**
+ * The change in percentage points against the window before, in words and signs.
+ *
+ * @param {Window} window
+ */
 export function change(window = {}) {
   const now = rateOf(window);
   const before = rateOf(window.before);

@@ -105,4 +105,4 @@ export function versionCells(version) {
   ];
 }
 
-const seconds = (value) => duration(value === null ? null : numberOf(value) * 1000);
+const seconds = (value) => duration((numberOf(value) ?? NaN) * 1000);

@@ -2,7 +2,7 @@
 
 import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
-import { numberOf } from "../lib/exact.js";
+import { isPositive } from "../lib/exact.js";
 import { clock, duration, instant, number, plural } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { cell, failure, figure, panel, table, time } from "../lib/parts.js";
@@ -13,6 +13,7 @@ const POLL = 5_000; // milliseconds
 const ENDED = ["COMPLETED", "FAILED", "TERMINATED"];
 
 export async function show(root, { signal }) {
+  /** @type {[{body: HTMLElement, element: HTMLElement}, (...args: any[]) => unknown, string][]} */
   const parts = [
     [panelOf("Completeness"), showCompleteness, "how complete its data are"],
     [panelOf("Servers"), showServers, "whether its servers are up"],
@@ -81,7 +82,7 @@ async function showCompleteness(place, signal) {
     h(
       "p",
       { class: "hint" },
-      numberOf(behind) > 0
+      isPositive(behind)
         ? `${plural(behind, "command")} taken and not yet applied. `
         : "Every command that was taken has its outcome. ",
       "As of ",
@@ -141,7 +142,7 @@ async function showWrong(place, _, diagnostics) {
   const wrong = (name, value, filters) => [
     name,
     filters ? runs(value, filters) : number(value),
-    numberOf(value) > 0 ? "bad" : "",
+    isPositive(value) ? "bad" : "",
   ];
   fill(
     place,
@@ -176,7 +177,7 @@ async function showEnded(place, _, diagnostics) {
 
 const runs = (count, filters) => h("a", { href: link("runs", filters) }, number(count));
 
-async function showWorkers(place, signal, _, workers) {
+async function showWorkers(place, _signal, _, workers) {
   const { data } = await workers;
   const rows = data.flatMap(({ group, state, members }) =>
     members.length

@@ -3,7 +3,7 @@
 
 import { get } from "../lib/api.js";
 import { fill, h, whenChanged } from "../lib/dom.js";
-import { numberOf } from "../lib/exact.js";
+import { isPositive, numberOf } from "../lib/exact.js";
 import { clock, duration, instant, money, number, percent, plural } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import { blockName, graphName, namesLoaded } from "../lib/names.js";
@@ -85,16 +85,18 @@ function partOf(title, path, draw, asked) {
 
 function showAlerts({ data }) {
   if (!data.length) return empty("No alert is open.");
-  const rows = data.slice(0, MOST_ALERTS).map((alert) =>
-    h(
-      "tr",
-      { class: "unusual" },
-      cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
-      cell("Where", whereOf(alert)),
-      cell("What", alert.title),
-      cell("Since", time(alert.opened_at)),
-    ),
-  );
+  const rows = data
+    .slice(0, MOST_ALERTS)
+    .map((alert) =>
+      h(
+        "tr",
+        { class: "unusual" },
+        cell("Severity", h("span", { class: `severity ${alert.severity}` }, alert.severity)),
+        cell("Where", whereOf(alert)),
+        cell("What", alert.title),
+        cell("Since", time(alert.opened_at)),
+      ),
+    );
   const more = data.length - rows.length;
   return [
     table("Open alerts", ["Severity", "Where", "What", "Since"], rows),
@@ -186,7 +188,7 @@ function errorTable(errors) {
 }
 
 function usersOf({ users, user_id, block_id, fingerprint }) {
-  if (numberOf(users) > 1) return plural(users, "user");
+  if ((numberOf(users) ?? 0) > 1) return plural(users, "user");
   return h("a", { href: link("runs", { user_id, block_id, fingerprint }) }, user_id);
 }
 
@@ -241,7 +243,7 @@ const facts = (pairs) =>
   );
 
 function showPipeline({ complete_to: to, gaps, behind }) {
-  const bad = (value) => (numberOf(value) > 0 ? "bad" : "");
+  const bad = (value) => (isPositive(value) ? "bad" : "");
   return facts([
     ["Complete to", to === null ? "nothing applied yet" : time(to), to === null ? "bad" : "good"],
     ["Commands behind", h("a", { href: "#/recovery" }, number(behind)), bad(behind)],

@@ -22,7 +22,12 @@ export async function show(root, { id, signal }) {
   fill(
     root,
     h("p", { class: "crumbs" }, h("a", { href: "#/graphs" }, "Graphs"), " / ", h("code", {}, id)),
-    h("div", { class: "head" }, title, h("a", { href: link("runs", { graph_id: id }) }, "its runs")),
+    h(
+      "div",
+      { class: "head" },
+      title,
+      h("a", { href: link("runs", { graph_id: id }) }, "its runs"),
+    ),
     panel("Versions, last 24 hours", null, versions),
     panel("Runs per minute, last hour", null, chart.element),
     panel("Nodes, last 7 days", null, nodes),

@@ -2,7 +2,7 @@
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
-import { numberOf } from "../lib/exact.js";
+import { isPositive, numberOf } from "../lib/exact.js";
 import { bytes, number, plural, short } from "../lib/format.js";
 import { every } from "../lib/lifetime.js";
 import {
@@ -128,7 +128,8 @@ async function showTopics(place, signal) {
 }
 
 function topicTable(topics) {
-  const sum = (partitions, count) => partitions.reduce((total, one) => total + numberOf(count(one)), 0);
+  const sum = (partitions, count) =>
+    partitions.reduce((total, one) => total + numberOf(count(one)), 0);
   return table(
     "Topics",
     [
@@ -145,9 +146,12 @@ function topicTable(topics) {
         {},
         cell("Topic", h("code", {}, topic)),
         figure("Partitions", partitions.length),
-        figure("Records kept", short(
+        figure(
+          "Records kept",
+          short(
             sum(partitions, (one) => one.end_offset) - sum(partitions, (one) => one.begin_offset),
-          )),
+          ),
+        ),
         cell("Lag of readers", lags(partitions)),
         cell("Per partition", h("span", { class: "parts" }, partitions.map(partitionBox))),
         cell("Meaning", h("span", { class: "hint" }, meaning)),
@@ -171,7 +175,7 @@ function partitionBox({ partition, end_offset: end, lag }) {
     lag === null
       ? `partition ${partition}: ends at ${number(end)}`
       : `partition ${partition}: ${plural(lag, "record")} behind of ${number(end)}`;
-  return h("span", { class: numberOf(lag) > 0 ? "part behind" : "part", title: text }, partition);
+  return h("span", { class: isPositive(lag) ? "part behind" : "part", title: text }, partition);
 }
 
 /** How far each consumer has come, over all partitions of a topic. */
@@ -247,7 +251,12 @@ async function listDead(place, reason, signal) {
           ["Received", "Reason", "Place", "Key", ["Size", "figure"], "Record", "Redriven"],
           rows,
         ),
-        h("div", { class: "actions" }, more, redriveAll(reason, signal, () => listDead(place, reason, signal))),
+        h(
+          "div",
+          { class: "actions" },
+          more,
+          redriveAll(reason, signal, () => listDead(place, reason, signal)),
+        ),
       );
     } catch (error) {
       return signal.aborted || fill(place, failure(error, "dead letters"));

@@ -12,7 +12,9 @@ const IN_A_LINE = 160; // characters
 /** An element and `load()`, which begins anew. */
 export function refusalsView(filters, signal) {
   const element = h("div", {});
+  /** @type {string | null} */
   let cursor = null;
+  /** @type {HTMLElement[]} */
   let rows = [];
   let asked = 0; // only the answer to the newest request is shown
 
@@ -33,8 +35,12 @@ export function refusalsView(filters, signal) {
 
   function show() {
     if (!rows.length) return fill(element, empty("Nothing was refused."));
-    const more = cursor && h("button", { type: "button", class: "quiet" }, "Show more");
-    more?.addEventListener("click", () => load(true));
+    const more = h(
+      "button",
+      { type: "button", class: "quiet", hidden: cursor === null },
+      "Show more",
+    );
+    more.addEventListener("click", () => load(true));
     return fill(
       element,
       table("Refusals", ["Time", "Command", "Reason", "Run", "Owner", "Detail"], rows),

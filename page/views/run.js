@@ -67,6 +67,7 @@ function pageOf(id, parameters, signal) {
     panel("Graph", null, graph.element),
     h("div", { class: "pair" }, panel("Inputs", null, inputs), panel("Outputs", null, outputs)),
   );
+  /** @type {{element: HTMLElement, state: any, past: any, [act: string]: any}} */
   const page = {
     element: h("div", {}, head.element, tabs.element, tabs.place, step.element),
     state: null,
@@ -93,7 +94,8 @@ function pageOf(id, parameters, signal) {
   async function seek(time) {
     const asked = { as_of: time };
     try {
-      const run = time && (await get(`/v1/executions/${encodeURIComponent(id)}`, asked, { signal }));
+      const run =
+        time && (await get(`/v1/executions/${encodeURIComponent(id)}`, asked, { signal }));
       page.past = run && new RunState(run, undefined, time);
       draw();
     } catch (error) {
@@ -255,7 +257,7 @@ function tabsOf(id, parameters) {
   const mark = () =>
     buttons.forEach((button) => {
       const isOn = button.dataset.tab === tabs.current;
-      button.setAttribute("aria-selected", isOn);
+      button.setAttribute("aria-selected", String(isOn));
       button.tabIndex = isOn ? 0 : -1;
     });
   tabs.onOpen = (open, step) => {

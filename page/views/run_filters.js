@@ -22,8 +22,26 @@ const TEXTS = ["user_id", "graph_id", "graph_version", "block_id", "fingerprint"
 const NUMBERS = ["longer", "shorter", "cost"];
 const TIMES = ["since", "ended", "failed", "silent"];
 // No event has these.
-const UNHEARD = ["class", "block_id", "fingerprint", "failed", "silent", "day", "attribute", ...NUMBERS];
-const RARE = ["graph_version", "fingerprint", "ended", "failed", "silent", "day", "attribute", ...NUMBERS];
+const UNHEARD = [
+  "class",
+  "block_id",
+  "fingerprint",
+  "failed",
+  "silent",
+  "day",
+  "attribute",
+  ...NUMBERS,
+];
+const RARE = [
+  "graph_version",
+  "fingerprint",
+  "ended",
+  "failed",
+  "silent",
+  "day",
+  "attribute",
+  ...NUMBERS,
+];
 
 export function filtersOf(parameters) {
   const filters = {
@@ -38,7 +56,7 @@ export function filtersOf(parameters) {
   for (const name of TIMES)
     filters[name] = parameters.get(name) in SPANS ? parameters.get(name) : null;
   const day = parameters.get("day");
-  filters.day = /^\d{4}-\d\d-\d\d$/.test(day ?? "") && !isNaN(Date.parse(day)) ? day : null;
+  filters.day = /^\d{4}-\d\d-\d\d$/.test(day ?? "") && !Number.isNaN(Date.parse(day)) ? day : null;
   if (!/^\d{1,9}$/.test(filters.graph_version ?? "")) filters.graph_version = null;
   return filters;
 }
@@ -91,7 +109,13 @@ export function filterForm(filters) {
     text(filters, "user_id", "Owner"),
     text(filters, "graph_id", "Graph", { list: "graphs", placeholder: "id" }),
     text(filters, "block_id", "Failed block", { list: "blocks", placeholder: "id" }),
-    choice(filters, "class", "Error class", "any", CLASSES.map((one) => [one, one])),
+    choice(
+      filters,
+      "class",
+      "Error class",
+      "any",
+      CLASSES.map((one) => [one, one]),
+    ),
     span(filters, "since", "Created in", "any time"),
     h(
       "div",
@@ -120,7 +144,7 @@ export function filterForm(filters) {
     const attribute = fields.getAll("attribute").filter(Boolean);
     go(
       run
-        ? link(["runs", run.trim().toLowerCase()])
+        ? link(["runs", String(run).trim().toLowerCase()])
         : address(filters, { ...trimmed(wanted), attribute, cursor: null }),
     );
   });

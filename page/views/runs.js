@@ -4,7 +4,7 @@
 import { get } from "../lib/api.js";
 import { fill, h, setText, whenChanged } from "../lib/dom.js";
 import { numberOf } from "../lib/exact.js";
-import { clock, duration, instant, money, number, plural, shortId, short } from "../lib/format.js";
+import { clock, duration, instant, money, number, plural, short, shortId } from "../lib/format.js";
 import { every, throttled } from "../lib/lifetime.js";
 import { blockName, graphName, namesLoaded } from "../lib/names.js";
 import { cell, empty, failure, figure, pill, setPill, table, time } from "../lib/parts.js";
@@ -12,6 +12,7 @@ import { go, link } from "../lib/route.js";
 import { isEnded, LABELS, STATUSES } from "../lib/statuses.js";
 import { follow } from "../lib/stream.js";
 import { errorOf, statsOf } from "../run/state.js";
+import { actionsOnRuns } from "./bulk.js";
 import {
   address,
   belongs,
@@ -21,7 +22,6 @@ import {
   hasFilters,
   scope,
 } from "./run_filters.js";
-import { actionsOnRuns } from "./bulk.js";
 
 const PAGE = 50;
 const COUNTING = 2_000; // milliseconds between two counts
@@ -38,7 +38,11 @@ export async function show(root, { parameters, signal }) {
     counters,
     filterForm(filters),
     hasFilters(filters) &&
-      actionsOnRuns(() => ({ ...scope(filters), status: filters.status }), signal, () => load()),
+      actionsOnRuns(
+        () => ({ ...scope(filters), status: filters.status }),
+        signal,
+        () => load(),
+      ),
     list,
   );
   count(counters, filters, null);
@@ -296,7 +300,8 @@ export function rowOf(run) {
   );
   fillFigures(row, run);
   row.addEventListener("click", (event) => {
-    if (!event.target.closest("a") && !getSelection().toString()) go(link(["runs", run.id]));
+    if (!(event.target instanceof Element && event.target.closest("a")) && !String(getSelection()))
+      go(link(["runs", run.id]));
   });
   return row;
 }

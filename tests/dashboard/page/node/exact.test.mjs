@@ -31,7 +31,13 @@ test("only numbers have a number", () => {
 });
 
 test("every value has a text", () => {
-  const values = [["a", "a"], [1.5, "1.5"], [true, "true"], [null, "null"], [[1], "[1]"]];
+  const values = [
+    ["a", "a"],
+    [1.5, "1.5"],
+    [true, "true"],
+    [null, "null"],
+    [[1], "[1]"],
+  ];
   values.push([parse('{"toString": 1}'), '{"toString":1}']);
   for (const [value, text] of values) assert.equal(textOf(value), text);
 });
