@@ -122,6 +122,9 @@ def _add_headers(message: Message) -> None:
     headers = MutableHeaders(scope=message)
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
+    etag = headers.get("etag", "")
+    if "content-encoding" in headers and etag.startswith('"'):
+        headers["etag"] = f"W/{etag}"  # the same content, in other bytes
     headers.setdefault("Cache-Control", REVALIDATE if "etag" in headers else "no-store")
 
 

@@ -1,6 +1,6 @@
 // The frame around the views: navigation, the pulse at the top, the token when one is wanted.
 
-import { get, keepToken, Problem } from "./lib/api.js";
+import { addressOf, get, keepToken, Problem } from "./lib/api.js";
 import { byId, fill, h } from "./lib/dom.js";
 import { isPositive } from "./lib/exact.js";
 import { clock, number, ownZone, plural, setZone } from "./lib/format.js";
@@ -88,7 +88,7 @@ async function showAgain() {
 
 async function answers() {
   try {
-    return (await fetch("/livez")).ok;
+    return (await fetch(addressOf("/livez"))).ok;
   } catch {
     return false;
   }

@@ -38,6 +38,13 @@ export function wantToken(sent) {
   if (!isOld) dispatchEvent(new Event("token-wanted"));
 }
 
+/**
+ * The address of a path of this server. It is relative: behind a proxy the server may be below a path.
+ *
+ * @param {string} path
+ */
+export const addressOf = (path) => `.${path}`;
+
 /** @returns {Record<string, string>} */
 export function authorization() {
   const token = sessionStorage.getItem(TOKEN);
@@ -102,7 +109,7 @@ async function call(path, { headers = {}, ...options }) {
   const token = authorization();
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers: { ...token, ...headers } });
+    answer = await fetch(addressOf(path), { ...options, headers: { ...token, ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "The server does not answer." });

@@ -1,7 +1,7 @@
 // The live feed. `fetch` and not EventSource, which can send no token. After a break it goes on
 // behind the last frame it has seen, so nothing is missed and nothing comes twice.
 
-import { authorization, query, wantToken } from "./api.js";
+import { addressOf, authorization, query, wantToken } from "./api.js";
 import { parse } from "./exact.js";
 
 const FIRST_PAUSE = 500; // milliseconds, doubled up to the last
@@ -51,7 +51,10 @@ async function read(filters, cursor, signal, on, onOpen) {
     const headers = { Accept: "text/event-stream", ...authorization() };
     if (cursor !== null) headers["Last-Event-ID"] = cursor;
     heard();
-    const answer = await fetch(`/v1/stream${query(filters)}`, { headers, signal: line.signal });
+    const answer = await fetch(addressOf(`/v1/stream${query(filters)}`), {
+      headers,
+      signal: line.signal,
+    });
     if (answer.status === 401) wantToken(headers);
     if (!answer.ok) throw Object.assign(new Error(await reason(answer)), { status: answer.status });
     on.state?.("live");

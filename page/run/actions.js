@@ -125,7 +125,7 @@ async function share(order) {
   if (
     !(await ask(
       "Share this run?",
-      "Whoever has the link sees its outputs and nothing else.",
+      "Whoever has the link sees its outputs and nothing else, on a page without actions.",
       "Share",
     ))
   )
@@ -137,7 +137,7 @@ async function share(order) {
 }
 
 function showLink(token) {
-  const link = `${location.origin}/v1/shared/${token}`;
+  const link = new URL(`shared.html#${token}`, document.baseURI).href;
   const field = h("input", { readonly: true, value: link, "aria-label": "Link" });
   const dialog = h(
     "dialog",

@@ -1,6 +1,6 @@
 // Whether everything runs: servers, workers, completeness, and runs that look wrong.
 
-import { get } from "../lib/api.js";
+import { addressOf, get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { isPositive } from "../lib/exact.js";
 import { clock, duration, instant, number, plural } from "../lib/format.js";
@@ -99,7 +99,7 @@ async function hazards(signal) {
 }
 
 async function showServers(place, signal, _, workers) {
-  const answer = await fetch("/readyz", { signal });
+  const answer = await fetch(addressOf("/readyz"), { signal });
   const { status, ...servers } = await answer.json();
   // Only such an answer means that Kafka is unavailable: another error may be of this request alone.
   const kafka = await workers.then(

@@ -354,3 +354,27 @@ async def test_methods_that_there_are_not(http: httpx.AsyncClient) -> None:
     """They are a problem too."""
     answer = await http.delete("/v1/executions")
     assert (answer.status_code, answer.json()["title"]) == (405, "Method Not Allowed")
+
+
+async def test_large_answers_are_compressed(http: httpx.AsyncClient, place: Installation) -> None:
+    """JSON and files of the page, for those who take gzip; small answers and the feed never."""
+    run = Orders()
+    await place.put([run.create(run.node("a", inputs={"text": "again and " * 1_000}))])
+    await place.drained()
+    path = f"/v1/executions/{run.run_id}"
+
+    for large in (path, "/app.js"):
+        packed = await http.get(large, headers={"Accept-Encoding": "gzip"})
+        plain = await http.get(large, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in packed.headers["Vary"]
+        assert "Content-Encoding" not in plain.headers
+        assert packed.content == plain.content
+        tag = packed.headers["ETag"]
+        assert tag == f"W/{plain.headers['ETag'].removeprefix('W/')}"
+        again = await http.get(large, headers={"If-None-Match": tag})
+        assert again.status_code == 304
+    small = await http.get("/livez", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in small.headers
+    async with http.stream("GET", "/v1/stream", headers={"Accept-Encoding": "gzip"}) as feed:
+        assert "Content-Encoding" not in feed.headers

@@ -20,6 +20,8 @@ NEEDED = (
     "storage/schema/migrations/0001_tables.sql",
     "page/index.html",
     "page/app.js",
+    "page/shared.html",
+    "page/shared.js",
     "page/styles/base.css",
     "page/vendor/uplot/uPlot.iife.min.js",
     "devstack/kafka-4.3.0.sha256",
