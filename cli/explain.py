@@ -11,9 +11,9 @@ from execstream.cli.show import NoSuchRun
 from execstream.cli.terminal import Block, Text, out
 from execstream.config.settings import Settings
 from execstream.recovery.explain.command_story import Paragraph, command_story, find_command
-from execstream.recovery.explain.evidence import Evidence, gather
 from execstream.recovery.explain.record import Sent, find_record
-from execstream.recovery.explain.run_story import Line, run_story, summary
+from execstream.storage.story.evidence import Evidence, gather
+from execstream.storage.story.run_story import Line, run_story, summary
 from execstream.streams.errors import NOT_READABLE, Fatal
 from execstream.streams.topics import COMMANDS
 

@@ -2,18 +2,21 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated
 
 import asyncpg
 import msgspec
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from execstream.dashboard.access import CurrentViewer, Large, Read, Viewer
+from execstream.dashboard.access import CurrentViewer, Large, Read, ReadAll, Viewer
 from execstream.dashboard.as_of import AsOf, AsOfTime, reached
 from execstream.dashboard.feed.journal_pages import Journal
 from execstream.dashboard.openapi import EVENTS
-from execstream.dashboard.problems import not_found
+from execstream.dashboard.problems import ProblemError, not_found
 from execstream.dashboard.reads.catalogue import catalogue_position
 from execstream.dashboard.reads.run_reasons import RunReason, list_run_reasons
 from execstream.dashboard.reads.run_summaries import (
@@ -45,13 +48,34 @@ from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.reads.as_of import find_steps_as_of, runs_as_of
 from execstream.storage.reads.read_errors import PastIsGone
 from execstream.storage.reads.run_lists import CHILDREN, runs_page
+from execstream.storage.story.evidence import gather
+from execstream.storage.story.run_story import Line, run_story, summary
 from execstream.streams.events import Event, encode_event
 from execstream.streams.statuses import ExecutionStatus
+from execstream.streams.topics import COMMANDS
 
 router = APIRouter(prefix="/v1/executions", tags=["runs"])
 
 Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
 ALL_CHILDREN = 2**31  # a run may start any number
+MOST_EXPLAINED = 20_000  # entries of a run; with more the story would take too much memory
+
+
+class StoryLine(BaseModel):
+    """The effect of a command, or of several that are told together, in a sentence."""
+
+    at: datetime
+    outcome: str
+    command_id: str | None
+    text: str
+
+
+class Explanation(BaseModel):
+    """The state of a run, and a line for each command that came for it."""
+
+    graph_exec_id: str
+    summary: str
+    lines: list[StoryLine]
 
 
 @router.get("", response_model=Listing[GraphExecutionMeta], dependencies=[Read, Large])
@@ -211,6 +235,29 @@ async def get_journal(
         }
     )
     return Streamed(_whole(body), {"ETag": etag})
+
+
+@router.get(
+    "/{graph_exec_id}/explanation", response_model=Explanation, dependencies=[ReadAll, Large]
+)
+async def explain_run(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
+    """The story of a run, in sentences: applied, refused, dead and quarantined commands.
+
+    422 for a run of more than 20,000 entries, which `execstream explain` explains.
+    """
+    run = await visible_run(served, viewer, graph_exec_id)
+    if run.last_seq > MOST_EXPLAINED:
+        remedy = f"Run `execstream explain {run.id}` instead."
+        detail = f"The run has {run.last_seq:,} entries, and {MOST_EXPLAINED:,} is the limit here."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail} {remedy}")
+    topic = served.settings.topic_prefix + COMMANDS.name
+    evidence = await gather(served.db, topic, str(run.id))
+    lines = [_told(line) for line in run_story(evidence)]
+    return Json(Explanation(graph_exec_id=str(run.id), summary=summary(evidence), lines=lines))
+
+
+def _told(line: Line) -> StoryLine:
+    return StoryLine(at=line.at, outcome=line.outcome, command_id=line.command_id, text=line.text)
 
 
 async def _whole(body: bytes) -> AsyncGenerator[bytes]:

@@ -188,7 +188,10 @@ function errorTable(errors) {
 }
 
 function usersOf({ users, user_id, block_id, fingerprint }) {
-  if ((numberOf(users) ?? 0) > 1) return plural(users, "user");
+  if ((numberOf(users) ?? 0) > 1) {
+    const filters = { block_id, fingerprint, failed: "24h" };
+    return h("a", { href: link("runs", filters) }, plural(users, "user"));
+  }
   return h("a", { href: link("runs", { user_id, block_id, fingerprint }) }, user_id);
 }
 
@@ -203,7 +206,7 @@ function silentTable(groups, now) {
       { class: "unusual" },
       cell("Step of", group.block_id === null ? "no running step" : blockLink(group.block_id)),
       figure("Runs", runs(group.runs, { status: ["RUNNING", "QUEUED"], silent: "5m" })),
-      figure("Users", number(group.users)),
+      figure("Users", runs(group.users, { status: ["RUNNING", "QUEUED"], silent: "5m" })),
       figure("Longest", stepLink(group, silence)),
     );
   });

@@ -11,11 +11,13 @@ import { empty, failure, panel, pill, pins, say, setPill, table, time } from "..
 import { link, replace } from "../lib/route.js";
 import { follow } from "../lib/stream.js";
 import { showActions } from "../run/actions.js";
+import { changesView } from "../run/changes.js";
 import { graphView } from "../run/graph.js";
 import { journalView } from "../run/journal.js";
 import { momentView } from "../run/moment.js";
 import { errorOf, isCascaded, RunState } from "../run/state.js";
 import { stepView } from "../run/step.js";
+import { showStory } from "../run/story.js";
 import { timelineView } from "../run/timeline.js";
 import { refusalsView } from "./refusals.js";
 import { countSteps, elapsed, rowOf, showReasons } from "./runs.js";
@@ -23,6 +25,7 @@ import { countSteps, elapsed, rowOf, showReasons } from "./runs.js";
 const TABS = {
   __proto__: null, // the address may ask for anything
   overview: "Overview",
+  story: "Story",
   journal: "Journal",
   refusals: "Refusals",
   children: "Children",
@@ -53,17 +56,19 @@ function pageOf(id, parameters, signal) {
   };
   const timeline = timelineView(choose);
   const moment = momentView((time) => seek(time));
+  const changes = changesView(choose);
   const graph = graphView(choose);
   const step = stepView(() => choose(null));
   const journal = journalView(id, signal, choose);
   const refusals = refusalsView({ graph_exec_id: id }, signal);
+  const story = h("div", {});
   const children = h("div", {});
   const inputs = h("div", {});
   const outputs = h("div", {});
   const overview = h(
     "div",
     {},
-    panel("Steps", moment.element, timeline.element),
+    panel("Steps", moment.element, timeline.element, changes.element),
     panel("Graph", null, graph.element),
     h("div", { class: "pair" }, panel("Inputs", null, inputs), panel("Outputs", null, outputs)),
   );
@@ -85,6 +90,7 @@ function pageOf(id, parameters, signal) {
     if (tabs.current !== "overview") return;
     moment.update(page.state.span());
     timeline.update(state, chosen.step);
+    changes.update(page.past, page.state);
     graph.update(steps, chosen.step);
     showInputs(state.run.inputs);
     showOutputs(state.outputs());
@@ -106,6 +112,7 @@ function pageOf(id, parameters, signal) {
   const drawSoon = throttled(DRAWING, signal, draw);
   const open = {
     overview: () => (fill(tabs.place, overview), page.state && draw()),
+    story: () => (fill(tabs.place, story), showStory(story, id, signal)),
     journal: () => (fill(tabs.place, journal.element), journal.load()),
     refusals: () => (fill(tabs.place, refusals.element), refusals.load()),
     children: () => (fill(tabs.place, children), showChildren(children, id, signal)),
@@ -124,7 +131,7 @@ function pageOf(id, parameters, signal) {
     // The content that a tab has read before may be older than this state, without an event since.
     journal.catchUp();
     if (tabs.current === "refusals") refusals.load();
-    if (tabs.current === "children") open.children();
+    if (tabs.current === "children" || tabs.current === "story") open[tabs.current]();
   };
   page.hear = (event) => {
     if (event.type === "command.refused") return tabs.current === "refusals" && refusals.load();

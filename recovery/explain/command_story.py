@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from execstream.recovery.explain.evidence import (
+from execstream.recovery.explain.record import Sent, id_in
+from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
+from execstream.storage.story.evidence import (
     DeadOne,
     Evidence,
     Happened,
@@ -12,8 +14,7 @@ from execstream.recovery.explain.evidence import (
     RefusedOne,
     telling,
 )
-from execstream.recovery.explain.record import Sent, id_in
-from execstream.recovery.explain.sentences import (
+from execstream.storage.story.sentences import (
     asked,
     counted,
     happened,
@@ -23,7 +24,6 @@ from execstream.recovery.explain.sentences import (
     step_name,
     why_dead,
 )
-from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
 from execstream.streams.commands import Command
 from execstream.streams.decoding import asks, decode
 from execstream.streams.journal import EntryType

@@ -9,7 +9,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from execstream.kafka import header_decoding
 from execstream.kafka.security import client_options
-from execstream.recovery.explain.evidence import RecordPosition
+from execstream.storage.story.evidence import RecordPosition
 from execstream.streams.errors import NOT_READABLE
 
 LOOK_AHEAD = 100_000  # records after the first one, in which repeats are looked for

@@ -65,6 +65,7 @@ FOR_OPERATORS = {
         "/v1/progress",
     ),
     *("/v1/quarantine", "/v1/quarantine/{partition}/{offset}/release"),
+    "/v1/executions/{graph_exec_id}/explanation",
     *("/v1/topics", "/v1/workers", "/metrics", "/v1/tokens", "/v1/tokens/revoke", "/v1/audit"),
 }
 # The scope that each route and method needs: `read`, where it has no row here.

@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 
 from execstream import connect
-from execstream.recovery.explain import sentences
 from execstream.recovery.explain.command_story import command_story, find_command
-from execstream.recovery.explain.evidence import Step, gather
 from execstream.recovery.explain.record import Sent, find_record
-from execstream.recovery.explain.run_story import Line, run_story, summary
-from execstream.recovery.explain.sentences import asked, rule
+from execstream.storage.story import sentences
+from execstream.storage.story.evidence import Step, gather
+from execstream.storage.story.run_story import Line, run_story, summary
+from execstream.storage.story.sentences import asked, rule
 from execstream.streams.commands import COMMAND_TYPES, Command, RunCommand
 from execstream.streams.decoding import decode
 from execstream.streams.journal import EntryType

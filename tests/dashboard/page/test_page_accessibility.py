@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 AXE = MODULES / "axe-core" / "axe.min.js"
 VIEWS = ("now", "runs", "blocks", "graphs", "errors", "costs", "alerts", "recovery", "health")
-TABS = ("overview", "journal", "refusals", "children")
+TABS = ("overview", "story", "journal", "refusals", "children")
 CALM = "document.querySelectorAll('[aria-busy=true]').length === 0"
 FAULTS = """axe.run(document, {resultTypes: ['violations']})
     .then(({violations}) => violations.flatMap(({id, nodes}) =>

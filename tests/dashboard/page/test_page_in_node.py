@@ -42,7 +42,7 @@ VALUES = (
     *(2**53, 2**53 + 1, 10**30 + 1, 0.1, 0.011095900270609436, 1e300),
     *map(Decimal, ("0.10000000000000000000001", "1e400", "-1e-400", "12345678.123456789012")),
 )
-MODULES = ("exact", "format", "layout", "links", "route", "state", "stream")
+MODULES = ("changes", "exact", "format", "layout", "links", "route", "state", "stream")
 SHARE = 0.3  # of names and values that are odd
 
 

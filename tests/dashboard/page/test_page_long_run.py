@@ -84,9 +84,15 @@ async def test_a_moment_of_a_run(tab: Tab, server: Server, place: Installation) 
     await tab.sees(f"{FIRST}.includes('Running')")
     await tab.sees("document.querySelector('.moment').innerText.includes('as of')")
     await tab.sees("document.querySelector('.run-head .pill').innerText === 'Completed'")
+    await tab.sees("document.querySelector('.changes').innerText.includes('output_data.out')")
+    await tab.screenshot("run-changes")
 
     await _slide(tab, 1_000)
     await tab.sees(f"{FIRST}.includes('Completed')")
+    await tab.sees("document.querySelector('.changes').hidden")
+    await tab.click("[data-tab=story]")
+    await tab.sees("document.querySelector('#tab').innerText.includes('is COMPLETED')")
+    await tab.screenshot("run-story")
 
 
 async def _slide(tab: Tab, to: int) -> None:

@@ -83,7 +83,7 @@ async def test_a_run_is_readable_in_every_light(tab: Tab, server: Server, run: O
     for width in (1280, WIDTH):
         for dark in (False, True):
             await tab.look(dark=dark, width=width)
-            for name in ("overview", "journal", "refusals", "children"):
+            for name in ("overview", "story", "journal", "refusals", "children"):
                 await tab.open(f"{server.url}/#/runs/{run.run_id}?tab={name}")
                 await tab.sees("document.querySelector('#tab :is(.step, table, .empty)')")
                 await _must_fit(tab, dark=dark)

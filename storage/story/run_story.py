@@ -6,7 +6,8 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from execstream.recovery.explain.evidence import (
+from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
+from execstream.storage.story.evidence import (
     DeadOne,
     Evidence,
     Happened,
@@ -15,7 +16,7 @@ from execstream.recovery.explain.evidence import (
     RefusedOne,
     telling,
 )
-from execstream.recovery.explain.sentences import (
+from execstream.storage.story.sentences import (
     counted,
     happened,
     listed,
@@ -23,7 +24,6 @@ from execstream.recovery.explain.sentences import (
     step_name,
     why_dead,
 )
-from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Dead
 from execstream.streams.statuses import ExecutionStatus

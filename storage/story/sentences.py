@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from execstream.recovery.explain.evidence import Happened, Step
+from execstream.storage.story.evidence import Happened, Step
 from execstream.streams.commands import (
     AddNodeInput,
     AddNodeOutput,
