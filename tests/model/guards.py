@@ -11,6 +11,8 @@ from typing import NamedTuple
 from tests.model import protocol, reading
 from tests.model.explorer import Explored, explore
 from tests.model.invariants import invariants, is_goal
+from tests.model.mutants import FENCE, MUTANTS
+from tests.model.source_mutants import SOURCE_MUTANTS
 
 
 class Scope(NamedTuple):
@@ -43,23 +45,20 @@ WHOLE = (Scope((1, 2, 1), 2), Scope((0, -1), 2), SWAP, Scope((1,), 3, saves=True
 
 
 SIMULATION = "the simulation"
-WAITED = "tests/recovery/test_swap.py::test_whatever_waited_for_a_swap_owns_nothing"
 
 
 class Guard(NamedTuple):
-    """A guard, and the scope in which its counterexample is found; None: that of `reading`.
-    `killer`: what notices when the code is without it; None: nothing but the checker."""
+    """A guard, and the scope in which its counterexample is found; None: that of `reading`."""
 
     name: str
     meaning: str
     scope: Scope | None = None
-    killer: str | None = SIMULATION
 
 
 GUARDS = (
     Guard("epoch", "a commit moves the offset for the owner of the epoch only", ONCE),
     Guard("expected offset", "a commit moves the offset from where it is expected only", ONCE),
-    Guard("one transaction", "offset and rows are written together", ONCE, killer=None),
+    Guard("one transaction", "offset and rows are written together", ONCE),
     Guard("claim order", "the statement that raises the epoch reads the position", ONCE),
     Guard("ids of commands", "an `id` that was applied before is a duplicate", RESENT),
     Guard("states dropped", "cached states go when the partition does", TWO),
@@ -77,51 +76,17 @@ GUARDS = (
     ),
     Guard("republishing", "a new owner publishes the events that its predecessors have not", ONCE),
     Guard("republishing first", "new events wait for republishing", ONCE),
-    Guard(
-        "dropping repeats",
-        "readers drop events that are not above the last source",
-        ONCE,
-        killer="tests/agents/test_bridge_to_redis.py::test_what_comes_again_is_not_told_again",
-    ),
-    Guard(
-        "lock of the swap",
-        "no commit comes between the catching up and the swap",
-        SWAP_ALONE,
-        killer=WAITED,
-    ),
-    Guard(
-        "catching up",
-        "the rebuild ends exactly where the live schema does",
-        SWAP_ALONE,
-        killer=None,
-    ),
-    Guard(
-        "epoch of the old schema",
-        "a commit that waited for the lock is fenced off",
-        SWAP_ALONE,
-        killer=None,
-    ),
-    Guard(
-        "epochs apart",
-        "a claim that waited gets an epoch that no other owner has",
-        SWAP,
-        killer=WAITED,
-    ),
-    Guard(
-        "epoch of the new schema",
-        "epochs continue above those of the live schema",
-        SWAP,
-        killer=WAITED,
-    ),
+    Guard("dropping repeats", "readers drop events that are not above the last source", ONCE),
+    Guard("lock of the swap", "no commit comes between the catching up and the swap", SWAP_ALONE),
+    Guard("catching up", "the rebuild ends exactly where the live schema does", SWAP_ALONE),
+    Guard("epoch of the old schema", "a commit that waited for the lock is fenced off", SWAP_ALONE),
+    Guard("epochs apart", "a claim that waited gets an epoch that no other owner has", SWAP),
+    Guard("epoch of the new schema", "epochs continue above those of the live schema", SWAP),
     Guard("stamp", "records fetched before the last seek are dropped"),
     Guard("base", "a fetch that continued above the expected offset is not a hole"),
     Guard("seek back", "records lost on the way are fetched again"),
     Guard("trimming", "records read before are cut off"),
-    Guard(
-        "check of holes",
-        "a hole below the first record of the topic ends the worker",
-        killer="tests/faults/test_positions.py::test_retention_overtakes_a_worker",
-    ),
+    Guard("check of holes", "a hole below the first record of the topic ends the worker"),
 )
 # Without these the invariants hold all the same: they save repeats, which readers drop.
 THRIFTY = {
@@ -135,13 +100,20 @@ def found(guard: Guard) -> Explored:
     return guard.scope.explore(guard.name) if guard.scope else explore_reading(guard.name)
 
 
+def killers(guard: Guard) -> list[str]:
+    """What notices when the code is without `guard`: the simulation, and tests on servers."""
+    simulated = [SIMULATION] if guard.name in (*MUTANTS, *FENCE) else []
+    return simulated + [one.killer for one in SOURCE_MUTANTS if one.guard == guard.name]
+
+
 def row(guard: Guard) -> str:
     """Guard, violated invariant, length of the counterexample, and what notices in the code."""
     violation = found(guard).violation
     name, steps = (violation.invariant, len(violation.trace)) if violation else ("nothing", 0)
-    killer = guard.killer or "—"
-    test = killer if killer == SIMULATION or guard.killer is None else f"`{killer.split('::')[1]}`"
-    return f"| {guard.name} | {guard.meaning} | {name} | {steps} | {test} |"
+    noticed = [
+        one if one == SIMULATION else f"`{one.partition('::')[2]}`" for one in killers(guard)
+    ]
+    return f"| {guard.name} | {guard.meaning} | {name} | {steps} | {', '.join(noticed)} |"
 
 
 HEAD = (

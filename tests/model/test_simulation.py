@@ -3,10 +3,11 @@
 import pytest
 
 from execstream.agents.apply import batch_cutting
-from tests.model.guards import GUARDS, SIMULATION
+from tests.model.guards import GUARDS, killers
 from tests.model.mutants import APART, FENCE, MUTANTS, killed_apart_at, killed_at
 from tests.model.records import HEAVY_BYTES
 from tests.model.schedules import simulate
+from tests.model.source_mutants import SOURCE_MUTANTS
 from tests.rooms import ROOT
 
 QUICK = 200  # schedules
@@ -76,9 +77,11 @@ def test_a_mutant_of_the_code_is_noticed(guard: str) -> None:
 
 
 def test_what_notices_a_mutant_exists() -> None:
-    """The simulation has a mutant for each guard that it is named for, and the tests are there."""
-    named = {guard.name for guard in GUARDS if guard.killer == SIMULATION}
-    assert named == {*MUTANTS, *FENCE}
-    for killer in {guard.killer for guard in GUARDS} - {SIMULATION, None}:
-        file, _, test = str(killer).partition("::")
+    """Each guard of the model has a mutant of the code; and no mutant is of another guard."""
+    assert all(map(killers, GUARDS))
+    mutants = {*MUTANTS, *FENCE, *(one.guard for one in SOURCE_MUTANTS)}
+    assert mutants == {guard.name for guard in GUARDS}
+    for one in SOURCE_MUTANTS:
+        file, _, test = one.killer.partition("::")
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8")
+        assert (ROOT / one.file).read_text(encoding="utf-8").count(one.old) == 1

@@ -11,6 +11,8 @@ import pytest
 
 from execstream.devstack import Addresses
 from execstream.recovery.replay.cut_over import exchange, lock
+from execstream.recovery.replay.rebuild import Rebuild
+from execstream.recovery.replay.swap import swap
 from execstream.storage.commit.consumer_offsets import OffsetCommit, claim
 from execstream.storage.connections import READ, REPLAY, connection
 from execstream.storage.schema.migrate import migrate
@@ -19,7 +21,15 @@ from execstream.workload.simulation import load_graphs
 from tests.agents.tallied import counted, differences
 from tests.comparing import assert_equal, reference_of
 from tests.faults.feeding import Feeder, small_records
-from tests.recovery.lived import GRAPHS, drop, replayed, simulated, tallying
+from tests.recovery.lived import (
+    FROM_TOPICS,
+    GRAPHS,
+    drop,
+    replayed,
+    simulated,
+    tallying,
+    untold,
+)
 from tests.worker import Installation, installation, until
 
 RATE = 400  # commands per second
@@ -102,6 +112,34 @@ async def _applied(place: Installation, count: int) -> bool:
     return bool((found or 0) >= count)
 
 
+async def test_commands_applied_before_the_lock_are_in_the_new_schema(
+    stack: Addresses, tmp_path: Path
+) -> None:
+    """Those that came after the rebuild: it goes on to the positions that the lock holds."""
+    async with installation(stack, tmp_path) as place:
+        live, schema = place.settings.schema_, f"{place.settings.schema_}_new"
+        async with connection(place.settings.postgres, schema, REPLAY) as opened:
+            async with place.worker():
+                await place.put(simulated(100, seed=7))
+                await place.drained()
+                rebuild = await Rebuild.prepare(place.settings, schema, FROM_TOPICS, opened)
+                await rebuild.run(untold)
+                await place.put(simulated(100, seed=8))
+                await place.drained()
+            before = await place.db.fetch(_POSITIONS)
+            await swap(rebuild)
+        async with connection(place.settings.postgres, live, READ) as swapped:
+            assert await swapped.fetch(_POSITIONS) == before
+        await assert_equal(place, await reference_of(place))
+        await drop(place.db, schema)
+
+
+_POSITIONS = """
+select partition, next_offset, applied, duplicate, refused, dead
+  from consumer_offset where consumer = 'apply' order by partition
+"""
+
+
 async def test_whatever_waited_for_a_swap_owns_nothing(stack: Addresses, tmp_path: Path) -> None:
     """A commit is fenced off in the schema that was. A claim raises an epoch there, and no later
     owner in the live one gets the same: their commits would take each other's for their own."""
@@ -132,6 +170,9 @@ async def test_whatever_waited_for_a_swap_owns_nothing(stack: Addresses, tmp_pat
             with pytest.raises(asyncpg.PostgresError, match="fenced"):
                 await commit
             [zombie] = await late
+        waited = OffsetCommit(0, zombie["next_offset"], zombie["epoch"], 1 << 40, -1, -1).row()
+        with pytest.raises(asyncpg.PostgresError, match="fenced"):
+            await place.db.fetchval(_ADVANCE, topic, [waited])
         for _ in range(3):
             [row, *_] = await claim(place.db, "apply", topic, earliest)
             assert row["epoch"] != zombie["epoch"]

@@ -1,6 +1,8 @@
 """The commit of a batch: behind the fence, as a whole, and only once."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import asyncpg
 import pytest
@@ -22,8 +24,10 @@ from execstream.streams.fold import fold
 from execstream.streams.outcomes import Dead
 from tests.names import Names
 from tests.orders import DAWN, Order, Orders
+from tests.worker import until
 
 TOPIC = "commands"
+WAITS = "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1"
 
 
 @pytest.fixture
@@ -139,6 +143,23 @@ async def test_claiming_fences_whoever_was_there(connection: asyncpg.Connection)
     assert [(r["partition"], r["next_offset"], r["epoch"]) for r in rows] == [(0, 1, 2), (3, 5, 1)]
     assert await refused(connection, offset_commit(0, expected=1)) == FENCED
     assert await commit_one(connection, offset_commit(0, expected=1, epoch=2)) is False
+
+
+async def test_a_claim_begins_behind_the_commit_that_it_waited_for(
+    connection: asyncpg.Connection, stack: Addresses, names: Names
+) -> None:
+    """It has the position after that commit, which its author was still entitled to."""
+    claiming = Session(stack.postgres_dsn, names.schema)
+    other = await claiming.get()
+    async with connection.transaction():
+        await commit_one(connection, offset_commit(0))
+        waiting = asyncio.ensure_future(claim(other, "apply", TOPIC, {0: 0}))
+        await until(partial(connection.fetchval, WAITS, other.get_server_pid()))
+
+    [row] = await waiting
+    assert (row["next_offset"], row["epoch"]) == (1, 2)
+    assert await refused(connection, offset_commit(0, expected=1)) == FENCED
+    await claiming.close()
 
 
 async def test_consumers_and_topics_are_apart(connection: asyncpg.Connection) -> None:
