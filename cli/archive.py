@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from msgspec import structs
 
+from execstream.cli.acts import record_where_possible
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -14,6 +15,7 @@ from execstream.recovery.archive.archiving import Archived, archiver
 from execstream.recovery.archive.folder import Archive, NoArchive
 from execstream.recovery.archive.restore import restore_catalogue
 from execstream.recovery.archive.segments import Facts, read_facts
+from execstream.storage.access.audit_log import Act
 from execstream.streams.topics import CATALOGUE
 
 archive = App(
@@ -56,6 +58,8 @@ async def write(
         with counted(quiet=json or follow) as report_progress:
             await running.run(report_progress, follow=follow, stop=stop)
         archived = running.archived
+    outcome = f"{archived.records} records"
+    await record_where_possible(settings, Act("archive.write", str(to), outcome))
     if json and not follow:
         print_json({"folder": str(to), **vars(archived)})
     elif not json:
@@ -93,6 +97,8 @@ async def restore(folder: Folder, /, *, json: Json = False) -> None:
     settings = start()
     topic = settings.topic_prefix + CATALOGUE.name
     count = await restore_catalogue(Archive(folder), settings.kafka, topic)
+    outcome = f"{count} records"
+    await record_where_possible(settings, Act("archive.restore", topic, outcome))
     if json:
         print_json({"topic": topic, "restored": count})
     else:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -12,6 +13,7 @@ from execstream.kafka.producer import BulkProducer
 from execstream.recovery.history_import.importer import Importer
 from execstream.recovery.history_import.receipt import Figures, Receipt
 from execstream.recovery.history_import.source_database import opened_source
+from execstream.storage.access.audit_log import Act
 from execstream.storage.connections import WRITE, connection
 from execstream.streams.topics import COMMANDS
 
@@ -41,7 +43,11 @@ async def import_history(
     ):
         importer = Importer(settings, original, db, producer, is_nearest=nearest)
         with counted(quiet=json) as report_progress:
-            await importer.send_all(report_progress)
+            try:
+                await importer.send_all(report_progress)
+            finally:  # Kafka has those that were sent
+                act = Act("import", "the original's history", f"{importer.sent} sent")
+                await record(settings, act)
             seconds = time.monotonic() - begun
             receipt = await importer.compare_all(report_progress)
     about = {

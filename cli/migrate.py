@@ -4,9 +4,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from execstream.cli.acts import record
 from execstream.cli.common import Json, print_json, start
 from execstream.cli.terminal import out
 from execstream.config.settings import STRICT, read_settings
+from execstream.storage.access.audit_log import Act
 from execstream.storage.schema import migrate as migrations
 
 
@@ -38,6 +40,8 @@ async def migrate(
         with_roles=roles,
         with_row_security=settings.tenancy == STRICT,
     )
+    done = [*applied, *(["the roles"] if roles else [])]
+    await record(settings, *(Act("migrate", str(one), "applied") for one in done))
     if json:
         print_json({"applied": applied})
     elif applied:

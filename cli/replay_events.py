@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
 
+from execstream.cli.acts import record
 from execstream.cli.common import print_json, start
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
@@ -20,6 +21,7 @@ from execstream.recovery.republish.republish import (
     spans_of,
 )
 from execstream.storage import connections
+from execstream.storage.access.audit_log import Act
 from execstream.storage.connections import REPLAY
 from execstream.streams.errors import Fatal
 
@@ -62,6 +64,13 @@ async def replay_events(
         except BaseException:
             err.print(f"Go on with --from {republishing.goes_on_at}", soft_wrap=True)
             raise
+        finally:
+            names = [name for name, is_one in ((to_topic, to_topic), ("Redis", to_redis)) if is_one]
+            acts = (
+                Act("replay.events", str(name), f"{republishing.published} events")
+                for name in names
+            )
+            await record(settings, *acts)
     if json:
         print_json({"events": republishing.published})
     else:

@@ -3,10 +3,12 @@
 from cyclopts import App
 from msgspec.structs import asdict
 
+from execstream.cli.acts import record_where_possible
 from execstream.cli.archive_complaints import complaints_of
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.terminal import err, out
 from execstream.kafka.admin import Difference, apply_topics, find_differences
+from execstream.storage.access.audit_log import Act
 from execstream.storage.connections import AWAY
 from execstream.streams.topics import TOPICS
 
@@ -33,6 +35,8 @@ async def apply(*, json: Json = False) -> None:
     """Create missing topics and mend their settings; refuse to change partitions."""
     settings = start()
     mended = await apply_topics(settings.kafka, settings.topic_prefix, settings.replication_factor)
+    acts = (Act("topic.apply", one.topic, f"{one.what} mended") for one in mended)
+    await record_where_possible(settings, *acts)
     _announce(mended, json=json, nothing="All topics are as they should be.", mended=True)
 
 

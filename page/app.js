@@ -22,9 +22,11 @@ const VIEWS = [
   ["alerts", "Alerts", () => import("./views/alerts.js")],
   ["recovery", "Recovery", () => import("./views/recovery.js")],
   ["health", "Health", () => import("./views/health.js")],
+  ["audit", "Audit", () => import("./views/audit.js")],
 ];
 // Figures over all users are not for a token that is bound to one.
 const VIEWS_OF_USERS = new Set(["runs"]);
+const VIEWS_OF_ADMINS = new Set(["audit"]);
 const DETAILS = {
   runs: () => import("./views/run.js"),
   blocks: () => import("./views/block.js"),
@@ -104,12 +106,17 @@ const loadViews = () =>
 /** Set the navigation to the views that the token may see, and begin. */
 async function begin() {
   let user = null;
+  let isAdmin = false;
   try {
-    user = (await get("/v1/me")).user_id;
+    const me = await get("/v1/me");
+    user = me.user_id;
+    isAdmin = me.scopes.includes("admin");
   } catch (error) {
     if (error.status === 401) return; // the answer to the question for a token begins again
   }
-  views = VIEWS.filter(([name]) => user === null || VIEWS_OF_USERS.has(name));
+  views = VIEWS.filter(([name]) =>
+    user === null ? isAdmin || !VIEWS_OF_ADMINS.has(name) : VIEWS_OF_USERS.has(name),
+  );
   fill(
     nav,
     views.map(([name, title]) => h("a", { href: `#/${name}`, "data-view": name }, title)),

@@ -207,7 +207,7 @@ def failure_of(killer: str, mutant: SourceMutant | None, description: Path) -> s
     return failures[0].partition(" - ")[2]
 
 
-def _told(console: Console, name: str, noticed_by: str | None) -> bool:
+def _shown(console: Console, name: str, noticed_by: str | None) -> bool:
     console.print(f"{name:<32} {noticed_by or 'SURVIVES'}")
     return noticed_by is not None
 
@@ -219,11 +219,11 @@ async def main() -> int:
     for guard in (*MUTANTS, *FENCE):
         seed = killed_at(guard)
         noticed = None if seed is None else f"the simulation, seed {seed}"
-        killed.append(_told(console, guard, noticed))
+        killed.append(_shown(console, guard, noticed))
     for guard in APART:
         seed = killed_apart_at(guard)
         noticed = None if seed is None else f"the simulation with heavy commands, seed {seed}"
-        killed.append(_told(console, guard, noticed))
+        killed.append(_shown(console, guard, noticed))
     with TemporaryDirectory(prefix="execstream-mutants-") as state:
         stack = await devstack.start(Path(state))
         try:
@@ -236,7 +236,7 @@ async def main() -> int:
             for one in SOURCE_MUTANTS:
                 line = await asyncio.to_thread(failure_of, one.killer, one, description)
                 noticed = line and f"{one.killer.partition('::')[2]}: {line}"
-                killed.append(_told(console, one.guard, noticed))
+                killed.append(_shown(console, one.guard, noticed))
         finally:
             await stack.stop()
     return 0 if all(killed) else 1

@@ -1,16 +1,83 @@
 """`execstream audit`: acts at a terminal, their bounds, and people who are forgotten."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from types import CodeType, FunctionType
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from cyclopts import App
 
+from execstream.cli import acts, app
 from execstream.storage.access.audit_log import Act, Author, record_acts
 from execstream.storage.access.http_tokens import TokenScope, create_token
+from execstream.streams.topics import COMMANDS
 from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation
 
 pytestmark = pytest.mark.usefixtures("worker")
+
+CHANGING = {
+    *("alerts acknowledge", "alerts silence", "archive", "archive restore", "budgets remove"),
+    *("budgets set", "bulk", "dlq redrive", "export", "forget", "import", "migrate"),
+    *("offsets rebase", "offsets skip", "quarantine retry", "quarantine skip", "replay"),
+    *("retention apply", "tokens create", "tokens revoke", "topics apply", "verify"),
+}
+READING = {
+    *("alerts list", "archive show", "audit", "budgets list", "check", "config show", "diff"),
+    *("dlq list", "dlq show", "doctor", "explain", "list", "listen", "mcp", "offsets show"),
+    *("quarantine list", "quarantine show", "retention plan", "rules test", "schema", "show"),
+    *("simulate", "stats blocks", "tokens list", "topics check", "topics list", "watch"),
+}
+# Processes, not acts; and producers, whose commands are on the topic.
+RUNNING = {"demo", "emit", "serve", "up", "worker"}
+
+
+def all_commands(of: App, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The commands of the program that do something, by the words that name them."""
+    if path and of.default_command is not None:
+        yield " ".join(path)
+    for name in of:
+        if not name.startswith("-"):
+            yield from all_commands(of[name], (*path, name))
+
+
+def records_acts(function: Callable[..., object] | None) -> bool:
+    """Whether `function` names one that records acts, or names a function of `cli` that does."""
+    left: list[object] = [function]
+    seen = set[object]()
+    while left:
+        one = left.pop()
+        if one in (acts.record, acts.record_where_possible):
+            return True
+        if not isinstance(one, FunctionType) or one in seen:
+            continue
+        seen.add(one)
+        if one.__module__.startswith("execstream.cli."):
+            left += [one.__globals__.get(name) for name in _names_in(one.__code__)]
+    return False
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def test_each_command_that_changes_something_is_audited() -> None:
+    """A new command belongs into one of the three sets; one that changes something records it."""
+    commands = set(all_commands(app))
+    audited = {
+        command
+        for command in commands
+        if records_acts(reduce(App.__getitem__, command.split(), app).default_command)
+    }
+    assert commands == CHANGING | READING | RUNNING
+    assert audited == CHANGING
 
 
 async def test_acts_at_a_terminal(place: Installation, program: Program) -> None:
@@ -72,3 +139,25 @@ async def test_retention_and_forgetting(place: Installation, program: Program) -
     )
     assert sum("'forget'" in row for row in rows) == 1
     assert await place.db.fetchval("select count(*) from token where user_id is not null") == 0
+
+
+async def test_acts_on_schema_topics_and_archive(place: Installation, program: Program) -> None:
+    """Migrations, changed topics, and archives; nothing where nothing was changed."""
+    topic = place.topic(COMMANDS.name)
+    before = (await program("audit", "--json", "--limit", "9999")).out
+    assert (await program("topics", "apply")).code == (await program("migrate")).code == 0
+    assert (await program("audit", "--json", "--limit", "9999")).out == before
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.kafka)
+    await admin.start()
+    shorter = {"retention.ms": "86400000"}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, shorter)])
+    await admin.close()
+    assert (await program("topics", "apply")).code == 0
+    assert (await program("archive", "--to", "kept")).code == 0
+
+    found = (await program("audit", "--json", "--limit", "2")).json_lines()
+    assert [(one["act"], one["subject"]) for one in found] == [
+        ("archive.write", "kept"),
+        ("topic.apply", topic),
+    ]
