@@ -40,8 +40,8 @@ NICENESS = {"apply": 0, "tally": 10, "bridge": 10}
 # A reader of the tally's figures does not notice a tenth of a second.
 FETCHING = {
     "apply": Fetching(min_bytes=16 * 1024, max_wait=5),
-    "bridge": Fetching(min_bytes=32 * 1024, max_wait=10),
-    "tally": Fetching(min_bytes=64 * 1024, max_wait=100),
+    "bridge": Fetching(min_bytes=256 * 1024, max_wait=10),
+    "tally": Fetching(min_bytes=256 * 1024, max_wait=100),
 }
 HEARTBEATS = 3  # per session timeout, at least
 

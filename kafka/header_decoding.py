@@ -26,6 +26,7 @@ from aiokafka.record.default_records import (
     _DefaultRecordBatchPy,
 )
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
+from msgspec import Struct
 
 from execstream.kafka.large_batches import (
     MAX_RECORD_BYTES,
@@ -210,6 +211,22 @@ class _TolerantBuffer(bytearray):
         return super().decode(encoding, errors)
 
 
+class QuickRecord(Struct, gc=False):
+    """A `ConsumerRecord` that is made in a third of the time of aiokafka's."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int | None
+    key: bytes | None
+    value: bytes | None
+    checksum: int | None
+    serialized_key_size: int
+    serialized_value_size: int
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no types
     """aiokafka's, which would take all that was fetched of a partition at once."""
 
@@ -233,11 +250,13 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc] # it has no
         taken: list[Any] = []
         size = 0
         for record in self._partition_records:
-            if record.value is PAUSE:
+            value = record.value
+            if value is PAUSE:
                 self._pause(taken)
                 return taken, size
             taken.append(record)
-            size += _size(record)
+            is_plain = value.__class__ is bytes and not record.headers
+            size += len(value) if is_plain else _size(record)
             if size >= MAX_TAKEN or len(taken) == max_records:
                 self._update_position()
                 return taken, size
@@ -272,3 +291,4 @@ def install() -> None:
     """Let all consumers of this process read this way."""
     fetcher.MemoryRecords = TolerantRecords
     fetcher.FetchResult = BoundedFetchResult
+    fetcher.ConsumerRecord = QuickRecord

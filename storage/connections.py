@@ -17,6 +17,7 @@ import asyncpg
 
 from execstream.config.address_syntax import POSTGRES_FORM, checked_address
 from execstream.config.settings import variable
+from execstream.storage.whole_numbers import write_whole_numbers
 from execstream.streams import exact_json
 from execstream.streams.errors import Fatal, Transient
 
@@ -81,11 +82,13 @@ class Profile:
         application: the name in pg_stat_activity; `{schema}` is filled in.
         timeout: seconds that a statement may take; None: without a limit.
         settings: further session settings.
+        has_whole_numbers: whether all `numeric` values that it writes and reads are integers.
     """
 
     application: str
     timeout: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    has_whole_numbers: bool = False
 
     def application_name(self, schema: str) -> str:
         """Name of the sessions in pg_stat_activity, of which Postgres keeps 63 bytes."""
@@ -107,6 +110,7 @@ _CUSTOM_PLANS = {"plan_cache_mode": "force_custom_plan"}
 READ = Profile("execstream", 60.0, _CUSTOM_PLANS)
 FEED = Profile("execstream-feed", 30.0, _CUSTOM_PLANS)
 WRITE = Profile("execstream in {schema}", 30.0)
+TALLY = Profile("execstream in {schema}", 30.0, has_whole_numbers=True)
 MIGRATE = Profile("execstream-migrate")
 # Postgres ends a statement before we stop waiting: one that keeps running would keep its locks.
 APPLY = Profile("execstream in {schema}", 30.0, {"statement_timeout": "29s"})
@@ -238,6 +242,8 @@ class Session:
                 self._profile.server_settings(self._schema),
                 command_timeout=self._profile.timeout,
             )
+            if self._profile.has_whole_numbers:
+                await write_whole_numbers(self._connection)
         return self._connection
 
     def terminate(self) -> None:

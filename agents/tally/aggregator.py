@@ -21,7 +21,7 @@ from execstream.agents.tally.live_view import LiveView
 from execstream.config.settings import Settings
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_blocks, load_nodes
-from execstream.storage.connections import Session
+from execstream.storage.connections import TALLY, Session
 from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import CURRENT, Tally, decode_fact
 from execstream.streams.totals.definitions import Definitions
@@ -63,7 +63,7 @@ class Tallier:
         self._buffer = buffer
         self._live = live
         self._phases = phases
-        self._session = Session(settings.postgres, settings.schema_)
+        self._session = Session(settings.postgres, settings.schema_, TALLY)
         self._in_flight: asyncio.Task[None] | None = None
 
     async def tally(self, batch: Batch) -> None:

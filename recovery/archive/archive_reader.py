@@ -6,7 +6,6 @@ now; records of a topic that was there before it, see `segments`, have offsets b
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -106,5 +105,6 @@ class _ArchivedPartition:
             begin = max(facts.begin, self.position + self._base) - facts.identity.base
             shift = facts.identity.base - self._base
             for record in records_in(tp, batches, begin):
-                yield replace(record, offset=record.offset + shift) if shift else record
+                record.offset += shift
+                yield record
             self.position = facts.end - self._base  # there may be no record before it

@@ -14,7 +14,7 @@ from execstream.recovery.replay.assignment import Assignment, Writer
 from execstream.recovery.replay.command_replay import replay_commands
 from execstream.recovery.replay.journal_replay import replay_entries
 from execstream.recovery.replay.shadow_schema import JOURNAL
-from execstream.storage.connections import Session
+from execstream.storage.connections import TALLY, Session
 
 NICENESS = 15  # the live side comes first
 
@@ -33,7 +33,7 @@ def replay_in_process(assignment: Assignment) -> None:
 
 async def replay(assignment: Assignment) -> None:
     """Replay from where the schema is up to the share's ends."""
-    session = Session(assignment.settings.postgres, assignment.schema)
+    session = Session(assignment.settings.postgres, assignment.schema, TALLY)
     writer = Writer(assignment, session)
     try:
         await writer.claim()
