@@ -41,6 +41,7 @@ WARM_UP = 5.0  # seconds
 POLL = 0.001  # seconds
 BLOCKS = 10  # that fail for the first time
 QUESTIONS = 20  # to the API
+STARTING = 1_000  # steps of the command that creates the run
 CHANGES = 10  # of a long run
 
 _RUNS = """
@@ -259,7 +260,9 @@ async def long_run(place: Installation, tab: Tab, url: str, steps: int) -> Any:
     kept the page from answering meanwhile."""
     run = Orders()
     names = [f"step-{number}" for number in range(steps)]
-    await place.put([run.create(*map(run.node, names)), run.start()])
+    first, later = names[:STARTING], names[STARTING:]
+    await place.put([run.create(*map(run.node, first)), run.start()])
+    await place.put([run.give(name) for name in later])
     await place.drained()
     await tab.open(f"{url}/#/runs/{run.run_id}")
     await tab.run(_LONGEST_TASK)
