@@ -23,7 +23,7 @@ async function show() {
         time(run.created_at, clock),
         `, times in ${ownZone()}.`,
       ),
-      panel("Outputs", null, pins(run.outputs, { isList: true })),
+      panel("Outputs", null, h("div", {}, pins(run.outputs, { isList: true }))),
     );
   } catch (error) {
     const gone = h(

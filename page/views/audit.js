@@ -19,6 +19,7 @@ export async function show(root, { parameters, signal }) {
   const save = h("button", { type: "button", class: "quiet" }, "Export");
   save.addEventListener("click", () => exportAll(filters, signal, save));
   fill(root, h("div", { class: "head" }, h("h1", {}, "Audit"), save), form(filters), list);
+  /** @type {string | null} */
   let cursor = null;
   const rows = [];
 
@@ -35,8 +36,9 @@ export async function show(root, { parameters, signal }) {
 
   function showRows() {
     if (!rows.length) return fill(list, empty("Nobody has done that."));
-    const more = cursor && h("button", { type: "button", class: "quiet" }, "Show more");
-    more?.addEventListener("click", load);
+    const isLast = cursor === null;
+    const more = h("button", { type: "button", class: "quiet", hidden: isLast }, "Show more");
+    more.addEventListener("click", load);
     const columns = ["Time", "Author", "User", "From", "Act", "Subject", "Outcome"];
     return fill(list, table("Audit", columns, rows), more);
   }

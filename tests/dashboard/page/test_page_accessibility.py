@@ -14,7 +14,20 @@ from tests.worker import Installation
 pytestmark = pytest.mark.browser
 
 AXE = MODULES / "axe-core" / "axe.min.js"
-VIEWS = ("now", "runs", "blocks", "graphs", "errors", "costs", "alerts", "recovery", "health")
+VIEWS = (
+    *(
+        "now",
+        "runs",
+        "blocks",
+        "graphs",
+        "errors",
+        "costs",
+        "alerts",
+        "recovery",
+        "health",
+        "audit",
+    ),
+)
 TABS = ("overview", "story", "journal", "refusals", "children")
 CALM = "document.querySelectorAll('[aria-busy=true]').length === 0"
 FAULTS = """axe.run(document, {resultTypes: ['violations']})
