@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 READY := .venv/ready
 SITE := build/site-tool
-PAGES := CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md docs examples
+PAGES := CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md docs examples clients
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
