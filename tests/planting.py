@@ -27,6 +27,12 @@ VALUES = {
     "timestamp with time zone": ("'9999-12-31 23:59:59.999999+00'::timestamptz",),
     "date": ("'9999-12-31'::date",),
 }
+# Beyond all that a command can bring.
+LARGE = 40_000_000  # characters
+LARGE_VALUES = {
+    "jsonb": f"jsonb_build_object('error', repeat('x', {LARGE}))",
+    "text": f"repeat('x', {LARGE})",
+}
 _COLUMNS = """
 select column_name as name, data_type as type, is_nullable = 'YES' as is_nullable
   from information_schema.columns
@@ -104,6 +110,16 @@ async def plants(db: asyncpg.Pool) -> list[Plant]:
     ]
 
 
+async def large_plants(db: asyncpg.Pool) -> list[Plant]:
+    """A value of 40 MB for each column that takes one."""
+    return [
+        Plant(table, row["name"], LARGE_VALUES[row["type"]])
+        for table in TABLES
+        for row in await db.fetch(_COLUMNS, table.name)
+        if row["type"] in LARGE_VALUES
+    ]
+
+
 def one_of_each(everything: Iterable[Plant]) -> list[Plant]:
     """One of the values of each column, each time another one."""
     chosen = []
@@ -155,7 +171,11 @@ async def planted(
 
 
 async def _plant(db: asyncpg.Pool, plant: Plant, where: str) -> bool:
-    statement = f"update {plant.table.name} set {plant.column} = {plant.value} where {where}"
+    table, column = plant.table.name, plant.column
+    if str(LARGE) in plant.value:  # in one row: many of them are not a large row, but much data
+        rows = f"select tableoid, ctid from {table} where {where} and {column} is not null limit 1"
+        where = f"(tableoid, ctid) in ({rows})"
+    statement = f"update {table} set {column} = {plant.value} where {where}"
     try:
         return str(await db.execute(statement)) != "UPDATE 0"
     except (asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError):

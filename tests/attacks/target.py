@@ -8,11 +8,11 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from execstream.streams.topics import COMMANDS
 from tests.attacks.probe import Probe, probing
+from tests.memory import peak_memory
 from tests.orders import Order
 from tests.worker import Installation, PartitionOffset, Worker, until
 
@@ -69,7 +69,7 @@ class Target:
             name,
             self.probe.standstill(begun, {PARTITION}),
             self.probe.standstill(begun, others),
-            {role: peak_memory(worker) for role, worker in self.workers.items()},
+            {role: peak_memory(worker.process.pid) for role, worker in self.workers.items()},
         )
         self.findings.append(found)
         for role, worker in self.workers.items():
@@ -110,13 +110,6 @@ async def target(place: Installation) -> AsyncIterator[Target]:
         processes = ending.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
         probe = await ending.enter_async_context(probing(place))
         yield Target(place, workers, probe, processes)
-
-
-def peak_memory(worker: Worker) -> int:
-    """The most memory that the process had so far, in MiB."""
-    status = Path(f"/proc/{worker.process.pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
 
 
 def table(findings: list[Finding]) -> str:

@@ -32,7 +32,7 @@ class Subscription:
         if secret:
             self._headers["Authorization"] = f"Bearer {secret}"
         self.last_id = last_id
-        self._begun = b""
+        self._begun = bytearray()
         self.decode: Callable[[bytes], Any] = _decode
 
     async def __aenter__(self) -> Self:
@@ -71,11 +71,14 @@ class Subscription:
 
     async def _text(self) -> bytes:
         """The next frame as it came, out of the chunks that carry the stream."""
-        while b"\n\n" not in self._begun:
+        seen = 0
+        while (end := self._begun.find(b"\n\n", seen)) < 0:
+            seen = max(len(self._begun) - 1, 0)
             size = int(await self._reader.readline(), 16)
             assert size, "the server has ended the stream"
             self._begun += (await self._reader.readexactly(size + 2))[:-2]
-        text, _, self._begun = self._begun.partition(b"\n\n")
+        text = bytes(self._begun[:end])
+        del self._begun[: end + 2]
         return text
 
     async def __aiter__(self) -> AsyncIterator[Frame]:

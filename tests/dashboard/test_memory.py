@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.memory import SERVER_MOST, peak_memory
 from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation
@@ -22,7 +23,6 @@ pytestmark = [
 ]
 
 MIB = 1024 * 1024
-MOST = 400 * MIB  # of resident memory
 OUTPUTS, SIZE = 60, 7_900_000
 PATIENCE = 200.0  # seconds
 READER, ATTACKER = "reader-of-the-tests", "attacker-of-the-tests"
@@ -71,17 +71,11 @@ async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[st
     assert b"unforeseen" not in await log
 
 
-def peak(process: psutil.Process) -> int:
-    """The most resident bytes it ever had."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_run: str) -> None:
-    """The server stays below MOST bytes, answers others, and drops nothing of a large answer,
+    """The server stays below SERVER_MOST, answers others, and drops nothing of a large answer,
     although the attackers' two tokens take all places for such that there are."""
     url, server = process
-    before = peak(server)
+    before = peak_memory(server.pid)
     stream = f"/v1/stream?graph_exec_id={large_run}"
     attacks = [
         *(_endless_headers(url) for _ in range(3)),
@@ -107,8 +101,9 @@ async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_ru
     await asyncio.wait(attacking)
     assert alive.status_code == 200
     assert read >= OUTPUTS * SIZE
-    assert peak(server) <= MOST, f"{peak(server) / MIB:.0f} MiB, {before / MIB:.0f} at first"
-    print(f"peak {peak(server) / MIB:.0f} MiB, {before / MIB:.0f} MiB before")
+    peak = peak_memory(server.pid)
+    assert peak <= SERVER_MOST, f"{peak} MiB, {before} at first"
+    print(f"peak {peak} MiB, {before} MiB before")
 
 
 async def _whole(http: httpx.AsyncClient, path: str) -> int:

@@ -12,9 +12,10 @@ from execstream.storage.commit.write_set import dead_letter_id
 from execstream.streams.topics import COMMANDS
 from tests.comparing import assert_equal, reference_of
 from tests.large_records import MIB, put_squeezed
+from tests.memory import peak_memory
 from tests.orders import Orders
 from tests.whole.program import Program
-from tests.worker import Installation, Worker, installation
+from tests.worker import Installation, installation
 
 PATIENCE = 30.0  # seconds
 GROWTH = 200  # MiB
@@ -24,13 +25,6 @@ GROWTH = 200  # MiB
 async def place(stack: Addresses, tmp_path: Path) -> AsyncIterator[Installation]:
     async with installation(stack, tmp_path) as own:
         yield own
-
-
-def peak(worker: Worker) -> int:
-    """The most memory that the process had, in MiB."""
-    status = Path(f"/proc/{worker.process.pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
 
 
 def everywhere() -> list[Orders]:
@@ -53,7 +47,7 @@ async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path
     async with place.worker() as worker:
         await place.put([orders.create() for orders in runs])
         await place.drained()
-        begun = peak(worker)
+        begun = peak_memory(worker.process.pid)
 
         [alone] = await put_squeezed(place, 1, [(key, 1100 * MIB)])
         await place.put([orders.start() for orders in runs if orders is not runs[1]])
@@ -69,7 +63,7 @@ async def test_a_gigabyte_in_a_record_harms_nobody(place: Installation, tmp_path
         async with asyncio.timeout(PATIENCE):
             await place.drained()
 
-        assert peak(worker) - begun < GROWTH
+        assert peak_memory(worker.process.pid) - begun < GROWTH
         assert len(worker.said("owns")) == len({one["topic"] for one in worker.said("owns")})
         assert worker.said("retry") == []
         await assert_equal(place, await reference_of(place))
