@@ -212,9 +212,8 @@ def _shown(console: Console, name: str, noticed_by: str | None) -> bool:
     return noticed_by is not None
 
 
-async def main() -> int:
-    """Run every mutant; 1 when one survives, or a killer fails without a mutant."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+def _in_simulation(console: Console) -> bool:
+    """Whether the simulation notices all of its mutants."""
     killed = []
     for guard in (*MUTANTS, *FENCE):
         seed = killed_at(guard)
@@ -224,23 +223,35 @@ async def main() -> int:
         seed = killed_apart_at(guard)
         noticed = None if seed is None else f"the simulation with heavy commands, seed {seed}"
         killed.append(_shown(console, guard, noticed))
+    return all(killed)
+
+
+async def _on_servers(console: Console) -> bool:
+    """Whether each test passes by itself, and fails with its mutants."""
+    killed = []
     with TemporaryDirectory(prefix="execstream-mutants-") as state:
         stack = await devstack.start(Path(state))
         try:
             description = stack.state / DESCRIPTION
-            for killer in dict.fromkeys(mutant.killer for mutant in SOURCE_MUTANTS):
-                unchanged = await asyncio.to_thread(failure_of, killer, None, description)
-                killed.append(unchanged is None)
-                if unchanged is not None:
-                    console.print(f"{killer} fails by itself: {unchanged}")
+            for killer in dict.fromkeys(one.killer for one in SOURCE_MUTANTS):
+                line = await asyncio.to_thread(failure_of, killer, None, description)
+                killed.append(line is None)
+                if line is not None:
+                    console.print(f"{killer} fails by itself: {line}")
             for one in SOURCE_MUTANTS:
                 line = await asyncio.to_thread(failure_of, one.killer, one, description)
                 noticed = line and f"{one.killer.partition('::')[2]}: {line}"
                 killed.append(_shown(console, one.guard, noticed))
         finally:
             await stack.stop()
-    return 0 if all(killed) else 1
+    return all(killed)
+
+
+def main() -> int:
+    """Run every mutant; 1 when one survives, or a test fails without a mutant."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    return 0 if all([_in_simulation(console), asyncio.run(_on_servers(console))]) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())
