@@ -31,6 +31,8 @@ JVM_OPTIONS = (
     # broker does not live long enough for the optimizing compiler to pay.
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
+    # By default the heap is collected in full when the classes of a start reach 21 MB.
+    "-XX:MetaspaceSize=128m",
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
