@@ -50,7 +50,7 @@ from execstream.workload.simulation import Sent
 CALLERS = (1, 4, 8, 16)  # of B0
 RATES = (1_000, 2_000)  # commands/s of the latency
 SECONDS = 15.0  # of them
-RESERVE = 75.0  # seconds that the latency takes
+RESERVE = 85.0  # seconds that the latency takes
 LONG = 300_000  # commands at least, with --long
 
 
@@ -65,9 +65,9 @@ class Contender(msgspec.Struct):
 
 
 CONTENDERS = {
-    "everything": Contender(160_000, 5, roles=(*ROLES, SERVER)),
-    "apply": Contender(160_000, 5, roles=("apply",)),
-    "B4J": Contender(160_000, 5, "b4j_bare_journal"),
+    "everything": Contender(200_000, 5, roles=(*ROLES, SERVER)),
+    "apply": Contender(200_000, 5, roles=("apply",)),
+    "B4J": Contender(200_000, 5, "b4j_bare_journal"),
     "B4": Contender(240_000, 2, "b4_bare_small"),
     "B2": Contender(240_000, 2, "b2_quix_streams"),
     "B1": Contender(8_000, 2, "b1_stock_faust"),
