@@ -165,9 +165,10 @@ class Publisher:
     async def _publish_partition(
         self, producer: AIOKafkaProducer, outbound: OutboundRecords
     ) -> None:
-        acknowledged = await asyncio.gather(
-            self._send_events(producer, outbound), self._send_dead_letters(producer, outbound)
-        )
+        sending = [self._send_events(producer, outbound)]
+        if outbound.dead_letters:
+            sending.append(self._send_dead_letters(producer, outbound))
+        acknowledged = await asyncio.gather(*sending)
         outbound.owned.published = max(outbound.owned.published, *acknowledged)
 
     async def _send_events(
@@ -193,9 +194,7 @@ class Publisher:
             for one in outbound.dead_letters
         ]
         await asyncio.wait_for(asyncio.gather(*sent), ACK_PATIENCE)
-        return (
-            outbound.dead_letters[-1].place if outbound.dead_letters else outbound.owned.published
-        )
+        return outbound.dead_letters[-1].place
 
 
 def _append(box: Any, outbound_record: OutboundRecord) -> bool:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import Histogram
+
 from execstream.agents.runtime.metrics import PHASE_SECONDS
 
 
@@ -13,6 +15,7 @@ class Phases:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._reported: dict[str, float] = {}
+        self._metrics: dict[str, Histogram] = {}  # to look one up by its label takes a lock
 
     def delta(self) -> dict[str, float]:
         """The seconds by phase, rounded; empty when nothing was done since the last call."""
@@ -29,4 +32,6 @@ class Phases:
         finally:
             spent = time.perf_counter() - begun
             self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
-            PHASE_SECONDS.labels(phase).observe(spent)
+            if phase not in self._metrics:
+                self._metrics[phase] = PHASE_SECONDS.labels(phase)
+            self._metrics[phase].observe(spent)
