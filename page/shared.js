@@ -1,5 +1,5 @@
 // The page behind a share link: the outputs of one run, and nothing that acts on it. The token is
-// behind the `#`, which browsers do not send, so that no log of a proxy has the link.
+// behind the `#`, which browsers do not send; the read below has it in its path.
 
 import { get } from "./lib/api.js";
 import { byId, fill, h } from "./lib/dom.js";
