@@ -76,6 +76,9 @@ bench-long: $(READY) ## The same with at least 300,000 commands each; then growt
 		$(BIN)/python -m bench.$$measured --save >/dev/null || failed=1; done; \
 		$(BIN)/python -m bench.report && $(BIN)/python -m docs.generate && exit $$failed
 
+bench-apply: $(READY) ## Compares the CPU of applying a command with that of an older commit
+	$(BIN)/python -m bench.apply_cpu
+
 big: $(READY) ## Times the reads at 1,000,000 runs and 10,000,000 steps
 	$(BIN)/python -m bench.big
 

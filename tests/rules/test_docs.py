@@ -79,6 +79,13 @@ def test_commands_that_are_shown_exist(name: str) -> None:
     assert set(re.findall(r"^execstream (\w+)", shown, re.MULTILINE)) <= set(app)
 
 
+def test_every_target_of_the_makefile_has_a_recipe() -> None:
+    """A phony target without one does nothing, and make succeeds."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert sorted(" ".join(phony).split()) == sorted(_TARGET.findall(makefile))
+
+
 def test_decisions_have_one_form() -> None:
     """Each record is in the index, has the same parts and fits on a page."""
     folder = ROOT / "docs/decisions"
