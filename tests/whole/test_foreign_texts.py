@@ -251,6 +251,7 @@ CASES = {
     ("show",): Case(("{run}", "{tampered}"), shows_all=True),
     ("diff",): Case(("{run} 2 97",), shows_all=True),
     ("explain",): Case(("{run}", "{run} {command}"), shows_all=True),
+    ("trace",): Case(("{run}", "{run} --to {evil}"), (0, 1)),
     ("replay",): Case(("--into {beside} --source journal", "{evil}"), (0, 1)),
     ("watch",): Case(("--once",)),
     ("stats", "blocks"): Case(("",), shows_all=True),
