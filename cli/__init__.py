@@ -70,7 +70,7 @@ _COMMANDS = {
     "show": _Command("Show one run with its steps."),
     "diff": _Command("The changes of a run between two moments."),
     "explain": _Command("The story of a run, or of one command, in sentences."),
-    "trace": _Command("A run as spans of OpenTelemetry: print them, or send them."),
+    "trace": _Command("A run as spans of OpenTelemetry: show, print or send them."),
     "replay": _Command("Rebuild everything from the log, with proof, and swap it in.", "worker"),
     "watch": _Command("Live overview."),
     "stats": _Command("Figures over all runs: blocks."),

@@ -8,15 +8,16 @@ from urllib.request import Request, urlopen
 
 from cyclopts import Parameter
 
-from execstream.cli.common import Json, opened, print_json, start
+from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.show import NoSuchRun
-from execstream.cli.terminal import out
+from execstream.cli.terminal import Text, out
 from execstream.storage.story.spans import trace as trace_of
 from execstream.streams import exact_json
 from execstream.streams.errors import Fatal, reason_of
 
 PATIENCE = 10.0  # seconds for a receiver
 PATH = "/v1/traces"
+NANOSECONDS = 1_000_000_000
 
 
 class NotReceived(Fatal):
@@ -30,7 +31,7 @@ async def trace(
     to: Annotated[str | None, Parameter(name="--to")] = None,
     json: Json = False,
 ) -> None:
-    """Print a run as spans of OpenTelemetry (OTLP/JSON), or send them to a receiver.
+    """Show a run as spans of OpenTelemetry, print them as OTLP/JSON, or send them to a receiver.
 
     The run is `invoke_agent`, and each step that has ended is an `execute_tool` below it, with
     tokens and cost. Sent again, it has the same ids. Inputs and outputs are left out.
@@ -46,16 +47,32 @@ async def trace(
         raise NoSuchRun(
             f"There is no run {graph_exec_id}: `execstream list` shows those there are."
         )
-    if to is None:
+    spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    if to is not None:
+        await asyncio.to_thread(_send, to, document)
+        if json:
+            print_json({"graph_exec_id": graph_exec_id, "spans": len(spans)})
+        else:
+            out.print(f"Sent {len(spans)} spans of run {graph_exec_id}.")
+    elif json:
         print_json(document)
-        return
-    await asyncio.to_thread(_send, to, document)
-    [resource] = document["resourceSpans"]
-    count = len(resource["scopeSpans"][0]["spans"])
-    if json:
-        print_json({"graph_exec_id": graph_exec_id, "spans": count})
     else:
-        out.print(f"Sent {count} spans of run {graph_exec_id}.")
+        _print(spans)
+
+
+def _print(spans: list[dict[str, Any]]) -> None:
+    rows = table("begins", "takes", "span", "error", free=("span", "error"))
+    begun = min((int(span["startTimeUnixNano"]) for span in spans), default=0)
+    for span in spans:
+        begins, ends = (int(span[f"{name}TimeUnixNano"]) for name in ("start", "end"))
+        indent = "  " if "parentSpanId" in span else ""
+        rows.add_row(
+            f"{(begins - begun) / NANOSECONDS:+,.3f} s",
+            f"{(ends - begins) / NANOSECONDS:,.3f} s",
+            Text(indent + span["name"]),
+            Text(span["status"].get("message", "")),
+        )
+    out.print(rows if spans else "Nothing of the run has ended yet.")
 
 
 def _send(to: str, document: dict[str, Any]) -> None:

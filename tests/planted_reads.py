@@ -36,7 +36,7 @@ READS: dict[str, list[str]] = {
     "show": ["show {run} --json", "show {run}", "show {run} --as-of 4 --json"],
     "diff": ["diff {run} 1 5 --json"],
     "explain": ["explain {run} --json", "explain {run} {command}"],
-    "trace": ["trace {run}"],
+    "trace": ["trace {run}", "trace {run} --json"],
     "stats": ["stats blocks --json"],
     "alerts": ["alerts list --all --json"],
     "budgets": ["budgets list --json"],

@@ -50,8 +50,8 @@ select seq, type, at, node_exec_id, status from journal
 async def trace(db: asyncpg.Pool, graph_exec_id: str) -> Json | None:
     """Return the spans of a run as a document of OTLP/JSON; None where there is no such run.
 
-    What has not ended has no span yet. Source: rows of run and steps; the moves of the journal are
-    events of the spans, as long as retention keeps it. Raises UnreadableRun.
+    A run or step that goes on has no span yet. Source: rows of run and steps; the moves of the
+    journal are events of the spans, as long as retention keeps it. Raises UnreadableRun.
     """
     run_id = parse_id(graph_exec_id)
     async with snapshot(db) as connection:
@@ -148,7 +148,7 @@ def _span(
 
 
 def _ended(span: Json, status: str, error: str | None) -> Iterator[Json]:
-    """The span with its status, unless what it is about has not ended."""
+    """The span with its status, unless its run or step goes on."""
     if span["endTimeUnixNano"] is None or ExecutionStatus(status) not in ENDED:
         return
     if status == ExecutionStatus.COMPLETED:

@@ -3,6 +3,7 @@ changes one must fail here, not in production."""
 
 import asyncio
 import inspect
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from faust.types import TP
 
 from execstream.agents.runtime import faust_app, waits
 from execstream.agents.runtime.fetched_records import FetchedRecords
-from execstream.agents.worker import build_app
+from execstream.agents.worker import FETCHING, build_app
 from tests.agents.applying import TOPIC, Record
 from tests.worker import settings_at
 
@@ -129,9 +130,23 @@ def test_the_producer_takes_our_settings() -> None:
     assert "self._settings_extra()" in inspect.getsource(driver.Producer)
 
 
-async def test_an_app_uses_all_of_them(stack: Any) -> None:
+@pytest.fixture
+def build(stack: Any) -> Iterator[Callable[[str], Any]]:
+    """Builds the app of a role. Threads of consumers have loops of their own from the beginning."""
+    apps: list[Any] = []
+
+    def build(role: str) -> Any:
+        apps.append(build_app(role, settings_at(stack)))
+        return apps[-1]
+
+    yield build
+    for app in apps:
+        app.consumer._thread.thread_loop.close()
+
+
+async def test_an_app_uses_all_of_them(build: Callable[[str], Any]) -> None:
     """The transport, the scheduler and the settings reach Faust's objects."""
-    app: Any = build_app("apply", settings_at(stack))
+    app = build("apply")
 
     assert isinstance(app.transport, faust_app.Transport)
     assert app.conf.ConsumerScheduler.__name__ == "OneEventPerFetch"
@@ -140,30 +155,24 @@ async def test_an_app_uses_all_of_them(stack: Any) -> None:
     assert type(app.producer) is faust_app.Producer
     assert app.conf.agent_supervisor.__name__ == "CrashingSupervisor"
     assert not app.conf.topic_allow_declare
-    app.consumer._thread.thread_loop.close()
 
 
-@pytest.mark.parametrize(
-    ("role", "held_back"),
-    [("apply", (16_384, 5)), ("tally", (65_536, 100)), ("bridge", (32_768, 10))],
-)
+@pytest.mark.parametrize("role", FETCHING)
 async def test_fetches_are_held_back_as_the_role_wants(
-    stack: Any, role: str, held_back: tuple[int, int]
+    build: Callable[[str], Any], role: str
 ) -> None:
     """The broker holds them back for a number of bytes, or of milliseconds."""
-    app: Any = build_app(role, settings_at(stack))
-    thread = app.consumer._thread
+    app = build(role)
 
-    consumer = thread._create_worker_consumer(app.transport)
+    consumer = app.consumer._thread._create_worker_consumer(app.transport)
 
-    assert (consumer._fetch_min_bytes, consumer._fetch_max_wait_ms) == held_back
+    assert (consumer._fetch_min_bytes, consumer._fetch_max_wait_ms) == FETCHING[role]
     await consumer.stop()
-    thread.thread_loop.close()
 
 
-async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
+async def test_a_full_buffer_stops_the_fetching_of_nothing(build: Callable[[str], Any]) -> None:
     """Faust asks, and its own answer leaves the partition out of the next fetch."""
-    consumer: Any = build_app("apply", settings_at(stack)).consumer
+    consumer = build("apply").consumer
     tp = TP(TOPIC, 0)
     consumer._active_partitions = {tp}
 
@@ -173,7 +182,6 @@ async def test_a_full_buffer_stops_the_fetching_of_nothing(stack: Any) -> None:
     assert "app.consumer.on_buffer_full" in inspect.getsource(conductor)
     driver.Consumer.on_buffer_full(consumer, tp)
     assert consumer._get_active_partitions() == set()
-    consumer._thread.thread_loop.close()
 
 
 def test_one_fetch_becomes_one_event_per_topic() -> None:
@@ -197,9 +205,9 @@ def test_one_fetch_becomes_one_event_per_topic() -> None:
     assert events[0][1].value == ours
 
 
-async def test_an_app_closes_when_its_timers_have_ended(stack: Any) -> None:
+async def test_an_app_closes_when_its_timers_have_ended(build: Callable[[str], Any]) -> None:
     """A timer at work ends first, and none begins: they use the same connections."""
-    app: Any = build_app("apply", settings_at(stack))
+    app = build("apply")
     seen: list[str] = []
     at_work = asyncio.Event()
 
