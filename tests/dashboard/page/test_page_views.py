@@ -262,7 +262,7 @@ async def test_can_be_used_by_keyboard(tab: Tab, server: Server, run: Orders) ->
     await tab.sees("document.querySelector('.drawer').hidden")
     await tab.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
     await tab.press("ArrowRight")
-    await tab.sees("location.hash.includes('tab=journal')")
+    await tab.sees("location.hash.includes('tab=story')")
 
 
 async def test_asks_for_the_token(
