@@ -2,6 +2,7 @@
 one installation with its worker for all tests of a module, since workers take seconds to start."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from tests.worker import Installation, Worker, installation
 
 # Path of the stack.json of a stack that runs already: quicker while writing tests.
 RUNNING_STACK = "EXECSTREAM_TEST_STACK"
+
+# Processes in a shell's background ignore Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -61,7 +61,6 @@ class Program:
             stdin=asyncio.subprocess.PIPE,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_heed_interrupts,
         )
         try:
             yield process
@@ -69,8 +68,3 @@ class Program:
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
-
-
-def _heed_interrupts() -> None:
-    """Processes in a shell's background ignore Ctrl-C, and so would all that they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
