@@ -10,6 +10,7 @@ import { LABELS } from "../lib/statuses.js";
 
 const NESTED = new Set(["inputs", "outputs", "stats", "input_data", "output_data", "attributes"]);
 const SAME = new Set(["user_id", "graph_id", "graph_version", "graph_exec_id", "given", "emitted"]);
+const NOTHING = Object.freeze(Object.create(null)); // items may have any name
 const MOST = 200; // lines shown
 const LONGEST = 80; // characters of a value
 
@@ -39,7 +40,7 @@ function fieldsOf(step, before, after) {
   return differing(before, after).flatMap(([name, was, now]) => {
     if (SAME.has(name) || name === "left_out") return [];
     if (!NESTED.has(name)) return [{ step, field: name, was, now }];
-    return differing(was ?? {}, now ?? {}).map(([item, old, one]) => ({
+    return differing(was ?? NOTHING, now ?? NOTHING).map(([item, old, one]) => ({
       step,
       field: `${name}.${item}`,
       was: old,

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from execstream.recovery.run_diff import differences
 from execstream.streams import exact_json
 from execstream.streams.commands import RunCommand
 from execstream.streams.decoding import decode
@@ -98,6 +99,40 @@ def test_the_fold_is_what_the_server_answers(node: Node, seed: int) -> None:
         assert page.pop("is_deleted") == run["is_deleted"]
         if not run["is_deleted"]:
             _compare(page, _read(expected, reference, run), one.snapshot)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_changes_are_those_of_diff(node: Node, seed: int) -> None:
+    """The page finds the changes that `execstream diff` does, and has one line for a new step."""
+    chance = random.Random(seed)
+    reference, watched = _watched(_records(chance, chance.sample(GRAPHS, 8), seed), chance, {})
+    expected = Expected(reference, {})
+    cases = [
+        {"before": one.snapshot, "after": _read(expected, reference, run)}
+        for one in watched
+        if not (run := reference.runs[one.snapshot["id"]])["is_deleted"]
+    ]
+    given, found = node.place / f"pairs-{seed}.json", node.place / f"changes-{seed}.json"
+    given.write_bytes(exact_json.encode(cases))
+
+    node.run("tests/changes_of.mjs", str(given), str(found))
+
+    pages = exact_json.decode(found.read_bytes())
+    assert isinstance(pages, list)
+    assert sum(map(len, pages)) > 400
+    for case, page in zip(cases, pages, strict=True):
+        changes = differences(case["before"], case["after"])
+        new = {one.node_exec_id for one in changes if one.field == "step"}
+        wanted = [
+            [one.node_exec_id, one.field, one.was, one.is_now]
+            for one in changes
+            if one.field == "step" or one.node_exec_id not in new
+        ]
+        assert exact(sorted(page, key=_place)) == exact(sorted(wanted, key=_place))
+
+
+def _place(change: Json) -> tuple[str, str]:
+    return change[0] or "", change[1]
 
 
 def _compare(page: Json, whole: Json, snapshot: Json) -> None:

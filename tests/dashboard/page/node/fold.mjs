@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parse } from "../page/lib/exact.js";
 import { RunState } from "../page/run/state.js";
+import { written } from "./written.mjs";
 
 const [, , from, to] = process.argv;
 const { kinds, runs } = parse(readFileSync(from, "utf8"));
@@ -17,12 +18,3 @@ const shown = runs.map(({ snapshot, events }) => {
   return { ...run, is_deleted: state.isDeleted, outputs: state.outputs(), node_executions: steps };
 });
 writeFileSync(to, written(shown));
-
-/** JSON of a value; `JSON.stringify` of Node.js 20 breaks on raw JSON beside text beyond Latin-1. */
-function written(value) {
-  if (JSON.isRawJSON(value)) return value.rawJSON;
-  if (Array.isArray(value)) return `[${value.map(written).join()}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const known = Object.entries(value).filter(([, item]) => item !== undefined);
-  return `{${known.map(([name, item]) => `${JSON.stringify(name)}:${written(item)}`).join()}}`;
-}
