@@ -5,7 +5,7 @@ Ids follow from those of the run and the step, so that a trace which is made aga
 Inputs and outputs are left out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -21,7 +21,8 @@ from execstream.storage.models.stats import (
     stats_from_db,
 )
 from execstream.storage.querying import parse_id, snapshot
-from execstream.storage.unreadable_rows import reading
+from execstream.storage.schema.tables import RUNS, STEPS
+from execstream.storage.unreadable_rows import Cell, reading
 from execstream.streams.statuses import ENDED, ExecutionStatus
 
 Json = dict[str, Any]
@@ -64,7 +65,11 @@ async def trace(db: asyncpg.Pool, graph_exec_id: str) -> Json | None:
     for move in moves:
         with reading(graph_exec_id, entry_cell(move)):
             events.setdefault(move["node_exec_id"], []).append(_event(move))
-    spans = [*_of_run(run, events.get(None, [])), *_of_steps(run, steps, events)]
+    with reading(graph_exec_id, Cell(RUNS.name)):
+        spans = [*_of_run(run, events.get(None, []))]
+    for step in steps:
+        with reading(graph_exec_id, Cell(STEPS.name, f"step {step['id']}")):
+            spans += _of_step(run["id"], step, events.get(step["id"], []))
     scope = {"scope": _SCOPE, "spans": spans}
     resource = {"attributes": _attributes({"service.name": "execstream"})}
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]}
@@ -97,33 +102,28 @@ def _of_run(run: Mapping[str, Any], events: list[Json]) -> Iterator[Json]:
     return _ended(span, run["status"], error_text(stats.error) if stats else None)
 
 
-def _of_steps(
-    run: Mapping[str, Any],
-    steps: Iterable[Mapping[str, Any]],
-    events: Mapping[UUID | None, list[Json]],
-) -> Iterator[Json]:
-    for step in steps:
-        stats = stats_from_db(NodeExecutionStats, step["stats"], step=step["id"])
-        span = _span(
-            run["id"],
-            step["id"],
-            f"execute_tool {step['block']}",
-            (step["started_time"], step["ended_time"]),
-            {
-                "gen_ai.operation.name": "execute_tool",
-                "gen_ai.tool.name": step["block"],
-                "gen_ai.tool.call.id": str(step["id"]),
-                "gen_ai.usage.input_tokens": stats.input_token_count if stats else None,
-                "gen_ai.usage.output_tokens": stats.output_token_count if stats else None,
-                "execstream.node_id": step["node_id"],
-                "execstream.block_id": step["block_id"],
-                "execstream.status": step["status"],
-                "execstream.cost_cents": stats.cost if stats else None,
-            },
-            events.get(step["id"], []),
-        )
-        span["parentSpanId"] = _span_id(run["id"])
-        yield from _ended(span, step["status"], error_text(stats.error) if stats else None)
+def _of_step(run_id: UUID, step: Mapping[str, Any], events: list[Json]) -> Iterator[Json]:
+    stats = stats_from_db(NodeExecutionStats, step["stats"], step=step["id"])
+    span = _span(
+        run_id,
+        step["id"],
+        f"execute_tool {step['block']}",
+        (step["started_time"], step["ended_time"]),
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": step["block"],
+            "gen_ai.tool.call.id": str(step["id"]),
+            "gen_ai.usage.input_tokens": stats.input_token_count if stats else None,
+            "gen_ai.usage.output_tokens": stats.output_token_count if stats else None,
+            "execstream.node_id": step["node_id"],
+            "execstream.block_id": step["block_id"],
+            "execstream.status": step["status"],
+            "execstream.cost_cents": stats.cost if stats else None,
+        },
+        events,
+    )
+    span["parentSpanId"] = _span_id(run_id)
+    return _ended(span, step["status"], error_text(stats.error) if stats else None)
 
 
 def _span(
