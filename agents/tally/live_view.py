@@ -157,6 +157,12 @@ class LiveView:
             if self._published is not None and self._published.done():
                 await self._changelog.publish(self._table_records())
 
+    async def finish(self) -> None:
+        """Publish all that is committed, also where the worker has only just begun."""
+        if self._published is not None:
+            await asyncio.wait([self._published])
+        await self.tick()
+
     def _write(self) -> None:
         changed, self._changed_blocks = self._changed_blocks, {}
         for key, stats in changed.items():

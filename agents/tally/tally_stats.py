@@ -106,7 +106,7 @@ def declare(app: App, settings: Settings) -> None:
 
     async def close() -> None:
         await tallier.close()
-        await live.tick()
+        await live.finish()
         await changelog.close()
         await session.close()
 

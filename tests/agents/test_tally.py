@@ -1,5 +1,6 @@
 """The tally as a process: its output, the effect of a restart, and of kills."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -305,6 +306,49 @@ async def test_clocks_that_are_ahead_hide_nothing(stack: Addresses, names: Names
     assert (node.totals.ended, list(node.recent.values())) == (3, [(1, 1)])
     view.begin([owned], await load_live(await session.get(), [0]))
     assert recent() == [(2, [(1, 1)]), (1, [])]
+    app.consumer._thread.thread_loop.close()
+    await session.close()
+
+
+class Late(Unheard):
+    """Answers when it is let, and keeps the keys that it is to publish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.keys: list[bytes] = []
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, SourceOffset]:
+        await self.may_answer.wait()
+        return await super().places(partitions)
+
+    async def publish(self, table_records: Mapping[int, Sequence[TableRecord]]) -> None:
+        self.keys += [key for records in table_records.values() for key, _ in records]
+
+
+async def test_a_worker_that_ends_early_publishes_all(stack: Addresses, names: Names) -> None:
+    """It waits until it knows the values that are missing: nobody else may come to publish them."""
+    await migrate(stack.postgres_dsn, names.schema)
+    session = Session(stack.postgres_dsn, names.schema)
+    settings = settings_at(stack, names)
+    app: Any = build_app("tally", settings)
+    changelog = Late()
+    view = LiveView(app, changelog)
+    store = TallyPositions(session, definition())
+    buffer = PartitionBuffer("events", store, lambda parts: view.begin(parts, store.live))
+    tallier = Tallier(settings, buffer, view, Phases(), Definitions(), BudgetJudge(settings))
+    [owned] = await buffer.claim({TP("events", 0): (0, 0)})
+    await buffer.take_over([owned], Still())
+    await tallier.tally(batch([moved(1)], owned))
+    await tallier.close()
+
+    finishing = asyncio.ensure_future(view.finish())
+    await asyncio.sleep(0)
+    assert not finishing.done()
+    changelog.may_answer.set()
+    await finishing
+
+    assert changelog.keys == [b"0|block"]
     app.consumer._thread.thread_loop.close()
     await session.close()
 

@@ -188,8 +188,9 @@ def failure_of(killer: str, mutant: SourceMutant | None, description: Path) -> s
         ended = subprocess.run(
             (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", killer),
             cwd=copy,
-            env=os.environ
+            env=dict(os.environ)
             | {
+                "PYTEST_ADDOPTS": "",  # such as of plugins that are not in the copy
                 "PYTHONPATH": str(copy / "src"),
                 RUNNING_STACK: str(description),
                 "COLUMNS": "300",  # or pytest cuts its line

@@ -30,7 +30,7 @@ READING = {
     *("alerts list", "archive show", "audit", "budgets list", "check", "config show", "diff"),
     *("dlq list", "dlq show", "doctor", "explain", "list", "listen", "mcp", "offsets show"),
     *("quarantine list", "quarantine show", "retention plan", "rules test", "schema", "show"),
-    *("simulate", "stats blocks", "tokens list", "topics check", "topics list", "watch"),
+    *("simulate", "stats blocks", "tokens list", "topics check", "topics list", "trace", "watch"),
 }
 # Processes, not acts; and producers, whose commands are on the topic.
 RUNNING = {"demo", "emit", "serve", "up", "worker"}
