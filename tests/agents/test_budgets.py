@@ -85,6 +85,9 @@ def is_(place: Installation, orders: Orders, status: str) -> Callable[[], Awaita
     return is_so
 
 
+_ALL_CLOSED = "select count(*) > 0 and count(*) = count(closed_at) from alert"
+
+
 async def sent_so_far(place: Installation) -> tuple[int, int]:
     """Records on the commands topic, and messages about alerts."""
     ends = await place._ends(COMMANDS.name)
@@ -138,6 +141,7 @@ async def test_runs_over_their_budget_are_stopped_once_whoever_dies(place: Insta
         await place.events()
         await counted(place)
         assert await status_of(place, cheap) == "RUNNING"
+        await until(lambda: place.db.fetchval(_ALL_CLOSED))  # as their runs have ended
 
     stops = await place.db.fetch(
         """select graph_exec_id::text as run, command_id::text as command,
