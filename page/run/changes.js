@@ -56,7 +56,16 @@ function differing(before, after) {
       (name) =>
         /** @type {[string, any, any]} */ ([name, before[name] ?? null, after[name] ?? null]),
     )
-    .filter(([, was, now]) => JSON.stringify(was) !== JSON.stringify(now));
+    .filter(([, was, now]) => JSON.stringify(was, sorted) !== JSON.stringify(now, sorted));
+}
+
+/** Members in one order: Postgres has its own, and events have that of the sender. */
+function sorted(_name, value) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if (JSON.isRawJSON?.(value)) return value;
+  const ordered = Object.create(null);
+  for (const name of Object.keys(value).sort()) ordered[name] = value[name];
+  return ordered;
 }
 
 /** An element, and `update(past, now)`; it is empty while no moment of the past is chosen. */
