@@ -105,5 +105,6 @@ async def test_a_run_by_the_client(
     ]
     assert found["rest"] == found["seen"][2:]
     assert (found["refused"], found["late"]) == (404, True)
+    assert found["unreachable"] == "ECONNREFUSED"
     row = await place.db.fetchrow("select * from graph_execution where id = $1", own)
     assert (row["status"], row["source_partition"]) == ("COMPLETED", found["partition"])

@@ -65,11 +65,20 @@ export class ExecutionClient {
         : new ReplyListener(options.redisUrl, options.redisPrefix ?? "");
   }
 
-  /** Connect to Kafka, and to Redis where the options name it; `close` ends both. */
+  /**
+   * Connect to Kafka, and to Redis where the options name it; `close` ends both.
+   *
+   * @throws Error one of them cannot be reached.
+   */
   static async connect(options: ClientOptions): Promise<ExecutionClient> {
     const client = new ExecutionClient(options);
-    await client.#producer.connect();
     await client.#replies?.listen();
+    try {
+      await client.#producer.connect();
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
     return client;
   }
 
@@ -137,11 +146,18 @@ class ReplyListener {
   constructor(url: string, prefix: string) {
     this.#channel = prefix + REPLIES + this.name;
     this.#redis = createClient({ url });
-    this.#redis.on("error", () => {}); // it connects again by itself; replies may be missed
   }
 
   async listen(): Promise<void> {
-    await this.#redis.connect();
+    const refused = new Promise<never>((_, reject) => this.#redis.once("error", reject));
+    try {
+      await Promise.race([this.#redis.connect(), refused]);
+    } catch (error) {
+      this.#redis.on("error", () => {}).destroy();
+      throw error;
+    }
+    // From now on it connects again by itself. Replies that it misses are outcomes unknown.
+    this.#redis.on("error", () => {});
     await this.#redis.subscribe(this.#channel, (message) => {
       const reply = JSON.parse(message) as Reply;
       this.#expected.get(reply.command_id)?.(reply);

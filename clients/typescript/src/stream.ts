@@ -42,11 +42,17 @@ export async function* follow(options: StreamOptions): AsyncGenerator<Frame> {
         yield frame;
       }
     } catch (error) {
-      if (error instanceof StreamRefused && error.status < 500 && error.status !== 429) throw error;
+      if (!passes(error)) throw error;
     }
     await rest(pause, options.signal);
     pause = Math.min(pause * 2, LAST_PAUSE);
   }
+}
+
+/** Whether it may go by itself: of `fetch` an outage is a TypeError, and silence an AbortError. */
+function passes(error: unknown): boolean {
+  if (error instanceof StreamRefused) return error.status >= 500 || error.status === 429;
+  return error instanceof TypeError || (error instanceof Error && error.name === "AbortError");
 }
 
 async function* connection(options: StreamOptions, cursor?: string): AsyncGenerator<Frame> {

@@ -49,5 +49,11 @@ try {
   late = error instanceof OutcomeUnknown;
 }
 await away.close();
+let unreachable;
+try {
+  await ExecutionClient.connect({ brokers, redisUrl: "redis://127.0.0.1:1" });
+} catch (error) {
+  unreachable = error.code;
+}
 console.log(JSON.stringify({ outcomes, offsets, partition: places[0].partition, kv,
-  seen, rest, refused, late }));
+  seen, rest, refused, late, unreachable }));
