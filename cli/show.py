@@ -24,6 +24,10 @@ class NoSuchRun(Fatal):
     """No run has that id, or it was deleted."""
 
 
+def no_such_run(graph_exec_id: str) -> NoSuchRun:
+    return NoSuchRun(f"There is no run {graph_exec_id}: `execstream list` shows those there are.")
+
+
 async def show(
     graph_exec_id: Annotated[str, Parameter(name="GRAPH_EXEC_ID")],
     /,
@@ -57,9 +61,7 @@ async def _run(db: asyncpg.Pool, graph_exec_id: str) -> GraphExecutionWithNodes:
         db, found[0].user_id, graph_exec_id, include_node_executions=True
     )
     if not run:
-        raise NoSuchRun(
-            f"There is no run {graph_exec_id}: `execstream list` shows those there are."
-        )
+        raise no_such_run(graph_exec_id)
     return run
 
 

@@ -1,23 +1,43 @@
 """`execstream trace`: a run as spans of OpenTelemetry."""
 
 import asyncio
+from http.client import HTTPException
 from typing import Annotated, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import msgspec
 from cyclopts import Parameter
 
 from execstream.cli.common import Json, opened, print_json, start, table
-from execstream.cli.show import NoSuchRun
+from execstream.cli.show import no_such_run
 from execstream.cli.terminal import Text, out
+from execstream.config.shown_addresses import shown_address
 from execstream.storage.story.spans import trace as trace_of
 from execstream.streams import exact_json
 from execstream.streams.errors import Fatal, reason_of
 
 PATIENCE = 10.0  # seconds for a receiver
+MOST_ANSWER = 65_536  # bytes of an answer that are read
 PATH = "/v1/traces"
 NANOSECONDS = 1_000_000_000
+
+
+class _Rejected(msgspec.Struct, rename="camel"):
+    rejected_spans: int | str = 0  # a number of 64 bits is text in the JSON of Protobuf
+    error_message: str = ""
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    partial_success: _Rejected | None = None
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirected POST becomes a GET without the spans, which succeeds."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class NotReceived(Fatal):
@@ -44,9 +64,7 @@ async def trace(
     async with opened(start()) as db:
         document = await trace_of(db, graph_exec_id)
     if document is None:
-        raise NoSuchRun(
-            f"There is no run {graph_exec_id}: `execstream list` shows those there are."
-        )
+        raise no_such_run(graph_exec_id)
     spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
     if to is not None:
         await asyncio.to_thread(_send, to, document)
@@ -76,18 +94,30 @@ def _print(spans: list[dict[str, Any]]) -> None:
 
 
 def _send(to: str, document: dict[str, Any]) -> None:
-    """Raises NotReceived."""
-    if urlsplit(to).scheme not in ("http", "https"):
-        raise NotReceived(f"{to!r} is no address of a receiver, such as http://127.0.0.1:4318.")
-    address = to.rstrip("/") + PATH
+    """Raises NotReceived, also when the receiver takes only a part."""
+    address, shown = to.rstrip("/") + PATH, shown_address(to)
+    parts = urlsplit(to)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
+        raise NotReceived(f"{shown} is no address of a receiver, such as http://127.0.0.1:4318.")
     headers = {"Content-Type": "application/json"}
     request = Request(address, exact_json.encode(document), headers)  # noqa: S310 - see above
     try:
-        with urlopen(request, timeout=PATIENCE):  # noqa: S310
-            pass
+        with build_opener(_NoRedirects).open(request, timeout=PATIENCE) as response:
+            answer = response.read(MOST_ANSWER)
     except HTTPError as refusal:
-        raise NotReceived(
-            f"{address} refused the spans: {refusal.code} {refusal.reason}."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise NotReceived(f"{address} did not take the spans: {reason_of(error)}.") from None
+        raise NotReceived(f"{shown} refused the spans: {refusal.code} {refusal.reason}.") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotReceived(f"{shown} did not take the spans: {reason_of(error)}.") from None
+    if count := _rejected(answer):
+        raise NotReceived(f"{shown} rejected {count} of the spans.")
+
+
+def _rejected(answer: bytes) -> str:
+    """The number of spans that were not taken, with the receiver's reason; empty for none."""
+    try:
+        partial = msgspec.json.decode(answer or b"{}", type=_Answer).partial_success
+    except msgspec.DecodeError:
+        return ""  # 200 is enough, whatever follows
+    if partial is None or partial.rejected_spans in (0, "0"):
+        return ""
+    return f"{partial.rejected_spans} ({partial.error_message})"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +21,30 @@ pytestmark = [
     pytest.mark.timeout(2 * PATIENCE),
     pytest.mark.usefixtures("worker"),
 ]
+
+
+PARTLY = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}'
+)
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\n"
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[str]]]:
+    """The address of a receiver that has this answer for everyone, and the methods asked for."""
+    methods: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        methods.append(head.partition(" ")[0].upper())
+        await reader.readexactly(int(head.partition("content-length:")[2].split()[0]))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", methods
 
 
 @pytest.fixture
@@ -67,6 +92,10 @@ async def test_a_run_as_spans(
     printed = await program("trace", child.run_id, "--to", f"{url}/")
     linked = json.loads(await lines.readline())
     away = await program("trace", parent.run_id, "--to", f"{url}/elsewhere")
+    answers = []
+    for answer in (PARTLY, MOVED):
+        async with answering(answer) as (address, methods):
+            answers.append((await program("trace", parent.run_id, "--to", address), methods))
 
     root, a, b = spans
     assert {span["trace"] for span in spans} == {UUID(parent.run_id).hex}
@@ -95,4 +124,8 @@ async def test_a_run_as_spans(
     assert linked["links"] == [f"{root['trace']}/{root['span']}"]
     assert printed.out == f"Sent 1 spans of run {child.run_id}.\n"
     assert away.code == 1
+    [(partly, one), (moved, elsewhere)] = answers
+    assert (partly.code, "rejected 2 (too old) of the spans" in partly.err) == (1, True)
+    assert (moved.code, "refused the spans: 302" in moved.err) == (1, True)
+    assert (one, elsewhere) == (["POST"], ["POST"])
     assert "refused the spans: 404" in away.err

@@ -1,5 +1,6 @@
 """`trace`: what has ended is a span, always the same one; what has not is none."""
 
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest
 from execstream import connect
 from execstream.storage.story.spans import trace
 from tests.orders import Orders
+from tests.whole.program import Program
 from tests.worker import Installation
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -20,6 +22,22 @@ async def spans(db: asyncpg.Pool, run_id: str) -> list[dict[str, Any]]:
     [resource] = document["resourceSpans"]
     [scope] = resource["scopeSpans"]
     return list(scope["spans"])
+
+
+@pytest.mark.parametrize("to", ["http://ada:secret@127.0.0.1", "ftp://127.0.0.1", "nowhere"])
+async def test_addresses_of_no_receiver(place: Installation, tmp_path: Path, to: str) -> None:
+    """They end with a sentence, in which a password is hidden."""
+    orders = Orders()
+    await place.put([orders.create()])
+    await place.drained()
+
+    ended = await Program(tmp_path, place.settings.environment())(
+        "trace", orders.run_id, "--to", to
+    )
+
+    assert (ended.code, ended.out) == (1, "")
+    assert "is no address of a receiver" in ended.err
+    assert "secret" not in ended.err
 
 
 async def test_only_what_has_ended(place: Installation) -> None:
