@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
+import asyncpg
 import msgspec
 from cyclopts import Parameter
 
@@ -10,7 +11,12 @@ from execstream.cli.common import Json, opened, print_json, start, table
 from execstream.cli.show import NoSuchRun
 from execstream.cli.terminal import Block, Text, out
 from execstream.config.settings import Settings
-from execstream.recovery.explain.command_story import Paragraph, command_story, find_command
+from execstream.recovery.explain.command_story import (
+    Known,
+    Paragraph,
+    command_story,
+    find_command,
+)
 from execstream.recovery.explain.record import Sent, find_record
 from execstream.storage.story.evidence import Evidence, gather
 from execstream.storage.story.run_story import Line, run_story, summary
@@ -43,12 +49,13 @@ async def explain(
     topic = settings.topic_prefix + COMMANDS.name
     async with opened(settings) as db:
         evidence = await gather(db, topic, graph_exec_id)
-    if evidence.run is None and not evidence.refusals and not evidence.letters:
-        raise NoSuchRun(f"Nothing was ever recorded of a run {graph_exec_id}.")
-    if command_id is None:
-        _print_run(evidence, json=json)
-    else:
-        await _print_command(settings, topic, evidence, command_id, json=json)
+        if evidence.run is None and not evidence.refusals and not evidence.letters:
+            raise NoSuchRun(f"Nothing was ever recorded of a run {graph_exec_id}.")
+        if command_id is None:
+            _print_run(evidence, json=json)
+        else:
+            known = await _known(db, evidence, command_id)
+            await _print_command(settings, topic, evidence, known, json=json)
 
 
 def _print_run(evidence: Evidence, *, json: bool) -> None:
@@ -85,21 +92,25 @@ def _entries(line: Line) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-async def _print_command(
-    settings: Settings, topic: str, evidence: Evidence, command_id: str, *, json: bool
-) -> None:
-    known = find_command(evidence, command_id)
+async def _known(db: asyncpg.Pool, evidence: Evidence, command_id: str) -> Known:
+    known = await find_command(db, evidence, command_id)
     if known is None:
         raise NoSuchCommand(
             f"Nothing is recorded of command {command_id} of run {evidence.run_id}: "
             f"`execstream explain {evidence.run_id}` lists those that arrived."
         )
-    sent = await find_record(settings.kafka, topic, known.place, command_id)
+    return known
+
+
+async def _print_command(
+    settings: Settings, topic: str, evidence: Evidence, known: Known, *, json: bool
+) -> None:
+    sent = await find_record(settings.kafka, topic, known.place, known.command_id)
     story = command_story(evidence, known, sent)
     if json:
         document = {
             "graph_exec_id": evidence.run_id,
-            "command_id": command_id,
+            "command_id": known.command_id,
             "place": known.place,
         }
         print_json(document | {"story": dict(_grouped(story)), "record": _text(sent)})

@@ -48,7 +48,7 @@ from execstream.storage.models.node_execution import NodeExecutionResult
 from execstream.storage.reads.as_of import find_steps_as_of, runs_as_of
 from execstream.storage.reads.read_errors import PastIsGone
 from execstream.storage.reads.run_lists import CHILDREN, runs_page
-from execstream.storage.story.evidence import gather
+from execstream.storage.story.evidence import TooManyRecords, gather
 from execstream.storage.story.run_story import Line, run_story, summary
 from execstream.streams.events import Event, encode_event
 from execstream.streams.statuses import ExecutionStatus
@@ -58,7 +58,7 @@ router = APIRouter(prefix="/v1/executions", tags=["runs"])
 
 Statuses = Annotated[list[ExecutionStatus] | None, Query(description="May be repeated.")]
 ALL_CHILDREN = 2**31  # a run may start any number
-MOST_EXPLAINED = 20_000  # entries of a run; with more the story would take too much memory
+MOST_EXPLAINED = 20_000  # records of a run; with more the story would take too much memory
 
 
 class StoryLine(BaseModel):
@@ -243,15 +243,15 @@ async def get_journal(
 async def explain_run(served: Served, viewer: CurrentViewer, graph_exec_id: str) -> Response:
     """The story of a run, in sentences: applied, refused, dead and quarantined commands.
 
-    422 for a run of more than 20,000 entries, which `execstream explain` explains.
+    422 for a run of more than 20,000 records, which `execstream explain` explains.
     """
     run = await visible_run(served, viewer, graph_exec_id)
-    if run.last_seq > MOST_EXPLAINED:
-        remedy = f"Run `execstream explain {run.id}` instead."
-        detail = f"The run has {run.last_seq:,} entries, and {MOST_EXPLAINED:,} is the limit here."
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail} {remedy}")
     topic = served.settings.topic_prefix + COMMANDS.name
-    evidence = await gather(served.db, topic, str(run.id))
+    try:
+        evidence = await gather(served.db, topic, str(run.id), MOST_EXPLAINED)
+    except TooManyRecords as error:
+        remedy = f"Run `execstream explain {run.id}` instead."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error} {remedy}") from None
     lines = [_told(line) for line in run_story(evidence)]
     return Json(Explanation(graph_exec_id=str(run.id), summary=summary(evidence), lines=lines))
 

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
+
 from execstream.recovery.explain.record import Sent, id_in
+from execstream.storage.querying import parse_id
 from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS
 from execstream.storage.story.evidence import (
     DeadOne,
@@ -29,6 +32,8 @@ from execstream.streams.decoding import asks, decode
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import Applied, Dead, Outcome, Refused, reply
 from execstream.streams.statuses import ExecutionStatus
+
+_VALUE = "select value from dead_letter where id = $1"
 
 MOST_ENTRIES = 20  # that are listed one by one
 
@@ -56,13 +61,17 @@ class Paragraph(NamedTuple):
     text: str
 
 
-def find_command(evidence: Evidence, command_id: str) -> Known | None:
+async def find_command(db: asyncpg.Pool, evidence: Evidence, command_id: str) -> Known | None:
     """Return the records of the command; None when there are none."""
     known = Known(
         command_id,
         [one for one in evidence.entries if one.command_id == command_id],
         [one for one in evidence.refusals if one.command_id == command_id],
-        [one for one in evidence.letters if id_in(one.value) == command_id],
+        [  # one value at a time, which may be of megabytes
+            one
+            for one in evidence.letters
+            if id_in(await db.fetchval(_VALUE, parse_id(one.id))) == command_id
+        ],
     )
     return known if known.entries or known.refusals or known.letters else None
 

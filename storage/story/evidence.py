@@ -1,6 +1,6 @@
 """Records of a run in Postgres: its journal, refusals, dead letters, and names of blocks.
 
-Values of pins, inputs and stats stay where they are; of stats only the error is read.
+Values of pins, inputs, stats and dead letters stay where they are; of stats only the error is read.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from execstream.storage.log.run_states import entry_cell
 from execstream.storage.querying import parse_id, snapshot
 from execstream.storage.schema.tables import DEAD_LETTERS, REFUSALS, Table
 from execstream.storage.unreadable_rows import Cell, reading
+from execstream.streams.errors import Fatal
 from execstream.streams.journal import EntryType
 from execstream.streams.outcomes import DeadReason, Refusal
 from execstream.streams.statuses import ExecutionStatus
@@ -61,7 +62,6 @@ class DeadOne(NamedTuple):
     id: str
     reason: DeadReason
     detail: Mapping[str, Any]
-    value: bytes | None
     place: RecordPosition
 
 
@@ -80,6 +80,13 @@ class Step(NamedTuple):
 
     node_id: str
     block: str
+
+
+class TooManyRecords(Fatal):
+    """There are more entries, refusals, dead letters and held records than a caller takes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"There are more than {most:,} records of the run.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +115,21 @@ select seq, at, command_id, type, node_exec_id, name, was, status,
        coalesce(detail -> 'is_shared' = 'true', false) as is_shared,
        coalesce(detail -> 'hard' = 'true', false) as hard, detail -> 'skipped' as skipped,
        source_partition, source_offset
-  from journal where graph_exec_id = $1 and run_day = $2 order by seq
+  from journal where graph_exec_id = $1 and run_day = $2 order by seq limit $3
 """
 _REFUSALS = """
 select at, command_id, user_id, command_type, reason, detail, source_partition, source_offset
-  from refusal where graph_exec_id = $1 order by source_partition, source_offset
+  from refusal where graph_exec_id = $1 order by source_partition, source_offset limit $2
 """
 # By key, which no index knows: there are few dead letters.
 _LETTERS = """
-select received_at, id, reason, detail, value, partition, "offset"
-  from dead_letter where key = $1 and topic = $2 order by partition, "offset"
+select received_at, id, reason, detail, partition, "offset"
+  from dead_letter where key = $1 and topic = $2 order by partition, "offset" limit $3
 """
 _HELD = """
 select received_at, command_id, detail ->> 'error' as error, partition, "offset"
   from quarantine where key = $1 and topic = $2 and released_at is null
- order by partition, "offset"
+ order by partition, "offset" limit $3
 """
 _STEPS = """
 select node_exec_id as id, detail ->> 'node_id' as node_id,
@@ -135,24 +142,28 @@ select partition, base from consumer_offset where consumer = 'apply' and topic =
 """
 
 
-async def gather(db: asyncpg.Pool, topic: str, run_id: str) -> Evidence:
+async def gather(db: asyncpg.Pool, topic: str, run_id: str, most: int | None = None) -> Evidence:
     """Return the records of the run of that id, which may be deleted, or never have been created.
 
     Args:
         db: the pool of `execstream.storage.connections`.
         topic: the commands topic, as Kafka knows it.
         run_id: the run, also of records that name one that there never was.
+        most: records that the caller takes; None: any number.
 
-    Raises UnreadableRun.
+    Raises UnreadableRun, and TooManyRecords.
     """
+    limit = None if most is None else most + 1
     async with snapshot(db) as connection:
         bases: dict[int, int] = dict(await connection.fetch(_BASES, topic))
         run = await connection.fetchrow(_RUN, parse_id(run_id))
         place = (parse_id(run_id), None if run is None else run["run_day"])
-        entries = await connection.fetch(_ENTRIES, *place)
-        refusals = await connection.fetch(_REFUSALS, place[0])
-        letters = await connection.fetch(_LETTERS, run_id.encode(), topic)
-        held = await connection.fetch(_HELD, run_id.encode(), topic)
+        entries = await connection.fetch(_ENTRIES, *place, limit)
+        refusals = await connection.fetch(_REFUSALS, place[0], limit)
+        letters = await connection.fetch(_LETTERS, run_id.encode(), topic, limit)
+        held = await connection.fetch(_HELD, run_id.encode(), topic, limit)
+        if most is not None and sum(map(len, (entries, refusals, letters, held))) > most:
+            raise TooManyRecords(most)
         steps = await connection.fetch(_STEPS, *place)
 
     def at_kafka(row: asyncpg.Record) -> RecordPosition:
@@ -205,10 +216,10 @@ def _refused(run_id: str, row: asyncpg.Record, place: RecordPosition) -> Refused
 
 
 def _dead(run_id: str, row: asyncpg.Record) -> DeadOne:
-    at, letter_id, reason, detail, value, partition, offset = row
+    at, letter_id, reason, detail, partition, offset = row
     with telling(run_id, DEAD_LETTERS):
         known = DeadReason(reason)
-        return DeadOne(at, str(letter_id), known, dict(detail), value, (partition, offset))
+        return DeadOne(at, str(letter_id), known, dict(detail), (partition, offset))
 
 
 def telling(run_id: str, table: Table) -> AbstractContextManager[None]:

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.usefixtures("worker")
 async def test_a_run_is_explained(
     http: httpx.AsyncClient, place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the sentences of `execstream explain`: the refused command and the dead record too."""
+    """In the sentences of `execstream explain`: the refused command and the dead record too, which
+    count for the limit."""
     run = Orders()
     await place.put([run.create(run.node("a")), run.start(), run.move("INCOMPLETE"), run.raw(b"?")])
     await place.drained()
@@ -24,7 +25,7 @@ async def test_a_run_is_explained(
     assert "is RUNNING" in told["summary"]
     assert [line["outcome"] for line in told["lines"]] == ["applied", "applied", "refused", "dead"]
     assert "RUNNING" in told["lines"][1]["text"]
-    monkeypatch.setattr(runs, "MOST_EXPLAINED", 1)
+    monkeypatch.setattr(runs, "MOST_EXPLAINED", 3)
     answer = await http.get(path)
     assert answer.status_code == 422
     assert "execstream explain" in answer.json()["detail"]

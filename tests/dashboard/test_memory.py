@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from execstream.streams.topics import COMMANDS
 from tests.memory import SERVER_MOST, peak_memory
 from tests.orders import Orders
 from tests.whole.program import Program
@@ -42,15 +43,25 @@ insert into journal select {_COLUMNS} from journal, generate_series(1, $2::int) 
 """
 
 
+_LETTERS = """
+insert into dead_letter
+select gen_random_uuid(), $1, 0, n, convert_to($2, 'utf8'),
+       convert_to(repeat('x', $4::int), 'utf8'), '[]', 'not_json', '{}', now()
+  from generate_series(1, $3::int) n
+"""
+
+
 @pytest.fixture(scope="module")
 async def large_run(place: Installation) -> str:
-    """A run with a step that has OUTPUTS values of SIZE bytes."""
+    """A run with a step that has OUTPUTS values of SIZE bytes, and as many such dead letters."""
     orders = Orders(user_id="ada-memory")
     await place.put([orders.create(orders.node("a")), orders.emit("a", data="x")])
     await place.drained()
     await place.db.execute(_MORE, orders.run_id, OUTPUTS, SIZE)
     longer = "update graph_execution set last_seq = last_seq + $2 where id = $1"
     await place.db.execute(longer, orders.run_id, OUTPUTS)
+    topic = place.topic(COMMANDS.name)
+    await place.db.execute(_LETTERS, topic, orders.run_id, OUTPUTS, SIZE)
     return orders.run_id
 
 
@@ -69,6 +80,19 @@ async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[st
         log = asyncio.create_task(running.stderr.read())
         yield url, psutil.Process(running.pid)
     assert b"unforeseen" not in await log
+
+
+async def test_the_story_leaves_values_where_they_are(
+    process: tuple[str, psutil.Process], large_run: str
+) -> None:
+    """Of dead letters of many megabytes under the key of a run it needs none."""
+    url, server = process
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
+        answer = await http.get(
+            f"/v1/executions/{large_run}/explanation", headers={"Authorization": f"Bearer {READER}"}
+        )
+    assert [line["outcome"] for line in answer.json()["lines"]].count("dead") == OUTPUTS
+    assert peak_memory(server.pid) <= SERVER_MOST
 
 
 async def test_all_attacks_at_once(process: tuple[str, psutil.Process], large_run: str) -> None:

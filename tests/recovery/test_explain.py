@@ -47,7 +47,7 @@ class Teller:
     async def command(self, run_id: str, command_id: str) -> tuple[Story, Sent]:
         """The paragraphs of a command by subject, and its record."""
         evidence = await gather(self.db, self.topic, run_id)
-        known = find_command(evidence, command_id)
+        known = await find_command(self.db, evidence, command_id)
         assert known is not None
         bootstrap = self.place.settings.kafka
         sent = await find_record(bootstrap, self.topic, known.place, command_id)
