@@ -113,12 +113,16 @@ select seq, at, command_id, type, node_exec_id, name, was, status,
        left(detail -> 'stats' ->> 'error', 2000) as error,
        detail -> 'stats' ->> 'child_graph_exec_id' as child,
        coalesce(detail -> 'is_shared' = 'true', false) as is_shared,
-       coalesce(detail -> 'hard' = 'true', false) as hard, detail -> 'skipped' as skipped,
+       coalesce(detail -> 'hard' = 'true', false) as hard,
+       case when $3::bigint is null then detail -> 'skipped' end as skipped,
        source_partition, source_offset
   from journal where graph_exec_id = $1 and run_day = $2 order by seq limit $3
 """
 _REFUSALS = """
-select at, command_id, user_id, command_type, reason, detail, source_partition, source_offset
+select at, command_id, user_id, command_type, reason,
+       case when $2::bigint is null or jsonb_typeof(detail) <> 'object' then detail
+            else detail - 'skipped' end as detail,
+       source_partition, source_offset
   from refusal where graph_exec_id = $1 order by source_partition, source_offset limit $2
 """
 # By key, which no index knows: there are few dead letters.
@@ -149,7 +153,8 @@ async def gather(db: asyncpg.Pool, topic: str, run_id: str, most: int | None = N
         db: the pool of `execstream.storage.connections`.
         topic: the commands topic, as Kafka knows it.
         run_id: the run, also of records that name one that there never was.
-        most: records that the caller takes; None: any number.
+        most: records that the caller takes; None: any number. With it the steps that commands
+            skipped are left out, of which each may name a thousand.
 
     Raises UnreadableRun, and TooManyRecords.
     """

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ pytestmark = [
 
 MIB = 1024 * 1024
 OUTPUTS, SIZE = 60, 7_900_000
+REFUSALS = 5_000
 PATIENCE = 200.0  # seconds
 READER, ATTACKER = "reader-of-the-tests", "attacker-of-the-tests"
 ACCOMPLICE = "accomplice-of-the-tests"
@@ -41,19 +43,26 @@ _MORE = f"""
 insert into journal select {_COLUMNS} from journal, generate_series(1, $2::int) n
  where graph_exec_id = $1 and type = 'node.output_added'
 """
-
-
 _LETTERS = """
 insert into dead_letter
 select gen_random_uuid(), $1, 0, n, convert_to($2, 'utf8'),
        convert_to(repeat('x', $4::int), 'utf8'), '[]', 'not_json', '{}', now()
   from generate_series(1, $3::int) n
 """
+# Of commands about a thousand unknown steps each.
+_REFUSALS = """
+insert into refusal
+select 0, 1000000 + n, gen_random_uuid(), $1, 'ada-memory', 'node.update_many',
+       'unknown_node_execution', skipped, now()
+  from (select jsonb_build_object('skipped', jsonb_object_agg(gen_random_uuid(), null)) as skipped
+          from generate_series(1, 1000)) one, generate_series(1, $2::int) n
+"""
 
 
 @pytest.fixture(scope="module")
 async def large_run(place: Installation) -> str:
-    """A run with a step that has OUTPUTS values of SIZE bytes, and as many such dead letters."""
+    """A run with a step that has OUTPUTS values of SIZE bytes, as many such dead letters, and many
+    large refusals."""
     orders = Orders(user_id="ada-memory")
     await place.put([orders.create(orders.node("a")), orders.emit("a", data="x")])
     await place.drained()
@@ -62,6 +71,7 @@ async def large_run(place: Installation) -> str:
     await place.db.execute(longer, orders.run_id, OUTPUTS)
     topic = place.topic(COMMANDS.name)
     await place.db.execute(_LETTERS, topic, orders.run_id, OUTPUTS, SIZE)
+    await place.db.execute(_REFUSALS, orders.run_id, REFUSALS)
     return orders.run_id
 
 
@@ -82,16 +92,17 @@ async def process(place: Installation, tmp_path: Path) -> AsyncIterator[tuple[st
     assert b"unforeseen" not in await log
 
 
-async def test_the_story_leaves_values_where_they_are(
+async def test_the_story_of_a_run_is_small(
     process: tuple[str, psutil.Process], large_run: str
 ) -> None:
-    """Of dead letters of many megabytes under the key of a run it needs none."""
+    """It needs neither the values of dead letters, nor the steps that commands skipped."""
     url, server = process
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
         answer = await http.get(
             f"/v1/executions/{large_run}/explanation", headers={"Authorization": f"Bearer {READER}"}
         )
-    assert [line["outcome"] for line in answer.json()["lines"]].count("dead") == OUTPUTS
+    outcomes = Counter(line["outcome"] for line in answer.json()["lines"])
+    assert (outcomes["dead"], outcomes["refused"]) == (OUTPUTS, REFUSALS)
     assert peak_memory(server.pid) <= SERVER_MOST
 
 
