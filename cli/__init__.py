@@ -20,6 +20,7 @@ from execstream.cli.endings import (
     end_without_reader,
     raise_on_interrupt,
     reader_has_gone,
+    without_reports_of_cut_connections,
 )
 from execstream.streams.errors import ExecstreamError
 from execstream.streams.text import escape_controls
@@ -134,7 +135,7 @@ def _run() -> int:
     raise_on_interrupt()
     ended = command(*bound.args, **bound.kwargs)
     if inspect.iscoroutine(ended):
-        ended = asyncio.run(ended)
+        ended = asyncio.run(without_reports_of_cut_connections(ended))
     sys.stdout.flush()
     code = ended if isinstance(ended, int) else 0
     return code if command.__name__ in _SERVING else _tell_left_out(code)

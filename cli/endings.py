@@ -1,10 +1,12 @@
 """The end of the program: when its reader has gone, and on Ctrl-C, without a traceback."""
 
+import asyncio
 import os
 import select
 import signal
 import sys
-from typing import NoReturn
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 READER_GONE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
@@ -40,3 +42,19 @@ def raise_on_interrupt() -> None:
     """Have Ctrl-C raise KeyboardInterrupt, or cancel the task of `asyncio.run`."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+async def without_reports_of_cut_connections(command: Coroutine[Any, Any, Any]) -> Any:
+    """Await a command; once it is cancelled, asyncio reports no connection error that is left over.
+
+    asyncpg, cancelled between a connection and its TLS, leaves a future that nobody awaits.
+    """
+    task = asyncio.current_task()
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        is_left_over = isinstance(context.get("exception"), ConnectionError)
+        if not (is_left_over and task is not None and task.cancelling()):
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(report)
+    return await command
