@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from execstream.cli.supervisor import ROLES, Supervisor
 from execstream.cli.terminal import err
+from execstream.config.tasks import end
 from execstream.streams.errors import Fatal
 from execstream.workload.demo import Demo
 
@@ -82,7 +83,6 @@ async def raging(chaos: Chaos | None, demo: Demo, rate: float) -> AsyncIterator[
     try:
         yield
     finally:
-        killing.cancel()
-        await asyncio.wait([killing])
+        await end(killing)
     if not killing.cancelled():
         killing.result()

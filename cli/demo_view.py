@@ -17,6 +17,7 @@ from rich.padding import Padding
 from execstream.cli.terminal import Table, Text, err
 from execstream.cli.words import STYLES, UNREADABLE, status_text
 from execstream.config.settings import Settings
+from execstream.config.tasks import end
 from execstream.storage.redis.channels import execution_channel
 from execstream.streams.statuses import ExecutionStatus
 from execstream.workload.demo import Demo
@@ -99,9 +100,7 @@ async def show(demo: Demo, settings: Settings, *, with_events: bool) -> AsyncIte
             yield
             err.print(view.line(), soft_wrap=True)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 async def _print_lines(view: View) -> None:

@@ -18,6 +18,7 @@ import structlog
 from execstream.cli.supervisor import ROLES, SERVER, Supervisor, child_of, process_name
 from execstream.cli.terminal import err
 from execstream.config.settings import AUTO, LOCAL_STATE, STRICT, Settings, variable
+from execstream.config.tasks import end
 from execstream.dashboard.server import url_of
 from execstream.kafka.admin import apply_topics
 from execstream.storage.connections import MIGRATE, connection
@@ -89,9 +90,7 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, "Stack"]]
             stack,
         )
     finally:
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        await end(keeper)
         await stack.stop()
 
 

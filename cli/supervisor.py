@@ -18,6 +18,7 @@ import structlog
 
 from execstream.config.process_lifetime import end_with
 from execstream.config.settings import SUPERVISOR, Settings
+from execstream.config.tasks import end
 
 ROLES = ("apply", "tally", "bridge")
 WORKER = "worker-"  # stands before a role, among names of processes
@@ -84,9 +85,7 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await end(*self._keepers)
         await asyncio.gather(*map(self._stop, self._processes.values()))
 
     def kill(self, name: str) -> None:

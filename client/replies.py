@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from execstream.client.ids import uuid7
+from execstream.config.tasks import end
 from execstream.storage.redis.channels import reply_channel
 from execstream.streams.outcomes import (
     Applied,
@@ -55,9 +56,7 @@ class ReplyListener:
 
     async def close(self) -> None:
         """Stop listening."""
-        self._listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._listener
+        await end(self._listener)
         await self._redis.aclose()
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from execstream import __version__
 from execstream.config.identity import Identity
 from execstream.config.settings import STRICT, Settings
+from execstream.config.tasks import end
 from execstream.dashboard.access import check_access
 from execstream.dashboard.feed.feed import Feed
 from execstream.dashboard.feed.journal_pages import CONNECTIONS as FEED_CONNECTIONS
@@ -134,9 +135,7 @@ async def _opened(
             SpansOfTotals(db),
         )
     finally:
-        for task in (learning, reloading):
-            task.cancel()
-        await asyncio.wait({learning, reloading})
+        await end(learning, reloading)
         await brokers.close()
         await feed.close()
         await redis.aclose()

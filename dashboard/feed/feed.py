@@ -8,6 +8,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from execstream.config.settings import Settings
+from execstream.config.tasks import end
 from execstream.dashboard import metrics
 from execstream.dashboard.feed.alert_reader import AlertReader
 from execstream.dashboard.feed.cursor import Position
@@ -81,6 +82,5 @@ class Feed:
     async def close(self) -> None:
         """Stop reading and listening."""
         self.end_streams()
-        self.reading.cancel()
-        await asyncio.wait({self.reading})
+        await end(self.reading)
         await self._listener.stop()

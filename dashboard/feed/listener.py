@@ -6,12 +6,12 @@ much as they carry, whether or not a stream is open.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from execstream.config.tasks import end
 from execstream.storage.redis.channels import wake_up_channel
 from execstream.streams.errors import reason_of
 
@@ -40,9 +40,7 @@ class Listener:
     async def stop(self) -> None:
         """Stop, if it was started."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
 
     async def _listen(self) -> None:

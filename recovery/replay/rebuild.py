@@ -18,6 +18,7 @@ import asyncpg
 
 from execstream.config.process_lifetime import begin_in_pool
 from execstream.config.settings import Settings
+from execstream.config.tasks import end
 from execstream.recovery.archive.folder import Archive
 from execstream.recovery.archive.present_topic import join
 from execstream.recovery.replay.assignment import Assignment
@@ -220,8 +221,7 @@ class Rebuild:
             try:
                 await self._watch(source, [here], left, report_progress)
             finally:
-                here.cancel()
-                await asyncio.wait([here])
+                await end(here)
         else:
             await self._in_processes(source, left, report_progress)
         self.seconds += time.perf_counter() - begun

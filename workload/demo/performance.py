@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from execstream.agents.runtime.retries import ignoring_transient
 from execstream.config.settings import Settings
+from execstream.config.tasks import end
 from execstream.kafka.producer import BulkProducer
 from execstream.streams.topics import COMMANDS
 from execstream.workload.demo.checking import PartitionSlice, check
@@ -118,9 +119,7 @@ class Demo:
                 self.is_sending = False
                 await self._settle(seen, self.producer)
             finally:
-                for task in watching:
-                    task.cancel()
-                await asyncio.wait(watching)
+                await end(*watching)
             await self._look(seen, figures)
             self.statuses = await seen.statuses(self.started) - statuses
 
