@@ -5,6 +5,7 @@ topic prefix distinguish them.
 """
 
 import asyncio
+import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -69,6 +70,11 @@ class Identity:
         """The identity as labels of a metric."""
         installation = {name: value or "" for name, value in asdict(self.installation).items()}
         return {**installation, "version": __version__, "role": self._role}
+
+    @property
+    def build(self) -> dict[str, str]:
+        """The versions as labels of a metric."""
+        return {"version": __version__, "python": platform.python_version()}
 
     @property
     def members(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from execstream.dashboard.quotas import MAX_LARGE, Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.minute_figures import MinuteReads
 from execstream.dashboard.reads.spans_of_totals import SpansOfTotals
 from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.dashboard.routes import (
@@ -132,7 +133,7 @@ async def _opened(
         yield Services(
             *(settings, db, texts, lines, redis, feed, sender, LiveBlocks(db), brokers, quotas),
             *(known, identity, UnusualSubjects(db), ErrorFamilies(db), GraphReads(db)),
-            SpansOfTotals(db),
+            *(SpansOfTotals(db), MinuteReads(db)),
         )
     finally:
         await end(learning, reloading)

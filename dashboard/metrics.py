@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
-from execstream.storage import unreadable_metric
+from execstream.storage import build_metric, unreadable_metric
 
 # The creation times of counters have no use here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -24,4 +24,5 @@ OPEN_ALERTS = Gauge(
 )
 EVENTS = Counter("execstream_stream_events", "Events read for the streams.")
 RESYNCS = Counter("execstream_stream_resyncs", "Times a stream was too slow.")
+BUILD = build_metric.BUILD
 UNREADABLE = unreadable_metric.UNREADABLE

@@ -16,6 +16,7 @@ from execstream.dashboard.quotas import Quotas
 from execstream.dashboard.reads.error_families import ErrorFamilies
 from execstream.dashboard.reads.graph_figures import GraphReads
 from execstream.dashboard.reads.live_blocks import LiveBlocks
+from execstream.dashboard.reads.minute_figures import MinuteReads
 from execstream.dashboard.reads.spans_of_totals import SpansOfTotals
 from execstream.dashboard.reads.unusual_subjects import UnusualSubjects
 from execstream.kafka.cluster import Brokers
@@ -84,6 +85,7 @@ class Services:
     errors: ErrorFamilies
     graphs: GraphReads
     spans: SpansOfTotals
+    minute: MinuteReads
 
 
 def services(request: Request) -> Services:

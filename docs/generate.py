@@ -27,6 +27,8 @@ from execstream.cli.common import indented_json
 from execstream.cli.schema import CONTRACTS
 from execstream.config.settings import Settings, variable
 from execstream.dashboard import metrics as server_metrics
+from execstream.dashboard import minute_metrics
+from execstream.dashboard.reads.minute_figures import BUDGETS_FOR, KEPT_FOR, SETTLED_FOR
 from execstream.kafka import acls
 from execstream.streams import attributes, commands
 from execstream.streams.statuses import (
@@ -92,6 +94,13 @@ def metric_figures_table() -> Iterator[str]:
         for row in list(metrics_table(module))[2:]:
             name, kind = (cell.strip() for cell in row.split("|")[1:3])
             yield _row(name, _SPANS[kind], f"memory of {source}", "none")
+    settled = f"the newest minute that is over since {SETTLED_FOR} s"
+    for row in list(metrics_table(minute_metrics))[2:]:
+        name = row.split("|")[1].strip()
+        if "budget" in name:
+            yield _row(name, "now", "`spending`", f"{BUDGETS_FOR:g} s")
+        else:
+            yield _row(name, settled, "totals of the tally", f"{KEPT_FOR:g} s")
 
 
 _FORMS: dict[object, str] = {
@@ -213,6 +222,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "command_fields": command_fields,
     "worker_metrics": partial(metrics_table, worker_metrics),
     "server_metrics": partial(metrics_table, server_metrics),
+    "minute_metrics": partial(metrics_table, minute_metrics),
     "figures": figures_table,
     "metric_figures": metric_figures_table,
     "state_diagram": state_diagram,

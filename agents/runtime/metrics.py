@@ -5,7 +5,7 @@ Counted by batch, never by record. No ids of users, graphs, runs or blocks: labe
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
-from execstream.storage import unreadable_metric
+from execstream.storage import build_metric, unreadable_metric
 
 # The creation times of counters have no use here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -97,4 +97,5 @@ TABLE_KEYS = Gauge("execstream_table_keys", "Keys of the live tables, by table."
 TABLE_RECOVERY_SECONDS = Gauge(
     "execstream_table_recovery_seconds", "Time it took to set the live tables from Postgres."
 )
+BUILD = build_metric.BUILD
 UNREADABLE = unreadable_metric.UNREADABLE

@@ -25,7 +25,7 @@ from faust.types import TP
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from execstream.agents.runtime.faust_app import App
-from execstream.agents.runtime.metrics import INSTALLATION
+from execstream.agents.runtime.metrics import BUILD, INSTALLATION
 from execstream.agents.runtime.partition_progress import Progress
 from execstream.agents.runtime.probe_port import LIVE, METRICS, READY
 from execstream.agents.runtime.retries import Waiting, is_transient, waiting
@@ -92,6 +92,7 @@ def declare(app: App, settings: Settings, stall_after: float) -> None:
     async def metrics(web: Any, _: Any) -> Any:
         progress.observe()
         INSTALLATION.info(app.identity.labels)
+        BUILD.info(app.identity.build)
         return web.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app.on_close(servers.close)

@@ -12,9 +12,11 @@ from redis.exceptions import RedisError
 from starlette.responses import PlainTextResponse, Response
 
 from execstream.config.identity import Installation
+from execstream.dashboard import minute_metrics
 from execstream.dashboard.access import AnyToken, CurrentViewer, Open, Public, ReadAll
-from execstream.dashboard.metrics import INSTALLATION, OPEN_ALERTS, POOL
+from execstream.dashboard.metrics import BUILD, INSTALLATION, OPEN_ALERTS, POOL
 from execstream.dashboard.problems import not_found
+from execstream.dashboard.reads.minute_figures import MinuteReads
 from execstream.dashboard.responses import Json, Streamed
 from execstream.dashboard.services import Served
 from execstream.dashboard.streamed import answers
@@ -166,8 +168,10 @@ async def get_metrics(served: Served) -> Response:
     idle = served.db.get_idle_size()
     POOL.labels("idle").set(idle)
     INSTALLATION.info(served.identity.labels)
+    BUILD.info(served.identity.build)
     POOL.labels("busy").set(served.db.get_size() - idle)
     await _show_open_alerts(served.db)
+    await _show_minute(served.minute)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -185,3 +189,13 @@ async def _show_open_alerts(db: asyncpg.Pool) -> None:
     for kind in Kind:
         for severity in Severity:
             OPEN_ALERTS.labels(kind, severity).set(counts.get((kind, severity), 0))
+
+
+async def _show_minute(reads: MinuteReads) -> None:
+    """Set the gauges of the newest settled minute; while Postgres is unavailable there are none."""
+    try:
+        figures = await asyncio.wait_for(reads.get(), READY_WITHIN)
+    except AWAY:
+        minute_metrics.clear()
+        return
+    minute_metrics.show(figures)

@@ -10,6 +10,7 @@ from docs.figures import DOCUMENTS, MODELS, SCHEMAS, Figure, numeric_fields, sch
 from docs.generate import DOCS
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.dashboard import metrics as server_metrics
+from execstream.dashboard import minute_metrics
 from execstream.storage.models.summaries import ExecutionDiagnostics
 
 PAGE = (DOCS / "figures.md").read_text(encoding="utf-8")
@@ -32,7 +33,7 @@ def test_every_number_of_the_other_models_has_a_row(model: type) -> None:
     assert told(MODELS[model]) == Counter(fields)
 
 
-@pytest.mark.parametrize("module", [worker_metrics, server_metrics])
+@pytest.mark.parametrize("module", [worker_metrics, server_metrics, minute_metrics])
 def test_every_metric_has_a_row(module: object) -> None:
     for metric in vars(module).values():
         if isinstance(metric, MetricWrapperBase):
