@@ -31,7 +31,7 @@ from execstream.streams.fold import evolve, new_run
 from execstream.streams.state import Run
 
 PAGE = 2_000  # events
-MOST_STEPS = 50_000  # of all runs that are kept; a run counts as a step
+MOST_STEPS = 15_000  # of all runs that are kept, some 20 MB; a run counts as a step
 
 
 class EventBuilder:

@@ -2,23 +2,23 @@
 
 1,000 simulated commands a second, 5 % of them bad, and one of the listed attacks every 20 seconds.
 Prints commands, lost and doubled ones, the p99 of the seconds until a commit outside of the
-attacks, and the growth of each worker's memory over the last four fifths. Exit code 0 only when
-nothing was lost or doubled, p99 is at most 500 ms, and no memory grows by more than 1 % a minute.
+attacks, and the growth of the memory of each worker and of an HTTP server with an open feed over
+the last four fifths. Exit code 0 only when nothing was lost or doubled, p99 is at most 500 ms, no
+memory grows by more than 1 % a minute, and the feed is still open.
 """
 
 import asyncio
 import itertools
+import json
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
+from execstream.config.tasks import end
 from execstream.devstack import start
 from execstream.streams.topics import COMMANDS
 from execstream.workload import EXAMPLE_GRAPHS
@@ -28,6 +28,9 @@ from tests.attacks.listed import RECORDS, records
 from tests.attacks.target import Target, table, target
 from tests.comparing import differing_counts, differing_rows
 from tests.faults.feeding import Feeder
+from tests.memory import Memory
+from tests.soak import listen
+from tests.whole.program import Program
 from tests.worker import Installation, installation
 
 RATE = 1_000  # commands per second
@@ -38,29 +41,10 @@ MOST_P99, MOST_GROWTH = 0.5, 0.01  # seconds; of the mean, per minute
 ENDLESS = 1_000_000  # runs
 
 
-@dataclass
-class Memory:
-    """Resident bytes of each worker over time."""
-
-    samples: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-
-    async def watch(self, under_attack: Target) -> None:
-        """Look until cancelled."""
-        while True:
-            for role, worker in under_attack.workers.items():
-                size = psutil.Process(worker.process.pid).memory_info().rss
-                self.samples.setdefault(role, []).append((time.monotonic(), size))
-            await asyncio.sleep(SAMPLE)
-
-    def growth(self) -> dict[str, float]:
-        """The slope of a line through the last four fifths of the mean, per minute, by role."""
-        return {role: _slope(found[len(found) // 5 :]) for role, found in self.samples.items()}
-
-
-def _slope(samples: list[tuple[float, int]]) -> float:
-    times, sizes = zip(*samples, strict=True)
-    slope, _ = statistics.linear_regression(times, sizes)
-    return float(slope * 60 / statistics.mean(sizes))
+async def _watch(memory: Memory, pids: Mapping[str, int]) -> None:
+    while True:
+        memory.look(pids)
+        await asyncio.sleep(SAMPLE)
 
 
 async def soak(place: Installation, minutes: float) -> bool:
@@ -75,9 +59,21 @@ async def soak(place: Installation, minutes: float) -> bool:
     feeder = Feeder(place.settings.kafka, place.topic(COMMANDS.name), commands, RATE)
     memory = Memory()
     attacks: list[tuple[float, float]] = []
-    async with target(place) as own:
+    program = Program(place.folder, place.settings.environment())
+    async with (
+        target(place) as own,
+        program.running("serve", "--port", "0", "--json") as server,
+    ):
+        assert server.stdout is not None
+        assert server.stderr is not None
+        url = json.loads(await server.stdout.readline())["url"]
+        pids = {role: worker.process.pid for role, worker in own.workers.items()}
         feeder.begin()
-        watching = asyncio.create_task(memory.watch(own))
+        watching = [
+            asyncio.create_task(_watch(memory, pids | {"server": server.pid})),
+            asyncio.create_task(listen(url)),
+            asyncio.create_task(server.stderr.read()),  # a full pipe would hold the server up
+        ]
         until = time.monotonic() + minutes * 60
         for name in itertools.cycle(RECORDS):
             await asyncio.sleep(PAUSE)
@@ -87,7 +83,8 @@ async def soak(place: Installation, minutes: float) -> bool:
             begun = time.monotonic()
             await own.attack(name, attack)
             attacks.append((begun, time.monotonic()))
-        watching.cancel()
+        listens = not watching[1].done()
+        await end(*watching)
         await feeder.stop()
         await place.drained()
         waits = sorted(_outside(own, attacks))
@@ -95,10 +92,11 @@ async def soak(place: Installation, minutes: float) -> bool:
     p99, growth = waits[len(waits) * 99 // 100], memory.growth()
     print(f"{feeder.acknowledged:,} commands acknowledged, {len(attacks)} attacks")
     print(f"p99 outside of attacks: {p99 * 1000:.0f} ms; of {len(waits):,} probes")
-    print("growth per minute: " + ", ".join(f"{role} {of:+.2%}" for role, of in growth.items()))
+    print(*memory.lines(), sep="\n")
     wrong = await _differences(place)
     print(f"differences from the reference: {wrong or 'none'}")
-    return not wrong and p99 <= MOST_P99 and max(growth.values()) <= MOST_GROWTH
+    print(f"the feed of everything: {'still open' if listens else 'CUT'}")
+    return not wrong and listens and p99 <= MOST_P99 and max(growth.values()) <= MOST_GROWTH
 
 
 def _outside(own: Target, attacks: list[tuple[float, float]]) -> list[float]:
