@@ -43,7 +43,7 @@ FETCHING = {
     "bridge": Fetching(min_bytes=256 * 1024, max_wait=10),
     "tally": Fetching(min_bytes=256 * 1024, max_wait=100),
 }
-HEARTBEATS = 3  # per session timeout, at least
+HEARTBEATS = 20  # per session timeout: at their next one the others notice that a member has left
 
 
 METADATA_AGE = 5_000  # milliseconds until added partitions are noticed
@@ -67,6 +67,7 @@ def build_app(
     app = App(
         f"{settings.group_prefix}-{role}",
         fetching=FETCHING[role],
+        group_instance=settings.group_instance,
         broker=[URL(f"kafka://{address}") for address in settings.kafka.split(",")],
         broker_credentials=_credentials(),
         ConsumerScheduler=OneEventPerFetch,

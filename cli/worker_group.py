@@ -10,7 +10,7 @@ from pathlib import Path
 from execstream.agents.runtime.merged_probes import answer_for
 from execstream.cli.supervisor import Child, Supervisor
 from execstream.config.process_lifetime import stop_signals
-from execstream.config.settings import PROBE_SOCKET, Settings
+from execstream.config.settings import PREFIX, PROBE_SOCKET, Settings
 
 
 async def run_group(settings: Settings, role: str, count: int) -> int:
@@ -20,8 +20,15 @@ async def run_group(settings: Settings, role: str, count: int) -> int:
         # A socket's name is the number of its process.
         sockets = {number: Path(folder, str(number)) for number in range(1, count + 1)}
         children = [
-            Child(role, alone, {PROBE_SOCKET: str(socket)}, number)
+            Child(role, alone, _environment(settings, socket, number), number)
             for number, socket in sockets.items()
         ]
         async with answer_for(settings, role, sockets), Supervisor(settings, children):
             return await stop_signals()
+
+
+def _environment(settings: Settings, socket: Path, number: int) -> dict[str, str]:
+    own = {PROBE_SOCKET: str(socket)}
+    if settings.group_instance is not None:
+        own[f"{PREFIX}GROUP_INSTANCE"] = f"{settings.group_instance}-{number}"
+    return own

@@ -44,6 +44,7 @@ _FORMS = {
     "alert_webhook_url": "like https://host/path",
     "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
     "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
+    "group_instance": "1 to 200 of A-Z a-z 0-9 . _ -",
     "actor": "1 to 128 of A-Z a-z 0-9 _ . : @ | -",
     "schema_": "lower case letters, digits and underscores, and begin with no digit",
 }
@@ -53,7 +54,13 @@ _OPEN = frozenset(
     (
         *("kafka_security_protocol", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"),
         *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
-        *("group_prefix", "replication_factor", "max_command_bytes", "max_message_bytes"),
+        *(
+            "group_prefix",
+            "group_instance",
+            "replication_factor",
+            "max_command_bytes",
+            "max_message_bytes",
+        ),
         *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
         "tenancy",
         *("apply_port", "tally_port", "bridge_port", "apply_processes"),
@@ -124,6 +131,14 @@ class Settings(BaseSettings):
     redis_prefix: str = Field("", description="stands before every Redis key and channel")
     group_prefix: str = Field(
         "execstream", min_length=1, description="stands before every consumer group"
+    )
+    group_instance: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description=(
+            "name of this worker in its consumer groups, and of no other worker: started again "
+            "within 10 seconds, it has its partitions as before, and no other worker pauses"
+        ),
     )
     replication_factor: int | None = Field(
         None, ge=1, le=32_767, description="of every topic; as in topics.yaml when not set"

@@ -67,8 +67,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, *args: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(*args)
-        fetching = cast(App, self.app).fetching
-        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = fetching
+        app = cast(App, self.app)
+        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = app.fetching
+        consumer._group_instance_id = app.group_instance
         consumer._isolation_level = "read_committed"  # aborted records are not commands
         return consumer
 
@@ -336,12 +337,15 @@ class App(faust.App):
     logger = _FAUST
     identity: Identity
 
-    def __init__(self, *args: Any, fetching: Fetching, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, fetching: Fetching, group_instance: str | None = None, **options: Any
+    ) -> None:
         self.buffers: dict[str, PartitionBuffer] = {}
         self.refusal: str | None = (
             None  # the reason for reading nothing, if an operator has to mend it
         )
         self.fetching = fetching
+        self.group_instance = group_instance
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._turns: list[asyncio.Lock] = []  # of each timer: held while it works
         super().__init__(*args, **options)
