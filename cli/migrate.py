@@ -16,6 +16,7 @@ async def migrate(
     *,
     roles: Annotated[bool, Parameter(negative="")] = False,
     sql: Annotated[bool, Parameter(negative="")] = False,
+    expand: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
     """Apply the migrations that are missing; may be repeated, also at the same time.
@@ -25,6 +26,9 @@ async def migrate(
     roles
         Make the roles of workers, server, readers and analysts, too, which takes a user that may
         make roles; roles that are there get their rights in any case.
+    expand
+        Apply only what workers of the release before survive: before a rolling upgrade, which ends
+        with this command without the option (docs/upgrading.md).
     sql
         Print all migrations as one script instead of applying them; with `--roles` the roles and
         their rights.
@@ -39,6 +43,7 @@ async def migrate(
         settings.schema_,
         with_roles=roles,
         with_row_security=settings.tenancy == STRICT,
+        expands_only=expand,
     )
     done = [*applied, *(["the roles"] if roles else [])]
     await record(settings, *(Act("migrate", str(one), "applied") for one in done))
@@ -48,4 +53,4 @@ async def migrate(
         for migration in applied:
             out.print(f"{migration}  applied")
     else:
-        out.print("The schema is up to date.")
+        out.print("The schema is up to date." if not expand else "There is nothing to expand.")

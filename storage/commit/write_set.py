@@ -18,7 +18,16 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from execstream.storage.commit.consumer_offsets import OffsetCommit
+from execstream.storage.commit.fitted_rows import fit_rows, noticing_new_columns
 from execstream.storage.commit.quarantine_rows import QuarantineRows, write_quarantine
+from execstream.storage.schema.tables import (
+    DEAD_LETTERS,
+    JOURNAL,
+    KEY_VALUE_JOURNAL,
+    REFUSALS,
+    RUNS,
+    STEPS,
+)
 from execstream.streams.append_time import record_time
 from execstream.streams.commands import Command, RunCommand, SetKeyValue
 from execstream.streams.journal import NO_DETAIL, Detail, Entry, EntryType
@@ -335,18 +344,22 @@ async def _commit(
     offset_commits: Sequence[OffsetCommit],
     write_set: WriteSet,
 ) -> bool:
-    return bool(
-        await connection.fetchval(
-            _COMMIT,
-            consumer,
-            topic,
-            [offset_commit.row() for offset_commit in offset_commits],
-            write_set.run_rows,
-            write_set.erased,
-            write_set.step_rows,
-            write_set.entries,
-            write_set.key_values,
-            write_set.refusals,
-            write_set.dead_letters,
-        )
+    fitted = await fit_rows(
+        connection,
+        {
+            RUNS: write_set.run_rows,
+            STEPS: write_set.step_rows,
+            JOURNAL: write_set.entries,
+            KEY_VALUE_JOURNAL: write_set.key_values,
+            REFUSALS: write_set.refusals,
+            DEAD_LETTERS: write_set.dead_letters,
+        },
     )
+    runs, *others = fitted
+    offsets = [offset_commit.row() for offset_commit in offset_commits]
+    with noticing_new_columns():
+        return bool(
+            await connection.fetchval(
+                _COMMIT, consumer, topic, offsets, runs, write_set.erased, *others
+            )
+        )

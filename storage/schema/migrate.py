@@ -2,6 +2,9 @@
 
 Each file runs in a transaction of its own, under an advisory lock, so that several processes may
 start at once. A file that was applied is never changed; to mend it, add another.
+
+Workers of the release before go on during a migration that expands the schema. A file that begins
+with `-- contract` is for later, when none of them runs any more.
 """
 
 import re
@@ -18,6 +21,8 @@ from execstream.streams.errors import Fatal
 _LOCK = 0x65786563  # "exec": a number that no other program on the server uses
 _FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 
+_CONTRACT = "-- contract"
+
 _HISTORY = """
 create table if not exists migration (
     version integer primary key,
@@ -31,6 +36,14 @@ class Migration(NamedTuple):
     version: int
     name: str
     sql: str
+
+    @property
+    def contracts(self) -> bool:
+        """Return whether workers of the release before cannot commit any more after it."""
+        return self.sql.startswith(_CONTRACT)
+
+    def __str__(self) -> str:
+        return f"{self.version:04} {self.name}"
 
 
 class SchemaNewer(Fatal):
@@ -52,25 +65,29 @@ async def migrate(
     *,
     with_roles: bool = False,
     with_row_security: bool = False,
+    expands_only: bool = False,
 ) -> list[str]:
     """Apply missing migrations; return the names of those applied, oldest first.
 
     Roles of the server get their rights; `with_roles` makes them first. `with_row_security` has
-    Postgres enforce it from then on, which takes these roles.
+    Postgres enforce it from then on, which takes these roles. `expands_only` leaves those out that
+    workers of the release before do not survive.
     """
     async with connection(dsn, schema, MIGRATE) as opened:
         await opened.execute("select pg_advisory_lock($1)", _LOCK)  # released at the end
         await opened.execute(f"create schema if not exists {quoted(schema)}")
         await opened.execute(_HISTORY)
         applied = []
-        for migration in await pending(opened):
+        missing = await pending(opened)
+        wanted = [one for one in missing if not (expands_only and one.contracts)]
+        for migration in wanted:
             async with opened.transaction():
                 await opened.execute(migration.sql)
                 await opened.execute(
                     "insert into migration (version, name) values ($1, $2)", *migration[:2]
                 )
-            applied.append(f"{migration.version:04} {migration.name}")
-        if applied:
+            applied.append(str(migration))
+        if applied and wanted == missing:
             await opened.execute(comments_sql())
         if with_roles:
             await make_roles(opened)

@@ -12,14 +12,12 @@ from execstream.config.settings import Settings
 from execstream.recovery.replay.throttle import Cores, Throttle
 from execstream.storage.alerts import records as alerts
 from execstream.storage.schema import migrate
-from execstream.streams.append_time import append_time
 from execstream.streams.events import Source
 from execstream.streams.topics import EVENTS
-from execstream.workload.reference import Reference
 from execstream.workload.simulation import Sent, load_graphs
 from tests.faults.feeding import DIRTY, small_records
-from tests.faults.findings import look
 from tests.faults.listening import Listener
+from tests.upgrade.checks import check_against_reference, check_verify
 from tests.upgrade.old_release import PORTS, PRINT_LOCKS, OldRelease, unpack
 from tests.upgrade.running_stack import (
     GRAPHS,
@@ -68,7 +66,7 @@ async def test_new_release_continues_old_state(old: OldRelease, tmp_path: Path) 
         acknowledged = left.acknowledged + await _send_more(program, records)
         await wait_for_all(place)
         await until(lambda: _has_no_lag(program))
-        await _check_verify(program)
+        await check_verify(program)
 
         now = await read_stored_state(place)
         await wait_for_messages(listener, now.messages)
@@ -80,7 +78,7 @@ async def test_new_release_continues_old_state(old: OldRelease, tmp_path: Path) 
         _check_positions(left.stored, now, program.directory / ".execstream" / "logs")
         await _check_events(place, left.stored, now)
         await _check_messages(place, now, listener)
-        await _check_against_reference(place, listener)
+        await check_against_reference(place, listener)
 
 
 async def test_advisory_locks_are_the_same(old: OldRelease) -> None:
@@ -110,13 +108,6 @@ async def _has_no_lag(program: Program) -> bool:
     shown = await program("offsets", "show", "--json")
     assert shown.code == 0, shown.out
     return not any(position["lag"] for position in shown.json_lines())
-
-
-async def _check_verify(program: Program) -> None:
-    report = (await program("verify", "--all", "--json")).json()
-    assert report["differences"][:5] == []
-    assert report["ok"]
-    assert report["left_out"] == []
 
 
 def _check_names(before: StoredState, now: StoredState) -> None:
@@ -160,17 +151,6 @@ async def _check_messages(place: Installation, now: StoredState, listener: Liste
     due = await committed_sources(place, only_of_runs=True)
     assert {number: listener.heard[number] for number in due} == due
     assert now.messages == sum(map(len, due.values()))
-
-
-async def _check_against_reference(place: Installation, listener: Listener) -> None:
-    """Assert that rows, outcomes, events and messages follow from the commands topic."""
-    reference = Reference()
-    for record in await place.commands():
-        place_in_topic = (record.partition, record.offset)
-        reference.feed(*place_in_topic, record.key, record.value, append_time(record))
-    findings = await look(place, reference, listener, redis_stayed=True)
-    assert findings.is_clean, "\n".join(findings.samples)
-    assert min(reference.counts.values()) > 0  # each outcome occurs
 
 
 def _kept(sources: list[Source]) -> list[Source]:

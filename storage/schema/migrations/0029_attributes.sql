@@ -1,5 +1,15 @@
+-- contract: workers of role apply of 0.1.0 commit nothing from then on.
+
 -- Attributes of runs: texts by key that their creator chose.
 alter table graph_execution add column attributes jsonb;
+
+-- Workers of this release may have applied commands before this; the journal has the attributes.
+-- Runs that are dated earlier than two days before have theirs from `verify --all --mend`.
+update graph_execution run set attributes = entry.detail -> 'attributes'
+  from journal entry
+ where entry.graph_exec_id = run.id and entry.seq = 1 and entry.detail ? 'attributes'
+   and entry.run_day = (run.created_at at time zone 'UTC')::date
+   and entry.run_day >= (select (max(applied_at) at time zone 'UTC')::date - 2 from migration);
 
 -- By attributes; they never change, so that updates of a run stay out of the index.
 create index graph_execution_attributes on graph_execution using gin (attributes jsonb_path_ops)
