@@ -20,6 +20,7 @@ PACKAGES = {
     "node": "nodejs",
     "npm": "npm",
     "pgbouncer": "pgbouncer",
+    "prometheus": "prometheus",
     "redis-server": "redis-server",
 }
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])

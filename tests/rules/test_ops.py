@@ -16,24 +16,29 @@ from prometheus_client.metrics import MetricWrapperBase
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.config.settings import Settings
 from execstream.dashboard import metrics as server_metrics
+from execstream.dashboard import minute_metrics
 from execstream.streams.topics import TOPICS
 
 ROOT = Path(__file__).parents[2]
 ALERTS = yaml.safe_load((ROOT / "ops/prometheus/alerts.yml").read_text())
 SCRAPES = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
-DASHBOARD = json.loads((ROOT / "ops/grafana/dashboards/execstream.json").read_text())
+DASHBOARDS = [
+    json.loads(file.read_text()) for file in (ROOT / "ops/grafana/dashboards").glob("*.json")
+]
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 
 _NAME = re.compile(r"\b(?:execstream|process)_[a-z_]+")
 _LABELS = re.compile(r"(?:by|without) \(([^)]*)\)|\{([^}]*)\}")
 _LABEL = re.compile(r"\b([a-z]+)(?=\s*(?:[,=)!]|$))")
 _PROMETHEUS_OWN = {"job", "instance", "le"}
+_OF_BUILD = {"version", "python"}  # an Info has the labels that it is given
 
 
 def expressions() -> Iterator[str]:
     yield from (rule["expr"] for rule in RULES)
-    for panel in DASHBOARD["panels"]:
-        yield from (target["expr"] for target in panel.get("targets", ()))
+    for dashboard in DASHBOARDS:
+        for panel in dashboard["panels"]:
+            yield from (target["expr"] for target in panel.get("targets", ()))
 
 
 def samples() -> dict[str, set[str]]:
@@ -50,7 +55,8 @@ def test_metrics_that_are_named_exist(expression: str) -> None:
     """With the labels that the expression asks for."""
     known = samples()
     named = _NAME.findall(expression)
-    labels = {label for name in named for label in known.get(name, ())} | _PROMETHEUS_OWN
+    labels = {label for name in named for label in known.get(name, ())}
+    labels |= _PROMETHEUS_OWN | (_OF_BUILD if "execstream_build_info" in named else set())
     asked = {
         label
         for by, matching in _LABELS.findall(expression)
@@ -64,7 +70,7 @@ def test_metrics_that_are_named_exist(expression: str) -> None:
 def test_every_metric_is_on_the_dashboard() -> None:
     """Each metric of workers and the server is shown."""
     shown = " ".join(expressions())
-    modules = (worker_metrics, server_metrics)
+    modules = (worker_metrics, server_metrics, minute_metrics)
     names = {metric._name for m in modules for metric in vars(m).values() if is_metric(metric)}
     assert names
     assert {name for name in names if name not in shown} == set()
