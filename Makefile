@@ -13,7 +13,7 @@ PAGES := CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md docs example
 UNLINKED := build/unlinked# import-linter follows no links
 
 .DEFAULT_GOAL := help
-.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images sbom setup site test test-attacks test-clients test-containers test-fast test-install test-slow test-upgrade types
+.PHONY: attacks bench bench-apply bench-long big check check-all clean compose-check demo docs faults faults-long fmt help lint page pin-images release sbom setup site test test-attacks test-clients test-containers test-fast test-install test-slow test-upgrade types
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,16 @@ sbom: $(READY) ## Writes the bill of materials of the image's Python packages: b
 		--no-deps --no-index --find-links build/sbom execstream
 	build/sbom/tool/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json \
 		build/sbom/image
+
+release: $(READY) ## Builds wheel, sdist, chart, bill of materials, and the image where an engine answers: dist/
+	$(MAKE) test-install sbom
+	$(BIN)/pytest -m fetched tests/clients/test_helm_chart.py
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	build/helm/helm package ops/helm/execstream --destination dist
+	cp build/sbom.json dist
+	if $(BIN)/python -m tests.containers.engine; then $(MAKE) compose-check; fi
+	cd dist && sha256sum * > SHA256SUMS
 
 test-containers: $(READY) ## Runs the integration tests against servers in containers
 	$(BIN)/python -m tests.containers
