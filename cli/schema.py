@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from execstream.cli.common import Json, print_json, table
 from execstream.cli.terminal import out
-from execstream.storage.alerts.alert_schema import alert_schema
+from execstream.storage.alerts.alert_schema import alert_schema, run_end_schema
 from execstream.storage.redis.message_schemas import published_schema, update_schema
 from execstream.streams import json_schemas
 from execstream.streams.errors import Fatal
@@ -42,6 +42,7 @@ CONTRACTS = {
     "alert": Contract(
         alert_schema, "Messages of the Redis channel execution_alert, and bodies of the webhook"
     ),
+    "run-end": Contract(run_end_schema, "Bodies of the webhook about ends of runs"),
 }
 
 

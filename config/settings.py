@@ -27,10 +27,12 @@ from execstream.config.address_syntax import (
 from execstream.config.shown_addresses import BETWEEN_ADDRESSES, HIDDEN, shown_address
 from execstream.kafka.security import Security
 from execstream.streams.errors import NotConfigured
+from execstream.streams.statuses import ENDED
 from execstream.streams.totals.class_rules import WrongRulesError, parse_rules
 from execstream.streams.totals.error_classes import Rule
 
 PREFIX = "EXECSTREAM_"
+_ENDS = "|".join(sorted(ENDED))
 LOCAL_STATE = Path(".execstream")
 SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
 
@@ -42,6 +44,7 @@ _FORMS = {
     "redis_url": REDIS_FORM,
     "topic_prefix": "letters, digits, dots, dashes and underscores",
     "alert_webhook_url": "like https://host/path",
+    "webhook_run_statuses": "COMPLETED, FAILED or TERMINATED, or some of them with commas between",
     "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
     "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
     "group_instance": "1 to 200 of A-Z a-z 0-9 . _ -",
@@ -56,6 +59,9 @@ _OPEN = frozenset(
         *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
         *(
             "group_prefix",
+            "webhook_run_statuses",
+            "webhook_run_graphs",
+            "webhook_run_users",
             "group_instance",
             "replication_factor",
             "max_command_bytes",
@@ -206,10 +212,21 @@ class Settings(BaseSettings):
         description="let failures that the caller's input or credentials caused raise alerts too",
     )
     alert_webhook_url: str | None = Field(
-        None, pattern=r"^https?://", description="where alerts are posted"
+        None, pattern=r"^https?://", description="where alerts and ends of runs are posted"
     )
     alert_webhook_secret: str | None = Field(
         None, min_length=16, description="signs requests to the webhook"
+    )
+    webhook_run_statuses: str | None = Field(
+        None,
+        pattern=rf"^({_ENDS})(,({_ENDS}))*$",
+        description="ends of runs that the webhook gets, like FAILED,TERMINATED; none when not set",
+    )
+    webhook_run_graphs: str | None = Field(
+        None, description="ids, with commas: only the ends of runs of these graphs"
+    )
+    webhook_run_users: str | None = Field(
+        None, description="ids, with commas: only the ends of runs of these users"
     )
     class_rules_file: str | None = Field(
         None, description="TOML file of rules that classify errors, before the built-in"

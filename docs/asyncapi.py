@@ -123,7 +123,7 @@ def _webhook() -> Document:
     return {
         "address": None,
         "description": "A POST to EXECSTREAM_ALERT_WEBHOOK_URL.",
-        "messages": _messages_of("webhook"),
+        "messages": _messages_of("webhook") | _messages_of("webhook-run"),
     }
 
 
@@ -148,6 +148,7 @@ def _messages() -> Document:
         **keyed,
     }
     messages["webhook"] = messages["alert"] | {"headers": _WEBHOOK_HEADERS}
+    messages["webhook-run"] = messages["run-end"] | {"headers": _WEBHOOK_HEADERS}
     return messages
 
 

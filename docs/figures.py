@@ -56,6 +56,7 @@ _PAST = _seconds(TALLY, RECENT_FOR, PAST_FOR)
 
 # By schema of OpenAPI.
 SCHEMAS: dict[str, list[Figure]] = {
+    "Delivery": [Figure("tries", "the life of the message", _ROWS)],
     "Window": [
         Figure(
             "ended failed caller_failed cascaded skewed error_rate caller_error_rate",

@@ -1,7 +1,7 @@
-"""Deliver alerts to a Redis channel and to a webhook.
+"""Deliver alerts to a Redis channel, and alerts and ends of runs to a webhook.
 
-Messages stay in Postgres until they have arrived. Both deliveries are retried without end, and a
-restart continues with the messages that are left.
+Messages stay in Postgres until they have arrived, and a restart continues with those that are left.
+Publishing to Redis is retried without end, posting to the webhook for 24 hours.
 """
 
 import asyncio
@@ -14,19 +14,14 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
-from execstream.storage.alerts.outbox import (
-    Message,
-    mark_delivered,
-    mark_failed,
-    mark_published,
-    take_due,
-    take_unpublished,
-)
+from execstream.storage.alerts import outbox, run_ends
+from execstream.storage.alerts.outbox import Message, mark_published, take_unpublished
+from execstream.storage.alerts.run_ends import EndMessage
 from execstream.storage.redis.channels import alert_channel
 
 WITHIN = 10.0  # seconds for Redis or the webhook to take something; less than a message's lease
 LONGEST_PAUSE = 300.0  # seconds between two tries
-MOST_ERROR = 200  # characters that are kept
+CLEAR_EVERY = 3_600.0  # seconds between deletions of old ends of runs
 
 log = structlog.get_logger(__name__)
 
@@ -52,30 +47,34 @@ class Channel:
 
 
 class Webhook:
-    """Posts to an address, one message a request, signed when there is a secret."""
+    """Posts to an address, one message a request, signed when there is a secret.
+
+    Messages about alerts and ends of runs wait apart from each other; a turn takes 50 of each.
+    """
 
     def __init__(self, url: str, secret: str | None) -> None:
         self._url = url
         self._secret = secret
         self._session: aiohttp.ClientSession | None = None
+        self._cleared_at = -CLEAR_EVERY
 
     async def deliver(self, connection: asyncpg.Connection) -> None:
         """Post the messages that are due, and record those that have arrived."""
-        messages = await take_due(connection)
+        messages: list[Message | EndMessage] = []
+        messages += await outbox.take_due(connection)
+        messages += await run_ends.take_due(connection)
         errors = await asyncio.gather(*map(self._post, messages))
         for message, error in zip(messages, errors, strict=True):
-            if error is None:
-                await mark_delivered(connection, message)
-            else:
-                pause = pause_after(message.tries)
-                log.warning("webhook_failed", message=message.id, error=error, pause=pause)
-                await mark_failed(connection, message, error, pause)
+            await _note(connection, message, error)
+        if time.monotonic() - self._cleared_at > CLEAR_EVERY:
+            await run_ends.delete_old(connection)
+            self._cleared_at = time.monotonic()
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(self, message: Message) -> str | None:
+    async def _post(self, message: Message | EndMessage) -> str | None:
         """Return the error, or None."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WITHIN))
@@ -92,12 +91,30 @@ class Webhook:
             return type(error).__name__
 
 
+async def _note(
+    connection: asyncpg.Connection, message: Message | EndMessage, error: str | None
+) -> None:
+    """Record that a message has arrived, or when it is tried again."""
+    pause = pause_after(message.tries)
+    if error is not None:
+        log.warning("webhook_failed", message=message.id, error=error, pause=pause)
+    match message, error:
+        case Message(), None:
+            await outbox.mark_delivered(connection, message)
+        case Message(), str():
+            await outbox.mark_failed(connection, message, error, pause)
+        case EndMessage(), None:
+            await run_ends.mark_delivered(connection, message)
+        case EndMessage(), str():
+            await run_ends.mark_failed(connection, message, error, pause)
+
+
 def pause_after(tries: int) -> float:
     """Seconds until the next try: 1, 2, 4 and so on."""
     return min(LONGEST_PAUSE, 2.0 ** (min(tries, 16) - 1))
 
 
-def headers(message: Message, secret: str | None, timestamp: int) -> dict[str, str]:
+def headers(message: Message | EndMessage, secret: str | None, timestamp: int) -> dict[str, str]:
     """Return the headers of a request. The signature is HMAC-SHA256 over the timestamp, a dot and
     the body.
     """

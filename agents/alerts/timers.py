@@ -25,13 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 def declare(app: App, settings: Settings) -> None:
-    """Declare the timers on `app`, unless alerts are switched off."""
-    if not settings.alerts:
-        return
-    has_webhook = settings.alert_webhook_url is not None
-    _declare_looking(app, settings, has_webhook=has_webhook)
-    channel = Channel(settings.redis, settings.redis_prefix)
-    _declare_telling(app, settings, "publish_alerts", channel)
+    """Declare the timers on `app`; those of alerts only unless they are switched off."""
+    if settings.alerts:
+        _declare_looking(app, settings, has_webhook=settings.alert_webhook_url is not None)
+        channel = Channel(settings.redis, settings.redis_prefix)
+        _declare_telling(app, settings, "publish_alerts", channel)
     if settings.alert_webhook_url is not None:
         webhook = Webhook(settings.alert_webhook_url, settings.alert_webhook_secret)
         _declare_telling(app, settings, "post_alerts", webhook)

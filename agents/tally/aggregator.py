@@ -19,6 +19,7 @@ from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
 from execstream.agents.tally.live_view import LiveView
 from execstream.config.settings import Settings
+from execstream.storage.alerts.run_ends import add_run_ends
 from execstream.storage.commit.consumer_offsets import OffsetCommit
 from execstream.storage.commit.totals import commit_tally, load_blocks, load_nodes
 from execstream.storage.connections import TALLY, Session
@@ -26,6 +27,7 @@ from execstream.streams.errors import NOT_READABLE
 from execstream.streams.totals.aggregation import CURRENT, Tally, decode_fact
 from execstream.streams.totals.definitions import Definitions
 from execstream.streams.totals.live_values import LiveStats
+from execstream.streams.totals.run_ends import NO_ENDS, EndFilter, RunEnd, end_filter
 
 log = structlog.get_logger(__name__)
 
@@ -35,12 +37,13 @@ CONSUMER = "tally"
 @dataclass(slots=True)
 class BatchTotals:
     """A folded batch, ready to be committed. `loaded`: blocks and nodes that the tables lacked, as
-    they are after the commit."""
+    they are after the commit. `ends`: those that the webhook gets."""
 
     batch: Batch
     tally: Tally
     offset_commits: list[OffsetCommit] = field(default_factory=list)
     loaded: dict[str, LiveStats] = field(default_factory=dict)
+    ends: list[RunEnd] = field(default_factory=list)
 
 
 Attempt = Callable[[BatchTotals], Awaitable[None]]
@@ -63,13 +66,14 @@ class Tallier:
         self._buffer = buffer
         self._live = live
         self._phases = phases
+        self._ends = _wanted_ends(settings)
         self._session = Session(settings.postgres, settings.schema_, TALLY)
         self._in_flight: asyncio.Task[None] | None = None
 
     async def tally(self, batch: Batch) -> None:
         """Fold `batch` while the one before is being committed, then begin to commit it."""
         with self._phases.timed("fold"):
-            folded = fold_batch(batch, self._definitions)
+            folded = fold_batch(batch, self._definitions, self._ends)
         if self._in_flight is not None:
             await self._in_flight
         self._in_flight = spawn(self._settle(folded))
@@ -89,10 +93,14 @@ class Tallier:
 
     async def _commit(self, folded: BatchTotals) -> None:
         connection = await self._session.get()
+        about = (CONSUMER, self._buffer.topic, folded.offset_commits, folded.tally)
         with self._phases.timed("commit"):
-            await commit_tally(
-                connection, CONSUMER, self._buffer.topic, folded.offset_commits, folded.tally
-            )
+            if not folded.ends:
+                await commit_tally(connection, *about)
+                return
+            async with connection.transaction():
+                await commit_tally(connection, *about)
+                await add_run_ends(connection, folded.ends)
 
     async def _load_unknown(self, folded: BatchTotals) -> None:
         if blocks := self._live.unknown_blocks(folded.tally):
@@ -107,12 +115,25 @@ class Tallier:
         )
 
 
-def fold_batch(batch: Batch, definitions: Definitions = CURRENT) -> BatchTotals:
-    """The additions of `batch` to the totals, and the new position of each partition."""
+def _wanted_ends(settings: Settings) -> EndFilter:
+    """The ends of runs that the webhook gets; none without a webhook."""
+    if settings.alert_webhook_url is None:
+        return NO_ENDS
+    return end_filter(
+        settings.webhook_run_statuses, settings.webhook_run_graphs, settings.webhook_run_users
+    )
+
+
+def fold_batch(
+    batch: Batch, definitions: Definitions = CURRENT, ends: EndFilter = NO_ENDS
+) -> BatchTotals:
+    """The additions of `batch` to the totals, the ends of runs that `ends` takes, and the new
+    position of each partition.
+    """
     folded = BatchTotals(batch, Tally(definitions))
     for part in batch:
         owned = part.owned
-        counted = sum(_count(folded.tally, owned, record) for record in part.records)
+        counted = sum(_count(folded, ends, owned, record) for record in part.records)
         offset_commit = OffsetCommit(
             owned.number, part.expected, owned.epoch, part.next_offset, *owned.published
         )
@@ -121,7 +142,7 @@ def fold_batch(batch: Batch, definitions: Definitions = CURRENT) -> BatchTotals:
     return folded
 
 
-def _count(tally: Tally, owned: AssignedPartition, record: Record) -> bool:
+def _count(folded: BatchTotals, ends: EndFilter, owned: AssignedPartition, record: Record) -> bool:
     """Count the event of `record`, unless it was counted before. A record that no worker of ours
     wrote is left out, with an error in the log.
     """
@@ -131,8 +152,10 @@ def _count(tally: Tally, owned: AssignedPartition, record: Record) -> bool:
             place = fact.source[1:]
             is_new = place > owned.published
             if is_new:
-                tally.count(fact)
+                folded.tally.count(fact)
                 owned.published = place
+                if ends.statuses and (end := ends.end_of(fact)):
+                    folded.ends.append(end)
             return is_new
         problem = "source"
     except NOT_READABLE as error:

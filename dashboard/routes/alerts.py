@@ -13,6 +13,7 @@ from execstream.dashboard.problems import not_found
 from execstream.dashboard.responses import Cursor, Json, Limit, Listing, listing
 from execstream.dashboard.services import Served, Services
 from execstream.storage.access.audit_log import Act
+from execstream.storage.alerts.deliveries import Delivery, list_deliveries
 from execstream.storage.alerts.records import Alert, acknowledge, list_alerts, silence
 
 MOST_MINUTES = 7 * 24 * 60
@@ -46,6 +47,12 @@ async def get_alerts(
 ) -> Response:
     """Alerts, the open ones first, and of each the newest first."""
     return listing(*await list_alerts(served.db, is_open=open, cursor=cursor, limit=limit))
+
+
+@router.get("/deliveries", response_model=Listing[Delivery], dependencies=[ReadAll])
+async def get_deliveries(served: Served, limit: Limit = 25) -> Response:
+    """Messages to the webhook, about alerts and ends of runs, the newest first."""
+    return listing(await list_deliveries(served.db, limit))
 
 
 @router.post("/{alert_id}/acknowledge", **_POST)

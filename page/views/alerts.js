@@ -1,4 +1,5 @@
-// Alerts: open ones first, then closed ones. They are acknowledged and silenced here.
+// Alerts: open ones first, then closed ones, and the log of the webhook. Alerts are acknowledged and
+// silenced here.
 
 import { get, post } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
@@ -14,22 +15,27 @@ const SILENCES = { "1 hour": 60, "1 day": 1_440 }; // minutes
 export async function show(root, { signal }) {
   const open = h("div", {});
   const over = h("div", {});
+  const sent = h("div", {});
   fill(
     root,
     h("div", { class: "head" }, h("h1", {}, "Alerts")),
     panel("Open", null, open),
     panel("Over", null, over),
+    panel("Webhook", "Alerts and ends of runs, the newest first", sent),
   );
   await namesLoaded();
   const whole = new AbortController();
   signal.addEventListener("abort", () => whole.abort());
   const load = async () => {
     try {
-      const [opened, closed] = await Promise.all(
-        [true, false].map((isOpen) => get("/v1/alerts", { open: isOpen, limit: 50 }, { signal })),
-      );
+      const [opened, closed, deliveries] = await Promise.all([
+        get("/v1/alerts", { open: true, limit: 50 }, { signal }),
+        get("/v1/alerts", { open: false, limit: 50 }, { signal }),
+        get("/v1/alerts/deliveries", { limit: 50 }, { signal }),
+      ]);
       showList(open, opened.data, "No alert is open.", (alert) => buttons(alert, load));
       showList(over, closed.data, "None has been raised before.");
+      showDeliveries(sent, deliveries.data);
     } catch (error) {
       if (signal.aborted) return;
       if (error.isMissing) whole.abort();
@@ -64,6 +70,40 @@ function showList(place, alerts, nothing, side = () => null) {
       ),
     ),
   );
+}
+
+/** @param {any[]} deliveries */
+function showDeliveries(place, deliveries) {
+  const key = JSON.stringify(deliveries);
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!deliveries.length) return fill(place, empty("Nothing is to be sent, and nothing was."));
+  return fill(
+    place,
+    table(
+      "Messages to the webhook",
+      ["Written", "Message", "What", "Where", "State", "Tries"],
+      deliveries.map((one) =>
+        h(
+          "tr",
+          {},
+          cell("Written", time(one.at)),
+          cell("Message", one.type),
+          cell("What", one.about),
+          cell("Where", whereOf({ graph_exec_id: one.graph_exec_id, block_id: null })),
+          cell("State", deliveryState(one)),
+          cell("Tries", String(one.tries)),
+        ),
+      ),
+    ),
+  );
+}
+
+function deliveryState({ state, delivered_at: delivered, next_try_at: next, last_error: error }) {
+  if (state === "delivered") return ["delivered ", time(delivered)];
+  if (state === "given_up") return `given up after 24 h: ${error}`;
+  if (state === "withdrawn") return "withdrawn: the alert was silenced";
+  return error ? [`${error}; next try `, time(next)] : "waiting";
 }
 
 /** Links to the block and the run of an alert. */

@@ -59,6 +59,7 @@ _TOKENS = "delete from token where user_id = $1"
 _ALERTS = f"""
 delete from alert where graph_exec_id in ({_RUNS}) or figures ->> 'user_id' = $1
 """
+_ENDS = "delete from run_message where user_id = $1"
 _LETTERS_AT_A_TIME = 20
 _DELETIONS = {
     "key_values": ("from kv_journal where user_id = $1", "from kv_data where user_id = $1"),
@@ -107,7 +108,7 @@ async def delete_personal(db: asyncpg.Pool, user_id: str) -> dict[str, int]:
             results = [await connection.execute(f"delete {place}", user_id) for place in places]
             deleted[name] = int(results[0].split()[-1])
         await connection.execute(_RELEASED, user_id)
-        for statement in (_TOKENS, _ALERTS):
+        for statement in (_TOKENS, _ALERTS, _ENDS):
             await connection.execute(statement, user_id)
         await blank_user(connection, user_id)
         letters = await _dead_letters(connection, user_id)

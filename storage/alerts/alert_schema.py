@@ -1,8 +1,10 @@
-"""JSON Schema of the messages about alerts, on Redis and to the webhook."""
+"""JSON Schemas of the messages about alerts and ends of runs, on Redis and to the webhook."""
 
 from execstream.storage.alerts.outbox import AlertMessage
 from execstream.storage.alerts.records import Alert, MessageType
+from execstream.storage.alerts.run_ends import TYPE, EndedRun, RunMessage
 from execstream.streams.json_schemas import DEFINITIONS, Described, describe
+from execstream.streams.statuses import ENDED
 
 
 def alert_schema() -> Described:
@@ -15,4 +17,13 @@ def alert_schema() -> Described:
         "type": {"enum": sorted(map(str, MessageType))},
         "alert": {"$ref": DEFINITIONS + Alert.__name__},
     }
+    return schema
+
+
+def run_end_schema() -> Described:
+    """Describe the messages to the webhook about ends of runs."""
+    schema = describe(RunMessage)
+    schema.definitions[RunMessage.__name__]["properties"]["type"] = {"const": TYPE}
+    statuses = {"enum": sorted(map(str, ENDED))}
+    schema.definitions[EndedRun.__name__]["properties"]["status"] = statuses
     return schema

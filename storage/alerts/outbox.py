@@ -1,8 +1,8 @@
 """Messages about alerts on their way out: to Redis, to the webhook, and to subscribers.
 
 A message stays due until it has arrived, even if its worker dies; so it may arrive twice, with the
-same id. The webhook gets the messages of an alert in their order, each after the one before has
-arrived.
+same id. For the webhook it is due for MOST_TRIED hours. The webhook gets the messages of an alert
+in their order, each after the one before has arrived or is due no more.
 """
 
 from collections.abc import Sequence

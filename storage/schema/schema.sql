@@ -920,6 +920,26 @@ create table alert_message (
 create index alert_message_alert on alert_message (alert_id, id);
 create index alert_message_unpublished on alert_message (id) where published_at is null;
 create index alert_message_due on alert_message (next_try_at) where next_try_at is not null;
+-- Ends of runs on their way to the webhook: written with the totals that count them.
+create table run_message (
+    graph_exec_id uuid not null,
+    seq bigint not null,
+    status text not null,
+    graph_id text not null,
+    user_id text not null,
+    dry_run boolean not null,
+    ended_at timestamptz not null,
+    at timestamptz not null default now(),
+    next_try_at timestamptz default now(),
+    tries integer not null default 0,
+    delivered_at timestamptz,
+    last_error text,
+    primary key (graph_exec_id, seq)
+);
+
+create index run_message_due on run_message (next_try_at) where next_try_at is not null;
+create index run_message_at on run_message (at);
+
 -- Tokens of the HTTP server. Only the hash of a secret is here: it has 256 random bits, so that
 -- nobody finds it from the hash.
 create table token (

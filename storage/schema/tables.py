@@ -97,6 +97,7 @@ ALERTS = Table("alert", ("id",), Origin.OTHER)
 TOKENS = Table("token", ("id",), Origin.OTHER)
 AUDIT = Table("audit", ("id",), Origin.OTHER)
 MESSAGES = Table("alert_message", ("id",), Origin.OTHER)
+RUN_MESSAGES = Table("run_message", ("graph_exec_id", "seq"), Origin.OTHER)
 GRAPHS = Table("graph", ("id", "version"), Origin.OTHER)
 BUDGETS = Table("budget", ("id",), Origin.OTHER)
 ARCHIVED = Table("archived", ("topic", "partition"), Origin.OTHER)
@@ -106,7 +107,7 @@ TABLES = (
     *(RUNS, STEPS, JOURNAL, KEY_VALUE_JOURNAL, KEY_VALUES, REFUSALS, DEAD_LETTERS),
     *TOTALS,
     *(CONSUMER_OFFSETS, DEFINITIONS, QUARANTINE, BLOCKS, GRAPHS, BUDGETS),
-    *(ALERTS, ARCHIVED, MESSAGES, TOKENS, AUDIT),
+    *(ALERTS, ARCHIVED, MESSAGES, RUN_MESSAGES, TOKENS, AUDIT),
     Table("migration", ("version",), Origin.SCHEMA),
     ATTEMPTS,
     Table("replay_plan", ("partition",), Origin.SCHEMA),

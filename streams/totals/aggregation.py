@@ -62,6 +62,7 @@ class Fact(Struct):
     type: str
     at: Moment
     source: Source
+    seq: int = 0
     graph_exec_id: str = ""
     graph_id: str = ""
     user_id: str = ""

@@ -42,5 +42,5 @@ async def test_the_official_parser_takes_it(tmp_path: Path) -> None:
 
     assert found["complaints"] == []
     assert {*found["addresses"]} >= {topic.name for topic in TOPICS}
-    assert {*found["messages"]} == {*CONTRACTS, "dead-letter", "webhook"}
+    assert {*found["messages"]} == {*CONTRACTS, "dead-letter", "webhook", "webhook-run"}
     assert broken["complaints"] != []

@@ -49,6 +49,7 @@ FOR_USERS = {
     *("/v1/command", "/v1/commands", "/v1/commands/{key}/{command_id}"),
 }
 FOR_OPERATORS = {
+    "/v1/alerts/deliveries",
     *("/v1/alerts", "/v1/alerts/{alert_id}/acknowledge", "/v1/alerts/{alert_id}/silence"),
     *("/v1/block", "/v1/block/steps", "/v1/blocks/{block_id}", "/v1/blocks/{block_id}/steps"),
     *("/v1/blocks/errors", "/v1/blocks/live", "/v1/live/{table}"),

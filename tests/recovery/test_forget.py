@@ -149,7 +149,7 @@ async def test_no_field_of_a_person_is_left(place: Installation, program: Progra
 
 
 async def test_alerts_about_a_person_go(place: Installation, program: Program) -> None:
-    """Those about their runs and their days, with the messages; others stay."""
+    """Those about their runs and their days, with the messages, and ends of runs; others stay."""
     run, other = Orders(user_id="ida"), Orders(user_id="eve")
     await place.put([run.create(), other.create()])
     await place.drained()
@@ -166,12 +166,20 @@ async def test_alerts_about_a_person_go(place: Installation, program: Program) -
                select id, 'opened', '{}' from raised""",
             *(subject, run_id, figures),
         )
+    await place.db.execute(
+        """insert into run_message
+               (graph_exec_id, seq, status, graph_id, user_id, dry_run, ended_at)
+           select id, 1, 'FAILED', graph_id, user_id, false, now() from graph_execution
+            where user_id in ('ida', 'eve')"""
+    )
 
     told = await program("forget", "--user", "ida", "--yes", "--json")
 
     assert told.code == 0, told.err
     left = "select subject from alert join alert_message m on m.alert_id = alert.id"
     assert [row["subject"] for row in await place.db.fetch(left)] == ["of another"]
+    ends = await place.db.fetch("select distinct user_id from run_message")
+    assert [row["user_id"] for row in ends] == ["eve"]
 
 
 async def test_runs_of_a_foreign_partitioner_go(place: Installation, program: Program) -> None:

@@ -49,3 +49,32 @@ async def test_an_alert_is_seen_everywhere_until_somebody_acts(
     await closed(place.db, alert)
     await tab.sees("document.querySelector('[aria-label=Over] tbody').innerText.includes('over')")
     await tab.shows("No alert is open.")
+
+
+async def test_deliveries_of_the_webhook_are_listed(
+    tab: Tab, server: Server, place: Installation
+) -> None:
+    """Delivered ones, those that are tried again, and those given up, with the last error."""
+    runs = [uuid4() for _ in range(3)]
+    await place.db.execute(
+        """insert into run_message (graph_exec_id, seq, status, graph_id, user_id, dry_run,
+                  ended_at, at, next_try_at, tries, delivered_at, last_error)
+           values ($1, 4, 'COMPLETED', 'g', 'ada', false, now(), now(), null, 1, now(), null),
+                  ($2, 4, 'FAILED', 'g', 'ada', false, now(), now() - interval '1 minute',
+                   now() + interval '1 hour', 3, null, 'HTTP 503'),
+                  ($3, 4, 'FAILED', 'g', 'ada', false, now(), now() - interval '2 days',
+                   now() - interval '1 day', 99, null, 'TimeoutError')""",
+        *runs,
+    )
+    await tab.open(f"{server.url}/#/alerts")
+
+    rows = "document.querySelectorAll('[aria-label=Webhook] tbody tr')"
+    await tab.sees(f"{rows}.length === 3")
+    shown = [await tab.run(f"{rows}[{number}].innerText") for number in range(3)]
+
+    assert "COMPLETED" in shown[0]
+    assert "delivered" in shown[0]
+    assert "HTTP 503; next try" in shown[1]
+    assert "given up after 24 h: TimeoutError" in shown[2]
+    assert await tab.run(f"{rows}[1].querySelector('a').hash") == f"#/runs/{runs[1]}"
+    await tab.screenshot("deliveries")
