@@ -27,8 +27,8 @@ async def migrate(
         Make the roles of workers, server, readers and analysts, too, which takes a user that may
         make roles; roles that are there get their rights in any case.
     expand
-        Apply only what workers of the release before survive: before a rolling upgrade, which ends
-        with this command without the option (docs/upgrading.md).
+        Apply only migrations that workers of the release before survive: before a rolling upgrade,
+        which ends with this command without the option (docs/upgrading.md).
     sql
         Print all migrations as one script instead of applying them; with `--roles` the roles and
         their rights.

@@ -7,7 +7,8 @@ loop, and batches the commands that they send at the same time.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from execstream.client.replies import ReplyListener
     from execstream.client.result_reader import ResultReader
+    from execstream.config.tracing import Tracer
 
 AnyCommand = Mapping[str, Any] | Command
 
@@ -82,6 +84,7 @@ class ExecutionClient(Writing):
         configure_security(self._settings.kafka_security)
         self._topic = self._settings.topic_prefix + COMMANDS.name
         self._producer = Producer(self._settings.kafka, self._topic)
+        self._tracer = self._opened_tracer()
         self._ledger = Ledger()
         self._listener: ReplyListener | None = None
         self._result_reader: ResultReader | None = None
@@ -96,6 +99,8 @@ class ExecutionClient(Writing):
             await self._listener.close()
         if self._result_reader:
             await self._result_reader.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
     async def send(
         self,
@@ -146,6 +151,18 @@ class ExecutionClient(Writing):
         """
         answers = await self._replies()
         prepared = self._prepare(command, reply_to=answers.name)
+        if self._tracer is None:
+            return await self._call(prepared, answers, timeout, headers)
+        with self._tracer.calling(type_of(type(prepared.command))):
+            return await self._call(prepared, answers, timeout, headers)
+
+    async def _call(
+        self,
+        prepared: _Prepared,
+        answers: "ReplyListener",
+        timeout: float,  # noqa: ASYNC109
+        headers: Mapping[str, bytes] | None,
+    ) -> Outcome:
         command_id = prepared.command.id
         begun = time.monotonic()
         sent: Sent | None = None
@@ -222,12 +239,35 @@ class ExecutionClient(Writing):
         *,
         asked: bool,
     ) -> Sent:
-        _, key, value = prepared
-        sent_headers = headers.items() if headers else ()
+        command, key, value = prepared
         self._ledger.note_sent()
-        place = await self._producer.send(key, value, sent_headers, partition)
+        with self._sending(command, headers) as sent_headers:
+            place = await self._producer.send(key, value, sent_headers.items(), partition)
         self._ledger.note_acknowledged(asked=asked)
         return Sent(self._topic, *place)
+
+    def _opened_tracer(self) -> "Tracer | None":
+        if self._settings.traces_url is None:
+            return None
+        from execstream.config.tracing import tracer_of  # noqa: PLC0415 - of an extra
+
+        return tracer_of(self._settings, "client")
+
+    @contextmanager
+    def _sending(
+        self, command: Command, headers: Mapping[str, bytes] | None
+    ) -> Iterator[Mapping[str, bytes]]:
+        """The headers of a command; with its span, unless the caller has its own."""
+        given = headers or {}
+        if self._tracer is None or "traceparent" in given:
+            yield given
+            return
+        about = {
+            "execstream.command.id": command.id,
+            "execstream.command.type": type_of(type(command)),
+        }
+        with self._tracer.sending(self._topic, about) as carried:
+            yield {**given, **carried}
 
     async def _replies(self) -> "ReplyListener":
         if self._listener is None:

@@ -71,11 +71,11 @@ _OPEN = frozenset(
         "tenancy",
         *("apply_port", "tally_port", "bridge_port", "apply_processes"),
         *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
-        *("alert_caller_failures", "class_rules_file"),
+        *("alert_caller_failures", "class_rules_file", "traces_ratio"),
         *("log_level", "log_format", "actor"),
     )
 )
-_ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls"))
+_ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls", "traces_url"))
 _UNREADABLE = "unreadable_address"
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
@@ -228,6 +228,17 @@ class Settings(BaseSettings):
     webhook_run_users: str | None = Field(
         None, description="ids, with commas: only the ends of runs of these users"
     )
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description=(
+            "receiver of OTLP over HTTP for spans of commands, such as http://127.0.0.1:4318; "
+            "needs the extra otel"
+        ),
+    )
+    traces_ratio: float = Field(
+        0.01, ge=0, le=1, description="part of the commands of `ExecutionClient` that are traced"
+    )
     class_rules_file: str | None = Field(
         None, description="TOML file of rules that classify errors, before the built-in"
     )
@@ -243,7 +254,9 @@ class Settings(BaseSettings):
         "auto", description="auto: columns at a terminal, JSON lines otherwise"
     )
 
-    @field_validator("postgres_dsn", "original_dsn", "redis_url", "alert_webhook_url", "tally_urls")
+    @field_validator(
+        "postgres_dsn", "original_dsn", "redis_url", "alert_webhook_url", "tally_urls", "traces_url"
+    )
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         if value is not None and not all(map(is_address, BETWEEN_ADDRESSES.split(value))):

@@ -18,6 +18,7 @@ from execstream.agents.runtime.retries import tolerating
 from execstream.agents.runtime.stored_offsets import PostgresPositions
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
+from execstream.config.tracing import close_tracer, tracer_of
 from execstream.storage.commit.consumer_offsets import save_published
 from execstream.storage.connections import Session
 from execstream.streams.topics import COMMANDS, DEAD_LETTERS, EVENTS
@@ -32,7 +33,9 @@ def declare(app: App, settings: Settings) -> None:
     """Declare the agent and its timers on `app`."""
     phases = Phases()
     prefix = settings.topic_prefix
-    publisher = Publisher(settings.kafka, prefix + EVENTS.name, prefix + DEAD_LETTERS.name, phases)
+    tracer = tracer_of(settings, "apply")
+    topics = (prefix + EVENTS.name, prefix + DEAD_LETTERS.name)
+    publisher = Publisher(settings.kafka, *topics, phases, tracer)
     claiming = Session(settings.postgres, settings.schema_)
     saving = Session(settings.postgres, settings.schema_)
     republisher = Republisher(
@@ -55,7 +58,7 @@ def declare(app: App, settings: Settings) -> None:
         on_owned=owned,
         on_lost=lost,
     )
-    applier = Applier(settings, buffer, publisher, phases)
+    applier = Applier(settings, buffer, publisher, phases, tracer)
 
     @app.agent(app.read(buffer), name="apply_commands")
     async def apply_commands(stream: Any) -> None:
@@ -80,6 +83,7 @@ def declare(app: App, settings: Settings) -> None:
         await _save_published(buffer, saving)
         await saving.close()
         await claiming.close()
+        await close_tracer(tracer)
 
     app.on_close(close)
 

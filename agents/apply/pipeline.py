@@ -50,6 +50,7 @@ from execstream.agents.runtime.partition_buffer import Batch, PartitionBuffer
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
 from execstream.config.settings import Settings
+from execstream.config.tracing import Interval, Tracer, now
 from execstream.storage.commit.consumer_offsets import FENCED
 from execstream.storage.commit.write_set import commit
 from execstream.storage.connections import APPLY, Session, sqlstate
@@ -63,7 +64,7 @@ log = structlog.get_logger(__name__)
 
 CONSUMER = "apply"
 WARN_EVERY = 60.0  # seconds
-MOST_CACHE_BYTES = 64 * 1024 * 1024  # estimated size of the states of runs
+MOST_CACHE_BYTES = 40 * 1024 * 1024  # estimated size of the states of runs
 # Each time another worker changed another run of the batch; without a limit, a bug would retry
 # forever.
 _REFOLDINGS = 20
@@ -82,8 +83,14 @@ class Applier:
     """The work of a worker of role `apply`, with its state between batches."""
 
     def __init__(
-        self, settings: Settings, buffer: PartitionBuffer, publisher: Publisher, phases: Phases
+        self,
+        settings: Settings,
+        buffer: PartitionBuffer,
+        publisher: Publisher,
+        phases: Phases,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self.republished: Awaitable[Any] | None = None
         self._settings = settings
         self._buffer = buffer
@@ -318,6 +325,7 @@ class Applier:
             return False
         connection = await session.get()
         await self._days.ensure(connection, folded.write_set.begun)
+        begun = now()
         with self._phases.timed("commit"):
             async with self._suspects.limit(connection, folded.batch):
                 was_committed = await commit(
@@ -327,7 +335,14 @@ class Applier:
         if was_committed and is_refolded:
             self._give_up(folded.batch)
             return False
+        if self._tracer is not None:
+            self._trace(self._tracer, folded.batch, Interval(begun, now()))
         return True
+
+    def _trace(self, tracer: Tracer, batch: Batch, committing: Interval) -> None:
+        records = batch.with_headers()
+        tracer.processed(self._buffer.topic, records, committing.ended)
+        tracer.batch("commit", [record.headers for record in records], committing)
 
     def _warn_of_foreign(self, runs: int) -> None:
         """Log `runs` that began where their keys do not belong, at most once per WARN_EVERY."""

@@ -19,6 +19,7 @@ from execstream.agents.runtime.metrics import PUBLISHED
 from execstream.agents.runtime.partition_buffer import AssignedPartition
 from execstream.agents.runtime.phase_timer import Phases
 from execstream.agents.runtime.tasks import spawn
+from execstream.config.tracing import Interval, Tracer, now
 from execstream.kafka.worker_producer import LazyProducer
 
 log = structlog.get_logger(__name__)
@@ -67,7 +68,15 @@ class _Waiting(NamedTuple):
 class Publisher:
     """Publishes independently of the commits, and merges the records gathered meanwhile."""
 
-    def __init__(self, bootstrap: str, events: str, dead_letters: str, phases: Phases) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        events: str,
+        dead_letters: str,
+        phases: Phases,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._events = events
         self._dead_letters = dead_letters
         self._phases = phases
@@ -133,8 +142,12 @@ class Publisher:
     async def publish(self, outbound: Sequence[OutboundRecords]) -> None:
         """Publish at once and wait for the acknowledgements; one call at a time for a partition."""
         producer = await self._producer.get()
+        begun = now()
         with self._phases.timed("publish"):
             await asyncio.gather(*(self._publish_partition(producer, one) for one in outbound))
+        if self._tracer is not None:
+            all_headers = [event.headers for one in outbound for event in one.events]
+            self._tracer.batch(f"send {self._events}", all_headers, Interval(begun, now()))
 
     async def close(self) -> None:
         await self.drain()

@@ -14,6 +14,7 @@ from execstream.agents.bridge.forwarder import Forwarder, NotOurs
 from execstream.agents.runtime.faust_app import App
 from execstream.agents.runtime.partition_buffer import AssignedPartition, PartitionBuffer, Position
 from execstream.config.settings import Settings
+from execstream.config.tracing import close_tracer, now, tracer_of
 from execstream.kafka.security import client_options
 from execstream.storage.connections import Session
 from execstream.storage.redis.messages.run_views import RunViews
@@ -66,6 +67,7 @@ def declare(app: App, settings: Settings) -> None:
     store = PositionsInRedis(positions, settings.kafka, app.conf.id)
     views = RunViews(settings.redis_prefix, settings.max_message_bytes)
     session = Session(settings.postgres, settings.schema_)
+    tracer = tracer_of(settings, "bridge")
 
     def owned(_: list[AssignedPartition]) -> None:
         forwarder.begin({number: place.source for number, place in store.places.items()})
@@ -85,6 +87,8 @@ def declare(app: App, settings: Settings) -> None:
                     log.info("handed_over", partitions=[p.owned.number for p in batch])
                 else:
                     batch.mark_committed()
+                    if tracer is not None:
+                        tracer.processed(topic, batch.with_headers(), now())
 
     @app.timer(HINT_EVERY)
     async def hint() -> None:
@@ -93,5 +97,6 @@ def declare(app: App, settings: Settings) -> None:
     async def close() -> None:
         await session.close()
         await redis.aclose()
+        await close_tracer(tracer)
 
     app.on_close(close)

@@ -126,6 +126,10 @@ class Batch(list[PartitionBatch]):
     def size(self) -> int:
         return sum(len(part.records) for part in self)
 
+    def with_headers(self) -> list[Record]:
+        """Its records that have headers: those that may be traced."""
+        return [record for part in self for record in part.records if record.headers]
+
     def mark_committed(self) -> None:
         """Its effects are written: the partitions are past it."""
         for part in self:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,8 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.clients.program import PATIENCE, run
-from tests.fetching import program as fetched
+from tests.clients.program import PATIENCE
 from tests.orders import Orders
 from tests.whole.program import Program
 from tests.worker import Installation
@@ -45,23 +43,6 @@ async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[str]]]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", methods
-
-
-@pytest.fixture
-async def receiver(tmp_path: Path) -> AsyncIterator[tuple[str, asyncio.StreamReader]]:
-    """Its address, and its lines: one for each span."""
-    folder = tmp_path / "otlp"
-    shutil.copytree(Path(__file__).parent / "otlp", folder)
-    await run(folder, fetched("go"), "build", "-o", "receiver", ".")
-    process = await asyncio.create_subprocess_exec(
-        folder / "receiver", stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        yield (await process.stdout.readline()).decode().strip(), process.stdout
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def test_a_run_as_spans(

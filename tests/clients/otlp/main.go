@@ -1,5 +1,5 @@
-// A receiver of OTLP/JSON over HTTP that reads as the OpenTelemetry Collector does. It prints its
-// address, and each span that it gets as a line of JSON.
+// A receiver of OTLP over HTTP, JSON or Protobuf, that reads as the OpenTelemetry Collector does. It
+// prints its address, and each span that it gets as a line of JSON.
 package main
 
 import (
@@ -27,8 +27,11 @@ func main() {
 func receive(answer http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(request.Body)
 	traces := ptraceotlp.NewExportRequest()
-	if err == nil {
+	isJSON := request.Header.Get("Content-Type") == "application/json"
+	if err == nil && isJSON {
 		err = traces.UnmarshalJSON(body)
+	} else if err == nil {
+		err = traces.UnmarshalProto(body)
 	}
 	if err != nil {
 		http.Error(answer, err.Error(), http.StatusBadRequest)
@@ -46,8 +49,10 @@ func receive(answer http.ResponseWriter, request *http.Request) {
 			}
 		}
 	}
-	answer.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(answer, "{}")
+	if isJSON {
+		answer.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(answer, "{}")
+	} // an empty answer is one in Protobuf
 }
 
 func described(service string, span ptrace.Span) map[string]any {
