@@ -17,13 +17,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from execstream.config.address_syntax import (
-    POSTGRES_FORM,
-    REDIS_FORM,
-    checked_address,
-    complaint,
-    is_address,
-)
+from execstream.config.address_syntax import checked_address, complaint, is_address
+from execstream.config.setting_forms import ADDRESSES, FORMS, OPEN
 from execstream.config.shown_addresses import BETWEEN_ADDRESSES, HIDDEN, shown_address
 from execstream.kafka.security import Security
 from execstream.streams.errors import NotConfigured
@@ -36,46 +31,6 @@ _ENDS = "|".join(sorted(ENDED))
 LOCAL_STATE = Path(".execstream")
 SERVERS = ("kafka_bootstrap", "postgres_dsn", "redis_url")
 
-# The form of a value in words, for messages; the patterns below check it.
-_FORMS = {
-    "kafka_bootstrap": "host:port, or several of them with commas between",
-    "postgres_dsn": POSTGRES_FORM,
-    "original_dsn": POSTGRES_FORM,
-    "redis_url": REDIS_FORM,
-    "topic_prefix": "letters, digits, dots, dashes and underscores",
-    "alert_webhook_url": "like https://host/path",
-    "webhook_run_statuses": "COMPLETED, FAILED or TERMINATED, or some of them with commas between",
-    "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
-    "http_token": "16 or more of A-Z a-z 0-9 . _ ~ -, perhaps with = and a user id behind",
-    "group_instance": "1 to 200 of A-Z a-z 0-9 . _ -",
-    "actor": "1 to 128 of A-Z a-z 0-9 _ . : @ | -",
-    "schema_": "lower case letters, digits and underscores, and begin with no digit",
-}
-
-# Values that are shown as they are, and addresses, of which some parts are. All others are hidden.
-_OPEN = frozenset(
-    (
-        *("kafka_security_protocol", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"),
-        *("kafka_sasl_mechanism", "kafka_sasl_username", "topic_prefix", "schema_", "redis_prefix"),
-        *(
-            "group_prefix",
-            "webhook_run_statuses",
-            "webhook_run_graphs",
-            "webhook_run_users",
-            "group_instance",
-            "replication_factor",
-            "max_command_bytes",
-            "max_message_bytes",
-        ),
-        *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
-        "tenancy",
-        *("apply_port", "tally_port", "bridge_port", "apply_processes"),
-        *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
-        *("alert_caller_failures", "class_rules_file", "traces_ratio"),
-        *("log_level", "log_format", "actor"),
-    )
-)
-_ADDRESSES = frozenset(("postgres_dsn", "original_dsn", "redis_url", "tally_urls", "traces_url"))
 _UNREADABLE = "unreadable_address"
 SUPERVISOR = f"{PREFIX}SUPERVISOR"  # the process id of `up`, for its children
 PROBE_SOCKET = f"{PREFIX}PROBE_SOCKET"  # where a process of several answers the one that began it
@@ -323,7 +278,7 @@ class Settings(BaseSettings):
         """
         changes = {server: address for server, address in addresses.items() if address is not None}
         for server in changes.keys() - {"kafka_bootstrap"}:
-            checked_address(changes[server], _FORMS[server])
+            checked_address(changes[server], FORMS[server])
         return self.model_copy(update=changes)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
@@ -394,21 +349,21 @@ def _complaint(error: ErrorDetails) -> str:
     """The error of one field as a sentence; only public values are repeated."""
     name = variable(str(error["loc"][0]).removeprefix(PREFIX))
     field = {variable(field): field for field in Settings.model_fields}[name]
-    found = f" is {os.environ.get(name)!r} and" if field in _OPEN else ""
+    found = f" is {os.environ.get(name)!r} and" if field in OPEN else ""
     if error["type"] == "string_pattern_mismatch":
-        return f"{name}{found} must be {_FORMS[field]}"
+        return f"{name}{found} must be {FORMS[field]}"
     if error["type"] == _UNREADABLE:
-        return f"{name} {complaint(_FORMS[field])}"
+        return f"{name} {complaint(FORMS[field])}"
     return f"{name}{found} is wrong: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _shown(field: str, value: object) -> object:
     """The value of a field as it may be printed."""
-    if value is None or field in _OPEN:
+    if value is None or field in OPEN:
         return value
     if field == "kafka_bootstrap" and re.fullmatch(_BOOTSTRAP, str(value)):
         return value
-    return shown_address(str(value)) if field in _ADDRESSES else HIDDEN
+    return shown_address(str(value)) if field in ADDRESSES else HIDDEN
 
 
 def settings_at(enough: Iterable[str], **addresses: str | None) -> Settings:

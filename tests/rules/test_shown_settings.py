@@ -2,7 +2,7 @@
 
 import pytest
 
-from execstream.config import settings as rules
+from execstream.config import setting_forms as rules
 from execstream.config.settings import Settings, read_settings
 from execstream.config.shown_addresses import shown_address
 from execstream.config.unknown_variables import unknown_variables
@@ -44,11 +44,11 @@ def test_addresses(address: str) -> None:
 
 def test_every_setting_is_open_or_an_address_or_hidden() -> None:
     """A new setting is hidden until it is declared as open."""
-    hidden = set(Settings.model_fields) - rules._OPEN - rules._ADDRESSES - {"kafka_bootstrap"}
+    hidden = set(Settings.model_fields) - rules.OPEN - rules.ADDRESSES - {"kafka_bootstrap"}
     assert hidden == {
         *("kafka_sasl_password", "http_token", "alert_webhook_url", "alert_webhook_secret")
     }
-    assert set(Settings.model_fields) >= rules._OPEN | rules._ADDRESSES
+    assert set(Settings.model_fields) >= rules.OPEN | rules.ADDRESSES
 
 
 def test_settings_as_they_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
