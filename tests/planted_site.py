@@ -189,6 +189,12 @@ async def _add_rows(place: Installation, name: str, orders: Orders) -> str:
            values ($1, 0, $2, $3, 'value', '[]', 5, 'fault', '{"error": "none"}', $4, now())""",
         *(place.topic(COMMANDS.name), 10_000 + len(name), orders.run_id.encode(), name),
     )
+    await place.db.execute(
+        """insert into run_message
+               (graph_exec_id, seq, status, graph_id, user_id, dry_run, ended_at)
+           values ($1, 1, 'FAILED', 'graph', $2, false, now())""",
+        *(orders.run_id, name),
+    )
     letter: str = await place.db.fetchval(
         "select id::text from dead_letter where key = $1", orders.run_id.encode()
     )

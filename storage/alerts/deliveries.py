@@ -12,6 +12,8 @@ from execstream.storage.querying import at_least_one
 from execstream.storage.schema.tables import MESSAGES
 from execstream.storage.unreadable_rows import readable, reading_row
 
+MOST = 1_000  # characters of a text; a stored one has any length
+
 
 class DeliveryState(StrEnum):
     """`withdrawn`: its alert was silenced before it arrived; `given_up`: not taken for 24 hours."""
@@ -45,14 +47,15 @@ select *, case when delivered_at is not null then 'delivered'
                when at < now() - make_interval(hours => {MOST_TRIED}) then 'given_up'
                else 'waiting' end as state
   from (
-    (select id::text as message_id, type, coalesce(alert ->> 'title', '') as about,
-            alert ->> 'graph_exec_id' as graph_exec_id, at, tries, next_try_at, delivered_at,
-            last_error
+    (select id::text as message_id, left(type, {MOST}) as type,
+            left(coalesce(alert ->> 'title', ''), {MOST}) as about,
+            left(alert ->> 'graph_exec_id', 36) as graph_exec_id, at, tries, next_try_at,
+            delivered_at, left(last_error, {MOST}) as last_error
        from alert_message where tries > 0 or next_try_at is not null
       order by id desc limit $1)
     union all
-    (select graph_exec_id || '/' || seq, '{TYPE}', status, graph_exec_id::text, at, tries,
-            next_try_at, delivered_at, last_error
+    (select graph_exec_id || '/' || seq, '{TYPE}', left(status, {MOST}), graph_exec_id::text, at,
+            tries, next_try_at, delivered_at, left(last_error, {MOST})
        from run_message order by at desc limit $1)
   ) as sent
  order by at desc, message_id limit $1
