@@ -113,6 +113,12 @@ class Tracer:
                 begun = min(record.timestamp * _MILLISECOND, ended)
                 self._add(f"process {topic}", SpanKind.CONSUMER, parent, Interval(begun, ended))
 
+    def committed(self, topic: str, records: Sequence[Record], interval: Interval) -> None:
+        """Add to each traced record its way from the broker to its commit, and one span for the
+        commit of all."""
+        self.processed(topic, records, interval.ended)
+        self.batch("commit", [record.headers for record in records], interval)
+
     def batch(self, name: str, all_headers: Iterable[Headers], interval: Interval) -> None:
         """Add one span for a batch, below its first traced record, with links to all of these."""
         from opentelemetry.trace import Link, SpanKind, get_current_span  # noqa: PLC0415

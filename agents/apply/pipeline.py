@@ -336,13 +336,9 @@ class Applier:
             self._give_up(folded.batch)
             return False
         if self._tracer is not None:
-            self._trace(self._tracer, folded.batch, Interval(begun, now()))
+            records, interval = folded.batch.with_headers(), Interval(begun, now())
+            self._tracer.committed(self._buffer.topic, records, interval)
         return True
-
-    def _trace(self, tracer: Tracer, batch: Batch, committing: Interval) -> None:
-        records = batch.with_headers()
-        tracer.processed(self._buffer.topic, records, committing.ended)
-        tracer.batch("commit", [record.headers for record in records], committing)
 
     def _warn_of_foreign(self, runs: int) -> None:
         """Log `runs` that began where their keys do not belong, at most once per WARN_EVERY."""

@@ -341,9 +341,8 @@ class App(faust.App):
         self, *args: Any, fetching: Fetching, group_instance: str | None = None, **options: Any
     ) -> None:
         self.buffers: dict[str, PartitionBuffer] = {}
-        self.refusal: str | None = (
-            None  # the reason for reading nothing, if an operator has to mend it
-        )
+        # The reason for reading nothing, if an operator has to mend it.
+        self.refusal: str | None = None
         self.fetching = fetching
         self.group_instance = group_instance
         self._closers: list[Callable[[], Awaitable[None]]] = []
