@@ -120,7 +120,10 @@ async function showServers(place, signal, _, workers) {
   );
 }
 
-const since = (at, now) => (at ? `${duration(instant(now) - instant(at))} ago` : "none");
+function since(at, now, run) {
+  if (!at) return "none";
+  return h("a", { href: link(["runs", run]) }, `${duration(instant(now) - instant(at))} ago`);
+}
 
 async function showAlive(place, _, diagnostics) {
   const of = await diagnostics;
@@ -131,8 +134,8 @@ async function showAlive(place, _, diagnostics) {
       ["Queued", runs(of.queued, { status: "QUEUED" })],
       ["In review", runs(of.in_review, { status: "REVIEW" })],
       ["Incomplete", runs(of.incomplete, { status: "INCOMPLETE" })],
-      ["Oldest running", since(of.oldest_running, of.as_of)],
-      ["Oldest queued", since(of.oldest_queued, of.as_of)],
+      ["Oldest running", since(of.oldest_running, of.as_of, of.oldest_running_id)],
+      ["Oldest queued", since(of.oldest_queued, of.as_of, of.oldest_queued_id)],
     ]),
   );
 }

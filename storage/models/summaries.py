@@ -69,7 +69,9 @@ class ExecutionDiagnostics(BaseModel):
     in_review: int
     incomplete: int
     oldest_running: datetime | None  # when it was started
+    oldest_running_id: str | None
     oldest_queued: datetime | None  # since when it is silent
+    oldest_queued_id: str | None
     running_silent_1h: int
     running_silent_24h: int
     queued_silent_5m: int

@@ -31,6 +31,15 @@ from (
 ) as live
 """
 
+OLDEST = """
+select (select id::text from graph_execution
+         where status = 'RUNNING' and started_at is not null and not is_deleted
+         order by started_at limit 1) as oldest_running_id,
+       (select id::text from graph_execution
+         where status = 'QUEUED' and not is_deleted
+         order by updated_at limit 1) as oldest_queued_id
+"""
+
 ENDED = """
 select count(*) filter (where status = 'COMPLETED' and age <= '1 hour') as completed_1h,
     count(*) filter (where status = 'COMPLETED') as completed_24h,
@@ -52,5 +61,6 @@ async def get_execution_diagnostics(db: asyncpg.Pool) -> ExecutionDiagnostics:
     """Counts over the runs of all owners: live, stuck, impossible, and ended of late."""
     async with snapshot(db) as connection:
         live = await connection.fetchrow(LIVE)
+        oldest = await connection.fetchrow(OLDEST)
         ended = await connection.fetchrow(ENDED)
-    return ExecutionDiagnostics(**live, **ended)
+    return ExecutionDiagnostics(**live, **oldest, **ended)

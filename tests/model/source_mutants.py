@@ -65,23 +65,13 @@ SOURCE_MUTANTS = (
     SourceMutant(
         "one transaction",
         "storage/commit/write_set.py",
-        """    return bool(
-        await connection.fetchval(
-            _COMMIT,
-            consumer,
-            topic,
-            [offset_commit.row() for offset_commit in offset_commits],
-""",
+        """    offsets = [offset_commit.row() for offset_commit in offset_commits]
+    with""",
         """    moves = [offset_commit.row() for offset_commit in offset_commits]
     if not await connection.fetchval("select advance($1, $2, $3)", consumer, topic, moves):
         return True
-    return bool(
-        await connection.fetchval(
-            _COMMIT,
-            consumer,
-            topic,
-            [],
-""",
+    offsets: list[object] = []
+    with""",
         f"{_COMMIT}a_run_of_another_partition_fails_the_commit",
     ),
     SourceMutant(

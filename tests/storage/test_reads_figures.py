@@ -142,11 +142,11 @@ async def test_diagnostics_forget_no_run_however_old(tables: Tables) -> None:
     """Stuck runs are reported after months; recent ends are counted by their hour and day."""
     now = await tables.db.fetchval("select now()")
     old, hours, minutes = (now - timedelta(days=90), now - timedelta(hours=2), now)
-    await tables.run(status="RUNNING", created_at=old, started_at=old)
+    running = await tables.run(status="RUNNING", created_at=old, started_at=old)
     await tables.run(status="RUNNING", created_at=hours, started_at=hours)
     await tables.run(status="RUNNING", created_at=minutes, started_at=minutes)
     await tables.run(status="RUNNING", created_at=minutes, ended_at=minutes)
-    await tables.run(status="QUEUED", created_at=old)
+    queued = await tables.run(status="QUEUED", created_at=old)
     await tables.run(status="REVIEW", created_at=old, started_at=old)
     await tables.run(status="QUEUED", created_at=old, is_deleted=True)
     await tables.run(status="COMPLETED", created_at=old, ended_at=hours)
@@ -162,7 +162,9 @@ async def test_diagnostics_forget_no_run_however_old(tables: Tables) -> None:
         "in_review": 1,
         "incomplete": 0,
         "oldest_running": old,
+        "oldest_running_id": str(running),
         "oldest_queued": old,
+        "oldest_queued_id": str(queued),
         "running_silent_1h": 2,
         "running_silent_24h": 1,
         "queued_silent_5m": 1,
