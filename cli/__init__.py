@@ -81,7 +81,7 @@ _COMMANDS = {
     "budgets": _Command("Limits of cost: set, list, remove."),
     "dlq": _Command("Dead letters: list, show, redrive."),
     "quarantine": _Command("Records that fail each time: list, show, retry, skip."),
-    "export": _Command("Export runs to a bundle file.", "worker"),
+    "export": _Command("Export runs to a bundle file, or tables to Parquet files.", "worker"),
     "rules": _Command("The rules: test changed ones.", "worker"),
     "verify": _Command("Check that rows and events follow from the journal.", "worker"),
     "offsets": _Command("Where consumers are in their topics: show, rebase, skip."),

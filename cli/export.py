@@ -1,25 +1,44 @@
-"""`execstream export`: all data of some runs, in one file to pass on."""
+"""`execstream export`: all data of some runs in one file to pass on, or tables for analytics."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from execstream.cli.acts import record
+from execstream.cli.acts import record, record_where_possible
 from execstream.cli.common import Json, print_json, start, table
 from execstream.cli.progress_bar import counted
 from execstream.cli.terminal import err, out
+from execstream.config.process_lifetime import stop_signals
 from execstream.recovery.bundles.bundles import Export, export_runs, write_bundle
 from execstream.recovery.bundles.lines import CommandLine, EntryLine, RefusalLine
 from execstream.recovery.bundles.redaction import Redaction
 from execstream.recovery.bundles.secrets import PATTERNS
 from execstream.storage.access.audit_log import Act
+from execstream.streams.errors import Fatal
 
 _Strings = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
+_To = Annotated[
+    Path, Parameter(name="--to", help="The folder; it is made. One process at a time writes to it.")
+]
+_Format = Annotated[Literal["parquet"], Parameter(name="--format", help="Of the files.")]
+_Follow = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Go on until Ctrl-C or SIGTERM: each row is in a file a minute later."
+    ),
+]
+
+export = App(name="export", help="Export runs to a bundle file, or tables to Parquet files by day.")
 
 
-async def export(
+class NoAnalytics(Fatal):
+    """The extra is missing."""
+
+
+@export.default
+async def bundle(
     *,
     run: Annotated[list[UUID], Parameter(negative="", consume_multiple=True)],
     out_: Annotated[Path, Parameter(name="--out")],
@@ -63,6 +82,66 @@ async def export(
         print_json(document | {"bytes": size, "commands_gone": exported.commands_gone})
     else:
         _print(exported, redaction, out_, size)
+
+
+@export.command
+async def events(
+    *, to: _To, format_: _Format = "parquet", follow: _Follow = False, json: Json = False
+) -> int:
+    """Export every event, once, by the day of its time.
+
+    The same command continues behind the last row, also after a kill.
+    """
+    return await _export_table("events", to, format_, follow=follow, json=json)
+
+
+@export.command
+async def runs(
+    *, to: _To, format_: _Format = "parquet", follow: _Follow = False, json: Json = False
+) -> int:
+    """Export a row for each end of a run, with seconds, cost and error.
+
+    The same command continues behind the last row, also after a kill.
+    """
+    return await _export_table("runs", to, format_, follow=follow, json=json)
+
+
+@export.command
+async def steps(
+    *, to: _To, format_: _Format = "parquet", follow: _Follow = False, json: Json = False
+) -> int:
+    """Export a row for each end of a step, with seconds, cost and error.
+
+    The same command continues behind the last row, also after a kill.
+    """
+    return await _export_table("steps", to, format_, follow=follow, json=json)
+
+
+async def _export_table(kind: str, to: Path, format_: str, *, follow: bool, json: bool) -> int:
+    try:
+        from execstream.recovery.parquet.exporting import (  # noqa: PLC0415 - of an extra
+            export_table,
+        )
+        from execstream.recovery.parquet.rows import Kind  # noqa: PLC0415 - of an extra
+    except ModuleNotFoundError as missing:
+        if missing.name != "pyarrow":
+            raise
+        raise NoAnalytics(
+            f"--format {format_} needs the extra 'analytics': pip install 'execstream[analytics]'"
+        ) from None
+    settings, stop = start(), stop_signals()
+    with counted(quiet=json or follow) as report_progress:
+        exported = await export_table(
+            settings, Kind(kind), to, report_progress, follow=follow, stop=stop
+        )
+    act = Act(f"export.{kind}", str(to), f"{exported.rows} rows")
+    await record_where_possible(settings, act)
+    if json:
+        print_json({"kind": kind, "folder": str(to / kind), **vars(exported)})
+    else:
+        sizes = f"{exported.rows:,} rows, {exported.files:,} files, {exported.bytes:,} bytes"
+        out.print(f"{kind}: {sizes} added to {to / kind}.", soft_wrap=True)
+    return stop.result() if stop.done() else 0
 
 
 def _counts(exported: Export) -> dict[str, int]:

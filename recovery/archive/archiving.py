@@ -24,7 +24,8 @@ from execstream.kafka.reader import Extent, batch_consumer, extent
 from execstream.kafka.security import no_broker
 from execstream.kafka.topic_ids import find_topic_ids
 from execstream.recovery.archive.folder import Archive, Partition
-from execstream.recovery.archive.segments import Facts, Identity, make_folder, write_segment
+from execstream.recovery.archive.segments import Facts, Identity, write_segment
+from execstream.recovery.folders import alone, make_folder
 from execstream.storage.connections import Session
 from execstream.storage.log.archive_positions import ArchivedTo, bases_of, save_position
 from execstream.streams.errors import Fatal, Unreachable
@@ -273,7 +274,7 @@ async def archiver(
     archive, session = Archive(folder), Session(settings.postgres, settings.schema_)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(session.close)
-        opened.enter_context(archive.alone())
+        opened.enter_context(alone(folder))
         try:
             reader = await opened.enter_async_context(
                 # `verify --archive` checks the checksums: here they would be a third of the CPU.

@@ -5,9 +5,7 @@ them. The first segment of a topic, and of each topic that takes its place later
 has the identity of the topic.
 """
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from execstream.recovery.archive.segments import (
@@ -21,12 +19,6 @@ from execstream.recovery.archive.segments import (
     read_segment,
 )
 from execstream.streams.errors import Fatal
-
-_LOCK = "lock"
-
-
-class ArchiveInUse(Fatal):
-    """Another process writes to the archive."""
 
 
 class NoArchive(Fatal):
@@ -131,14 +123,3 @@ class Archive:
         """Remove the files that a killed process was writing; the caller has the archive alone."""
         for part in self.folder.glob(f"*/*/*{PART}"):
             part.unlink()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Write to the archive alone, of all processes that see its folder. Raises ArchiveInUse."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArchiveInUse(f"Another process writes to {self.folder}.") from None
-            yield

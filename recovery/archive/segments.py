@@ -17,6 +17,7 @@ import cramjam
 import msgspec
 
 from execstream.kafka.unpacking import most_unpacked
+from execstream.recovery.folders import sync_folder
 from execstream.streams.errors import Fatal
 
 SUFFIX, PART = ".segment", ".part"
@@ -95,23 +96,6 @@ def write_segment(folder: Path, facts: Facts, batches: Iterable[bytes]) -> Path:
     part.rename(path)
     sync_folder(folder)
     return path
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder`, with those above it, on the disk."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in `folder` on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_facts(path: Path) -> Facts:

@@ -22,7 +22,18 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 CHANGING = {
     *("alerts acknowledge", "alerts silence", "archive", "archive restore", "budgets remove"),
-    *("budgets set", "bulk", "dlq redrive", "export", "forget", "import", "migrate"),
+    *(
+        "budgets set",
+        "bulk",
+        "dlq redrive",
+        "export",
+        "export events",
+        "export runs",
+        "export steps",
+        "forget",
+        "import",
+        "migrate",
+    ),
     *("offsets rebase", "offsets skip", "quarantine retry", "quarantine skip", "replay"),
     *("retention apply", "tokens create", "tokens revoke", "topics apply", "verify"),
 }

@@ -114,11 +114,11 @@ def test_messages_in_the_view_of_the_demo(text: str) -> None:
 
 def commands(of: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The commands of the program, by the words that name them."""
-    names = [name for name in of if not name.startswith("-")]
-    for name in names:
-        yield from commands(of[name], (*path, name))
-    if not names:
+    if path and of.default_command is not None:
         yield path
+    for name in of:
+        if not name.startswith("-"):
+            yield from commands(of[name], (*path, name))
 
 
 # ---- on real servers ---------------------------------------------------------------------------
@@ -258,6 +258,7 @@ CASES = {
     ("alerts", "list"): Case(("--limit 100",), shows_all=True),
     ("alerts", "acknowledge"): Case(("{alert} --by {evil}",)),
     ("alerts", "silence"): Case(("{alert}",)),
+    ("archive",): Case(("--to kept",)),
     ("archive", "show"): Case(("{evil}",), (1,)),
     ("archive", "restore"): Case(("{evil}",), (1,)),
     ("tokens", "create"): Case(("{evil}",), (1,)),
@@ -275,6 +276,9 @@ CASES = {
         ("--reason not_json --dry-run", "{letter} --set {evil}", "{letter}"), (0, 1)
     ),
     ("export",): Case(("--run {run} --out x.zst --dry-run",), shows_all=True),
+    ("export", "events"): Case(("--to tables",)),
+    ("export", "runs"): Case(("--to tables",)),
+    ("export", "steps"): Case(("--to tables",)),
     ("rules", "test"): Case(("--against {topic}", "--against {evil}"), (0, 1)),
     ("verify",): Case(("{tampered}", "{evil}"), (1,)),
     ("offsets", "show"): Case(("",), (0, 1)),

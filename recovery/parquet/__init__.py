@@ -1,0 +1,1 @@
+"""Events, ends of runs and ends of steps as Parquet files."""
