@@ -148,6 +148,20 @@ async def test_tells_who_works_and_how_far_they_are(tab: Tab, server: Server, ru
     await tab.sees(f"{_row('Topics', EVENTS.name)}.includes('bridge 0')")
 
 
+@pytest.mark.usefixtures("run")
+async def test_the_oldest_run_is_a_click_away(
+    tab: Tab, place: Installation, server: Server
+) -> None:
+    """The age of the oldest run that is running leads to it."""
+    running = Orders()
+    await place.put([running.create(), running.start()])
+    await place.put([running.move("RUNNING")])
+    await place.drained()
+    await tab.open(f"{server.url}/#/health")
+    await tab.click("[aria-label='Runs alive'] a[href^='#/runs/']")
+    await tab.sees("/^#.runs.[0-9a-f-]{36}$/.test(location.hash)")
+
+
 async def test_goes_on_without_kafka(
     tab: Tab, place: Installation, sender: ExecutionClient, run: Orders
 ) -> None:
