@@ -18,6 +18,7 @@ from execstream.agents.bridge import bridge_to_redis
 from execstream.agents.runtime import probes
 from execstream.agents.runtime.faust_app import App, OneEventPerFetch, Transport
 from execstream.agents.runtime.fetch_waits import Fetching
+from execstream.agents.runtime.large_buffers import return_large_buffers
 from execstream.agents.runtime.local_hosts import answer_local_hosts
 from execstream.agents.runtime.probe_port import is_free
 from execstream.agents.runtime.waits import TableManager, Worker
@@ -132,6 +133,7 @@ def run_worker(
     """Run until stopped; exits the process with the worker's exit code. `socket`: see
     `build_app`."""
     header_decoding.install()
+    return_large_buffers()
     os.nice(NICENESS[role])
     # States and batches live long and form no cycles: looking for garbage among them at the
     # default pace took a sixth of the worker's CPU.
