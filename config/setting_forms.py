@@ -9,6 +9,7 @@ FORMS = {
     "original_dsn": POSTGRES_FORM,
     "redis_url": REDIS_FORM,
     "topic_prefix": "letters, digits, dots, dashes and underscores",
+    "alert_block_rates": "block ids with a rate from 0 to 1, like BLOCK_ID=0.3,BLOCK_ID=0.02",
     "alert_webhook_url": "like https://host/path",
     "webhook_run_statuses": "COMPLETED, FAILED or TERMINATED, or some of them with commas between",
     "tally_urls": "like http://10.0.0.1:8687,http://10.0.0.2:8687",
@@ -36,7 +37,13 @@ OPEN = frozenset(
         *("http_host", "http_port", "http_rate", "http_large", "worker_host"),
         "tenancy",
         *("apply_port", "tally_port", "bridge_port", "apply_processes"),
-        *("alerts", "alert_failure_rate", "alert_stuck_probability", "alert_silence"),
+        *(
+            "alerts",
+            "alert_failure_rate",
+            "alert_block_rates",
+            "alert_stuck_probability",
+            "alert_silence",
+        ),
         *("alert_caller_failures", "class_rules_file", "traces_ratio"),
         *("log_level", "log_format", "actor"),
     )

@@ -42,6 +42,7 @@ STRICT: Literal["strict"] = "strict"
 _MIB = 1024 * 1024
 _HOST = r"[^\s,/:]+|\[[0-9a-fA-F:]+\]"
 _BOOTSTRAP = rf"^(?:{_HOST}):\d{{1,5}}(?:,(?:{_HOST}):\d{{1,5}})*$"
+_BLOCK_RATE = r"[A-Za-z0-9_.:@|-]{1,128}=(?:0|1|0?\.[0-9]{1,9})"
 _ONE = r"[A-Za-z0-9._~-]{16,}(?:=[A-Za-z0-9_.:@|-]{1,128})?"
 _TOKENS = rf"^{_ONE}(?:,{_ONE})*$"
 
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
     alert_failure_rate: float = Field(
         0.1, gt=0, lt=1, description="the part of a block's steps that may fail without an alert"
     )
+    alert_block_rates: str | None = Field(
+        None,
+        pattern=rf"^{_BLOCK_RATE}(?:,{_BLOCK_RATE})*$",
+        description="the same for some blocks, like BLOCK_ID=0.3,BLOCK_ID=0.02",
+    )
     alert_stuck_probability: float = Field(
         0.001,
         gt=0,
@@ -228,6 +234,12 @@ class Settings(BaseSettings):
     def class_rules(self) -> list[Rule]:
         """The rules of `class_rules_file`. Raises WrongRulesError when it was spoilt since."""
         return read_rules(self.class_rules_file)
+
+    @property
+    def block_rates(self) -> dict[str, float]:
+        """`alert_block_rates` by block."""
+        pairs = self.alert_block_rates.split(",") if self.alert_block_rates else ()
+        return {block: float(rate) for block, _, rate in (pair.rpartition("=") for pair in pairs)}
 
     @property
     def kafka(self) -> str:

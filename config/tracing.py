@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HEADER = "traceparent"
 PATH = "/v1/traces"
+PATIENCE = 2.0  # seconds for a receiver, also at the end of the process
 _MILLISECOND = 1_000_000  # nanoseconds
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -72,7 +73,7 @@ class Tracer:
             sampler=ParentBasedTraceIdRatio(ratio),
             resource=Resource.create({"service.name": f"execstream-{service}"}),
         )
-        exporter = OTLPSpanExporter(endpoint=url.rstrip("/") + PATH)
+        exporter = OTLPSpanExporter(endpoint=url.rstrip("/") + PATH, timeout=PATIENCE)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("execstream")
         self._propagator = TraceContextTextMapPropagator()

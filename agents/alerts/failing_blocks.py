@@ -62,7 +62,7 @@ async def look_at_blocks(
         suspects = {
             rated: spans
             for rated, spans in rates.items()
-            if _subject(rated) not in opened and exceeding(spans, rules.failure_rate) is not None
+            if _subject(rated) not in opened and _exceeds(rules, rated, spans)
         }
         usual: Mapping[Rated, Counts] = {}
         if suspects:
@@ -97,7 +97,7 @@ async def _load_rates(
     blocks = {
         rated: spans
         for rated, spans in (await load_block_rates(connection, rules, known)).items()
-        if rated.block_id in known or exceeding(spans, rules.failure_rate) is not None
+        if rated.block_id in known or _exceeds(rules, rated, spans)
     }
     return blocks | (await load_class_rates(connection, rules, blocks) if blocks else {})
 
@@ -137,7 +137,7 @@ def _judged(
     findings = []
     for rated in sorted(suspects, key=lambda rated: (rated.error_class or "", rated.block_id)):
         spans, before = suspects[rated], usual.get(rated, Counts())
-        limit = threshold(rules, before)
+        limit = threshold(rules.rate_of(rated.block_id), before)
         span = exceeding(spans, limit)
         if span is None:
             continue
@@ -176,6 +176,11 @@ def _uncovered(findings: Iterable[Finding], opened: Iterable[OpenAlert]) -> list
             continue
         uncovered.append(finding)
     return uncovered
+
+
+def _exceeds(rules: Rules, rated: Rated, spans: Spans) -> bool:
+    """Return whether more fails than the settings allow, whatever is usual."""
+    return exceeding(spans, rules.rate_of(rated.block_id)) is not None
 
 
 def _subject(rated: Rated) -> str:

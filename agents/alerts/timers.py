@@ -38,6 +38,7 @@ def declare(app: App, settings: Settings) -> None:
 def _declare_looking(app: App, settings: Settings, *, has_webhook: bool) -> None:
     rules = Rules(
         failure_rate=settings.alert_failure_rate,
+        block_rates=settings.block_rates,
         stuck_probability=settings.alert_stuck_probability,
         least_silence=settings.alert_silence,
         caller_failures=settings.alert_caller_failures,

@@ -17,7 +17,7 @@ configured.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -60,13 +60,20 @@ Spans = Mapping[int, Counts]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings of the rules. Times in seconds."""
+    """The settings of the rules. Times in seconds. `block_rates` take the place of `failure_rate`
+    for some blocks, by their ids.
+    """
 
     failure_rate: float = 0.1
+    block_rates: Mapping[str, float] = field(default_factory=dict)
     stuck_probability: float = 0.001
     least_silence: float = 300.0
     longest_silence: float = 86_400.0  # stuck whatever the block's history
     caller_failures: bool = False  # count failures that the caller caused
+
+    def rate_of(self, block_id: str) -> float:
+        """The part of the block's steps that may fail."""
+        return self.block_rates.get(block_id, self.failure_rate)
 
 
 def least_rate(counts: Counts) -> float:
@@ -80,13 +87,13 @@ def least_rate(counts: Counts) -> float:
     return max(0.0, (2 * n * p + z2 - spread - 1) / (2 * (n + z2)))
 
 
-def threshold(rules: Rules, usual: Counts) -> float:
-    """The rate that a block must exceed; `usual`: how it fared before.
+def threshold(rate: float, usual: Counts) -> float:
+    """The rate that a block must exceed, which may fail at `rate`; `usual`: how it fared before.
 
     Only the certain part of the usual rate counts. However high that is, the threshold is higher.
     """
     certain = least_rate(usual)
-    return max(rules.failure_rate, min(USUAL_TIMES * certain, (1 + certain) / 2))
+    return max(rate, min(USUAL_TIMES * certain, (1 + certain) / 2))
 
 
 def exceeding(spans: Spans, limit: float) -> int | None:

@@ -107,7 +107,7 @@ def test_both_spans_must_exceed() -> None:
 @given(counts())
 def test_a_block_is_measured_against_itself(usual: Counts) -> None:
     """The threshold is never below the setting, never out of reach, and above what is usual."""
-    limit = threshold(RULES, usual)
+    limit = threshold(RULES.failure_rate, usual)
     assert RULES.failure_rate <= limit < 1.0
     assert limit > least_rate(usual)
 
@@ -115,9 +115,9 @@ def test_a_block_is_measured_against_itself(usual: Counts) -> None:
 def test_a_block_that_always_fails_at_30_percent_is_not_told_of() -> None:
     """A few failures of the past excuse nothing."""
     always, once = Counts(10_000, 3_000), Counts(3, 3)
-    assert exceeding(everywhere(1_000, 300), threshold(RULES, always)) is None
-    assert exceeding(everywhere(1_000, 800), threshold(RULES, always)) is not None
-    assert threshold(RULES, once) < 0.35
+    assert exceeding(everywhere(1_000, 300), threshold(RULES.failure_rate, always)) is None
+    assert exceeding(everywhere(1_000, 800), threshold(RULES.failure_rate, always)) is not None
+    assert threshold(RULES.failure_rate, once) < 0.35
 
 
 def test_it_is_over_well_below_the_threshold() -> None:
