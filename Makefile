@@ -111,10 +111,10 @@ sbom: $(READY) ## Writes the bill of materials of the image's Python packages: b
 		build/sbom/image
 
 release: $(READY) ## Builds wheel, sdist, chart, bill of materials, and the image where an engine answers: dist/
-	$(MAKE) test-install sbom
-	$(BIN)/pytest -m fetched tests/clients/test_helm_chart.py
 	rm -rf dist
-	$(BIN)/python -m hatchling build -d dist
+	EXECSTREAM_TEST_DIST=$(CURDIR)/dist $(MAKE) test-install
+	$(MAKE) sbom
+	$(BIN)/pytest -m fetched tests/clients/test_helm_chart.py
 	build/helm/helm package ops/helm/execstream --destination dist
 	cp build/sbom.json dist
 	if $(BIN)/python -m tests.containers.engine; then $(MAKE) compose-check; fi

@@ -7,8 +7,7 @@ loop, and batches the commands that they send at the same time.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -241,8 +240,17 @@ class ExecutionClient(Writing):
     ) -> Sent:
         command, key, value = prepared
         self._ledger.note_sent()
-        with self._sending(command, headers) as sent_headers:
-            place = await self._producer.send(key, value, sent_headers.items(), partition)
+        given = headers or {}
+        if self._tracer is None or "traceparent" in given:
+            place = await self._producer.send(key, value, given.items(), partition)
+        else:
+            about = {
+                "execstream.command.id": command.id,
+                "execstream.command.type": type_of(type(command)),
+            }
+            with self._tracer.sending(self._topic, about) as carried:
+                sent_headers = {**given, **carried}
+                place = await self._producer.send(key, value, sent_headers.items(), partition)
         self._ledger.note_acknowledged(asked=asked)
         return Sent(self._topic, *place)
 
@@ -252,22 +260,6 @@ class ExecutionClient(Writing):
         from execstream.config.tracing import tracer_of  # noqa: PLC0415 - of an extra
 
         return tracer_of(self._settings, "client")
-
-    @contextmanager
-    def _sending(
-        self, command: Command, headers: Mapping[str, bytes] | None
-    ) -> Iterator[Mapping[str, bytes]]:
-        """The headers of a command; with its span, unless the caller has its own."""
-        given = headers or {}
-        if self._tracer is None or "traceparent" in given:
-            yield given
-            return
-        about = {
-            "execstream.command.id": command.id,
-            "execstream.command.type": type_of(type(command)),
-        }
-        with self._tracer.sending(self._topic, about) as carried:
-            yield {**given, **carried}
 
     async def _replies(self) -> "ReplyListener":
         if self._listener is None:

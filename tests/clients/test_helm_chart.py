@@ -65,6 +65,14 @@ async def test_resources_are_valid(rendered: tuple[str, list[Resource]], folder:
         await run(folder, sys.executable, *check, variables={"PYTHONPATH": path})
 
 
+async def test_long_names_differ(folder: Path) -> None:
+    """Resources of a release with the longest name have names of their own."""
+    release = "r" * 53
+    text = await run(folder, folder / "helm", "template", release, CHART, *KUBE)
+    named = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(text) if one]
+    assert len(set(named)) == len(named)
+
+
 async def test_wrong_values_are_refused(folder: Path) -> None:
     """A misspelt value is an error and not left out."""
     with pytest.raises(AssertionError, match="replica"):

@@ -51,6 +51,9 @@ def checkout(workspace: Path) -> Path:
     return copy
 
 
+KEPT = "EXECSTREAM_TEST_DIST"  # a folder for the builds that are tried; it is made
+
+
 @pytest.fixture(scope="session")
 def built(checkout: Path, workspace: Path) -> Built:
     """Wheel and sdist of the checkout, and a wheel of the sdist."""
@@ -62,6 +65,8 @@ def built(checkout: Path, workspace: Path) -> Built:
     (sources,) = unpacked.iterdir()
     call("-m", "hatchling", "build", "-t", "wheel", "-d", str(again), cwd=sources)
     (wheel,), (wheel_of_sdist,) = dist.glob("*.whl"), again.glob("*.whl")
+    if kept := os.environ.get(KEPT):
+        shutil.copytree(dist, kept)
     return Built(wheel, sdist, wheel_of_sdist)
 
 

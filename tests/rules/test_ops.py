@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from prometheus_client import REGISTRY, Info
 from prometheus_client.metrics import MetricWrapperBase
 
+from execstream import __version__
 from execstream.agents.runtime import metrics as worker_metrics
 from execstream.config.settings import Settings
 from execstream.dashboard import metrics as server_metrics
@@ -102,6 +103,12 @@ def test_ports_are_the_usual_ones() -> None:
         (target,) = scrape["dns_sd_configs"]
         role = target["names"][0].replace("server", "http")
         assert target["port"] == fields[f"{role}_port"].default
+
+
+def test_the_chart_is_of_this_version() -> None:
+    """Its version, and that of the image that it runs."""
+    chart = yaml.safe_load((ROOT / "ops/helm/execstream/Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
 
 
 def test_the_image_has_what_the_program_needs() -> None:

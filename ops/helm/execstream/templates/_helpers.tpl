@@ -4,7 +4,7 @@
 {{- end }}
 
 {{- define "execstream.name" -}}
-{{ printf "%s-%s" .Release.Name .role | trunc 52 | trimSuffix "-" }}
+{{ printf "%s-%s" (.Release.Name | trunc 43 | trimSuffix "-") .role }}
 {{- end }}
 
 {{- define "execstream.selector" -}}
