@@ -139,9 +139,11 @@ async def _export_table(kind: str, to: Path, format_: str, *, follow: bool, json
     if json:
         print_json({"kind": kind, "folder": str(to / kind), **vars(exported)})
     else:
+        if exported.left:
+            err.print(f"{exported.left:,} records did not come: run the same command again.")
         sizes = f"{exported.rows:,} rows, {exported.files:,} files, {exported.bytes:,} bytes"
         out.print(f"{kind}: {sizes} added to {to / kind}.", soft_wrap=True)
-    return stop.result() if stop.done() else 0
+    return stop.result() if stop.done() else int(exported.left > 0)
 
 
 def _counts(exported: Export) -> dict[str, int]:

@@ -24,16 +24,18 @@ MOST_ROWS = 50_000  # of a commit
 MOST_BYTES = 32 * 1024 * 1024  # of texts in them, in characters
 COMMIT_AFTER = 60.0  # seconds until a row that was read is in a file, with `follow`
 _LOOK = 0.5  # seconds
-_PATIENCE = 3.0  # seconds without events, where repeats alone are left
+_TAIL = 3.0  # seconds without events, where repeats alone are left
+_PATIENCE = 60.0  # seconds without any record
 
 
 @dataclass
 class Exported:
-    """The output of a process."""
+    """The output of a process; `left`: offsets that it should have passed and did not."""
 
     rows: int = 0
     files: int = 0
     bytes: int = 0
+    left: int = 0
 
 
 @dataclass
@@ -73,7 +75,7 @@ class Exporter:
         self._held = held
         self._positions = dict(folder.state.positions)
         self._waiting = _Waiting()
-        self._heard_at = time.monotonic()
+        self._heard_at = 0.0
 
     async def run(
         self,
@@ -83,9 +85,13 @@ class Exporter:
         follow: bool,
         stop: asyncio.Future[int],
     ) -> None:
-        """Export up to the present ends, or with `follow` until `stop`; then write the rest."""
+        """Export up to the present ends, or with `follow` until `stop`; then write the rest.
+
+        Without `follow` it gives up when no record comes for _PATIENCE seconds.
+        """
         total = self._left()
-        while not stop.done() and (follow or not self._is_over()):
+        self._heard_at = time.monotonic()
+        while not stop.done() and (follow or not self._is_over(reader, total)):
             batch = await reader.next_batch(_LOOK)
             if batch is not None:
                 self._add(batch)
@@ -94,6 +100,8 @@ class Exporter:
             if not follow:
                 report_progress("Events exported", total - self._left(), total)
         await self._commit()
+        if not follow and reader.receipt.read < total:
+            self.exported.left = self._left()
 
     def _add(self, batch: EventBatch) -> None:
         self._heard_at = time.monotonic()
@@ -120,8 +128,11 @@ class Exporter:
             )
         )
 
-    def _is_over(self) -> bool:
-        return not self._left() or time.monotonic() - self._heard_at > _PATIENCE
+    def _is_over(self, reader: EventConsumer, total: int) -> bool:
+        """Return whether all events are read: only a batch with events moves the positions."""
+        silence = time.monotonic() - self._heard_at
+        is_read = reader.receipt.read >= total
+        return not self._left() or silence > (_TAIL if is_read else _PATIENCE)
 
 
 async def export_table(

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
 import random
+import signal
+import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,7 +23,7 @@ from execstream.workload.simulation import load_graphs
 from tests.faults.feeding import small_records
 from tests.orders import Order
 from tests.whole.program import Program
-from tests.worker import HOME, Installation, Worker
+from tests.worker import HOME, Installation, Worker, until
 
 ORIGIN = ("cluster", "events", "id")
 RECORDS, KILLS = 3_000, 5
@@ -51,21 +55,55 @@ def query(sql: str) -> list[tuple[Any, ...]]:
     return found.fetchall()
 
 
+# Commits of some rows, so that kills come between them and in them.
+SMALL_COMMITS = """
+from functools import partial
+from execstream.recovery.parquet import exporting
+from execstream.__main__ import main
+exporting.MOST_ROWS = 20
+exporting.EventConsumer = partial(exporting.EventConsumer, max_events=20)
+main()
+"""
+
+
+async def commits_until_killed(program: Program, seconds: float, *arguments: str) -> None:
+    """Export with small commits, and kill it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SMALL_COMMITS, "export", *arguments),
+        cwd=program.directory,
+        env=os.environ | {"PYTHONPATH": str(HOME)} | dict(program.variables),
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    position = Path(arguments[2]) / arguments[0] / "position.json"
+    before = position.read_bytes() if position.exists() else b""
+    await until(lambda: _differs(position, before))
+    await asyncio.sleep(seconds)
+    process.kill()
+    await process.wait()
+
+
+async def _differs(position: Path, before: bytes) -> bool:
+    return position.exists() and position.read_bytes() != before
+
+
+@pytest.mark.slow
 async def test_every_event_once_over_kills(
     applied: int, program: Program, place: Installation, tmp_path: Path
 ) -> None:
-    """Killed five times while it follows, an export has each event of the topic once."""
+    """Killed five times among its commits, an export has each event of the topic once."""
     chance, to = random.Random(7), tmp_path / "tables"
     for _ in range(KILLS):
-        async with program.running("export", "events", "--to", str(to), "--follow") as exporting:
-            await asyncio.sleep(chance.uniform(0.8, 3))
-            exporting.kill()
-            await exporting.wait()
+        await commits_until_killed(
+            program, chance.uniform(0, 0.05), "events", "--to", str(to), "--follow"
+        )
+    committed = len(read(to / "events", "seq"))
     last = await program("export", "events", "--to", str(to), "--json")
     again = await program("export", "events", "--to", str(to), "--json")
 
     assert last.code == 0, last.err
-    assert again.json()["rows"] == again.json()["files"] == 0
+    assert 0 < committed < applied
+    assert (again.json()["rows"], again.json()["files"], again.json()["left"]) == (0, 0, 0)
     sources = "source_partition, source_offset, source_index"
     topic = await place.events()
     due = [json.loads(one.value)["source"] for records in topic.values() for one in records]
@@ -73,6 +111,17 @@ async def test_every_event_once_over_kills(
     assert read(to / "events", sources) == sorted(map(tuple, due), key=str)
     days = {path.parent.name for path in (to / "events").glob("*/*.parquet")}
     assert days == {f"day={day}" for (day,) in read(to / "events", 'distinct "at"::date')}
+
+
+@pytest.mark.slow
+async def test_ctrl_c_writes_the_rest(applied: int, program: Program, tmp_path: Path) -> None:
+    """An export that follows has all rows in files when it is interrupted."""
+    async with program.running("export", "events", "--to", str(tmp_path), "--follow") as exporting:
+        await asyncio.sleep(6)
+        exporting.send_signal(signal.SIGINT)
+        await exporting.communicate()
+    assert exporting.returncode == 128 + signal.SIGINT
+    assert len(read(tmp_path / "events", "seq")) == applied
 
 
 @pytest.mark.usefixtures("applied")
