@@ -44,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 MAX_DEAD_BYTES = 24 * 1024 * 1024
 # Limits of a worker's commit, without its last command; some 0.3 s of Postgres.
 MAX_ENTRIES = 4_000
-MAX_BYTES = 8 * 1024 * 1024  # of values and details
+MAX_BYTES = 4 * 1024 * 1024  # of values and details
 
 
 @dataclass(slots=True)
