@@ -77,10 +77,12 @@ async def commits_until_killed(program: Program, seconds: float, *arguments: str
     )
     position = Path(arguments[2]) / arguments[0] / "position.json"
     before = position.read_bytes() if position.exists() else b""
-    await until(lambda: _differs(position, before))
-    await asyncio.sleep(seconds)
-    process.kill()
-    await process.wait()
+    try:
+        await until(lambda: _differs(position, before))
+        await asyncio.sleep(seconds)
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def _differs(position: Path, before: bytes) -> bool:
